@@ -1,0 +1,137 @@
+package claims
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// Capabilities is a set of things that a user may do in a room beside viewing,
+// which every token allows. The zero value is the empty set: view only.
+// Values are comparable; combine them with |.
+//
+// Its text form is a comma-separated list of the service's names, its JSON
+// form an array of them.
+type Capabilities uint8
+
+// The capabilities of the service model.
+const (
+	SendMessage    Capabilities = 1 << iota // SEND_MESSAGE
+	DisconnectUser                          // DISCONNECT_USER
+	DeleteMessage                           // DELETE_MESSAGE
+
+	// There is no name for "all": code that meant the capabilities of today
+	// must not come to mean those of tomorrow.
+	known = SendMessage | DisconnectUser | DeleteMessage
+)
+
+// capabilityNames[i] is the name of bit i.
+var capabilityNames = [...]string{"SEND_MESSAGE", "DISCONNECT_USER", "DELETE_MESSAGE"}
+
+const allNames = "SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE"
+
+var (
+	errUnknownCapability = errors.New("claims: unknown capability; allowed: " + allNames)
+	errUnknownBits       = errors.New("claims: capabilities have unknown bits set")
+)
+
+// ParseCapabilities returns the set of the named capabilities. A name that the
+// service does not have is an error, in another case too; a repeated one is
+// harmless.
+func ParseCapabilities(names ...string) (Capabilities, error) {
+	var c Capabilities
+	for _, name := range names {
+		i := slices.Index(capabilityNames[:], name)
+		if i < 0 {
+			return 0, errUnknownCapability
+		}
+		c |= 1 << i
+	}
+	return c, nil
+}
+
+// Has reports whether c has all of want. No set has the empty one: a check
+// that asks for nothing is a mistake, and fails.
+func (c Capabilities) Has(want Capabilities) bool {
+	return want != 0 && c&want == want
+}
+
+// Valid reports whether c has no bit outside the three capabilities.
+func (c Capabilities) Valid() bool { return c&^known == 0 }
+
+// Names yields the service's names of the capabilities in c, in a fixed order.
+// Unknown bits have none.
+func (c Capabilities) Names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, name := range capabilityNames {
+			if c&(1<<i) != 0 && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// String returns the names separated by commas, or "none".
+func (c Capabilities) String() string {
+	switch {
+	case !c.Valid():
+		return fmt.Sprintf("Capabilities(%#x)", uint8(c))
+	case c == 0:
+		return "none"
+	}
+	return c.join()
+}
+
+func (c Capabilities) join() string {
+	return strings.Join(slices.Collect(c.Names()), ",")
+}
+
+// MarshalText returns the names separated by commas, and nothing for the empty
+// set. Unknown bits are an error.
+func (c Capabilities) MarshalText() ([]byte, error) {
+	if !c.Valid() {
+		return nil, errUnknownBits
+	}
+	return []byte(c.join()), nil
+}
+
+// UnmarshalText reads what MarshalText writes, as strictly as
+// [ParseCapabilities]. On an error c is left as it was.
+func (c *Capabilities) UnmarshalText(text []byte) error {
+	var names []string
+	if len(text) > 0 {
+		names = strings.Split(string(text), ",")
+	}
+	return c.set(names)
+}
+
+// MarshalJSON returns an array of names. Unknown bits are an error.
+func (c Capabilities) MarshalJSON() ([]byte, error) {
+	if !c.Valid() {
+		return nil, errUnknownBits
+	}
+	names := slices.AppendSeq([]string{}, c.Names())
+	return json.Marshal(names)
+}
+
+// UnmarshalJSON reads an array of names, as strictly as [ParseCapabilities];
+// null stands for none. On an error c is left as it was.
+func (c *Capabilities) UnmarshalJSON(data []byte) error {
+	var names []string
+	if err := json.Unmarshal(data, &names); err != nil {
+		return err
+	}
+	return c.set(names)
+}
+
+func (c *Capabilities) set(names []string) error {
+	parsed, err := ParseCapabilities(names...)
+	if err != nil {
+		return err
+	}
+	*c = parsed
+	return nil
+}

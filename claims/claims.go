@@ -1,0 +1,147 @@
+// Package claims defines what a chat token says: one user may enter one chat
+// room, with these capabilities and attributes, for this long.
+//
+// An application fills in a [Claims] and hands it to token.Sealer; a gateway
+// gets the same claims back from a verified token.Session. An HTTP front end
+// reads the request of CreateChatToken with [ParseJSON].
+//
+// # Limits
+//
+// The limits are those of the Amazon IVS Chat service model, API version
+// 2020-07-14, operation CreateChatToken. Each is enforced when a token is
+// minted, with a [*ValidationError] that lists every offending field, and
+// again, but for the grammar of the room identifier, when one is opened:
+//
+//	room identifier   1–128 bytes of UTF-8; by default the ARN of a room
+//	user ID           1–128 Unicode code points of UTF-8
+//	capabilities      any subset of the three, possibly none
+//	attributes        keys and values of UTF-8, no empty key, and at most
+//	                  1,024 bytes in all keys and values together
+//	session duration  1–180 whole minutes, 60 where absent
+//
+// # Payload
+//
+// The payload of a token is an array of seven in deterministic CBOR (RFC 8949,
+// section 4.2.1), written by [Encoder.Append] and read by [ParsePayload]:
+//
+//	[ room identifier tstr, user ID tstr, capabilities uint,
+//	  attributes {* tstr => tstr}, issued-at uint (Unix seconds),
+//	  token TTL uint (seconds), session duration uint (minutes) ]
+//
+// There is one encoding of every value, and the reader refuses all others.
+// SPEC.md has the details.
+package claims
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// The limits of a token's claims.
+const (
+	MaxRoomIdentifierBytes = 128  // bytes of a room identifier
+	MaxUserIDRunes         = 128  // Unicode code points of a user ID
+	MaxAttributeBytes      = 1024 // bytes of all attribute keys and values together
+	MinSessionMinutes      = 1    // shortest session
+	MaxSessionMinutes      = 180  // longest session
+	DefaultSessionMinutes  = 60   // session where none is stated
+)
+
+// Claims is what an application asks for. The JSON form has the member names
+// of a CreateChatToken request; to read one from a client, use [ParseJSON],
+// which is strict where encoding/json is not.
+type Claims struct {
+	// RoomIdentifier names the room: 1–128 bytes, by default an ARN as
+	// [IsRoomARN] describes it.
+	RoomIdentifier string `json:"roomIdentifier"`
+
+	// UserID names the user within the application: 1–128 code points of
+	// UTF-8, returned byte for byte. No normalization is applied, so the
+	// application must not take two spellings for one user.
+	UserID string `json:"userId"`
+
+	// Capabilities is what the user may do beside viewing, which is implicit.
+	Capabilities Capabilities `json:"capabilities,omitempty"`
+
+	// Attributes are shown beside the user's messages. They are encrypted in
+	// the token, but every client in the room is meant to see them.
+	Attributes map[string]string `json:"attributes,omitempty"`
+
+	// SessionMinutes is how long the connection may last, in minutes from the
+	// moment the token is made. Zero means [DefaultSessionMinutes].
+	SessionMinutes int `json:"sessionDurationInMinutes,omitempty"`
+}
+
+// Validate checks c against every limit. room is the grammar of the room
+// identifier; nil means [IsRoomARN], and the limit of 128 bytes of UTF-8 holds
+// whatever it says. The error is a [*ValidationError]. A valid c costs no
+// allocation.
+func (c *Claims) Validate(room func(string) bool) error {
+	var v violations
+	v.roomIdentifier(c.RoomIdentifier, room)
+	v.userID(c.UserID)
+	if !c.Capabilities.Valid() {
+		v.add(fieldCapabilities, "unknown bits are set; allowed: "+allNames)
+	}
+	v.attributes(c.Attributes)
+	if n := c.SessionMinutes; n != 0 {
+		v.sessionMinutes(n)
+	}
+	return v.err()
+}
+
+// sessionMinutes returns the session duration with the default filled in.
+func (c *Claims) sessionMinutes() int {
+	if c.SessionMinutes == 0 {
+		return DefaultSessionMinutes
+	}
+	return c.SessionMinutes
+}
+
+func (v *violations) roomIdentifier(s string, room func(string) bool) {
+	if room == nil {
+		room = IsRoomARN
+	}
+	switch {
+	case len(s) < 1 || len(s) > MaxRoomIdentifierBytes:
+		v.add(fieldRoom, fmt.Sprintf("%d bytes used; 1–%d allowed", len(s), MaxRoomIdentifierBytes))
+	case !utf8.ValidString(s):
+		v.add(fieldRoom, "not valid UTF-8")
+	case !room(s):
+		v.add(fieldRoom, "not in the form of a room identifier")
+	}
+}
+
+func (v *violations) userID(s string) {
+	if !utf8.ValidString(s) {
+		v.add(fieldUserID, "not valid UTF-8")
+		return
+	}
+	if n := utf8.RuneCountInString(s); n < 1 || n > MaxUserIDRunes {
+		v.add(fieldUserID, fmt.Sprintf("%d code points used; 1–%d allowed", n, MaxUserIDRunes))
+	}
+}
+
+func (v *violations) attributes(m map[string]string) {
+	size, emptyKey, badText := 0, false, false
+	for key, value := range m {
+		size += len(key) + len(value)
+		emptyKey = emptyKey || key == ""
+		badText = badText || !utf8.ValidString(key) || !utf8.ValidString(value)
+	}
+	if emptyKey {
+		v.add(fieldAttributes, "an empty key is not allowed")
+	}
+	if badText {
+		v.add(fieldAttributes, "not valid UTF-8")
+	}
+	if size > MaxAttributeBytes {
+		v.add(fieldAttributes, fmt.Sprintf("%d bytes used by keys and values; %d allowed", size, MaxAttributeBytes))
+	}
+}
+
+func (v *violations) sessionMinutes(n int) {
+	if n < MinSessionMinutes || n > MaxSessionMinutes {
+		v.add(fieldSession, fmt.Sprintf("%d minutes; %d–%d allowed", n, MinSessionMinutes, MaxSessionMinutes))
+	}
+}

@@ -1,0 +1,99 @@
+package claims
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+)
+
+// CBOR major types, in the top three bits of a head's first byte (RFC 8949,
+// section 3.1).
+const (
+	majorUint  = 0 << 5
+	majorText  = 3 << 5
+	majorArray = 4 << 5
+	majorMap   = 5 << 5
+)
+
+// payloadItems is the number of elements in the payload's array.
+const payloadItems = 7
+
+var errTimes = errors.New("claims: issued-at or token TTL out of range")
+
+// Encoder writes payloads. The zero value is ready. It holds the space in
+// which attributes are sorted, so that a reused Encoder does not allocate, and
+// is not safe for concurrent use. It retains nothing of the claims.
+type Encoder struct {
+	sorted []attribute
+}
+
+type attribute struct{ key, value string }
+
+// Append validates c, with room as in [Claims.Validate], and appends the
+// payload of a token issued at that Unix second and valid for ttl seconds. The
+// caller answers for ttl being within the limits of a token; here it only has
+// to be positive. On an error dst is returned as it was.
+func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
+	if err := c.Validate(room); err != nil {
+		return dst, err
+	}
+	if issuedAt < 0 || issuedAt > limits.MaxUnix || ttl <= 0 {
+		return dst, errTimes
+	}
+	dst = append(dst, majorArray|payloadItems)
+	dst = appendText(dst, c.RoomIdentifier)
+	dst = appendText(dst, c.UserID)
+	dst = appendHead(dst, majorUint, uint64(c.Capabilities))
+	dst = e.appendAttributes(dst, c.Attributes)
+	dst = appendHead(dst, majorUint, uint64(issuedAt))
+	dst = appendHead(dst, majorUint, uint64(ttl))
+	return appendHead(dst, majorUint, uint64(c.sessionMinutes())), nil
+}
+
+func (e *Encoder) appendAttributes(dst []byte, m map[string]string) []byte {
+	for key, value := range m {
+		e.sorted = append(e.sorted, attribute{key, value})
+	}
+	slices.SortFunc(e.sorted, byEncoding)
+	dst = appendHead(dst, majorMap, uint64(len(e.sorted)))
+	for _, a := range e.sorted {
+		dst = appendText(dst, a.key)
+		dst = appendText(dst, a.value)
+	}
+	// A pooled Encoder must not keep the caller's strings alive.
+	clear(e.sorted)
+	e.sorted = e.sorted[:0]
+	return dst
+}
+
+// byEncoding orders keys by the bytes of their encoding, which begins with
+// their length: shorter first.
+func byEncoding(a, b attribute) int {
+	if c := cmp.Compare(len(a.key), len(b.key)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.key, b.key)
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(appendHead(dst, majorText, uint64(len(s))), s...)
+}
+
+// appendHead appends a head in its only deterministic form, the shortest.
+func appendHead(dst []byte, major byte, n uint64) []byte {
+	switch {
+	case n < 24:
+		return append(dst, major|byte(n))
+	case n < 1<<8:
+		return append(dst, major|24, byte(n))
+	case n < 1<<16:
+		return append(dst, major|25, byte(n>>8), byte(n))
+	case n < 1<<32:
+		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
+}

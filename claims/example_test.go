@@ -1,0 +1,44 @@
+package claims_test
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+func ExampleParseJSON() {
+	c, err := claims.ParseJSON([]byte(`{
+		"roomIdentifier": "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+		"userId": "11231234",
+		"capabilities": ["SEND_MESSAGE", "DELETE_MESSAGE"],
+		"attributes": {"displayName": "DemoUser"}
+	}`), nil)
+	fmt.Println(c.UserID, c.Capabilities, c.Attributes, err)
+	// Output: 11231234 SEND_MESSAGE,DELETE_MESSAGE map[displayName:DemoUser] <nil>
+}
+
+func ExampleValidationError() {
+	_, err := claims.ParseJSON([]byte(`{"userId": "", "capabilities": ["KICK"]}`),
+		func(room string) bool { return true })
+
+	var invalid *claims.ValidationError
+	if errors.As(err, &invalid) {
+		for _, f := range invalid.Fields {
+			fmt.Printf("%s: %s\n", f.Name, f.Message)
+		}
+	}
+	// Output:
+	// capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE
+	// roomIdentifier: 0 bytes used; 1–128 allowed
+	// userId: 0 code points used; 1–128 allowed
+}
+
+func ExampleCapabilities() {
+	c, err := claims.ParseCapabilities("DELETE_MESSAGE", "SEND_MESSAGE")
+	fmt.Println(c, err)
+	fmt.Println(c.Has(claims.SendMessage), c.Has(claims.DisconnectUser))
+	// Output:
+	// SEND_MESSAGE,DELETE_MESSAGE <nil>
+	// true false
+}

@@ -1,0 +1,115 @@
+package claims_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+func TestParseJSON(t *testing.T) {
+	example := valid()
+	text, err := json.Marshal(example)
+	require.NoError(t, err)
+	tests := []struct {
+		name, text string
+		want       claims.Claims
+	}{
+		{"marshalled", string(text), example},
+		{"minimal", `{"roomIdentifier":"` + room + `","userId":"u"}`, claims.Claims{RoomIdentifier: room, UserID: "u"}},
+		{"null is absent", `{"roomIdentifier":"` + room + `","userId":"u","capabilities":null,"attributes":null,"sessionDurationInMinutes":null}`,
+			claims.Claims{RoomIdentifier: room, UserID: "u"}},
+		{"white space and empty containers", " {\n\"roomIdentifier\" : \"" + room + "\",\t\"userId\":\"u\",\"capabilities\":[],\"attributes\":{}} \n",
+			claims.Claims{RoomIdentifier: room, UserID: "u", Attributes: map[string]string{}}},
+		{"escapes", `{"roomIdentifier":"` + room + `","userId":"\u00e9\ud83d\ude00\\ud800\ufffd\n","capabilities":["DELETE_MESSAGE","DELETE_MESSAGE"]}`,
+			claims.Claims{RoomIdentifier: room, UserID: "é😀\\ud800\ufffd\n", Capabilities: claims.DeleteMessage}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := claims.ParseJSON([]byte(test.text), nil)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+func TestParseJSONMalformed(t *testing.T) {
+	for _, text := range []string{"", "null", "[]", `"x"`, "{", "{}x", "{} {}", `{"userId"}`, `{"userId":}`, `{"userId":"a",}`, `{userId:"a"}`,
+		"\xff", `{"userId":"` + "\xff" + `"}`, `{"\ud800":1}`, "\ufeff{}", `{"userId":"a"`, strings.Repeat("[", 20000)} {
+		got, err := claims.ParseJSON([]byte(text), nil)
+		assert.ErrorIs(t, err, claims.ErrJSON, "%.40q", text)
+		assert.Zero(t, got)
+	}
+}
+
+func TestParseJSONViolations(t *testing.T) {
+	tests := []struct {
+		name, member string // the member replaces or joins a valid request
+		field, says  string
+	}{
+		{"number as user", `"userId":7`, "userId", "not a string"},
+		{"lone surrogate", `"userId":"a\ud800b"`, "userId", "surrogate"},
+		{"lone low surrogate", `"userId":"a\uDC00"`, "userId", "surrogate"},
+		{"two high surrogates", `"userId":"\ud83d\ud83d\ude00"`, "userId", "surrogate"},
+		{"room as list", `"roomIdentifier":[]`, "roomIdentifier", "not a string"},
+		{"unknown capability", `"capabilities":["KICK"]`, "capabilities", "SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE"},
+		{"capabilities as string", `"capabilities":"SEND_MESSAGE"`, "capabilities", "array"},
+		{"session 0", `"sessionDurationInMinutes":0`, "sessionDurationInMinutes", "0 minutes; 1–180 allowed"},
+		{"session -0", `"sessionDurationInMinutes":-0`, "sessionDurationInMinutes", "0 minutes"},
+		{"session 181", `"sessionDurationInMinutes":181`, "sessionDurationInMinutes", "181 minutes; 1–180 allowed"},
+		{"session fraction", `"sessionDurationInMinutes":1.5`, "sessionDurationInMinutes", "whole"},
+		{"session exponent", `"sessionDurationInMinutes":1e1`, "sessionDurationInMinutes", "whole"},
+		{"session string", `"sessionDurationInMinutes":"60"`, "sessionDurationInMinutes", "whole"},
+		{"session huge", `"sessionDurationInMinutes":99999999999999999999`, "sessionDurationInMinutes", "whole"},
+		{"attribute number", `"attributes":{"k":1}`, "attributes", "not a string"},
+		{"attribute null", `"attributes":{"k":null}`, "attributes", "not a string"},
+		{"attribute repeated", `"attributes":{"k":"a","k":"b"}`, "attributes", "more than once"},
+		{"attribute repeated by escape", `"attributes":{"k":"a","\u006b":"b"}`, "attributes", "more than once"},
+		{"attribute surrogate", `"attributes":{"k":"\ud800"}`, "attributes", "surrogate"},
+		{"attributes list", `"attributes":["k"]`, "attributes", "object"},
+		{"attributes too large", `"attributes":{"k":"` + strings.Repeat("v", 1024) + `"}`, "attributes", "1025 bytes used"},
+		{"empty key", `"attributes":{"":"v"}`, "attributes", "empty key"},
+		{"other case", `"UserId":"mallory"`, "(unknown)", "not a member"},
+		{"unknown", `"admin":true,"root":1`, "(unknown)", "not a member"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			text := `{`
+			for _, member := range []string{`"roomIdentifier":"` + room + `"`, `"userId":"u"`} {
+				if !strings.HasPrefix(test.member, strings.SplitAfter(member, ":")[0]) {
+					text += member + ","
+				}
+			}
+			got, err := claims.ParseJSON([]byte(text+test.member+"}"), nil)
+			var invalid *claims.ValidationError
+			require.ErrorAs(t, err, &invalid)
+			require.Len(t, invalid.Fields, 1, "%v", err)
+			assert.Equal(t, test.field, invalid.Fields[0].Name)
+			assert.Contains(t, invalid.Fields[0].Message, test.says)
+			assert.Zero(t, got)
+		})
+	}
+}
+
+func TestParseJSONListsEveryField(t *testing.T) {
+	_, err := claims.ParseJSON([]byte(`{"roomIdentifier":"x","userId":1,"userId":2,"capabilities":[1],
+		"attributes":{"":""},"sessionDurationInMinutes":0,"x":1}`), nil)
+	var invalid *claims.ValidationError
+	require.ErrorAs(t, err, &invalid)
+	names := map[string]int{}
+	for _, f := range invalid.Fields {
+		names[f.Name]++
+	}
+	assert.Equal(t, map[string]int{"roomIdentifier": 1, "userId": 1, "capabilities": 1,
+		"attributes": 1, "sessionDurationInMinutes": 1, "(unknown)": 1}, names)
+}
+
+func TestFieldErrorJSON(t *testing.T) {
+	got, err := json.Marshal(claims.FieldError{Name: "userId", Message: "wrong"})
+	require.NoError(t, err)
+	assert.Equal(t, `{"name":"userId","message":"wrong"}`, string(got))
+}

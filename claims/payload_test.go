@@ -1,0 +1,361 @@
+package claims_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"maps"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+const (
+	issuedAt = 1647405848 // 2022-03-16T04:44:08Z
+	maxUnix  = 253402300799
+)
+
+func encode(t testing.TB, c claims.Claims, issuedAt, ttl int64) []byte {
+	t.Helper()
+	var e claims.Encoder
+	b, err := e.Append(nil, &c, func(string) bool { return true }, issuedAt, ttl)
+	require.NoError(t, err)
+	return b
+}
+
+func TestPayloadRoundTrip(t *testing.T) {
+	minutes := func(c claims.Claims) claims.Claims { c.SessionMinutes = 60; return c }
+	tests := []struct {
+		name          string
+		in, want      claims.Claims
+		issuedAt, ttl int64
+	}{
+		{"example", valid(), valid(), issuedAt, 60},
+		{"longest", longest(), longest(), maxUnix, 600},
+		{"shortest", claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, 0, 5},
+		{"default session", claims.Claims{RoomIdentifier: room, UserID: "u"}, minutes(claims.Claims{RoomIdentifier: room, UserID: "u"}), issuedAt, 60},
+		{"odd but legal text", minutes(claims.Claims{RoomIdentifier: "\x00\u202e", UserID: "\U0010FFFF\ufeff\x7f", Attributes: map[string]string{"\x00": "\u2066\n", "😀": "\ufffd"}}),
+			minutes(claims.Claims{RoomIdentifier: "\x00\u202e", UserID: "\U0010FFFF\ufeff\x7f", Attributes: map[string]string{"\x00": "\u2066\n", "😀": "\ufffd"}}), issuedAt, 60},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := encode(t, test.in, test.issuedAt, test.ttl)
+			assert.Equal(t, marshal(t, twinOf(&test.in, test.issuedAt, test.ttl)), b, "as fxamacker/cbor writes it")
+			p, err := claims.ParsePayload(b)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, p.Claims())
+			assert.Equal(t, test.issuedAt, p.IssuedAt)
+			assert.Equal(t, uint64(test.ttl), p.TTL)
+			attributes := map[string]string{}
+			for k, v := range p.Attributes() {
+				attributes[string(k)] = string(v)
+				got, ok := p.Attribute(string(k))
+				assert.True(t, ok)
+				assert.Equal(t, string(v), string(got))
+			}
+			assert.True(t, maps.Equal(test.want.Attributes, attributes))
+			_, ok := p.Attribute("no such key")
+			assert.False(t, ok)
+		})
+	}
+}
+
+// Heads of strings and maps change form at 24 and 256; order is by length
+// first, then by bytes.
+func TestPayloadHeadSizes(t *testing.T) {
+	c := valid()
+	for n := range claims.MaxAttributeBytes {
+		c.Attributes = map[string]string{"k": strings.Repeat("v", n)}
+		b := encode(t, c, issuedAt, 60)
+		require.Equal(t, marshal(t, twinOf(&c, issuedAt, 60)), b)
+		p, err := claims.ParsePayload(b)
+		require.NoError(t, err)
+		require.Equal(t, c, p.Claims())
+	}
+	c.Attributes = map[string]string{}
+	for i := 0; ; i++ {
+		key := strings.Repeat(string(rune('!'+i*7%90)), 1+i/90)
+		if size(c.Attributes)+len(key) > claims.MaxAttributeBytes {
+			break
+		}
+		c.Attributes[key] = ""
+		b := encode(t, c, issuedAt, 60)
+		require.Equal(t, marshal(t, twinOf(&c, issuedAt, 60)), b)
+		p, err := claims.ParsePayload(b)
+		require.NoError(t, err)
+		require.Equal(t, c, p.Claims())
+	}
+	assert.Greater(t, len(c.Attributes), 256)
+}
+
+func size(m map[string]string) (n int) {
+	for k, v := range m {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+func TestEncoderRefusesTimes(t *testing.T) {
+	var e claims.Encoder
+	c := valid()
+	for _, test := range []struct{ issuedAt, ttl int64 }{{-1, 60}, {maxUnix + 1, 60}, {math.MinInt64, 60}, {0, 0}, {0, -1}} {
+		dst, err := e.Append([]byte("dst"), &c, nil, test.issuedAt, test.ttl)
+		assert.Error(t, err)
+		assert.Equal(t, "dst", string(dst))
+	}
+}
+
+func TestMoveTo(t *testing.T) {
+	b := encode(t, valid(), issuedAt, 60)
+	p, err := claims.ParsePayload(b)
+	require.NoError(t, err)
+	moved := p.MoveTo([]byte("prefix"))
+	assert.Equal(t, "prefix"+string(b), string(moved))
+	clear(b)
+	assert.Equal(t, valid(), p.Claims(), "nothing aliases the old bytes")
+	clear(moved)
+	assert.NotEqual(t, "11231234", string(p.UserID()), "it is a view of the new ones")
+}
+
+// What is lent has no capacity beyond its end, so that appending to it does
+// not write into its neighbour.
+func TestLentSlicesHaveNoSpareCapacity(t *testing.T) {
+	p, err := claims.ParsePayload(encode(t, valid(), issuedAt, 60))
+	require.NoError(t, err)
+	value, _ := p.Attribute("displayName")
+	for _, lent := range [][]byte{p.RoomIdentifier(), p.UserID(), value} {
+		assert.Equal(t, len(lent), cap(lent))
+	}
+	for k, v := range p.Attributes() {
+		assert.Equal(t, len(k), cap(k))
+		assert.Equal(t, len(v), cap(v))
+	}
+}
+
+func TestPayloadEveryTruncationAndExtension(t *testing.T) {
+	for _, c := range []claims.Claims{valid(), longest()} {
+		b := encode(t, c, issuedAt, 60)
+		for n := range b {
+			p, err := claims.ParsePayload(b[:n:n])
+			require.ErrorIs(t, err, claims.ErrPayload)
+			require.Zero(t, p)
+		}
+		for next := range 256 {
+			_, err := claims.ParsePayload(append(b[:len(b):len(b)], byte(next)))
+			require.ErrorIs(t, err, claims.ErrPayload)
+		}
+	}
+}
+
+// Whatever is accepted after a change is what the encoder writes for it.
+func TestPayloadEveryByteChanged(t *testing.T) {
+	accepted := 0
+	b := encode(t, valid(), issuedAt, 60)
+	for i := range b {
+		for change := 1; change < 256; change++ {
+			mutant := bytes.Clone(b)
+			mutant[i] ^= byte(change)
+			p, err := claims.ParsePayload(mutant)
+			if err != nil {
+				continue
+			}
+			accepted++
+			require.Equal(t, mutant, encode(t, p.Claims(), p.IssuedAt, max(int64(p.TTL), 1)), "byte %d", i)
+		}
+	}
+	assert.NotZero(t, accepted)
+}
+
+// item is CBOR written out by hand.
+func item(parts ...any) []byte {
+	var b []byte
+	for _, part := range parts {
+		switch part := part.(type) {
+		case int:
+			b = append(b, byte(part))
+		case string:
+			b = append(b, part...)
+		case []byte:
+			b = append(b, part...)
+		}
+	}
+	return b
+}
+
+// payload builds one from seven encoded elements, of which change replaces
+// those that it names.
+func payload(change map[int][]byte) []byte {
+	elements := [7][]byte{
+		item(0x61, "r"), item(0x61, "u"), item(0), item(0xA1, 0x61, "k", 0x61, "v"),
+		item(0x1A, 0x62, 0x31, 0x6A, 0x58), item(0x18, 60), item(0x18, 30),
+	}
+	b := item(0x87)
+	for i, e := range elements {
+		if replaced, ok := change[i]; ok {
+			e = replaced
+		}
+		b = append(b, e...)
+	}
+	return b
+}
+
+func TestParsePayloadRefused(t *testing.T) {
+	const (
+		roomItem = iota
+		userItem
+		capsItem
+		attrItem
+		issuedItem
+		ttlItem
+		sessionItem
+	)
+	one := func(i int, parts ...any) []byte { return payload(map[int][]byte{i: item(parts...)}) }
+	text := func(s string) []byte { return marshal(t, s) }
+	nested := bytes.Repeat([]byte{0x81}, 10000)
+	_, err := claims.ParsePayload(payload(nil))
+	require.NoError(t, err, "the base is valid")
+
+	tests := map[string][]byte{
+		"empty":                  {},
+		"array of 6":             item(0x86, payload(nil)[1:]),
+		"array of 8":             item(0x88, payload(nil)[1:], 0),
+		"array head long":        item(0x98, 7, payload(nil)[1:]),
+		"array indefinite":       item(0x9F, payload(nil)[1:], 0xFF),
+		"array of 2^63":          item(0x9B, 0x80, 0, 0, 0, 0, 0, 0, 0),
+		"array of 2^64-1":        item(0x9B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF),
+		"map for array":          item(0xA7, payload(nil)[1:]),
+		"tagged":                 item(0xD9, 0xD9, 0xF7, payload(nil)),
+		"nested 10,000 deep":     nested,
+		"trailing byte":          item(payload(nil), 0),
+		"trailing break":         item(payload(nil), 0xFF),
+		"two payloads":           item(payload(nil), payload(nil)),
+		"room empty":             one(roomItem, 0x60),
+		"room 129":               one(roomItem, text(strings.Repeat("r", 129))),
+		"room head long":         one(roomItem, 0x78, 1, "r"),
+		"room head 2 bytes":      one(roomItem, 0x79, 0, 1, "r"),
+		"room head 4 bytes":      one(roomItem, 0x7A, 0, 0, 0, 1, "r"),
+		"room head 8 bytes":      one(roomItem, 0x7B, 0, 0, 0, 0, 0, 0, 0, 1, "r"),
+		"room indefinite":        one(roomItem, 0x7F, 0x61, "r", 0xFF),
+		"room of 2^31":           one(roomItem, 0x7A, 0x80, 0, 0, 0, "r"),
+		"room of 2^64-1":         one(roomItem, 0x7B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, "r"),
+		"room bytes":             one(roomItem, 0x41, "r"),
+		"room null":              one(roomItem, 0xF6),
+		"room not UTF-8":         one(roomItem, 0x61, 0xFF),
+		"room reserved head":     one(roomItem, 0x7C, "r"),
+		"user empty":             one(userItem, 0x60),
+		"user 129 runes":         one(userItem, text(strings.Repeat("u", 129))),
+		"user 129 long runes":    one(userItem, text(strings.Repeat("\U0010FFFF", 129))),
+		"user bytes":             one(userItem, 0x41, "u"),
+		"user overlong":          one(userItem, 0x62, 0xC0, 0xAF),
+		"user surrogate":         one(userItem, 0x63, 0xED, 0xA0, 0x80),
+		"user beyond U+10FFFF":   one(userItem, 0x64, 0xF4, 0x90, 0x80, 0x80),
+		"user cut":               one(userItem, 0x61, 0xC3),
+		"capabilities 8":         one(capsItem, 8),
+		"capabilities 255":       one(capsItem, 0x18, 255),
+		"capabilities 256":       one(capsItem, 0x19, 1, 0),
+		"capabilities long":      one(capsItem, 0x18, 1),
+		"capabilities negative":  one(capsItem, 0x20),
+		"capabilities false":     one(capsItem, 0xF4),
+		"capabilities text":      one(capsItem, text("SEND_MESSAGE")),
+		"attributes null":        one(attrItem, 0xF6),
+		"attributes undefined":   one(attrItem, 0xF7),
+		"attributes array":       one(attrItem, 0x80),
+		"attributes head long":   one(attrItem, 0xB8, 1, 0x61, "k", 0x61, "v"),
+		"attributes indefinite":  one(attrItem, 0xBF, 0x61, "k", 0x61, "v", 0xFF),
+		"attributes of 2^32":     one(attrItem, 0xBB, 0, 0, 0, 1, 0, 0, 0, 0),
+		"attributes of 2^64-1":   one(attrItem, 0xBB, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF),
+		"attributes of 1025":     one(attrItem, 0xB9, 4, 1),
+		"attributes short":       one(attrItem, 0xA2, 0x61, "k", 0x61, "v"),
+		"attributes long":        one(attrItem, 0xA0, 0x61, "k", 0x61, "v"),
+		"attributes empty key":   one(attrItem, 0xA1, 0x60, 0x61, "v"),
+		"attributes repeated":    one(attrItem, 0xA2, 0x61, "k", 0x61, "v", 0x61, "k", 0x61, "w"),
+		"attributes unsorted":    one(attrItem, 0xA2, 0x61, "l", 0x61, "v", 0x61, "k", 0x61, "w"),
+		"attributes length last": one(attrItem, 0xA2, 0x62, "aa", 0x61, "v", 0x61, "b", 0x61, "w"),
+		"attributes key int":     one(attrItem, 0xA1, 1, 0x61, "v"),
+		"attributes value bytes": one(attrItem, 0xA1, 0x61, "k", 0x41, "v"),
+		"attributes value null":  one(attrItem, 0xA1, 0x61, "k", 0xF6),
+		"attributes 1025 bytes":  one(attrItem, 0xA1, 0x61, "k", text(strings.Repeat("v", 1024))),
+		"attributes sum 1025":    one(attrItem, 0xA2, 0x61, "k", text(strings.Repeat("v", 1000)), 0x61, "l", text(strings.Repeat("v", 23))),
+		"issued after 9999":      one(issuedItem, 0x1B, 0, 0, 0, 0x3A, 0xFF, 0xF4, 0x41, 0x80),
+		"issued 2^64-1":          one(issuedItem, 0x1B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF),
+		"issued head long":       one(issuedItem, 0x1B, 0, 0, 0, 0, 0x62, 0x31, 0x6A, 0x58),
+		"issued float":           one(issuedItem, 0xFB, 0x41, 0xD8, 0x8C, 0x5A, 0x96, 0, 0, 0),
+		"issued bignum":          one(issuedItem, 0xC2, 0x41, 1),
+		"issued negative":        one(issuedItem, 0x3A, 0x62, 0x31, 0x6A, 0x58),
+		"ttl head long":          one(ttlItem, 0x19, 0, 60),
+		"ttl float16":            one(ttlItem, 0xF9, 0x53, 0x80),
+		"session 0":              one(sessionItem, 0),
+		"session 181":            one(sessionItem, 0x18, 181),
+		"session 286":            one(sessionItem, 0x19, 1, 30), // 30 in its low byte
+		"session head long":      one(sessionItem, 0x18, 23),
+		"session break":          one(sessionItem, 0xFF),
+	}
+	for name, b := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, err := claims.ParsePayload(b)
+			assert.ErrorIs(t, err, claims.ErrPayload, "%s", hex.EncodeToString(b[:min(len(b), 40)]))
+			assert.Zero(t, p)
+		})
+	}
+}
+
+func TestParsePayloadLimitsAccepted(t *testing.T) {
+	for name, change := range map[string]map[int][]byte{
+		"room 128":          {0: marshal(t, strings.Repeat("r", 128))},
+		"room not an ARN":   {0: marshal(t, "ルーム")},
+		"user 128 runes":    {1: marshal(t, strings.Repeat("\U0010FFFF", 128))},
+		"capabilities 7":    {2: {7}},
+		"attributes none":   {3: {0xA0}},
+		"attributes 1024":   {3: item(0xA1, 0x61, "k", marshal(t, strings.Repeat("v", 1023)))},
+		"issued 0":          {4: {0}},
+		"issued 9999-12-31": {4: item(0x1B, 0, 0, 0, 0x3A, 0xFF, 0xF4, 0x41, 0x7F)},
+		"ttl any":           {5: item(0x1B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF)}, // the opener's to judge
+		"session 1":         {6: {1}},
+		"session 180":       {6: {0x18, 180}},
+	} {
+		_, err := claims.ParsePayload(payload(change))
+		assert.NoError(t, err, name)
+	}
+}
+
+func TestParsePayloadHugeInput(t *testing.T) {
+	_, err := claims.ParsePayload(make([]byte, 1<<16))
+	assert.ErrorIs(t, err, claims.ErrPayload)
+	_, err = claims.ParsePayload(item(payload(nil), make([]byte, 1<<16)))
+	assert.ErrorIs(t, err, claims.ErrPayload)
+}
+
+func TestZeroPayload(t *testing.T) {
+	var p claims.Payload
+	assert.Empty(t, p.RoomIdentifier())
+	assert.Empty(t, p.UserID())
+	assert.Zero(t, p.Claims())
+	for range p.Attributes() {
+		t.Error("no attributes")
+	}
+	assert.Equal(t, "x", string(p.MoveTo([]byte("x"))))
+}
+
+func TestTokenID(t *testing.T) {
+	assert.Equal(t, "000102030405060708090a0b0c0d0e0f",
+		claims.TokenID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}.String())
+	assert.Equal(t, time.Unix(maxUnix, 0).UTC(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))
+}
+
+func TestAttributesStops(t *testing.T) {
+	c := longest()
+	p, err := claims.ParsePayload(encode(t, c, issuedAt, 60))
+	require.NoError(t, err)
+	n := 0
+	for range p.Attributes() {
+		if n++; n == 3 {
+			break
+		}
+	}
+	assert.Equal(t, 3, n)
+}

@@ -1,0 +1,61 @@
+package claims
+
+// IsRoomARN reports whether s, all of it, is the Amazon Resource Name of a
+// chat room:
+//
+//	arn:aws:ivschat:<region [a-z0-9-]+>:<account [0-9]+>:room/<id [a-zA-Z0-9-]+>
+//
+// This is the service model's pattern, anchored at both ends. It says nothing
+// of the length.
+func IsRoomARN(s string) bool {
+	const prefix = "arn:aws:ivschat:"
+	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
+		return false
+	}
+	s, ok := skip(s[len(prefix):], lower|digit|dash, ":")
+	if !ok {
+		return false
+	}
+	if s, ok = skip(s, digit, ":room/"); !ok {
+		return false
+	}
+	s, ok = skip(s, lower|upper|digit|dash, "")
+	return ok && s == ""
+}
+
+type charClass uint8
+
+const (
+	lower charClass = 1 << iota
+	upper
+	digit
+	dash
+)
+
+func classOf(c byte) charClass {
+	switch {
+	case 'a' <= c && c <= 'z':
+		return lower
+	case 'A' <= c && c <= 'Z':
+		return upper
+	case '0' <= c && c <= '9':
+		return digit
+	case c == '-':
+		return dash
+	}
+	return 0
+}
+
+// skip passes over one or more characters of the class and the separator
+// behind them, and returns the rest.
+func skip(s string, class charClass, separator string) (rest string, ok bool) {
+	n := 0
+	for n < len(s) && classOf(s[n])&class != 0 {
+		n++
+	}
+	s = s[n:]
+	if n == 0 || len(s) < len(separator) || s[:len(separator)] != separator {
+		return "", false
+	}
+	return s[len(separator):], true
+}

@@ -1,0 +1,6 @@
+//go:build purego
+
+package testenv
+
+// PureGo reports whether assembly is left out.
+const PureGo = true

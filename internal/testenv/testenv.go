@@ -1,0 +1,27 @@
+// Package testenv tells tests how they were built and what they may skip.
+package testenv
+
+import (
+	"os"
+	"testing"
+)
+
+// Skip skips the test because something outside the Go toolchain is missing.
+// With CHATTOKEN_REQUIRE=1, as in CI, nothing may be missing: it fails instead.
+func Skip(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
+		t.Fatalf("required, but: %s", reason)
+	}
+	t.Skipf("SKIPPED: %s", reason)
+}
+
+// SkipAllocs skips a test that counts allocations where the build itself
+// changes the count: the race detector adds some, and x/crypto's generic code
+// has one of its own.
+func SkipAllocs(t testing.TB) {
+	t.Helper()
+	if Race || PureGo {
+		t.Skip("allocation counts differ under -race and purego")
+	}
+}
