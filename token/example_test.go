@@ -1,0 +1,65 @@
+package token_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// A gateway decides at the upgrade: the token is the WebSocket's subprotocol,
+// which the response must echo.
+func ExampleOpener_Open() {
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	opener := token.Opener{Ring: ring, Guard: &memory{}} // replay.New makes a real guard
+
+	connect := func(w http.ResponseWriter, r *http.Request) {
+		var session token.Session
+		err := opener.Open(r.Context(), &session, r.Header.Get("Sec-WebSocket-Protocol"))
+		switch token.Action(err) {
+		case token.FetchNewToken:
+			http.Error(w, "fetch a new token", http.StatusUnauthorized)
+			return
+		case token.GiveUp:
+			http.Error(w, "not for you", http.StatusForbidden)
+			return
+		case token.TryLater:
+			http.Error(w, "try later", http.StatusServiceUnavailable)
+			return
+		}
+		// Upgrade, and keep the session for the life of the connection: ask
+		// session.Authorize before each message, and close the connection at
+		// session.SessionExpiration().
+	}
+	_ = connect
+}
+
+func ExampleSession_Authorize() {
+	ring, _ := keyring.New(time.Now(), keyring.Config{})
+	sealer := token.Sealer{Ring: ring}
+	minted, _ := sealer.Create(claims.Claims{
+		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+		UserID:         "11231234",
+		Capabilities:   claims.SendMessage,
+	})
+
+	opener := token.Opener{Ring: ring, Guard: &memory{}}
+	var session token.Session
+	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
+	fmt.Println(session.Authorize(time.Now(), claims.SendMessage))
+	fmt.Println(session.Authorize(time.Now(), claims.DeleteMessage))
+	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
+	// Output:
+	// <nil>
+	// <nil>
+	// token: not permitted
+	// token: already used
+}

@@ -1,0 +1,177 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// Guard remembers which tokens were spent.
+type Guard interface {
+	// Spend uses a token up and reports whether it was fresh: of all calls with
+	// the same token ID, at any time and from anywhere, at most one may return
+	// true. The token is authentic and, at now, timely and admitted.
+	//
+	// A Guard that cannot tell returns an error, and the token is refused: with
+	// [ErrRevoked] where the error matches that; with the error itself where it
+	// matches [ErrUnavailable], so that a Guard may state its reason; else with
+	// ErrUnavailable. What t lends is not retained.
+	Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error)
+}
+
+// Opener verifies tokens. Its fields are set before first use and not changed
+// after; it is then safe for concurrent use. It may be copied, for instance to
+// give one connection an Admit of its own.
+type Opener struct {
+	// Ring has the keys. It must not be nil.
+	Ring *keyring.Ring
+
+	// Guard spends tokens. With nil, Open refuses all of them.
+	Guard Guard
+
+	// Admit is the embedder's own rule for authentic and timely tokens: does
+	// the room match the address, is the user banned, was the token revoked? It
+	// is asked before the token is spent, and its error is returned as it is. A
+	// rule that cannot tell returns [ErrUnavailable] or an error that matches
+	// it. Nil admits all. What t lends is not retained.
+	Admit func(ctx context.Context, now time.Time, t claims.Summary) error
+
+	// Now is the clock, read once per token. Nil means time.Now. A clock may
+	// differ from the minter's by the skew that the ring's policy states, which
+	// only ever matters for tokens from the future: no token lives past its
+	// expiration on this clock.
+	Now func() time.Time
+}
+
+var (
+	errOpenerRing  error = &unavailable{"token: Opener.Ring is nil"}
+	errOpenerGuard error = &unavailable{"token: Opener.Guard is nil"}
+)
+
+// Open verifies text, spends it, and fills in s. The checks are made in this
+// order, and nothing but an authentic, timely and admitted token reaches the
+// guard:
+//
+//	length, prefix, alphabet and canonical form   ErrMalformed
+//	key                                           ErrUnknownKey, ErrRevokedKey
+//	authenticity                                  ErrForged
+//	payload                                       ErrPayload
+//	not issued in the future                      ErrNotYetValid
+//	validity within limits and session            ErrPayload
+//	token expiration, without any leeway          ErrTokenExpired
+//	Admit                                         its own error
+//	Guard                                         ErrSpent, ErrRevoked, ErrUnavailable
+//
+// s is reused, whatever it held, and must not be in use elsewhere; it retains
+// nothing of text. On an error it is zero in every accessor. Open does not
+// allocate where s has held as long a payload before, and once, in the size of
+// the payload, where it has not. A token that is refused before Admit never
+// allocates. ctx is handed to Admit and the guard; Open itself never waits.
+func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
+	if o.Guard == nil {
+		s.Reset()
+		return errOpenerGuard
+	}
+	return o.open(ctx, s, text, o.Guard)
+}
+
+// OpenWithoutSpending is [Opener.Open] without the guard: the token can still
+// be used after it, and may have been used before. It is for tools that look
+// at tokens. Nobody may be let in on its word.
+func (o *Opener) OpenWithoutSpending(ctx context.Context, s *Session, text string) error {
+	return o.open(ctx, s, text, nil)
+}
+
+func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard) error {
+	s.Reset()
+	if o.Ring == nil {
+		return errOpenerRing
+	}
+	now := clock(o.Now)
+	var v verified
+	if err := o.verify(&v, s, text, now); err != nil {
+		return err
+	}
+	// From here on foreign code runs, which may take its time or panic: no
+	// workspace is held, and s shows nothing until all of them have agreed.
+	if err := o.admit(ctx, now, &v, guard); err != nil {
+		s.Reset()
+		return err
+	}
+	s.v = v
+	return nil
+}
+
+// verify makes all checks that depend on text, keys and clock alone. On
+// success the payload is in s.buf.
+func (o *Opener) verify(v *verified, s *Session, text string, now time.Time) error {
+	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
+		return ErrMalformed
+	}
+	ws := workspaces.Get().(*workspace)
+	defer workspaces.Put(ws)
+	copy(ws.box[:], Prefix)
+	n, ok := base64url.Decode(ws.box[len(Prefix):], text[len(Prefix):])
+	if !ok {
+		return ErrMalformed
+	}
+	box := ws.box[:len(Prefix)+n]
+	plaintext, err := o.Ring.Open(box[boxHeader:boxHeader], box, now)
+	if err != nil {
+		return outward(err)
+	}
+	defer clear(plaintext)
+	v.payload, err = claims.ParsePayload(plaintext)
+	if err != nil {
+		return ErrPayload
+	}
+	if err := v.checkTimes(now, o.Ring.ClockSkew()); err != nil {
+		return err
+	}
+	copy(v.id[:], box[len(Prefix)+len(keyring.ID{}):])
+	if cap(s.buf) < len(plaintext) {
+		s.buf = make([]byte, 0, len(plaintext))
+	}
+	s.buf = v.payload.MoveTo(s.buf)
+	return nil
+}
+
+// outward is the error for a box that the ring did not open.
+func outward(err error) error {
+	switch err {
+	case keyring.ErrUnknownKey, keyring.ErrExpiredKey:
+		return ErrUnknownKey
+	case keyring.ErrRevokedKey:
+		return ErrRevokedKey
+	}
+	return ErrForged
+}
+
+// admit asks those who have a say beyond the token itself.
+func (o *Opener) admit(ctx context.Context, now time.Time, v *verified, guard Guard) error {
+	summary := v.summary()
+	if o.Admit != nil {
+		if err := o.Admit(ctx, now, summary); err != nil {
+			return err
+		}
+	}
+	if guard == nil {
+		return nil
+	}
+	fresh, err := guard.Spend(ctx, now, summary)
+	switch {
+	case err == nil && fresh:
+		return nil
+	case err == nil:
+		return ErrSpent
+	case errors.Is(err, ErrRevoked):
+		return ErrRevoked
+	case errors.Is(err, ErrUnavailable):
+		return err
+	}
+	return ErrUnavailable
+}

@@ -1,0 +1,487 @@
+package token_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+func TestOpenText(t *testing.T) {
+	h := newHouse(t)
+	good := h.mint(t, example())
+	body := good[len(token.Prefix):]
+	replace := func(i int, s string) string { return good[:i] + s + good[i+1:] }
+	tests := map[string]string{
+		"empty":             "",
+		"one character":     "c",
+		"prefix only":       token.Prefix,
+		"header only":       good[:len(token.Prefix)+38],
+		"below the minimum": good[:token.MinLen-1],
+		"above the maximum": token.Prefix + strings.Repeat("A", token.MaxLen-len(token.Prefix)+1),
+		"1 mod 4":           good[:4+(len(body)/4)*4-3],
+		"no prefix":         body,
+		"other version":     "ct2_" + body,
+		"upper-case prefix": "CT1_" + body,
+		"JWT":               "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+		"BOM":               "\ufeff" + good,
+		"quoted":            `"` + good + `"`,
+		"percent":           good + "%3D",
+		"padded":            good + "=",
+		"full-width":        replace(10, "Ａ"),
+	}
+	for name, text := range tests {
+		t.Run(name, func(t *testing.T) { h.requireRefused(t, token.ErrMalformed, text) })
+	}
+	for _, text := range []string{good + good, good + body, token.Prefix + good} {
+		h.requireRefused(t, token.ErrInvalid, text) // spelt right, sealed by nobody
+	}
+	for _, c := range "\r\n\t \x00\"'%=+/.,~\u007f\u0080\u00ff" {
+		for _, i := range []int{0, 3, 4, 5, len(good) / 2, len(good) - 1} {
+			h.requireRefused(t, token.ErrMalformed, replace(i, string(c)))
+			h.requireRefused(t, token.ErrMalformed, good[:i]+string(c)+good[i:])
+		}
+		h.requireRefused(t, token.ErrMalformed, good+string(c))
+	}
+	for c := 128; c < 256; c++ {
+		h.requireRefused(t, token.ErrMalformed, replace(9, string([]byte{byte(c)})))
+	}
+}
+
+// Every text that is refused for its length alone costs no look at it.
+func TestOpenHugeText(t *testing.T) {
+	h := newHouse(t)
+	h.requireRefused(t, token.ErrMalformed, token.Prefix+strings.Repeat("A", 16<<20))
+}
+
+func TestOpenEveryTruncationAndExtension(t *testing.T) {
+	h := newHouse(t)
+	good := h.mint(t, example())
+	for n := range good {
+		h.requireRefused(t, token.ErrInvalid, good[:n])
+		h.requireRefused(t, token.ErrInvalid, good[n+1:])
+	}
+	for n := 1; n <= 64; n++ {
+		h.requireRefused(t, token.ErrInvalid, good+strings.Repeat("A", n))
+		h.requireRefused(t, token.ErrInvalid, good+good[4:4+n])
+	}
+}
+
+func TestOpenEveryBitFlip(t *testing.T) {
+	h := newHouse(t)
+	good := h.mint(t, example())
+	original := box(t, good)
+	for i := range original {
+		for bit := range 8 {
+			b := append([]byte(nil), original...)
+			b[i] ^= 1 << bit
+			if i < len(token.Prefix) {
+				// The prefix is not encoded: spell it as it is.
+				h.requireRefused(t, token.ErrMalformed, string(b[:4])+good[4:])
+				continue
+			}
+			want := token.ErrForged
+			if i < len(token.Prefix)+len(keyring.ID{}) {
+				want = token.ErrUnknownKey
+			}
+			h.requireRefused(t, want, spell(b))
+		}
+	}
+	// And in the text itself, trailing bits included.
+	for i := range good {
+		for bit := range 8 {
+			b := []byte(good)
+			b[i] ^= 1 << bit
+			h.requireRefused(t, token.ErrInvalid, string(b))
+		}
+	}
+}
+
+// What is accepted has one spelling only.
+func TestOpenOneSpelling(t *testing.T) {
+	h := newHouse(t)
+	for n := range 24 { // all lengths modulo 3 and 4
+		c := example()
+		c.UserID = strings.Repeat("u", n+1)
+		text := h.mint(t, c)
+		require.Equal(t, text, spell(box(t, text)))
+		last := text[len(text)-1]
+		for other := range 256 {
+			if byte(other) != last {
+				h.requireRefused(t, token.ErrInvalid, text[:len(text)-1]+string([]byte{byte(other)}))
+			}
+		}
+	}
+}
+
+func TestOpenSwappedParts(t *testing.T) {
+	h := newHouse(t)
+	a := box(t, h.mint(t, example()))
+	b := box(t, h.mint(t, example()))
+	other := newHouse(t)
+	foreign := box(t, other.mint(t, example()))
+	swap := func(dst, src []byte, from, to int) string {
+		mixed := append([]byte(nil), dst...)
+		copy(mixed[from:to], src[from:to])
+		return spell(mixed)
+	}
+	n := len(a)
+	h.requireRefused(t, token.ErrForged, swap(a, b, 8, 32))                   // nonce
+	h.requireRefused(t, token.ErrForged, swap(a, b, 32, n-16))                // ciphertext
+	h.requireRefused(t, token.ErrForged, swap(a, b, n-16, n))                 // tag
+	h.requireRefused(t, token.ErrForged, swap(foreign, a, 4, 8))              // our key ID on a foreign token
+	h.requireRefused(t, token.ErrUnknownKey, swap(a, foreign, 4, 8))          // theirs on ours
+	h.requireRefused(t, token.ErrUnknownKey, spell(foreign))                  // theirs
+	h.requireRefused(t, token.ErrForged, spell(append(a[:40:40], b[40:]...))) // header and a bit of one, the rest of another
+}
+
+// Exactly the key that the header names is tried, although the ring has others.
+func TestOpenTriesOneKey(t *testing.T) {
+	h := newHouse(t)
+	original := box(t, h.mint(t, example()))
+	tried := 0
+	for key := range h.ring.Keys(h.now) {
+		b := append([]byte(nil), original...)
+		if string(b[4:8]) == string(key.ID[:]) {
+			continue
+		}
+		copy(b[4:8], key.ID[:])
+		h.requireRefused(t, token.ErrForged, spell(b))
+		tried++
+	}
+	assert.NotZero(t, tried)
+}
+
+func TestOpenTime(t *testing.T) {
+	floor := start.Truncate(time.Second)
+	tests := []struct {
+		name string
+		now  time.Time
+		want error
+	}{
+		{"minted", start, nil},
+		{"a nanosecond before expiration", floor.Add(time.Minute - 1), nil},
+		{"expiration", floor.Add(time.Minute), token.ErrTokenExpired},
+		{"a nanosecond after expiration", floor.Add(time.Minute + 1), token.ErrTokenExpired},
+		{"a clock behind by the skew", floor.Add(-5 * time.Second), nil},
+		{"a clock behind by a nanosecond more", floor.Add(-5*time.Second - 1), token.ErrNotYetValid},
+		{"a clock behind by a second more", floor.Add(-6 * time.Second), token.ErrNotYetValid},
+		{"no time", time.Time{}, token.ErrNotYetValid},
+		{"1900", time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), token.ErrNotYetValid},
+		{"1970", time.Unix(0, 0), token.ErrNotYetValid},
+		{"2038", time.Unix(math.MaxInt32, 0), token.ErrTokenExpired},
+		{"after 2038", time.Unix(math.MaxInt32+1, 0), token.ErrTokenExpired},
+		{"2106", time.Unix(math.MaxUint32, 0), token.ErrTokenExpired},
+		{"9999", time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), token.ErrTokenExpired},
+		{"292277026596", time.Unix(1<<62, 0), token.ErrUnknownKey}, // its key has expired
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHouse(t)
+			text := h.mint(t, example())
+			h.now = test.now
+			var s token.Session
+			err := h.opener.Open(t.Context(), &s, text)
+			if errors.Is(err, token.ErrUnknownKey) && test.want == token.ErrTokenExpired {
+				return // long after, the key has gone too; either says "fetch a new one"
+			}
+			assert.Equal(t, test.want, err)
+		})
+	}
+}
+
+// Tokens of any time that a clock can show are minted and opened at that time.
+func TestOpenAnyEra(t *testing.T) {
+	for _, now := range []time.Time{
+		time.Unix(0, 0), time.Unix(1, 0), time.Unix(math.MaxInt32, 0), time.Unix(math.MaxInt32+1, 0),
+		time.Unix(math.MaxUint32, 0), time.Unix(math.MaxUint32+1, 0),
+		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+	} {
+		h := newHouse(t)
+		h.now = now
+		minted, err := h.sealer.Create(example())
+		require.NoError(t, err)
+		var s token.Session
+		require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token), "%v", now)
+		assert.Equal(t, now.Unix()+30*60, s.SessionExpiration().Unix())
+		h.now = minted.TokenExpiration
+		assert.Equal(t, token.ErrTokenExpired, h.opener.Open(t.Context(), &s, minted.Token))
+	}
+}
+
+// authentic payloads that no Sealer makes.
+func TestOpenPayload(t *testing.T) {
+	h := newHouse(t)
+	head := "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x1a\x62\x31\x6a\x1d" // issued at 1647405597
+	h.now = time.Unix(1647405597, 0)
+	var s token.Session
+	require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.sealPayload(t, []byte(head+"\x18\x3c\x18\x1e"))))
+
+	for name, payload := range map[string]string{
+		"empty is too short for a token": "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x00\x05",
+		"TTL 0":                          head + "\x00" + "\x18\x1e",
+		"TTL 4":                          head + "\x04" + "\x18\x1e",
+		"TTL 601":                        head + "\x19\x02\x59" + "\x18\x1e",
+		"TTL 2^32":                       head + "\x1b\x00\x00\x00\x01\x00\x00\x00\x00" + "\x18\x1e",
+		"TTL 2^64-1":                     head + "\x1b\xff\xff\xff\xff\xff\xff\xff\xff" + "\x18\x1e",
+		"TTL longer than the session":    head + "\x18\x3d" + "\x01",
+		"session 0":                      head + "\x18\x3c" + "\x00",
+		"session 181":                    head + "\x18\x3c" + "\x18\xb5",
+		"long head":                      head + "\x19\x00\x3c" + "\x18\x1e",
+		"trailing byte":                  head + "\x18\x3c\x18\x1e\x00",
+		"not CBOR":                       "hello, this is no CBOR",
+		"largest":                        strings.Repeat("\x00", 2840),
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := h.sealPayload(t, []byte(payload))
+			if len(text) < token.MinLen {
+				h.requireRefused(t, token.ErrMalformed, text)
+				return
+			}
+			h.requireRefused(t, token.ErrPayload, text)
+		})
+	}
+
+	// The order of checks: the future before the limits of the TTL, those
+	// before expiration.
+	h.now = time.Unix(1647405597-6, 0)
+	h.requireRefused(t, token.ErrNotYetValid, h.sealPayload(t, []byte(head+"\x04\x18\x1e")))
+	h.now = time.Unix(1647405597+3600, 0)
+	h.requireRefused(t, token.ErrPayload, h.sealPayload(t, []byte(head+"\x04\x18\x1e")))
+	h.requireRefused(t, token.ErrTokenExpired, h.sealPayload(t, []byte(head+"\x05\x18\x1e")))
+}
+
+func TestOpenSpendsLast(t *testing.T) {
+	h := newHouse(t)
+	text := h.mint(t, example())
+	var asked []string
+	refusal := errors.New("not in this room")
+	var admitErr error
+	h.opener.Admit = func(_ context.Context, now time.Time, s claims.Summary) error {
+		asked = append(asked, "admit")
+		assert.Equal(t, h.now, now)
+		assert.Equal(t, room, string(s.RoomIdentifier))
+		assert.Equal(t, "11231234", string(s.UserID))
+		assert.Equal(t, start.Truncate(time.Second), s.IssuedAt)
+		assert.Equal(t, start.Truncate(time.Second).Add(time.Minute), s.Expiration)
+		return admitErr
+	}
+
+	admitErr = refusal
+	h.requireRefused(t, refusal, text)
+	assert.Len(t, asked, 2)
+	h.now = start.Add(time.Hour)
+	asked = nil
+	h.requireRefusedBeforeAdmit(t, token.ErrTokenExpired, text, &asked)
+	h.now = start
+
+	admitErr = nil
+	var s token.Session
+	require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, text))
+	assert.Zero(t, h.guard.calls)
+	require.NoError(t, h.opener.Open(t.Context(), &s, text))
+	assert.Equal(t, 1, h.guard.calls)
+	assert.Equal(t, h.now, h.guard.now)
+	assert.Equal(t, s.Summary(), h.guard.last)
+	assert.Equal(t, s.TokenID(), h.guard.last.TokenID)
+	assert.Equal(t, string(box(t, text)[8:24]), string(h.guard.last.TokenID[:]), "the token ID is the nonce's first 16 bytes")
+
+	assert.Equal(t, token.ErrSpent, h.opener.Open(t.Context(), &s, text))
+	requireZero(t, &s)
+}
+
+func (h *house) requireRefusedBeforeAdmit(t testing.TB, want error, text string, asked *[]string) {
+	t.Helper()
+	var s token.Session
+	require.Equal(t, want, h.opener.Open(t.Context(), &s, text))
+	require.Empty(t, *asked)
+}
+
+type guardFunc func(context.Context, time.Time, claims.Summary) (bool, error)
+
+func (f guardFunc) Spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+	return f(ctx, now, t)
+}
+
+type down struct{}
+
+func (down) Error() string        { return "the server is down" }
+func (down) Is(target error) bool { return target == token.ErrUnavailable }
+
+func TestOpenGuardAnswers(t *testing.T) {
+	tests := []struct {
+		name  string
+		fresh bool
+		err   error
+		want  error
+	}{
+		{"fresh", true, nil, nil},
+		{"zero answer", false, nil, token.ErrSpent},
+		{"fresh with an error", true, errors.New("?"), token.ErrUnavailable},
+		{"unknown error", false, errors.New("?"), token.ErrUnavailable},
+		{"cancelled", false, context.Canceled, token.ErrUnavailable},
+		{"unavailable", false, token.ErrUnavailable, token.ErrUnavailable},
+		{"unavailable with a reason", false, down{}, down{}},
+		{"revoked", false, token.ErrRevoked, token.ErrRevoked},
+		{"revoked, wrapped", true, fmt.Errorf("x: %w", token.ErrRevoked), token.ErrRevoked},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHouse(t)
+			type contextKey struct{}
+			ctx := context.WithValue(t.Context(), contextKey{}, "passed on")
+			h.opener.Guard = guardFunc(func(ctx context.Context, _ time.Time, _ claims.Summary) (bool, error) {
+				assert.Equal(t, "passed on", ctx.Value(contextKey{}))
+				return test.fresh, test.err
+			})
+			s := h.usedSession(t)
+			err := h.opener.Open(ctx, s, h.mint(t, example()))
+			assert.Equal(t, test.want, err)
+			if test.want != nil {
+				requireZero(t, s)
+			}
+		})
+	}
+}
+
+func TestOpenMisconfigured(t *testing.T) {
+	h := newHouse(t)
+	text := h.mint(t, example())
+	s := h.usedSession(t)
+	err := (&token.Opener{Ring: h.ring}).Open(t.Context(), s, text)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.ErrorContains(t, err, "Guard is nil")
+	requireZero(t, s)
+	err = (&token.Opener{Guard: h.guard}).Open(t.Context(), s, text)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.ErrorContains(t, err, "Ring is nil")
+	err = (&token.Opener{Guard: h.guard, Ring: new(keyring.Ring)}).Open(t.Context(), s, text)
+	assert.Equal(t, token.ErrUnknownKey, err)
+	assert.Zero(t, h.guard.calls)
+}
+
+// A guard that panics, under a server that recovers, leaves no Session behind
+// that looks verified.
+func TestOpenGuardPanics(t *testing.T) {
+	h := newHouse(t)
+	h.opener.Guard = guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) { panic("guard") })
+	s := h.usedSession(t)
+	assert.Panics(t, func() { _ = h.opener.Open(t.Context(), s, h.mint(t, example())) })
+	requireZero(t, s)
+	h.opener.Guard = h.guard
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, example())))
+	assert.Equal(t, example(), s.Claims())
+}
+
+// A slow guard holds the few bytes of each token, not a workspace each.
+func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
+	const waiting = 2000
+	h := newHouse(t)
+	arrived, release := make(chan bool), make(chan bool)
+	h.opener.Guard = guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) {
+		arrived <- true
+		<-release
+		return true, nil
+	})
+	text := h.mint(t, example())
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // twice, so that pools are empty
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	var done sync.WaitGroup
+	for range waiting {
+		done.Go(func() {
+			var s token.Session
+			assert.NoError(t, h.opener.Open(context.Background(), &s, text))
+		})
+	}
+	for range waiting {
+		<-arrived
+	}
+	each := int64(heap()-before) / waiting
+	close(release)
+	done.Wait()
+	assert.Less(t, each, int64(1500), "bytes held per waiting token")
+}
+
+func TestOpenKeyStates(t *testing.T) {
+	h := newHouse(t)
+	keys := func(state keyring.State) (keyring.Key, bool) {
+		for k := range h.ring.Keys(h.now) {
+			if k.State == state {
+				return k, true
+			}
+		}
+		return keyring.Key{}, false
+	}
+	old := h.mint(t, example())
+	pending, ok := keys(keyring.Pending)
+	require.True(t, ok)
+
+	// A minter whose clock is ahead seals under the key that we still wait for.
+	h.now = pending.Activates
+	early := h.mint(t, example())
+	require.Equal(t, string(pending.ID[:]), string(box(t, early)[4:8]))
+	h.now = pending.Activates.Add(-5 * time.Second)
+	var s token.Session
+	require.NoError(t, h.opener.Open(t.Context(), &s, early), "a pending key opens")
+
+	// The last token under the old key opens until it expires.
+	h.now = pending.Activates.Add(-1)
+	last := h.mint(t, example())
+	h.now = h.now.Truncate(time.Second).Add(time.Minute - 1)
+	require.NoError(t, h.opener.Open(t.Context(), &s, last), "a retired key opens")
+
+	retired, ok := keys(keyring.Retired)
+	require.True(t, ok)
+	h.now = retired.Expires.Add(-1)
+	h.requireRefused(t, token.ErrTokenExpired, old)
+	h.now = retired.Expires
+	h.requireRefused(t, token.ErrUnknownKey, old)
+
+	h = newHouse(t)
+	text := h.mint(t, example())
+	primary, _ := keys(keyring.Primary)
+	require.NoError(t, h.ring.Revoke(h.now, primary.ID))
+	h.requireRefused(t, token.ErrRevokedKey, text)
+	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, example())), "the spare seals at once")
+}
+
+func TestOpenConcurrently(t *testing.T) {
+	h := newHouse(t)
+	h.opener.Guard = guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) { return true, nil })
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			c := example()
+			c.UserID = fmt.Sprint("user ", g)
+			c.Attributes = map[string]string{"g": strings.Repeat("x", g*60)}
+			c.SessionMinutes = 1 + g
+			var s token.Session
+			for range 500 {
+				minted, err := h.sealer.Create(c)
+				if !assert.NoError(t, err) || !assert.NoError(t, h.opener.Open(context.Background(), &s, minted.Token)) || !assert.Equal(t, c, s.Claims()) {
+					return
+				}
+				assert.ErrorIs(t, h.opener.Open(context.Background(), &s, minted.Token[1:]+"A"), token.ErrInvalid)
+			}
+		})
+	}
+	wg.Wait()
+}

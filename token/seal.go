@@ -1,0 +1,150 @@
+package token
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+var (
+	errSealerRing = errors.New("token: Sealer.Ring is nil or the zero Ring")
+	errTTL        = errors.New("token: Sealer.TTL is not whole seconds from 5 s to 10 min")
+	errRingTTL    = errors.New("token: Sealer.TTL is longer than the keyring's longest")
+	errClock      = errors.New("token: the clock is before 1970 or after 9999")
+)
+
+// Sealer mints tokens. Its fields are set before first use and not changed
+// after; it is then safe for concurrent use, and may be copied.
+type Sealer struct {
+	// Ring has the keys. It must not be nil.
+	Ring *keyring.Ring
+
+	// TTL is how long a token can be used, in whole seconds from [MinTTL] to
+	// [MaxTTL], and no longer than the ring's policy allows. Zero means
+	// [DefaultTTL], or the ring's longest where that is shorter. A token is
+	// never valid for longer than its session: for a session of a minute,
+	// Sealer shortens what is more.
+	TTL time.Duration
+
+	// Room is the grammar of room identifiers. Nil means claims.IsRoomARN.
+	// Only valid UTF-8 of 1–128 bytes reaches it.
+	Room func(roomIdentifier string) bool
+
+	// Now is the clock, read once per token. Nil means time.Now.
+	Now func() time.Time
+}
+
+// ChatToken is a minted token and its deadlines: the members of a
+// CreateChatToken response, in whose JSON form it is.
+type ChatToken struct {
+	// Token is the bearer secret that goes to the client.
+	Token string `json:"token"`
+
+	// TokenExpiration is the first moment at which Token opens no connection.
+	// It is meant for the application: a client that is told it may refresh its
+	// connection each time, although only the session's deadline ends it.
+	TokenExpiration time.Time `json:"tokenExpirationTime"`
+
+	// SessionExpiration is the first moment at which the connection that was
+	// opened with Token is over.
+	SessionExpiration time.Time `json:"sessionExpirationTime"`
+}
+
+// Create mints a token. Times are whole seconds in UTC. The error is a
+// *claims.ValidationError that lists every field outside the limits, or one
+// about the Sealer's own fields or clock.
+func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
+	var text [MaxLen]byte
+	b, at, err := s.seal(text[:0], &c)
+	if err != nil {
+		return ChatToken{}, err
+	}
+	minutes := c.SessionMinutes
+	if minutes == 0 {
+		minutes = claims.DefaultSessionMinutes
+	}
+	return ChatToken{
+		Token:             string(b),
+		TokenExpiration:   unixTime(at.issuedAt + at.ttl),
+		SessionExpiration: unixTime(at.issuedAt + int64(minutes)*60),
+	}, nil
+}
+
+// Seal mints a token and appends it to dst. It does not allocate where dst has
+// room for the token, of which [MaxLen] bytes are always enough. c is neither
+// changed nor retained. On an error, as listed at [Sealer.Create], dst is
+// returned as it was.
+func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, error) {
+	dst, _, err := s.seal(dst, c)
+	return dst, err
+}
+
+// times are those of a token in whole seconds: since 1970, and from then on.
+type times struct{ issuedAt, ttl int64 }
+
+func (s *Sealer) seal(dst []byte, c *claims.Claims) ([]byte, times, error) {
+	now := clock(s.Now)
+	at, err := s.times(now, c.SessionMinutes)
+	if err != nil {
+		return dst, at, err
+	}
+	ws := workspaces.Get().(*workspace)
+	defer workspaces.Put(ws)
+	// The payload is written where it is encrypted in place, so that no
+	// plaintext is left in the workspace.
+	payload, err := ws.encoder.Append(ws.box[:boxHeader], c, s.Room, at.issuedAt, at.ttl)
+	if err != nil {
+		return dst, at, err
+	}
+	box, err := s.Ring.Seal(ws.box[:0], payload[boxHeader:], now)
+	if err != nil {
+		clear(payload)
+		return dst, at, err
+	}
+	box = box[len(Prefix):]
+	dst = slices.Grow(dst, len(Prefix)+base64url.EncodedLen(len(box)))
+	return base64url.Append(append(dst, Prefix...), box), at, nil
+}
+
+// times settles issued-at and validity of a token that is made now.
+func (s *Sealer) times(now time.Time, sessionMinutes int) (times, error) {
+	if s.Ring == nil {
+		return times{}, errSealerRing
+	}
+	at := times{issuedAt: now.Unix()}
+	if at.issuedAt < 0 || at.issuedAt > limits.MaxUnix {
+		return times{}, errClock
+	}
+	longest := s.Ring.MaxTTL()
+	ttl := s.TTL
+	switch {
+	case longest == 0:
+		return times{}, errSealerRing
+	case ttl == 0:
+		ttl = min(DefaultTTL, longest)
+	case ttl < MinTTL || ttl > MaxTTL || ttl%time.Second != 0:
+		return times{}, errTTL
+	case ttl > longest:
+		return times{}, errRingTTL
+	}
+	if sessionMinutes > 0 {
+		ttl = min(ttl, time.Duration(sessionMinutes)*time.Minute)
+	}
+	at.ttl = int64(ttl / time.Second)
+	return at, nil
+}
+
+// clock reads now, or the system's clock.
+func clock(now func() time.Time) time.Time {
+	if now == nil {
+		return time.Now()
+	}
+	return now()
+}
+
+func unixTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }

@@ -1,0 +1,181 @@
+package token_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+func TestCreate(t *testing.T) {
+	h := newHouse(t)
+	minted, err := h.sealer.Create(example())
+	require.NoError(t, err)
+	floor := start.Truncate(time.Second)
+	assert.Equal(t, floor.Add(60*time.Second), minted.TokenExpiration)
+	assert.Equal(t, floor.Add(30*time.Minute), minted.SessionExpiration)
+	assert.LessOrEqual(t, len(minted.Token), 200)
+	assert.True(t, strings.HasPrefix(minted.Token, "ct1_"))
+
+	var s token.Session
+	require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token))
+	assert.Equal(t, example(), s.Claims())
+	assert.Equal(t, minted.SessionExpiration, s.SessionExpiration())
+	assert.Equal(t, floor, s.IssuedAt())
+
+	c := example()
+	c.SessionMinutes = 0
+	minted, err = h.sealer.Create(c)
+	require.NoError(t, err)
+	assert.Equal(t, floor.Add(time.Hour), minted.SessionExpiration, "an hour where none is stated")
+}
+
+func TestChatTokenJSON(t *testing.T) {
+	h := newHouse(t)
+	minted, err := h.sealer.Create(example())
+	require.NoError(t, err)
+	got, err := json.Marshal(minted)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"token":"`+minted.Token+`","tokenExpirationTime":"2022-03-16T04:44:09Z","sessionExpirationTime":"2022-03-16T05:13:09Z"}`, string(got))
+}
+
+func TestLengths(t *testing.T) {
+	h := newHouse(t)
+	h.sealer.TTL = token.MaxTTL
+	h.sealer.Room = func(string) bool { return true }
+	h.now = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	assert.Len(t, h.mint(t, longest()), token.MaxLen)
+	assert.LessOrEqual(t, token.MaxLen, 3900)
+
+	h.now = time.Unix(23, 0) // the last second that takes one byte
+	h.sealer.TTL = token.MinTTL
+	assert.Len(t, h.mint(t, claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}), token.MinLen)
+}
+
+func TestSealAppends(t *testing.T) {
+	h := newHouse(t)
+	c := example()
+	for _, dst := range [][]byte{nil, {}, []byte("prefix"), append(make([]byte, 0, 7), "prefix"...), append(make([]byte, 0, 4096), "prefix"...)} {
+		backing := dst[:cap(dst)]
+		for i := len(dst); i < len(backing); i++ {
+			backing[i] = 0xA5
+		}
+		out, err := h.sealer.Seal(dst, &c)
+		require.NoError(t, err)
+		require.True(t, bytes.HasPrefix(out, dst))
+		var s token.Session
+		require.NoError(t, h.opener.Open(t.Context(), &s, string(out[len(dst):])))
+		for i := len(out); i < len(backing); i++ {
+			require.Equal(t, byte(0xA5), backing[i], "spare capacity was written")
+		}
+	}
+	assert.Equal(t, example(), c, "the claims are not changed")
+}
+
+func TestSealRefused(t *testing.T) {
+	fine := example()
+	bad := example()
+	bad.UserID = ""
+	tests := []struct {
+		name   string
+		change func(*house)
+		claims claims.Claims
+	}{
+		{"claims", func(*house) {}, bad},
+		{"no ring", func(h *house) { h.sealer.Ring = nil }, fine},
+		{"zero ring", func(h *house) { h.sealer.Ring = new(keyring.Ring) }, fine},
+		{"TTL too short", func(h *house) { h.sealer.TTL = token.MinTTL - time.Second }, fine},
+		{"TTL too long", func(h *house) { h.sealer.TTL = token.MaxTTL + time.Second }, fine},
+		{"TTL not whole seconds", func(h *house) { h.sealer.TTL = token.MinTTL + 1 }, fine},
+		{"TTL negative", func(h *house) { h.sealer.TTL = -time.Minute }, fine},
+		{"TTL longer than the ring's", func(h *house) {
+			h.sealer.Ring = newRing(t, keyring.Policy{MaxTTL: 30 * time.Second})
+			h.sealer.TTL = 31 * time.Second
+		}, fine},
+		{"before 1970", func(h *house) { h.now = time.Unix(-1, 0) }, fine},
+		{"no time", func(h *house) { h.now = time.Time{} }, fine},
+		{"after 9999", func(h *house) { h.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHouse(t)
+			test.change(h)
+			dst := []byte("dst")
+			out, err := h.sealer.Seal(dst, &test.claims)
+			require.Error(t, err)
+			assert.Equal(t, dst, out)
+			minted, err := h.sealer.Create(test.claims)
+			require.Error(t, err)
+			assert.Zero(t, minted)
+		})
+	}
+}
+
+func TestTTL(t *testing.T) {
+	floor := start.Truncate(time.Second)
+	tests := []struct {
+		name      string
+		ttl, ring time.Duration
+		minutes   int
+		want      time.Duration
+	}{
+		{"default", 0, token.MaxTTL, 0, time.Minute},
+		{"default under a shorter ring", 0, 20 * time.Second, 0, 20 * time.Second},
+		{"shortest", token.MinTTL, token.MaxTTL, 0, token.MinTTL},
+		{"longest", token.MaxTTL, token.MaxTTL, 0, token.MaxTTL},
+		{"the ring's", 30 * time.Second, 30 * time.Second, 0, 30 * time.Second},
+		{"shortened to the session", token.MaxTTL, token.MaxTTL, 9, 9 * time.Minute},
+		{"as long as the session", token.MaxTTL, token.MaxTTL, 10, token.MaxTTL},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.ring = newRing(t, keyring.Policy{MaxTTL: test.ring})
+			h.sealer.Ring, h.opener.Ring = h.ring, h.ring
+			h.sealer.TTL = test.ttl
+			c := example()
+			c.SessionMinutes = test.minutes
+			minted, err := h.sealer.Create(c)
+			require.NoError(t, err)
+			assert.Equal(t, floor.Add(test.want), minted.TokenExpiration)
+
+			var s token.Session
+			h.now = minted.TokenExpiration.Add(-1)
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
+			assert.Equal(t, minted.TokenExpiration, s.Summary().Expiration)
+			h.now = minted.TokenExpiration
+			assert.Equal(t, token.ErrTokenExpired, h.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
+		})
+	}
+}
+
+// Without a clock of its own, a Sealer and an Opener use the system's.
+func TestSystemClock(t *testing.T) {
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	require.NoError(t, err)
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(example())
+	require.NoError(t, err)
+	opener := token.Opener{Ring: ring, Guard: &memory{}}
+	var s token.Session
+	require.NoError(t, opener.Open(t.Context(), &s, minted.Token))
+	require.NoError(t, s.Authorize(time.Now(), claims.SendMessage))
+}
+
+// No two tokens of the same claims are alike.
+func TestSealIsRandomized(t *testing.T) {
+	h := newHouse(t)
+	seen := map[string]bool{}
+	for range 1000 {
+		seen[h.mint(t, example())] = true
+	}
+	assert.Len(t, seen, 1000)
+}

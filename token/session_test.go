@@ -1,0 +1,150 @@
+package token_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+func opened(t testing.TB, c claims.Claims) (*house, *token.Session) {
+	t.Helper()
+	h := newHouse(t)
+	s := new(token.Session)
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, c)))
+	return h, s
+}
+
+func TestSessionAccessors(t *testing.T) {
+	_, s := opened(t, example())
+	assert.Equal(t, room, string(s.RoomIdentifier()))
+	assert.Equal(t, "11231234", string(s.UserID()))
+	assert.Equal(t, claims.SendMessage, s.Capabilities())
+	name, ok := s.Attribute("displayName")
+	assert.True(t, ok)
+	assert.Equal(t, "DemoUser", string(name))
+	_, ok = s.Attribute("displayname")
+	assert.False(t, ok)
+	for k, v := range s.Attributes() {
+		assert.Equal(t, "displayName=DemoUser", string(k)+"="+string(v))
+	}
+	assert.NotZero(t, s.TokenID())
+	assert.Equal(t, s.TokenID(), s.Summary().TokenID)
+}
+
+func TestAuthorize(t *testing.T) {
+	c := example()
+	c.Capabilities = claims.SendMessage | claims.DeleteMessage
+	_, s := opened(t, c)
+	end := s.SessionExpiration()
+	assert.Equal(t, start.Truncate(time.Second).Add(30*time.Minute), end)
+	for want := range claims.Capabilities(255) {
+		allowed := want != 0 && c.Capabilities|want == c.Capabilities
+		for _, now := range []time.Time{{}, time.Unix(0, 0), start, end.Add(-1)} {
+			err := s.Authorize(now, want)
+			if allowed {
+				assert.NoError(t, err)
+			} else {
+				assert.Equal(t, token.ErrNotPermitted, err)
+			}
+		}
+		for _, now := range []time.Time{end, end.Add(1), end.Add(1 << 62), time.Unix(1<<62, 0)} {
+			assert.Equal(t, token.ErrSessionExpired, s.Authorize(now, want))
+		}
+	}
+	var zero token.Session
+	requireZero(t, &zero)
+}
+
+// A Session keeps the claims of its own token, whatever happens to the text,
+// to the pool, and to other Sessions.
+func TestSessionOwnsItsMemory(t *testing.T) {
+	h, first := opened(t, example())
+	clone := first.Clone()
+	other := example()
+	other.UserID = "somebody else"
+	for range 100 {
+		var s token.Session
+		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, other)))
+		h.requireRefused(t, token.ErrInvalid, "ct1_"+strings.Repeat("B", 200))
+	}
+	assert.Equal(t, example(), first.Claims())
+	summary := first.Summary()
+	assert.Equal(t, summary, clone.Summary())
+	first.Reset()
+	requireZero(t, first)
+	assert.NotEqual(t, "11231234", string(summary.UserID), "what was lent is cleared")
+	assert.Equal(t, example(), clone.Claims(), "a clone shares nothing")
+	requireZero(t, (&token.Session{}).Clone())
+}
+
+// A reused Session shows nothing of the token before.
+func TestSessionReused(t *testing.T) {
+	h, s := opened(t, longest())
+	lent := s.UserID()
+	small := example()
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, small)))
+	assert.Equal(t, small, s.Claims())
+	assert.NotContains(t, string(lent[200:]), "\U0010FFFF", "the rest is cleared")
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, longest())))
+	assert.Equal(t, longest(), s.Claims())
+}
+
+func TestSessionMemoryFollowsTheToken(t *testing.T) {
+	testenv.SkipAllocs(t)
+	h := newHouse(t)
+	small, big := h.mint(t, example()), h.mint(t, longest())
+	size := func(text string) uint64 {
+		const sessions = 100
+		kept := make([]token.Session, sessions)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range kept {
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &kept[i], text))
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / sessions
+	}
+	size(big) // fills the pool
+	assert.LessOrEqual(t, size(small), uint64(len(small)))
+	assert.LessOrEqual(t, size(big), uint64(len(big)))
+}
+
+func TestSessionRedaction(t *testing.T) {
+	_, s := opened(t, example())
+	secrets := []string{"11231234", "DemoUser", "displayName", "g1H2I3j4k5L6", fmt.Sprint([]byte("DemoUser"))[1:20]}
+	var texts []string
+	for _, verb := range strings.Split("v +v #v s q x X d o b t T", " ") {
+		texts = append(texts, fmt.Sprintf("%"+verb, s), fmt.Sprintf("%-080"+verb, s),
+			fmt.Sprintf("%"+verb, []*token.Session{s}), fmt.Sprintf("%"+verb, map[string]any{"s": s}),
+			fmt.Sprintf("%"+verb, struct{ S *token.Session }{s}))
+	}
+	var out bytes.Buffer
+	slog.New(slog.NewTextHandler(&out, nil)).Info("opened", "session", s, "list", []*token.Session{s})
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("opened", "session", s, "list", []*token.Session{s})
+	texts = append(texts, out.String())
+	for _, text := range texts {
+		for _, secret := range secrets {
+			require.NotContains(t, text, secret)
+		}
+	}
+	assert.Contains(t, texts[0], s.TokenID().String())
+	assert.Contains(t, texts[0], "2022-03-16T04:43:09Z")
+	assert.Contains(t, out.String(), s.TokenID().String())
+
+	assert.Equal(t, "token.Session(zero)", fmt.Sprint(new(token.Session)))
+	assert.Equal(t, "token.Session(zero)", fmt.Sprint((*token.Session)(nil)))
+	out.Reset()
+	slog.New(slog.NewTextHandler(&out, nil)).Info("", "a", new(token.Session), "b", (*token.Session)(nil))
+	assert.Contains(t, out.String(), "a=zero b=zero")
+}

@@ -1,0 +1,88 @@
+// Package token mints and verifies chat tokens: short, encrypted, single-use
+// strings that let one user into one chat room.
+//
+// An application server mints with [Sealer.Create]. The user's client presents
+// the token when it opens a WebSocket, and the gateway verifies it with
+// [Opener.Open], which fills in a [Session] that the gateway keeps for the life
+// of the connection and asks before each message with [Session.Authorize].
+// Neither makes a network call; both share a keyring.Ring.
+//
+// A token has two deadlines, both fixed when it is made. The token expiration,
+// a minute later by default, is until when it can open a connection. The
+// session expiration, 1 to 180 minutes later, is until when that connection
+// may live.
+//
+// # Format
+//
+// A token is text of at most [MaxLen] characters that are all legal in an HTTP
+// header, a URL and the WebSocket subprotocol:
+//
+//	"ct1_" base64url( key ID [4] ‖ nonce [24] ‖ ciphertext ‖ tag [16] )
+//
+// sealed with XChaCha20-Poly1305; the prefix and the key ID are authenticated.
+// Every token has exactly one spelling. SPEC.md has the format, its test
+// vectors and the threat model. Version 1 is a promise: tokens that this
+// package mints are opened by every later version of it that knows "ct1_".
+//
+// # Single use
+//
+// [Opener.Open] spends the token, as its very last check: after that, the same
+// token is refused with [ErrSpent], also where the connection then failed. The
+// client asks for another one. What remembers spent tokens is the [Guard];
+// package replay has one for a process, replay/valkey one for a fleet.
+//
+// # Errors
+//
+// Whatever is not an authentic token gives an error that matches [ErrInvalid]
+// and has its text, so that a stranger learns nothing else; operators tell the
+// kinds apart with errors.Is or [Reason]. All others are about authentic
+// tokens. [Action] tells a gateway what its client should do. On every error
+// the Session is zero.
+//
+// A token is a bearer secret until it is spent or expires: never log one.
+package token
+
+import (
+	"sync"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+const (
+	// Prefix begins every token. It names format and version for secret
+	// scanners, and keeps a token from looking like a command-line flag.
+	Prefix = keyring.Magic
+
+	// MinLen and MaxLen are the lengths in characters, all ASCII, of the
+	// shortest and the longest legal token. A buffer of MaxLen bytes holds
+	// every token.
+	MinLen = 76
+	MaxLen = 3850
+
+	// DefaultTTL is the validity of a token where the Sealer states none;
+	// MinTTL and MaxTTL are its limits.
+	DefaultTTL = limits.DefaultTTL
+	MinTTL     = limits.MinTTL
+	MaxTTL     = limits.MaxTTL
+)
+
+const (
+	// maxBox is the size of the longest box: what MaxLen characters decode to,
+	// and the prefix, which is part of it in clear.
+	maxBox = len(Prefix) + (MaxLen-len(Prefix))*3/4
+
+	// boxHeader is where the ciphertext begins in a box.
+	boxHeader = len(Prefix) + 4 + 24
+)
+
+// workspace is the memory in which one token is sealed or opened. It is on the
+// heap because arguments of a cipher.AEAD escape, and pooled because one would
+// otherwise be allocated for every token that a stranger makes up.
+type workspace struct {
+	box     [maxBox]byte
+	encoder claims.Encoder
+}
+
+var workspaces = sync.Pool{New: func() any { return new(workspace) }}

@@ -1,0 +1,170 @@
+package token_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
+
+// start is when the tests begin: half past a second, so that flooring shows.
+var start = time.Date(2022, 3, 16, 4, 43, 9, 500_000_000, time.UTC)
+
+// example returns the service documentation's example.
+func example() claims.Claims {
+	return claims.Claims{
+		RoomIdentifier: room,
+		UserID:         "11231234",
+		Capabilities:   claims.SendMessage,
+		Attributes:     map[string]string{"displayName": "DemoUser"},
+		SessionMinutes: 30,
+	}
+}
+
+// longest returns the claims of the longest legal token: the most attributes
+// that 1,024 bytes allow are all keys of one byte, and then keys of two.
+func longest() claims.Claims {
+	attributes := map[string]string{}
+	for i := range 128 {
+		attributes[string(rune(i))] = ""
+	}
+	for i := range 448 {
+		attributes[string([]byte{byte('A' + i/26), byte('a' + i%26)})] = ""
+	}
+	return claims.Claims{
+		RoomIdentifier: room + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(room)),
+		UserID:         strings.Repeat("\U0010FFFF", claims.MaxUserIDRunes),
+		Capabilities:   claims.SendMessage | claims.DisconnectUser | claims.DeleteMessage,
+		Attributes:     attributes,
+		SessionMinutes: claims.MaxSessionMinutes,
+	}
+}
+
+// house is an application and a gateway that share a ring and a clock.
+type house struct {
+	now    time.Time
+	ring   *keyring.Ring
+	guard  *memory
+	sealer token.Sealer
+	opener token.Opener
+}
+
+func newHouse(t testing.TB) *house {
+	t.Helper()
+	h := &house{now: start, guard: &memory{}}
+	h.ring = newRing(t, keyring.Policy{MaxTTL: token.MaxTTL})
+	clock := func() time.Time { return h.now }
+	h.sealer = token.Sealer{Ring: h.ring, Now: clock}
+	h.opener = token.Opener{Ring: h.ring, Guard: h.guard, Now: clock}
+	return h
+}
+
+func newRing(t testing.TB, p keyring.Policy) *keyring.Ring {
+	t.Helper()
+	ring, err := keyring.New(start, keyring.Config{Policy: p})
+	require.NoError(t, err)
+	return ring
+}
+
+func (h *house) mint(t testing.TB, c claims.Claims) string {
+	t.Helper()
+	minted, err := h.sealer.Create(c)
+	require.NoError(t, err)
+	return minted.Token
+}
+
+// sealPayload makes an authentic token of any payload.
+func (h *house) sealPayload(t testing.TB, payload []byte) string {
+	t.Helper()
+	box, err := h.ring.Seal(nil, payload, h.now)
+	require.NoError(t, err)
+	return spell(box)
+}
+
+// spell writes a box as a token, and box reads one back.
+func spell(box []byte) string {
+	return string(base64url.Append([]byte(token.Prefix), box[len(token.Prefix):]))
+}
+
+func box(t testing.TB, text string) []byte {
+	t.Helper()
+	b := make([]byte, len(text))
+	copy(b, token.Prefix)
+	n, ok := base64url.Decode(b[len(token.Prefix):], text[len(token.Prefix):])
+	require.True(t, ok)
+	return b[:len(token.Prefix)+n]
+}
+
+// requireRefused opens text into a used and a fresh Session: both must be zero
+// after the refusal, and the guard untouched.
+func (h *house) requireRefused(t testing.TB, want error, text string) {
+	t.Helper()
+	before := h.guard.calls
+	used := h.usedSession(t)
+	for _, s := range []*token.Session{used, new(token.Session)} {
+		err := h.opener.Open(t.Context(), s, text)
+		require.ErrorIs(t, err, want, "%.100q", text)
+		requireZero(t, s)
+	}
+	require.Equal(t, before, h.guard.calls, "the guard was asked")
+}
+
+// usedSession returns a Session that holds claims already.
+func (h *house) usedSession(t testing.TB) *token.Session {
+	t.Helper()
+	s := new(token.Session)
+	opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
+	require.NoError(t, opener.OpenWithoutSpending(t.Context(), s, h.mint(t, example())))
+	return s
+}
+
+func requireZero(t testing.TB, s *token.Session) {
+	t.Helper()
+	require.Zero(t, s.Claims())
+	require.Zero(t, s.Summary())
+	require.Zero(t, s.TokenID())
+	require.Empty(t, s.RoomIdentifier())
+	require.Empty(t, s.UserID())
+	require.Zero(t, s.Capabilities())
+	require.Zero(t, s.IssuedAt())
+	require.Zero(t, s.SessionExpiration())
+	for range s.Attributes() {
+		t.Fatal("a zero Session has attributes")
+	}
+	_, ok := s.Attribute("displayName")
+	require.False(t, ok)
+	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-1, 0), start} {
+		require.Error(t, s.Authorize(now, claims.SendMessage))
+		require.Error(t, s.Authorize(now, 0))
+	}
+}
+
+// memory is a guard that never forgets, for one goroutine.
+type memory struct {
+	calls int
+	spent map[claims.TokenID]bool
+	last  claims.Summary
+	now   time.Time
+}
+
+func (m *memory) Spend(_ context.Context, now time.Time, t claims.Summary) (bool, error) {
+	m.calls++
+	m.last, m.now = t, now
+	if m.spent[t.TokenID] {
+		return false, nil
+	}
+	if m.spent == nil {
+		m.spent = map[claims.TokenID]bool{}
+	}
+	m.spent[t.TokenID] = true
+	return true, nil
+}
