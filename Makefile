@@ -1,0 +1,103 @@
+# make alone says what there is. Only Go, make and a POSIX shell are needed; the
+# checks fetch their two tools through the module proxy.
+
+# Every module of the tree: the core and what nests below it.
+MODULES := $(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*')))
+
+# The packages whose statement coverage is held to a minimum.
+CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))
+
+# Time for each fuzz target, or a count of executions such as 2000x.
+FUZZTIME = 10s
+
+# Further go test flags for race, 386, purego, gomaxprocs, gogc, soak and bench.
+TESTFLAGS =
+
+TESTALL = go run ./tools/testall $(MODULES)
+TOOL = go tool -modfile=tools/tools.mod
+
+.PHONY: help
+help:
+	@echo 'make test    vet and test every module; the last line counts the tests'
+	@echo 'make race    the tests under the race detector (needs a C compiler)'
+	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck,'
+	@echo '             other builds, coverage, size of the documentation'
+	@echo 'make bench   all benchmarks'
+	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
+	@echo 'make soak    the long form of the tests that have one'
+	@echo 'make demo    mint, show, open and refuse a token'
+
+# -- The tests, as they are and under what may change their outcome.
+
+.PHONY: test race 386 purego gomaxprocs gogc soak
+test:
+	@$(TESTALL)
+
+race:
+	@$(TESTALL) -- -race $(TESTFLAGS)
+
+386:
+	@GOARCH=386 $(TESTALL) -- $(TESTFLAGS)
+
+purego:
+	@$(TESTALL) -- -tags=purego $(TESTFLAGS)
+
+# -exec, so that only the tests run under the setting and not the compiler.
+gomaxprocs:
+	@$(TESTALL) -- -exec='env GOMAXPROCS=1' $(TESTFLAGS)
+
+# Without a memory limit a test that allocates in a loop would take the machine.
+gogc:
+	@$(TESTALL) -- -exec='env GOGC=off GOMEMLIMIT=2GiB' $(TESTFLAGS)
+
+soak:
+	@CHATTOKEN_SOAK=1 $(TESTALL) -- -run=Soak -timeout=2h $(TESTFLAGS)
+
+# -- The checks.
+
+.PHONY: check static builds fmt tidy staticcheck govulncheck cover docsize
+check: static test race builds cover docsize
+
+static: fmt tidy staticcheck govulncheck
+
+builds: 386 purego gomaxprocs gogc
+
+fmt:
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || \
+		{ echo "gofmt: not formatted: $$unformatted"; exit 1; }
+	@echo 'gofmt: pass'
+
+tidy:
+	@for dir in $(MODULES); do (cd "$$dir" && go mod tidy -diff && go mod verify) || exit 1; done
+	@go mod verify -modfile=tools/tools.mod
+
+# go tool -n builds the tool and prints where it is, to be run in each module.
+staticcheck:
+	@bin=$$($(TOOL) -n staticcheck) && \
+		for dir in $(MODULES); do (cd "$$dir" && "$$bin" ./... && "$$bin" -tags=purego ./...) || exit 1; done
+	@echo 'staticcheck: pass'
+
+govulncheck:
+	@bin=$$($(TOOL) -n govulncheck) && tools/govulncheck.sh "$$bin" $(MODULES)
+
+cover:
+	@tools/cover.sh 95 $(CORE)
+
+# The public packages' go doc -short in lines: what does not fit in a few is to
+# be split or deleted.
+docsize:
+	@pkgs=$$(go list -f '{{if and .GoFiles (ne .Name "main")}}{{.ImportPath}}{{end}}' ./...) && \
+		for pkg in $$(echo "$$pkgs" | grep -v /internal/); do \
+		echo "go doc -short: $$(go doc -short "$$pkg" | wc -l) lines: $$pkg"; done
+
+# -- The rest.
+
+.PHONY: bench fuzz demo
+bench:
+	@for dir in $(MODULES); do (cd "$$dir" && go test -run='^$$' -bench=. -benchmem $(TESTFLAGS) ./...) || exit 1; done
+
+fuzz:
+	@tools/fuzz.sh $(FUZZTIME) $(MODULES)
+
+demo:
+	@go run ./cmd/chattoken demo

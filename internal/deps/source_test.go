@@ -1,0 +1,88 @@
+package deps_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// forbidden holds what the packages of a tree must not import themselves; the
+// empty tree stands for all.
+var forbidden = map[string][]string{
+	"":                   {"unsafe", "reflect", "encoding/gob"},
+	"token":              {"encoding/json"},
+	"internal/base64url": {"encoding/json"},
+}
+
+// TestSource reads every source file that is not a test, whatever it is built
+// for.
+func TestSource(t *testing.T) {
+	files := sources(t)
+	require.NotEmpty(t, files)
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, name), nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		dir := filepath.ToSlash(filepath.Dir(name))
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			require.NoError(t, err)
+			for tree, banned := range forbidden {
+				if within(dir, tree) {
+					assert.NotContains(t, banned, imported, name)
+				}
+			}
+		}
+		assert.False(t, slices.ContainsFunc(file.Decls, isInit), "%s has a func init", name)
+	}
+}
+
+// within reports whether dir is tree or below it.
+func within(dir, tree string) bool {
+	return tree == "" || dir == tree || strings.HasPrefix(dir, tree+"/")
+}
+
+func isInit(d ast.Decl) bool {
+	f, ok := d.(*ast.FuncDecl)
+	return ok && f.Recv == nil && f.Name.Name == "init"
+}
+
+// sources returns the Go files of this module that are not tests, by their
+// names from the root.
+func sources(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && !isOurs(name) {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+			files = append(files, name)
+		}
+		return nil
+	}))
+	return files
+}
+
+// isOurs reports whether the go command takes the directory for a part of this
+// module.
+func isOurs(dir string) bool {
+	base := filepath.Base(dir)
+	if base == "testdata" || base[0] == '.' || base[0] == '_' {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(root, dir, "go.mod"))
+	return os.IsNotExist(err)
+}

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Run every fuzz target of some modules and say how far each came.
+# usage: fuzz.sh fuzztime module-directory...
+set -eu
+
+time=$1
+shift
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+targets=0
+for dir; do
+	cd "$dir"
+	go test -list='^Fuzz' ./... >"$log" || { cat "$log"; exit 1; }
+	# go test lists the targets of a package above its ok line.
+	found=$(awk '/^Fuzz/ { name[n++] = $1 } $1 == "ok" { for (i = 0; i < n; i++) print $2 ":" name[i]; n = 0 }' "$log")
+	for target in $found; do
+		pkg=${target%:*} name=${target##*:}
+		go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" "$pkg" >"$log" 2>&1 || { cat "$log"; exit 1; }
+		# The last progress line is the total. Without one, nothing was fuzzed.
+		reached=$(sed -n 's/^fuzz: .*execs: \([1-9][0-9]*\) .*new interesting: \([0-9]*\) (total: \([0-9]*\)).*/\1 executions, \2 new interesting, \3 in all/p' "$log" | tail -n 1)
+		[ -n "$reached" ] || { cat "$log"; echo "fuzz: $name: no executions"; exit 1; }
+		echo "fuzz: $name: $reached ($pkg)"
+		targets=$((targets + 1))
+	done
+	cd "$OLDPWD"
+done
+[ "$targets" -gt 0 ] || { echo 'fuzz: no fuzz targets'; exit 1; }
+echo "fuzz: $targets targets"
