@@ -28,12 +28,12 @@ var (
 
 	// ErrRevoked says that the tokens of this user or room issued up to some
 	// moment were revoked.
-	ErrRevoked = verdict.Revoked
+	ErrRevoked = verdict.ErrRevoked
 
 	// ErrUnavailable says that a guard or an admission rule could not tell (it
 	// is down or full): the token is refused. A guard that failed may have
 	// spent it.
-	ErrUnavailable = verdict.Unavailable
+	ErrUnavailable = verdict.ErrUnavailable
 )
 
 // Errors of [Session.Authorize].

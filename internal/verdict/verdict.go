@@ -6,11 +6,11 @@ package verdict
 import "errors"
 
 var (
-	// Revoked says that this token was issued before a revocation of its user
+	// ErrRevoked says that this token was issued before a revocation of its user
 	// or room.
-	Revoked = errors.New("chattoken: revoked")
+	ErrRevoked = errors.New("chattoken: revoked")
 
-	// Unavailable says that whoever had to decide could not: the token is
+	// ErrUnavailable says that whoever had to decide could not: the token is
 	// refused, and nothing is known about it.
-	Unavailable = errors.New("chattoken: cannot tell now")
+	ErrUnavailable = errors.New("chattoken: cannot tell now")
 )
