@@ -77,13 +77,22 @@ type Claims struct {
 // whatever it says. The error is a [*ValidationError]. A valid c costs no
 // allocation.
 func (c *Claims) Validate(room func(string) bool) error {
+	var sum attributeSum
+	for key, value := range c.Attributes {
+		sum.add(key, value)
+	}
+	return c.validate(room, sum)
+}
+
+// validate is Validate, where the attributes have been looked at already.
+func (c *Claims) validate(room func(string) bool, sum attributeSum) error {
 	var v violations
 	v.roomIdentifier(c.RoomIdentifier, room)
 	v.userID(c.UserID)
 	if !c.Capabilities.Valid() {
 		v.add(fieldCapabilities, "unknown bits are set; allowed: "+allNames)
 	}
-	v.attributes(c.Attributes)
+	v.attributes(sum)
 	if n := c.SessionMinutes; n != 0 {
 		v.sessionMinutes(n)
 	}
@@ -105,7 +114,7 @@ func (v *violations) roomIdentifier(s string, room func(string) bool) {
 	switch {
 	case len(s) < 1 || len(s) > MaxRoomIdentifierBytes:
 		v.add(fieldRoom, fmt.Sprintf("%d bytes used; 1–%d allowed", len(s), MaxRoomIdentifierBytes))
-	case !utf8.ValidString(s):
+	case !validString(s):
 		v.add(fieldRoom, "not valid UTF-8")
 	case !room(s):
 		v.add(fieldRoom, "not in the form of a room identifier")
@@ -113,7 +122,7 @@ func (v *violations) roomIdentifier(s string, room func(string) bool) {
 }
 
 func (v *violations) userID(s string) {
-	if !utf8.ValidString(s) {
+	if !validString(s) {
 		v.add(fieldUserID, "not valid UTF-8")
 		return
 	}
@@ -122,21 +131,27 @@ func (v *violations) userID(s string) {
 	}
 }
 
-func (v *violations) attributes(m map[string]string) {
-	size, emptyKey, badText := 0, false, false
-	for key, value := range m {
-		size += len(key) + len(value)
-		emptyKey = emptyKey || key == ""
-		badText = badText || !utf8.ValidString(key) || !utf8.ValidString(value)
-	}
-	if emptyKey {
+// attributeSum is what the limits on attributes depend on.
+type attributeSum struct {
+	bytes             int
+	emptyKey, badText bool
+}
+
+func (s *attributeSum) add(key, value string) {
+	s.bytes += len(key) + len(value)
+	s.emptyKey = s.emptyKey || key == ""
+	s.badText = s.badText || !validString(key) || !validString(value)
+}
+
+func (v *violations) attributes(sum attributeSum) {
+	if sum.emptyKey {
 		v.add(fieldAttributes, "an empty key is not allowed")
 	}
-	if badText {
+	if sum.badText {
 		v.add(fieldAttributes, "not valid UTF-8")
 	}
-	if size > MaxAttributeBytes {
-		v.add(fieldAttributes, fmt.Sprintf("%d bytes used by keys and values; %d allowed", size, MaxAttributeBytes))
+	if sum.bytes > MaxAttributeBytes {
+		v.add(fieldAttributes, fmt.Sprintf("%d bytes used by keys and values; %d allowed", sum.bytes, MaxAttributeBytes))
 	}
 }
 

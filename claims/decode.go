@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"math"
 	"unicode/utf8"
 
 	"github.com/seed17cb2b26/chattoken/internal/limits"
@@ -46,8 +47,8 @@ func (p *Payload) Attributes() iter.Seq2[[]byte, []byte] {
 		rest := p.at(p.attributes)
 		for len(rest) > 0 {
 			var key, value []byte
-			key, rest = cutText(rest)
-			value, rest = cutText(rest)
+			key, rest = nextText(rest)
+			value, rest = nextText(rest)
 			if !yield(key, value) {
 				return
 			}
@@ -91,9 +92,9 @@ func (p *Payload) MoveTo(dst []byte) []byte {
 	return dst
 }
 
-// cutText splits the first text string off b, which must come from a payload
+// nextText splits the first text string off b, which must come from a payload
 // that has been parsed: a key or value of at most 1,024 bytes.
-func cutText(b []byte) (text, rest []byte) {
+func nextText(b []byte) (text, rest []byte) {
 	from, n := 1, int(b[0]&^majorText)
 	switch n {
 	case 24:
@@ -110,27 +111,79 @@ func cutText(b []byte) (text, rest []byte) {
 // is the minter's policy and not checked. The result is a view of b. It costs
 // no allocation, whatever b announces.
 func ParsePayload(b []byte) (Payload, error) {
-	r := reader{buf: b}
 	p := Payload{raw: b}
-	r.check(len(b) < 1<<16 && r.head(majorArray) == payloadItems)
-	p.room = r.text(MaxRoomIdentifierBytes)
-	p.user = r.text(MaxUserIDRunes * utf8.UTFMax)
-	r.check(p.room.from < p.room.to && validUserID(p.UserID()))
-	capabilities := r.head(majorUint)
-	r.check(capabilities <= uint64(known))
-	p.Capabilities = Capabilities(capabilities)
-	p.attributes, p.attributeEntries = r.attributes()
-	issuedAt := r.head(majorUint)
-	r.check(issuedAt <= limits.MaxUnix)
-	p.IssuedAt = int64(issuedAt)
-	p.TTL = r.head(majorUint)
-	minutes := r.head(majorUint)
-	r.check(minutes >= MinSessionMinutes && minutes <= MaxSessionMinutes)
-	p.SessionMinutes = uint8(minutes)
-	if r.failed || r.pos != len(b) {
+	if len(b) >= 1<<16 || !p.parse() {
 		return Payload{}, ErrPayload
 	}
 	return p, nil
+}
+
+// parse fills in p from p.raw. Where something cannot be read, nothing is left
+// to read, so that all that follows is missing: the last field is enough to
+// tell, and its limits refuse what is not there.
+func (p *Payload) parse() bool {
+	items, rest := cutHead(p.raw, majorArray)
+	if items != payloadItems {
+		return false
+	}
+	room, rest := cutText(rest, MaxRoomIdentifierBytes)
+	p.room = p.span(room, rest)
+	user, rest := cutText(rest, MaxUserIDRunes*utf8.UTFMax)
+	p.user = p.span(user, rest)
+	capabilities, rest := cutHead(rest, majorUint)
+	if len(room) < 1 || !validUserID(user) || capabilities > uint64(known) {
+		return false
+	}
+	p.Capabilities = Capabilities(capabilities)
+	rest, ok := p.parseAttributes(rest)
+	issuedAt, rest := cutHead(rest, majorUint)
+	ttl, rest := cutHead(rest, majorUint)
+	minutes, rest := cutHead(rest, majorUint)
+	if !ok || issuedAt > limits.MaxUnix || minutes < MinSessionMinutes || minutes > MaxSessionMinutes {
+		return false
+	}
+	p.IssuedAt, p.TTL, p.SessionMinutes = int64(issuedAt), ttl, uint8(minutes)
+	return len(rest) == 0
+}
+
+// parseAttributes reads the map: keys not empty, in strictly ascending order of
+// their encoding, all within the limit on bytes.
+func (p *Payload) parseAttributes(b []byte) (rest []byte, ok bool) {
+	entries, rest := cutHead(b, majorMap)
+	// Each entry has a key of at least one byte, so this bounds the loop too.
+	if entries > MaxAttributeBytes {
+		return nil, false
+	}
+	pairs, size := rest, 0
+	var last []byte
+	for range entries {
+		var key, value []byte
+		key, rest = cutText(rest, MaxAttributeBytes)
+		value, rest = cutText(rest, MaxAttributeBytes)
+		size += len(key) + len(value)
+		if size > MaxAttributeBytes || !encodedBefore(last, key) {
+			return nil, false
+		}
+		last = key
+	}
+	p.attributes = p.span(pairs[:len(pairs)-len(rest)], rest)
+	p.attributeEntries = uint16(entries)
+	return rest, true
+}
+
+// span is where b lies in p.raw, if rest is what follows it to the end.
+func (p *Payload) span(b, rest []byte) span {
+	to := len(p.raw) - len(rest)
+	return span{uint16(to - len(b)), uint16(to)}
+}
+
+// encodedBefore reports whether the encoding of a sorts before that of b. The
+// empty string sorts before all others, so an empty key is never after one.
+func encodedBefore(a, b []byte) bool {
+	if len(a) != len(b) {
+		return len(a) < len(b)
+	}
+	return bytes.Compare(a, b) < 0
 }
 
 // validUserID counts the code points of id, which is valid UTF-8: the bytes
@@ -146,100 +199,47 @@ func validUserID(id []byte) bool {
 	return n >= 1 && n <= MaxUserIDRunes
 }
 
-// reader consumes deterministic CBOR. After a failure it yields zeros.
-type reader struct {
-	buf    []byte
-	pos    int
-	failed bool
+// cutText splits a text string of at most limit bytes of valid UTF-8 off b.
+// Where there is none, it leaves nothing.
+func cutText(b []byte, limit uint64) (text, rest []byte) {
+	n, b := cutHead(b, majorText)
+	if n > limit || n > uint64(len(b)) || !validText(b[:n]) {
+		return nil, nil
+	}
+	return b[:n], b[n:]
 }
 
-// check makes the reader fail where something is not as it must be.
-func (r *reader) check(ok bool) {
-	if !ok {
-		r.failed = true
-		r.pos = len(r.buf)
+// noHead is the argument of a head that is not there: more than any limit.
+const noHead = math.MaxUint64
+
+// cutHead splits a head of the major type off b and returns its argument.
+// Where there is none, it leaves nothing.
+func cutHead(b []byte, major byte) (n uint64, rest []byte) {
+	// Of another major type the difference is at least 32.
+	if len(b) > 0 && b[0]-major < 24 {
+		return uint64(b[0] - major), b[1:]
 	}
+	return cutLongHead(b, major)
 }
 
-// head reads a head of the major type and returns its argument.
-func (r *reader) head(major byte) uint64 {
-	if r.pos < len(r.buf) {
-		// Of another major type the difference is at least 32.
-		if n := r.buf[r.pos] - major; n < 24 {
-			r.pos++
-			return uint64(n)
-		}
+// cutLongHead is cutHead where the argument follows in 1, 2, 4 or 8 bytes. An
+// argument that a shorter head could have carried would be a second encoding.
+func cutLongHead(b []byte, major byte) (n uint64, rest []byte) {
+	var least uint64
+	switch {
+	case len(b) > 1 && b[0] == major|24:
+		n, least, rest = uint64(b[1]), 24, b[2:]
+	case len(b) > 2 && b[0] == major|25:
+		n, least, rest = uint64(binary.BigEndian.Uint16(b[1:])), 1<<8, b[3:]
+	case len(b) > 4 && b[0] == major|26:
+		n, least, rest = uint64(binary.BigEndian.Uint32(b[1:])), 1<<16, b[5:]
+	case len(b) > 8 && b[0] == major|27:
+		n, least, rest = binary.BigEndian.Uint64(b[1:]), 1<<32, b[9:]
+	default:
+		return noHead, nil
 	}
-	return r.longHead(major)
-}
-
-// longHead reads a head whose argument follows in 1, 2, 4 or 8 bytes. It
-// refuses an argument that a shorter head could have carried: that would be a
-// second encoding.
-func (r *reader) longHead(major byte) uint64 {
-	rest := r.buf[r.pos:]
-	if len(rest) == 0 || rest[0]-major < 24 || rest[0]-major > 27 {
-		r.check(false)
-		return 0
+	if n < least {
+		return noHead, nil
 	}
-	size := 1 << (rest[0] - major - 24)
-	if len(rest) < 1+size {
-		r.check(false)
-		return 0
-	}
-	var argument [8]byte
-	copy(argument[8-size:], rest[1:1+size])
-	n := binary.BigEndian.Uint64(argument[:])
-	if n < leastArgument[size] {
-		r.check(false)
-		return 0
-	}
-	r.pos += 1 + size
-	return n
-}
-
-// leastArgument[n] is the least argument that takes n bytes.
-var leastArgument = [9]uint64{1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
-
-// text reads a text string of at most limit bytes of valid UTF-8.
-func (r *reader) text(limit uint64) span {
-	n := r.head(majorText)
-	if n > limit || n > uint64(len(r.buf)-r.pos) {
-		r.check(false)
-		return span{}
-	}
-	from := r.pos
-	r.pos += int(n)
-	r.check(utf8.Valid(r.buf[from:r.pos]))
-	return span{uint16(from), uint16(from + int(n))}
-}
-
-// attributes reads the map: keys not empty, in strictly ascending order of
-// their encoding, all within the limit on bytes.
-func (r *reader) attributes() (pairs span, entries uint16) {
-	n := r.head(majorMap)
-	// Each entry has a key of at least one byte, so this bounds the loop too.
-	r.check(n <= MaxAttributeBytes)
-	from, size := r.pos, 0
-	var last []byte
-	for range n {
-		k, v := r.text(MaxAttributeBytes), r.text(MaxAttributeBytes)
-		if r.failed {
-			return span{}, 0
-		}
-		key := r.buf[k.from:k.to]
-		size += len(key) + int(v.to-v.from)
-		r.check(size <= MaxAttributeBytes && encodedBefore(last, key))
-		last = key
-	}
-	return span{uint16(from), uint16(r.pos)}, uint16(n)
-}
-
-// encodedBefore reports whether the encoding of a sorts before that of b. The
-// empty string sorts before all others, so an empty key is never after one.
-func encodedBefore(a, b []byte) bool {
-	if len(a) != len(b) {
-		return len(a) < len(b)
-	}
-	return bytes.Compare(a, b) < 0
+	return n, rest
 }

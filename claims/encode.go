@@ -38,9 +38,10 @@ type attribute struct{ key, value string }
 // caller answers for ttl being within the limits of a token; here it only has
 // to be positive. On an error dst is returned as it was.
 func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
-	if err := c.Validate(room); err != nil {
+	if err := e.sort(c, room); err != nil {
 		return dst, err
 	}
+	defer e.release()
 	if issuedAt < 0 || issuedAt > limits.MaxUnix || ttl <= 0 {
 		return dst, errTimes
 	}
@@ -48,26 +49,40 @@ func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt
 	dst = appendText(dst, c.RoomIdentifier)
 	dst = appendText(dst, c.UserID)
 	dst = appendHead(dst, majorUint, uint64(c.Capabilities))
-	dst = e.appendAttributes(dst, c.Attributes)
-	dst = appendHead(dst, majorUint, uint64(issuedAt))
-	dst = appendHead(dst, majorUint, uint64(ttl))
-	return appendHead(dst, majorUint, uint64(c.sessionMinutes())), nil
-}
-
-func (e *Encoder) appendAttributes(dst []byte, m map[string]string) []byte {
-	for key, value := range m {
-		e.sorted = append(e.sorted, attribute{key, value})
-	}
-	slices.SortFunc(e.sorted, byEncoding)
 	dst = appendHead(dst, majorMap, uint64(len(e.sorted)))
 	for _, a := range e.sorted {
 		dst = appendText(dst, a.key)
 		dst = appendText(dst, a.value)
 	}
-	// A pooled Encoder must not keep the caller's strings alive.
+	dst = appendHead(dst, majorUint, uint64(issuedAt))
+	dst = appendHead(dst, majorUint, uint64(ttl))
+	return appendHead(dst, majorUint, uint64(c.sessionMinutes())), nil
+}
+
+// sort validates c and puts its attributes in order. It goes through the map
+// once, which costs as much as the rest of a small payload.
+func (e *Encoder) sort(c *Claims, room func(string) bool) error {
+	if len(c.Attributes) > MaxAttributeBytes {
+		return c.Validate(room) // too many to be legal, or to make room for
+	}
+	var sum attributeSum
+	for key, value := range c.Attributes {
+		sum.add(key, value)
+		e.sorted = append(e.sorted, attribute{key, value})
+	}
+	if err := c.validate(room, sum); err != nil {
+		e.release()
+		return err
+	}
+	slices.SortFunc(e.sorted, byEncoding)
+	return nil
+}
+
+// release lets go of the caller's strings, which a pooled Encoder must not keep
+// alive.
+func (e *Encoder) release() {
 	clear(e.sorted)
 	e.sorted = e.sorted[:0]
-	return dst
 }
 
 // byEncoding orders keys by the bytes of their encoding, which begins with

@@ -32,25 +32,28 @@ const (
 	dash
 )
 
-func classOf(c byte) charClass {
-	switch {
-	case 'a' <= c && c <= 'z':
-		return lower
-	case 'A' <= c && c <= 'Z':
-		return upper
-	case '0' <= c && c <= '9':
-		return digit
-	case c == '-':
-		return dash
+// classes maps a byte to the class that it belongs to, or 0.
+var classes = func() (t [256]charClass) {
+	for c := range t {
+		switch {
+		case 'a' <= c && c <= 'z':
+			t[c] = lower
+		case 'A' <= c && c <= 'Z':
+			t[c] = upper
+		case '0' <= c && c <= '9':
+			t[c] = digit
+		case c == '-':
+			t[c] = dash
+		}
 	}
-	return 0
-}
+	return t
+}()
 
 // skip passes over one or more characters of the class and the separator
 // behind them, and returns the rest.
 func skip(s string, class charClass, separator string) (rest string, ok bool) {
 	n := 0
-	for n < len(s) && classOf(s[n])&class != 0 {
+	for n < len(s) && classes[s[n]]&class != 0 {
 		n++
 	}
 	s = s[n:]

@@ -24,10 +24,12 @@ func TestNoAllocs(t *testing.T) {
 	ctx := context.Background()
 	small, big := example(), longest()
 	smallText, bigText := h.mint(t, small), h.mint(t, big)
-	forged := []byte(smallText)
-	forged[100] ^= 1
-	unknown := []byte(smallText)
-	unknown[5] ^= 1
+	flip := func(i int) string {
+		b := box(t, smallText)
+		b[i] ^= 1
+		return spell(b)
+	}
+	unknown, forged := flip(4), flip(40)
 	h.now = start.Add(-time.Hour)
 	expired := h.mint(t, small)
 	h.now = start.Add(time.Hour)
@@ -73,8 +75,8 @@ func TestNoAllocs(t *testing.T) {
 		{"refused/empty", fresh(accept, ""), token.ErrMalformed, 0},
 		{"refused/malformed", fresh(accept, smallText+"="), token.ErrMalformed, 0},
 		{"refused/oversized", fresh(accept, oversized), token.ErrMalformed, 0},
-		{"refused/unknown key", fresh(accept, string(unknown)), token.ErrUnknownKey, 0},
-		{"refused/forged", fresh(accept, string(forged)), token.ErrForged, 0},
+		{"refused/unknown key", fresh(accept, unknown), token.ErrUnknownKey, 0},
+		{"refused/forged", fresh(accept, forged), token.ErrForged, 0},
 		{"refused/payload", fresh(accept, payload), token.ErrPayload, 0},
 		{"refused/expired", fresh(accept, expired), token.ErrTokenExpired, 0},
 		{"refused/future", fresh(accept, future), token.ErrNotYetValid, 0},

@@ -68,8 +68,8 @@ var (
 //
 // s is reused, whatever it held, and must not be in use elsewhere; it retains
 // nothing of text. On an error it is zero in every accessor. Open does not
-// allocate where s has held as long a payload before, and once, in the size of
-// the payload, where it has not. A token that is refused before Admit never
+// allocate where s has held as long a token before, and once, in the size of
+// the token, where it has not. A token that is refused before Admit never
 // allocates. ctx is handed to Admit and the guard; Open itself never waits.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 	if o.Guard == nil {
@@ -93,12 +93,13 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	}
 	now := clock(o.Now)
 	var v verified
-	if err := o.verify(&v, s, text, now); err != nil {
-		return err
+	err := o.verify(&v, s, text, now)
+	if err == nil {
+		// Foreign code runs here, which may take its time or panic: no
+		// workspace is held, and s shows nothing until all have agreed.
+		err = o.admit(ctx, now, &v, guard)
 	}
-	// From here on foreign code runs, which may take its time or panic: no
-	// workspace is held, and s shows nothing until all of them have agreed.
-	if err := o.admit(ctx, now, &v, guard); err != nil {
+	if err != nil {
 		s.Reset()
 		return err
 	}
@@ -107,37 +108,45 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 }
 
 // verify makes all checks that depend on text, keys and clock alone. On
-// success the payload is in s.buf.
+// success v is a view of s.buf.
 func (o *Opener) verify(v *verified, s *Session, text string, now time.Time) error {
 	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
 		return ErrMalformed
 	}
+	n := len(Prefix) + base64url.DecodedLen(len(text)-len(Prefix))
+	if n <= cap(s.buf) {
+		s.buf = s.buf[:n]
+		return o.verifyIn(s.buf, v, text, now)
+	}
+	// Memory of its own is only for a token that has proved worth it.
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	copy(ws.box[:], Prefix)
-	n, ok := base64url.Decode(ws.box[len(Prefix):], text[len(Prefix):])
-	if !ok {
+	box := ws.box[:n]
+	defer clear(box)
+	if err := o.verifyIn(box, v, text, now); err != nil {
+		return err
+	}
+	s.buf = v.payload.MoveTo(make([]byte, 0, n))
+	return nil
+}
+
+// verifyIn decodes text into box and decrypts it in place. v becomes a view of
+// box.
+func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) error {
+	copy(box, Prefix)
+	if _, ok := base64url.Decode(box[len(Prefix):], text[len(Prefix):]); !ok {
 		return ErrMalformed
 	}
-	box := ws.box[:len(Prefix)+n]
 	plaintext, err := o.Ring.Open(box[boxHeader:boxHeader], box, now)
 	if err != nil {
 		return outward(err)
 	}
-	defer clear(plaintext)
 	v.payload, err = claims.ParsePayload(plaintext)
 	if err != nil {
 		return ErrPayload
 	}
-	if err := v.checkTimes(now, o.Ring.ClockSkew()); err != nil {
-		return err
-	}
 	copy(v.id[:], box[len(Prefix)+len(keyring.ID{}):])
-	if cap(s.buf) < len(plaintext) {
-		s.buf = make([]byte, 0, len(plaintext))
-	}
-	s.buf = v.payload.MoveTo(s.buf)
-	return nil
+	return v.checkTimes(now, o.Ring.ClockSkew())
 }
 
 // outward is the error for a box that the ring did not open.
@@ -153,6 +162,9 @@ func outward(err error) error {
 
 // admit asks those who have a say beyond the token itself.
 func (o *Opener) admit(ctx context.Context, now time.Time, v *verified, guard Guard) error {
+	if o.Admit == nil && guard == nil {
+		return nil
+	}
 	summary := v.summary()
 	if o.Admit != nil {
 		if err := o.Admit(ctx, now, summary); err != nil {
