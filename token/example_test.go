@@ -5,12 +5,71 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"os"
+	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
 )
+
+func Example() {
+	ring, err := keyring.New(time.Now(), keyring.Config{}) // keys in memory; Load shares them
+	if err != nil {
+		log.Fatal(err)
+	}
+	guard, err := replay.New(time.Now(), replay.Config{AcceptIssuedBeforeStart: true}) // so are the keys
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// The application server mints a token and hands it to the user's client.
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(claims.Claims{
+		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+		UserID:         "11231234",
+		Capabilities:   claims.SendMessage,
+		Attributes:     map[string]string{"displayName": "DemoUser"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// The gateway opens it, once, as the connection comes in, and keeps the session.
+	opener := token.Opener{Ring: ring, Guard: guard}
+	var session token.Session
+	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
+	fmt.Println(session.Authorize(time.Now(), claims.SendMessage))
+	fmt.Println(session.Authorize(time.Now(), claims.DeleteMessage))
+	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
+	// Output:
+	// <nil>
+	// <nil>
+	// token: not permitted
+	// token: already used
+}
+
+// The code in README.md is that of Example, to the letter.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(readme), "```go\n")
+	require.True(t, ok)
+	block, _, ok = strings.Cut(block, "```")
+	require.True(t, ok)
+	source, err := os.ReadFile("example_test.go")
+	require.NoError(t, err)
+	_, body, ok := strings.Cut(string(source), "func Example() {\n")
+	require.True(t, ok)
+	body, _, ok = strings.Cut(body, "\n}\n")
+	require.True(t, ok)
+	require.Equal(t, strings.ReplaceAll("\n"+body+"\n", "\n\t", "\n")[1:], block)
+}
 
 // A gateway decides at the upgrade: the token is the WebSocket's subprotocol,
 // which the response must echo.
