@@ -1,0 +1,118 @@
+package keyring_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// A ring in memory needs no configuration. Its keys are gone with the process.
+func Example() {
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	box, err := ring.Seal(nil, []byte("a payload"), time.Now())
+	if err != nil {
+		log.Fatal(err)
+	}
+	payload, err := ring.Open(nil, box, time.Now())
+	fmt.Printf("%s %v\n", payload, err)
+
+	box[len(box)-1] ^= 1
+	_, err = ring.Open(nil, box, time.Now())
+	fmt.Println(err)
+	// Output:
+	// a payload <nil>
+	// keyring: forged box
+}
+
+// One process makes a ring, rotates and saves it; others load it and follow.
+func Example_file() {
+	dir, err := os.MkdirTemp("", "keyring")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	name, kekName := filepath.Join(dir, "ring"), filepath.Join(dir, "kek")
+	ctx, config := context.Background(), keyring.Config{Context: "chat.example.com production"}
+
+	// Once.
+	kek, err := keyring.GenerateKEK()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := kek.WriteFile(kekName); err != nil {
+		log.Fatal(err)
+	}
+	rotator, err := keyring.New(time.Now(), config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := rotator.WriteFile(ctx, kek, name); err != nil {
+		log.Fatal(err)
+	}
+
+	// In every other process, at its start.
+	kek, err = keyring.ReadKEKFile(kekName)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealed, err := keyring.ReadFile(name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := keyring.Load(ctx, kek, sealed, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// In the rotator, every minute or so. This month has passed.
+	changed, err := rotator.Rotate(time.Now().Add(30 * 24 * time.Hour))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if changed {
+		if err := rotator.WriteFile(ctx, kek, name); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	// In every other process, more often than Policy.Lead.
+	sealed, err = keyring.ReadFile(name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	changed, err = ring.Update(ctx, kek, sealed)
+	fmt.Println(changed, err, ring.Serial())
+	// Output: true <nil> 2
+}
+
+// A key may have leaked: it opens nothing from now on, and the spare, which all
+// hosts know already, seals.
+func ExampleRing_Revoke() {
+	now := time.Now()
+	ring, err := keyring.New(now, keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for k := range ring.Keys(now) {
+		if k.State == keyring.Primary {
+			err = ring.Revoke(now, k.ID)
+		}
+	}
+	fmt.Println(err)
+	for k := range ring.Keys(now) {
+		fmt.Println(k.State)
+	}
+	// Output:
+	// <nil>
+	// primary
+	// pending
+	// revoked
+}

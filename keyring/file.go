@@ -1,0 +1,159 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const maxKEKFile = 4096
+
+var (
+	errNotRegular = errors.New("not a regular file")
+	errFileSize   = errors.New("file is too large")
+	errKEKMode    = errors.New("others can read it; chmod 600 it, or use InsecureReadKEKFile")
+)
+
+// ReadFile returns the content of a file of at most 1 MiB for [Load] or
+// [Ring.Update]. It follows symbolic links. What is not a regular file is
+// refused, without waiting for a writer where it is a pipe.
+func ReadFile(name string) ([]byte, error) {
+	data, _, err := readRegular(name, maxSealed)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: reading %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// ReadKEKFile reads a KEK from a file of one line. On Unix the file must be
+// inaccessible to the group and to others.
+func ReadKEKFile(name string) (*LocalKEK, error) { return readKEKFile(name, checkPrivate) }
+
+// InsecureReadKEKFile is [ReadKEKFile] without a look at the file's mode, for
+// places that do not let one choose it, as Kubernetes with fsGroup.
+func InsecureReadKEKFile(name string) (*LocalKEK, error) {
+	return readKEKFile(name, func(fs.FileInfo) error { return nil })
+}
+
+func readKEKFile(name string, checkMode func(fs.FileInfo) error) (*LocalKEK, error) {
+	data, info, err := readRegular(name, maxKEKFile)
+	defer clear(data)
+	if err == nil {
+		err = checkMode(info)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keyring: reading KEK %s: %w", name, err)
+	}
+	return ParseKEK(strings.TrimSuffix(string(data), "\n"))
+}
+
+// readRegular reads a regular file of at most limit bytes.
+func readRegular(name string, limit int64) ([]byte, fs.FileInfo, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil, errNotRegular
+	case info.Size() > limit:
+		return nil, nil, errFileSize
+	}
+	// The file may grow meanwhile.
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = errFileSize
+	}
+	return data, info, err
+}
+
+// WriteFile saves the KEK to a new file of mode 0600. It does not replace a
+// file.
+func (k *LocalKEK) WriteFile(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("keyring: writing KEK: %w", err)
+	}
+	data := []byte(k.text() + "\n")
+	defer clear(data)
+	if err := finish(f, data); err != nil {
+		os.Remove(name)
+		return fmt.Errorf("keyring: writing KEK: %w", err)
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// finish writes data durably and closes f.
+func finish(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// WriteFile saves the sealed form of the ring, durably, in mode 0600: after a
+// crash at any moment the file is the old one or the new one. name may be a
+// symbolic link, which then stays.
+//
+// A file that is there already must be a version that this ring was loaded from
+// or saved as, or have the same content; else the error is [ErrConflict] or
+// [ErrRollback], and the file stays as it is. So it does where kek does not open
+// it. A second process on the host that saves at the same time gets
+// ErrConflict, which on Unix a lock on the file name + ".lock" sees to; that
+// file is left in place. A saver on another host is not noticed.
+func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
+	name, err := resolve(name)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	unlock, err := lock(name + ".lock")
+	if err != nil {
+		return fmt.Errorf("keyring: locking: %w", err)
+	}
+	defer unlock()
+	old, err := ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return r.save(ctx, kek, old, func(sealed []byte) error {
+		if err := replace(name, sealed); err != nil {
+			return fmt.Errorf("keyring: saving: %w", err)
+		}
+		return nil
+	})
+}
+
+// resolve follows symbolic links as far as the file exists.
+func resolve(name string) (string, error) {
+	target, err := filepath.EvalSymlinks(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return name, nil
+	}
+	return target, err
+}
+
+// replace writes a file beside the old one, which it replaces once all of it is
+// on the disk.
+func replace(name string, data []byte) error {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	err = finish(f, data)
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	return syncDir(dir)
+}

@@ -1,0 +1,48 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package keyring
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// nonblock opens a pipe without waiting for who writes to it.
+const nonblock = syscall.O_NONBLOCK
+
+// lock takes the lock on a file, which it makes where it is missing, or
+// returns ErrConflict where another holds it. The lock ends with the process,
+// however that ends.
+func lock(name string) (unlock func() error, err error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|nonblock, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return f.Close, nil
+	}
+	f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = ErrConflict
+	}
+	return nil, err
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func checkPrivate(info fs.FileInfo) error {
+	if info.Mode().Perm()&0o077 != 0 {
+		return errKEKMode
+	}
+	return nil
+}

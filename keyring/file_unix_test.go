@@ -1,0 +1,126 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package keyring_test
+
+import (
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// What is no file is refused at once: a pipe would wait for a writer.
+func TestNotRegular(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	loop := filepath.Join(dir, "loop")
+	require.NoError(t, os.Symlink(loop, loop))
+	dangling := filepath.Join(dir, "dangling")
+	require.NoError(t, os.Symlink("nothing", dangling))
+	for _, name := range []string{fifo, loop, dangling, dir, "/dev/null", "/dev/zero"} {
+		_, err := keyring.ReadFile(name)
+		require.Error(t, err, name)
+		_, err = keyring.ReadKEKFile(name)
+		require.Error(t, err, name)
+		_, err = keyring.InsecureReadKEKFile(name)
+		require.Error(t, err, name)
+	}
+	for _, name := range []string{fifo, loop} {
+		require.Error(t, newRing(t, start).WriteFile(t.Context(), newKEK(t), name), name)
+		require.Error(t, newKEK(t).WriteFile(name), name)
+	}
+}
+
+// Kubernetes swaps a symbolic link to a directory; a saver leaves links alone.
+func TestSymlinks(t *testing.T) {
+	dir := t.TempDir()
+	kek := newKEK(t)
+	r := newRing(t, start)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "v1"), 0o700))
+	require.NoError(t, os.Symlink("v1", filepath.Join(dir, "data")))
+	require.NoError(t, os.Symlink("data/ring", filepath.Join(dir, "ring")))
+	require.NoError(t, r.WriteFile(t.Context(), kek, filepath.Join(dir, "v1", "ring")))
+	name := filepath.Join(dir, "ring")
+	loadFile(t, kek, name)
+	require.NoError(t, r.Revoke(start, sealer(t, r, start)))
+	require.NoError(t, r.WriteFile(t.Context(), kek, name))
+	info, err := os.Lstat(name)
+	require.NoError(t, err)
+	require.Equal(t, fs.ModeSymlink, info.Mode().Type())
+	require.Equal(t, keys(r, start), keys(loadFile(t, kek, filepath.Join(dir, "v1", "ring")), start))
+}
+
+func TestModes(t *testing.T) {
+	dir := t.TempDir()
+	kek := newKEK(t)
+	name := filepath.Join(dir, "kek")
+	require.NoError(t, kek.WriteFile(name))
+	for mode, ok := range map[fs.FileMode]bool{
+		0o400: true, 0o600: true, 0o700: true, 0o604: false, 0o640: false, 0o644: false, 0o620: false, 0o601: false, 0o610: false,
+	} {
+		require.NoError(t, os.Chmod(name, mode))
+		_, err := keyring.ReadKEKFile(name)
+		require.Equal(t, ok, err == nil, "%v: %v", mode, err)
+		_, err = keyring.InsecureReadKEKFile(name)
+		require.NoError(t, err)
+	}
+	ring := filepath.Join(dir, "ring")
+	require.NoError(t, newRing(t, start).WriteFile(t.Context(), kek, ring))
+	require.NoError(t, os.Chmod(ring, 0o444))
+	loadFile(t, kek, ring)
+}
+
+// A second saver is turned away, not queued, and the first one's lock ends with
+// its file.
+func TestLock(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ring")
+	kek := newKEK(t)
+	r := newRing(t, start)
+	f, err := os.Create(name + ".lock")
+	require.NoError(t, err)
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	require.ErrorIs(t, r.WriteFile(t.Context(), kek, name), keyring.ErrConflict)
+	require.NoFileExists(t, name)
+	require.NoError(t, f.Close())
+	require.NoError(t, r.WriteFile(t.Context(), kek, name))
+	require.NoError(t, r.WriteFile(t.Context(), kek, name))
+}
+
+// A file that cannot be written to the end leaves the old one as it was, and no
+// litter.
+func TestWriteFails(t *testing.T) {
+	if !inChild() {
+		out, err := runChild(t)
+		require.NoError(t, err, "%s", out)
+		return
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "ring")
+	kek := newKEK(t)
+	r := newRing(t, start)
+	require.NoError(t, r.WriteFile(t.Context(), kek, name))
+	before, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, r.Revoke(start, sealer(t, r, start)))
+
+	signal.Ignore(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 10, Max: limit.Max}))
+	err = r.WriteFile(t.Context(), kek, name)
+	kekErr := kek.WriteFile(filepath.Join(dir, "kek"))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	require.ErrorIs(t, err, syscall.EFBIG)
+	require.ErrorIs(t, kekErr, syscall.EFBIG)
+	after, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	require.Equal(t, []string{"ring", "ring.lock"}, files(t, dir))
+}

@@ -1,0 +1,187 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+)
+
+// KEK is a key-encryption key: it wraps the data key under which a ring is
+// sealed. [LocalKEK] is one; a key management service fits as well. Errors are
+// returned to the caller, wrapped. Methods may be called concurrently.
+type KEK interface {
+	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
+	// tells Unwrap which key to use; it is stored in clear and has 1 to 255
+	// bytes. wrapped has 1 to 65,535 bytes.
+	Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error)
+
+	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
+	// who clears them after use. What is unwrapped need not be authentic: both
+	// arguments come from a file.
+	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
+}
+
+var (
+	errNoKEK      = errors.New("keyring: no KEK given")
+	errKEKID      = errors.New("keyring: the KEK's ID is empty or longer than 255 bytes")
+	errWrapped    = errors.New("keyring: the KEK returned a wrapped key that is empty or longer than 65,535 bytes")
+	errDataKey    = errors.New("keyring: the KEK returned a data key that is zero or not 32 bytes long")
+	errKEKText    = errors.New("keyring: not a KEK: it is " + kekPrefix + " and 43 characters of base64url")
+	errZeroKEK    = errors.New("keyring: the KEK is all zero")
+	errKEKDamaged = errors.New("keyring: wrapped data key is damaged or not authentic")
+	errKEKMarshal = errors.New("keyring: a KEK is not marshalled; use InsecureText")
+)
+
+// wrap calls kek.Wrap and checks what comes back.
+func wrap(ctx context.Context, kek KEK, dataKey []byte) (kekID string, wrapped []byte, err error) {
+	if kek == nil {
+		return "", nil, errNoKEK
+	}
+	kekID, wrapped, err = kek.Wrap(ctx, dataKey)
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("keyring: wrapping the data key: %w", err)
+	case len(kekID) < 1 || len(kekID) > 255:
+		return "", nil, errKEKID
+	case len(wrapped) < 1 || len(wrapped) > 65535:
+		return "", nil, errWrapped
+	}
+	return kekID, wrapped, nil
+}
+
+// unwrap calls kek.Unwrap and checks what comes back.
+func unwrap(ctx context.Context, kek KEK, kekID string, wrapped []byte) ([]byte, error) {
+	if kek == nil {
+		return nil, errNoKEK
+	}
+	dataKey, err := kek.Unwrap(ctx, kekID, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: unwrapping the data key: %w", err)
+	}
+	if len(dataKey) != dataKeySize || [dataKeySize]byte(dataKey) == [dataKeySize]byte{} {
+		return nil, errDataKey
+	}
+	return dataKey, nil
+}
+
+// LocalKEK is a [KEK] of 32 random bytes, which a file or an environment
+// variable holds. It is immutable, and never shown by a printer or an encoder.
+// The zero LocalKEK is not valid: it panics.
+type LocalKEK struct {
+	id   string
+	text func() string
+	seal func(dst, nonce, plaintext, additionalData []byte) []byte
+	open func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
+}
+
+const (
+	kekPrefix  = "chattoken-kek1_"
+	kekSize    = 32
+	kekLabel   = "chattoken/v1 kek\x00"
+	kekIDLabel = "chattoken/v1 kek-id\x00"
+)
+
+// GenerateKEK makes a fresh KEK.
+func GenerateKEK() (*LocalKEK, error) {
+	var secret [kekSize]byte
+	defer clear(secret[:])
+	rand.Read(secret[:])
+	return newLocalKEK(secret)
+}
+
+// ParseKEK parses the text form of a KEK: "chattoken-kek1_" and 43 characters
+// of base64url, nothing before and nothing after. The error does not repeat it.
+func ParseKEK(text string) (*LocalKEK, error) {
+	encoded, ok := strings.CutPrefix(text, kekPrefix)
+	if !ok || len(encoded) != base64url.EncodedLen(kekSize) {
+		return nil, errKEKText
+	}
+	var secret [kekSize]byte
+	defer clear(secret[:])
+	if _, ok := base64url.Decode(secret[:], encoded); !ok {
+		return nil, errKEKText
+	}
+	return newLocalKEK(secret)
+}
+
+func newLocalKEK(secret [kekSize]byte) (*LocalKEK, error) {
+	if secret == [kekSize]byte{} {
+		return nil, errZeroKEK
+	}
+	k, err := expand(secret[:], kekLabel, chacha20poly1305.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(k)
+	id, err := expand(secret[:], kekIDLabel, 8)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := newAEAD(k)
+	if err != nil {
+		return nil, err
+	}
+	return &LocalKEK{
+		id:   "local-" + hex.EncodeToString(id),
+		text: func() string { return string(base64url.Append([]byte(kekPrefix), secret[:])) },
+		seal: aead.Seal,
+		open: aead.Open,
+	}, nil
+}
+
+// ID returns "local-" and 16 hexadecimal digits, which are derived from the
+// secret and public.
+func (k *LocalKEK) ID() string { return k.id }
+
+// InsecureText returns the KEK itself, in the form that [ParseKEK] takes. Who
+// has it and a sealed ring can mint tokens.
+func (k *LocalKEK) InsecureText() string { return k.text() }
+
+// Wrap implements [KEK] by XChaCha20-Poly1305 with a random nonce and the ID as
+// additional data. It does not wait.
+func (k *LocalKEK) Wrap(_ context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
+	nonce := make([]byte, nonceSize, nonceSize+len(dataKey)+tagSize)
+	rand.Read(nonce)
+	return k.id, k.seal(nonce, nonce, dataKey, []byte(k.id)), nil
+}
+
+// Unwrap implements [KEK]. It does not wait.
+func (k *LocalKEK) Unwrap(_ context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
+	if kekID != k.id {
+		return nil, fmt.Errorf("sealed under the KEK %q, not %s", kekID, k.id)
+	}
+	if len(wrapped) < nonceSize {
+		return nil, errKEKDamaged
+	}
+	dataKey, err = k.open(nil, wrapped[:nonceSize], wrapped[nonceSize:], []byte(k.id))
+	if err != nil {
+		return nil, errKEKDamaged
+	}
+	return dataKey, nil
+}
+
+// String returns the ID.
+func (k *LocalKEK) String() string { return k.id }
+
+// Format writes the ID, whatever the verb.
+func (k *LocalKEK) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.id) }
+
+// LogValue returns the ID.
+func (k *LocalKEK) LogValue() slog.Value { return slog.StringValue(k.id) }
+
+// MarshalJSON returns an error: see [LocalKEK.InsecureText].
+func (k *LocalKEK) MarshalJSON() ([]byte, error) { return nil, errKEKMarshal }
+
+// MarshalText returns an error: see [LocalKEK.InsecureText].
+func (k *LocalKEK) MarshalText() ([]byte, error) { return nil, errKEKMarshal }
+
+// GobEncode returns an error: see [LocalKEK.InsecureText].
+func (k *LocalKEK) GobEncode() ([]byte, error) { return nil, errKEKMarshal }

@@ -1,0 +1,88 @@
+package keyring_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+func TestKEKVectors(t *testing.T) {
+	for _, v := range readDerivations(t).KEKs {
+		kek, err := keyring.ParseKEK(v.Text)
+		require.NoError(t, err)
+		require.Equal(t, v.Text, kek.InsecureText())
+		require.Equal(t, v.KEKID, kek.ID())
+		id, wrapped, err := kek.Wrap(t.Context(), secret(1))
+		require.NoError(t, err)
+		require.Equal(t, v.KEKID, id)
+		require.Len(t, wrapped, 72)
+		aead, err := chacha20poly1305.NewX(unhex(t, v.Key))
+		require.NoError(t, err)
+		got, err := aead.Open(nil, wrapped[:24], wrapped[24:], []byte(id))
+		require.NoError(t, err)
+		require.Equal(t, secret(1), got)
+	}
+}
+
+func TestParseKEK(t *testing.T) {
+	good := newKEK(t).InsecureText()
+	require.Len(t, good, 58)
+	require.True(t, strings.HasPrefix(good, "chattoken-kek1_"))
+	kek, err := keyring.ParseKEK(good)
+	require.NoError(t, err)
+	require.Equal(t, good, kek.InsecureText())
+	bad := []string{
+		"", "chattoken-kek1_", good[:57], good[1:], good + "\n", good + "A", good + "=", " " + good,
+		"chattoken-kek2_" + good[15:], "CHATTOKEN-KEK1_" + good[15:], good[15:],
+		good[:57] + "B", // bits beyond the last byte
+		good[:20] + "+" + good[21:], good[:20] + "\n" + good[21:], good[:20] + "\xff" + good[21:],
+		"chattoken-kek1_" + strings.Repeat("A", 43),
+		"chattoken-kek1_" + hex.EncodeToString(secret(1)),
+	}
+	for _, text := range bad {
+		kek, err := keyring.ParseKEK(text)
+		require.Error(t, err, text)
+		require.Nil(t, kek)
+		require.NotContains(t, err.Error(), good[15:25])
+	}
+}
+
+func TestGenerateKEK(t *testing.T) {
+	a, b := newKEK(t), newKEK(t)
+	require.NotEqual(t, a.ID(), b.ID())
+	require.NotEqual(t, a.InsecureText(), b.InsecureText())
+	// A source that gives zeros only gives no KEK.
+	reader(t, bytes.NewReader(make([]byte, 32)))
+	_, err := keyring.GenerateKEK()
+	require.Error(t, err)
+}
+
+func TestUnwrap(t *testing.T) {
+	kek := newKEK(t)
+	id, wrapped, err := kek.Wrap(t.Context(), secret(1))
+	require.NoError(t, err)
+	got, err := kek.Unwrap(t.Context(), id, wrapped)
+	require.NoError(t, err)
+	require.Equal(t, secret(1), got)
+	for n := range wrapped {
+		_, err := kek.Unwrap(t.Context(), id, wrapped[:n])
+		require.Error(t, err)
+	}
+	for i := range len(wrapped) * 8 {
+		bad := bytes.Clone(wrapped)
+		bad[i/8] ^= 1 << (i % 8)
+		_, err := kek.Unwrap(t.Context(), id, bad)
+		require.Error(t, err)
+	}
+	other := newKEK(t)
+	_, err = other.Unwrap(t.Context(), id, wrapped)
+	require.ErrorContains(t, err, id)
+	_, err = other.Unwrap(t.Context(), other.ID(), wrapped)
+	require.Error(t, err)
+}

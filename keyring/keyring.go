@@ -1,0 +1,344 @@
+// Package keyring holds the keys under which chat tokens are sealed. [New]
+// makes a ring that needs no configuration; [Ring.Seal] and [Ring.Open] use it.
+//
+// A ring lives in one of three places: in memory only; in a sealed file that one
+// process rotates and many follow ([ReadFile], [Load], [Ring.Update],
+// [Ring.WriteFile]); or in a store of the caller's ([Ring.Marshal]).
+//
+// # Boxes
+//
+// What a ring seals is a box:
+//
+//	"ct1_" ‖ key ID [4] ‖ nonce [24] ‖ ciphertext ‖ tag [16]
+//
+// of XChaCha20-Poly1305 with a random nonce and the first 8 bytes as additional
+// data. The key and its ID are derived from a secret of 32 random bytes and the
+// context of the [Config], with HKDF-SHA256 and an empty salt:
+//
+//	key    = HKDF(secret, info = "chattoken/v1 key"    ‖ 0x00 ‖ context)  32 bytes
+//	key ID = HKDF(secret, info = "chattoken/v1 key-id" ‖ 0x00 ‖ context)   4 bytes
+//
+// # Schedule
+//
+// Each key has fixed times, and its [State] is a function of them and the clock
+// alone: hosts that hold the same ring need not talk, and nothing runs in the
+// background. At every moment exactly one key seals. The key that will be next
+// is already there, so that all hosts open what it seals before the first one
+// seals with it. A key opens until the longest possible token has expired, and
+// a revoked one not at all. [Ring.Rotate] applies the [Policy].
+//
+// # Sealed form
+//
+// Version 1, in which n1 is a byte and n2 two bytes, big-endian:
+//
+//	"chattoken-keyring" ‖ 0x01 ‖ n1 ‖ KEK ID [n1] ‖ n2 ‖ wrapped data key [n2]
+//	‖ nonce [24] ‖ ciphertext ‖ tag [16]
+//
+// of XChaCha20-Poly1305 under a data key of 32 bytes, fresh each time, with all
+// that is before the nonce as additional data. A KEK ID has 1 to 255 bytes, a
+// wrapped data key 1 to 65,535, the whole at most 1 MiB. The plaintext is
+// deterministic CBOR (RFC 8949, section 4.2.1), and nothing but that is read:
+//
+//	[ serial uint (from 1 to 2^63-1),
+//	  [ maxTTL uint, clockSkew uint, period uint, lead uint ],   seconds
+//	  [ key, ... ],                                   in order of activation
+//	  [ key, ... ] ]                                                 revoked
+//	key = [ secret bstr (32 bytes), created uint, activates uint,
+//	        retires uint, expires uint, revoked uint ]
+//
+// Times are Unix seconds up to 253402300799; 0 is a time that is not set. Of the
+// first list, the first key has activates 0, each retires when the next one
+// activates, which is later than its own activation, and expires at least
+// maxTTL + 2·clockSkew after that; the last one has neither retires nor expires;
+// none has revoked. In the second one all have expires and revoked. There are
+// 1 to 4096 keys in all, one at least in the first list, no two of the same ID,
+// and no secret is all zero. Neither IDs nor the context are stored.
+//
+// A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their base64url
+// form without padding. From them follow, as above,
+//
+//	key    = HKDF(KEK, info = "chattoken/v1 kek"    ‖ 0x00)  32 bytes
+//	KEK ID = "local-" ‖ hex(HKDF(KEK, info = "chattoken/v1 kek-id" ‖ 0x00)  8 bytes)
+//
+// and the wrapped data key is nonce [24] ‖ ciphertext [32] ‖ tag [16] of
+// XChaCha20-Poly1305, with the KEK ID as additional data.
+//
+// Both formats are a promise: later versions of this package read them.
+//
+// # Limits
+//
+// The keys are symmetric: who can open a box can seal one. No printer, encoder
+// or dumper shows a key, a secret or a KEK, but Go cannot erase memory for
+// certain: copies may stay in it until it is reused.
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+)
+
+// The errors of [Ring.Open], which are returned as they are. None says anything
+// about the input.
+var (
+	// ErrMalformed says that this is no box of version 1.
+	ErrMalformed = errors.New("keyring: malformed box")
+
+	// ErrUnknownKey says that the ring has no key of that ID.
+	ErrUnknownKey = errors.New("keyring: unknown key")
+
+	// ErrExpiredKey says that the key has opened for as long as it may.
+	ErrExpiredKey = errors.New("keyring: expired key")
+
+	// ErrRevokedKey says that the key was revoked.
+	ErrRevokedKey = errors.New("keyring: revoked key")
+
+	// ErrForged says that the box is not authentic: forged, damaged, or sealed
+	// under another key that has the same ID.
+	ErrForged = errors.New("keyring: forged box")
+)
+
+// The errors of changing, loading and saving a ring. Some are wrapped.
+var (
+	// ErrTooSoon says that the spare was published less than Policy.Lead ago:
+	// another host may not know it yet.
+	ErrTooSoon = errors.New("keyring: the next key was published too recently")
+
+	// ErrRollback says that the sealed ring is older than the one in force, or
+	// than Config.MinSerial.
+	ErrRollback = errors.New("keyring: sealed ring has a lower serial")
+
+	// ErrConflict says that somebody else has changed the ring at the same
+	// time: the same serial with other content, or a file that is not what this
+	// ring was loaded from. Load it again and repeat the change.
+	ErrConflict = errors.New("keyring: changed by another writer")
+)
+
+var (
+	errContext = errors.New("keyring: Config.Context is longer than 255 bytes")
+	errClock   = errors.New("keyring: the clock is before 1970 or after 9999")
+	errNoKeys  = errors.New("keyring: this ring was made neither by New nor by Load")
+	errMarshal = errors.New("keyring: keys are not marshalled in clear; use Ring.Marshal with a KEK")
+)
+
+// Config is what the embedder decides. The zero value is a safe default.
+type Config struct {
+	// Context is bound into every key and key ID: rings of the same secrets
+	// but another context open nothing of each other. Name the deployment in
+	// it ("chat.example.com production"), and a ring that is copied from
+	// staging to production by mistake opens nothing there. At most 255 bytes
+	// of any kind. It is never stored in the sealed form.
+	Context string
+
+	// MinSerial is the lowest serial that Load and Update accept, and the one
+	// that New starts with. Raise it to keep a restart from loading an old
+	// backup. Zero means 1.
+	MinSerial uint64
+
+	// Policy is that of a ring made by New. A sealed ring has its own.
+	Policy Policy
+}
+
+const maxContext = 255
+
+// Ring is a set of keys, of which one seals and several open. It is safe for
+// concurrent use; Seal and Open never wait. It is made by [New] or [Load] and
+// must not be copied. The zero Ring has no keys: it seals, opens and changes
+// nothing.
+//
+// Times are arguments. Of them whole seconds count, which loses nothing since
+// all times of keys are whole seconds.
+type Ring struct {
+	context   string
+	minSerial uint64
+	current   atomic.Pointer[snapshot]
+
+	mu   sync.Mutex  // held by writers
+	base fingerprint // of the sealed form that was last loaded or saved
+}
+
+// snapshot is one version of the ring. It is never changed.
+type snapshot struct {
+	schedule
+	keys map[ID]*entry
+}
+
+type entry struct {
+	slot
+	key key
+}
+
+var noKeys snapshot
+
+func (r *Ring) load() *snapshot {
+	if s := r.current.Load(); s != nil {
+		return s
+	}
+	return &noKeys
+}
+
+func newSnapshot(s schedule, keys map[ID]key) *snapshot {
+	snap := &snapshot{schedule: s, keys: make(map[ID]*entry)}
+	for k := range s.all() {
+		snap.keys[k.id] = &entry{*k, keys[k.id]}
+	}
+	return snap
+}
+
+// New makes a ring of two fresh keys: a primary, and the spare that follows it.
+// It lives in memory only, unless it is saved.
+func New(now time.Time, c Config) (*Ring, error) {
+	r, err := newRing(c)
+	if err != nil {
+		return nil, err
+	}
+	if !validClock(now) {
+		return nil, errClock
+	}
+	g := generator{context: c.Context, keys: make(map[ID]key)}
+	s := newSchedule(max(c.MinSerial, 1), c.Policy.withDefaults(), now.Unix(), g.fresh)
+	if g.err != nil {
+		return nil, g.err
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	r.current.Store(newSnapshot(s, g.keys))
+	return r, nil
+}
+
+func newRing(c Config) (*Ring, error) {
+	if len(c.Context) > maxContext {
+		return nil, errContext
+	}
+	return &Ring{context: c.Context, minSerial: c.MinSerial}, nil
+}
+
+func validClock(now time.Time) bool {
+	return now.Unix() >= 0 && now.Unix() <= limits.MaxUnix
+}
+
+// Rotate applies the policy: it publishes the next key where there is none, and
+// drops expired ones. It reports whether that changed the ring; if so, the
+// serial is higher by one. Call it as often as you like, for instance every
+// minute: it does nothing until it is due. If nobody calls it, the last key
+// goes on sealing.
+//
+// Of several processes that hold one ring, one rotates and saves, and the others
+// update theirs. One that rotates for itself gets [ErrConflict] from then on.
+func (r *Ring) Rotate(now time.Time) (changed bool, err error) {
+	return r.change(now, (*schedule).rotate)
+}
+
+// RotateNow lets the next key seal from now on, ahead of its time, and publishes
+// another one. It refuses with [ErrTooSoon] where the next key was published
+// less than Policy.Lead ago.
+func (r *Ring) RotateNow(now time.Time) error {
+	_, err := r.change(now, (*schedule).advance)
+	return err
+}
+
+// Revoke makes a key open nothing from now on. If it is the primary, the spare
+// seals at once, and a new spare is published; an older key never seals again.
+// If it is the spare, a fresh key takes its place at the same time. The error is
+// [ErrUnknownKey] for an ID that the ring does not have; revoking a key twice is
+// none.
+func (r *Ring) Revoke(now time.Time, id ID) error {
+	_, err := r.change(now, func(s *schedule, now int64, fresh func() ID) (bool, error) {
+		return s.revoke(now, id, fresh)
+	})
+	return err
+}
+
+// change applies f to a copy of the schedule and puts it in force if it is
+// valid.
+func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, error)) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.current.Load()
+	if old == nil {
+		return false, errNoKeys
+	}
+	if !validClock(now) {
+		return false, errClock
+	}
+	g := generator{context: r.context, keys: old.material()}
+	s := old.schedule.clone()
+	changed, err := f(&s, now.Unix(), g.fresh)
+	if err != nil || !changed {
+		return false, err
+	}
+	s.serial++
+	if err := s.check(); err != nil {
+		return false, err
+	}
+	if g.err != nil {
+		return false, g.err
+	}
+	r.current.Store(newSnapshot(s, g.keys))
+	return true, nil
+}
+
+func (s *snapshot) material() map[ID]key {
+	m := make(map[ID]key, len(s.keys))
+	for id, e := range s.keys {
+		m[id] = e.key
+	}
+	return m
+}
+
+// Keys describes the keys as they are at now: first those that were not
+// revoked, in order of activation, then the revoked ones.
+func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
+	s := r.load()
+	return func(yield func(Key) bool) {
+		for k := range s.all() {
+			if !yield(k.describe(now.Unix())) {
+				return
+			}
+		}
+	}
+}
+
+// Serial returns the number of the ring's version. Every change adds one.
+func (r *Ring) Serial() uint64 { return r.load().serial }
+
+// Policy returns the policy, without zero fields.
+func (r *Ring) Policy() Policy { return r.load().policy }
+
+// MaxTTL returns the longest validity of a token under this ring.
+func (r *Ring) MaxTTL() time.Duration { return r.load().policy.MaxTTL }
+
+// ClockSkew returns how far apart the clocks of two hosts may be.
+func (r *Ring) ClockSkew() time.Duration { return r.load().policy.ClockSkew }
+
+// String returns the serial and the IDs of the keys.
+func (r *Ring) String() string {
+	s := r.load()
+	return fmt.Sprintf("keyring(serial %d, keys %s)", s.serial, strings.Join(s.ids(), " "))
+}
+
+// Format writes what String returns, whatever the verb.
+func (r *Ring) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
+
+// LogValue returns the serial and the IDs of the keys.
+func (r *Ring) LogValue() slog.Value {
+	s := r.load()
+	return slog.GroupValue(slog.Uint64("serial", s.serial), slog.Any("keys", s.ids()))
+}
+
+// MarshalJSON returns an error: see [Ring.Marshal].
+func (r *Ring) MarshalJSON() ([]byte, error) { return nil, errMarshal }
+
+// MarshalText returns an error: see [Ring.Marshal].
+func (r *Ring) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// GobEncode returns an error: see [Ring.Marshal].
+func (r *Ring) GobEncode() ([]byte, error) { return nil, errMarshal }

@@ -1,0 +1,79 @@
+package keyring
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+)
+
+// Policy says how keys follow each other. It is part of the ring and stored in
+// its sealed form, so that every host that holds the ring agrees on it. All
+// fields are whole seconds. The zero value of each means its default.
+type Policy struct {
+	// MaxTTL is the longest validity of a token, from 5 s to 10 min; zero means
+	// 60 s. A key opens for that long, and twice ClockSkew, after it has sealed
+	// its last token.
+	MaxTTL time.Duration
+
+	// ClockSkew is how far apart the clocks of two hosts may be, from 1 s to
+	// 1 min; zero means 5 s.
+	ClockSkew time.Duration
+
+	// Period is how long a key seals, at most 366 days; zero means 30 days.
+	Period time.Duration
+
+	// Lead is how long a key is published before it may seal, longer than
+	// ClockSkew and at most Period; zero means an hour. Every host must have
+	// taken up a new version of the ring within Lead, less ClockSkew.
+	Lead time.Duration
+}
+
+const (
+	defaultPeriod = 30 * 24 * time.Hour
+	maxPeriod     = 366 * 24 * time.Hour
+	defaultLead   = time.Hour
+)
+
+var (
+	errMaxTTL    = errors.New("keyring: Policy.MaxTTL is not whole seconds from 5 s to 10 min")
+	errClockSkew = errors.New("keyring: Policy.ClockSkew is not whole seconds from 1 s to 1 min")
+	errPeriod    = errors.New("keyring: Policy.Period is not whole seconds up to 366 days")
+	errLead      = errors.New("keyring: Policy.Lead is not whole seconds, more than ClockSkew and at most Period")
+)
+
+func (p Policy) withDefaults() Policy {
+	return Policy{
+		MaxTTL:    cmp.Or(p.MaxTTL, limits.DefaultTTL),
+		ClockSkew: cmp.Or(p.ClockSkew, limits.DefaultClockSkew),
+		Period:    cmp.Or(p.Period, defaultPeriod),
+		Lead:      cmp.Or(p.Lead, defaultLead),
+	}
+}
+
+// check refuses what could strand a token or let two hosts disagree. A Lead
+// within the skew would let a fast host seal before a key is published at all;
+// one beyond Period would make every rotation late.
+func (p Policy) check() error {
+	switch {
+	case !whole(p.MaxTTL, limits.MinTTL, limits.MaxTTL):
+		return errMaxTTL
+	case !whole(p.ClockSkew, time.Second, limits.MaxClockSkew):
+		return errClockSkew
+	case !whole(p.Period, time.Second, maxPeriod):
+		return errPeriod
+	case !whole(p.Lead, p.ClockSkew+time.Second, p.Period):
+		return errLead
+	}
+	return nil
+}
+
+func whole(d, least, most time.Duration) bool {
+	return d >= least && d <= most && d%time.Second == 0
+}
+
+// overlap is how many seconds a key opens after it was last allowed to seal.
+func (p Policy) overlap() int64 { return seconds(p.MaxTTL + 2*p.ClockSkew) }
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }

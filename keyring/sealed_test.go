@@ -1,0 +1,298 @@
+package keyring_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+func good() document {
+	gone := documentKey{Secret: secret(9), Created: 1, Activates: 0, Retires: 0, Expires: int64(1 << 37), Revoked: 1}
+	return document{Serial: 7, Policy: defaultPolicy, Chain: chain(3), Revoked: []documentKey{gone}}
+}
+
+func TestSealedRoundTrip(t *testing.T) {
+	kek := newKEK(t)
+	c := keyring.Config{Context: "production"}
+	r, err := keyring.New(start, c)
+	require.NoError(t, err)
+	old := sealer(t, r, start)
+	require.NoError(t, r.Revoke(start, old))
+	a, err := r.Marshal(t.Context(), kek)
+	require.NoError(t, err)
+	b, err := r.Marshal(t.Context(), kek)
+	require.NoError(t, err)
+	require.Len(t, b, len(a))
+	require.NotEqual(t, a[150:200], b[150:200], "the data key is fresh")
+	require.True(t, bytes.HasPrefix(a, []byte("chattoken-keyring\x01\x16"+kek.ID())))
+	require.NotContains(t, string(a), "production")
+	require.NotContains(t, string(a), string(old[:]))
+
+	got, err := keyring.Load(t.Context(), kek, a, c)
+	require.NoError(t, err)
+	require.Equal(t, keys(r, start), keys(got, start))
+	require.Equal(t, r.Serial(), got.Serial())
+	require.Equal(t, r.Policy(), got.Policy())
+	require.NoError(t, openErr(got, box(t, r, start), start))
+	require.NoError(t, openErr(r, box(t, got, start), start))
+}
+
+// The plaintext is written as the package comment says.
+func TestDocument(t *testing.T) {
+	kek := newKEK(t)
+	want := encode(t, good())
+	r := load(t, good(), keyring.Config{})
+	b, err := r.Marshal(t.Context(), kek)
+	require.NoError(t, err)
+	got, err := keyring.Unseal(t.Context(), kek, b)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+// check makes sure that data is refused both by a first load and as an update,
+// which leaves the old ring in force.
+func refused(t *testing.T, kek keyring.KEK, data []byte, msg ...any) {
+	t.Helper()
+	r, err := keyring.Load(t.Context(), kek, data, keyring.Config{})
+	require.Error(t, err, msg...)
+	require.Nil(t, r, msg...)
+	require.True(t, strings.HasPrefix(err.Error(), "keyring: "), err)
+	r = newRing(t, start)
+	before := keys(r, start)
+	changed, err := r.Update(t.Context(), kek, data)
+	require.Error(t, err, msg...)
+	require.False(t, changed)
+	require.Equal(t, before, keys(r, start))
+}
+
+func TestSealedDamaged(t *testing.T) {
+	kek := newKEK(t)
+	data := sealed(t, kek, good())
+	for n := range data {
+		refused(t, kek, data[:n], "cut to %d bytes", n)
+	}
+	for i := range len(data) * 8 {
+		bad := bytes.Clone(data)
+		bad[i/8] ^= 1 << (i % 8)
+		refused(t, kek, bad, "bit %d", i)
+	}
+	refused(t, kek, append(bytes.Clone(data), 0), "one byte more")
+	refused(t, kek, bytes.Repeat([]byte{0x5a}, 1<<20), "junk")
+	refused(t, kek, append(data, make([]byte, 1<<20)...), "too large")
+	refused(t, newKEK(t), data, "another KEK")
+	refused(t, nil, data, "no KEK")
+}
+
+func TestDocumentRefused(t *testing.T) {
+	set := func(f func(*document)) []byte {
+		d := good()
+		f(&d)
+		return encode(t, d)
+	}
+	key := func(f func(k *documentKey)) []byte {
+		return set(func(d *document) { f(&d.Chain.([]documentKey)[1]) })
+	}
+	whole := encode(t, good())
+	tests := []struct {
+		name      string
+		plaintext []byte
+	}{
+		{"empty", nil},
+		{"null", []byte{0xf6}},
+		{"a map", encode(t, map[string]int{"serial": 1})},
+		{"empty array", []byte{0x80}},
+		{"trailing byte", append(bytes.Clone(whole), 0)},
+		{"one field less", encode(t, []any{7, defaultPolicy, chain(3)})},
+		{"one field more", encode(t, []any{7, defaultPolicy, chain(3), []int{}, 1})},
+		{"long head of the serial", slices.Concat(whole[:1], []byte{0x18}, whole[1:])},
+		{"long head of an array", slices.Concat([]byte{0x98, 0x04}, whole[1:])},
+		{"indefinite array", slices.Concat([]byte{0x9f}, whole[1:], []byte{0xff})},
+		{"tagged", slices.Concat([]byte{0xd9, 0xd9, 0xf7}, whole)},
+		{"huge array", []byte{0x84, 0x07, 0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}},
+		{"nested", bytes.Repeat([]byte{0x81}, 10000)},
+		{"serial 0", set(func(d *document) { d.Serial = 0 })},
+		{"serial too high", set(func(d *document) { d.Serial = uint64(1 << 63) })},
+		{"negative serial", set(func(d *document) { d.Serial = -1 })},
+		{"serial null", set(func(d *document) { d.Serial = nil })},
+		{"serial as text", set(func(d *document) { d.Serial = "7" })},
+		{"serial as float", set(func(d *document) { d.Serial = 7.0 })},
+		{"serial true", set(func(d *document) { d.Serial = true })},
+		{"policy null", set(func(d *document) { d.Policy = nil })},
+		{"policy too short", set(func(d *document) { d.Policy = defaultPolicy[:3] })},
+		{"policy too long", set(func(d *document) { d.Policy = append(slices.Clone(defaultPolicy), 1) })},
+		{"no TTL", set(func(d *document) { d.Policy = []int64{0, 5, 2592000, 3600} })},
+		{"no skew", set(func(d *document) { d.Policy = []int64{60, 0, 2592000, 3600} })},
+		{"no period", set(func(d *document) { d.Policy = []int64{60, 5, 0, 3600} })},
+		{"no lead", set(func(d *document) { d.Policy = []int64{60, 5, 2592000, 0} })},
+		{"a TTL that wraps around", set(func(d *document) { d.Policy = []int64{60 + 1<<55, 5, 2592000, 3600} })},
+		{"chain null", set(func(d *document) { d.Chain = nil })},
+		{"revoked null", set(func(d *document) { d.Revoked = nil })},
+		{"chain empty", set(func(d *document) { d.Chain = []documentKey{} })},
+		{"key null", set(func(d *document) { d.Chain = []any{chain(3)[0], nil, chain(3)[2]} })},
+		{"key too short", set(func(d *document) { d.Chain = []any{[]any{secret(1), 1, 0, 0, 0}} })},
+		{"too many keys", set(func(d *document) { d.Chain = chain(4096) })},
+		{"secret null", key(func(k *documentKey) { k.Secret = nil })},
+		{"secret empty", key(func(k *documentKey) { k.Secret = []byte{} })},
+		{"secret too short", key(func(k *documentKey) { k.Secret = secret(1)[:31] })},
+		{"secret too long", key(func(k *documentKey) { k.Secret = append(secret(1), 0) })},
+		{"secret all zero", key(func(k *documentKey) { k.Secret = make([]byte, 32) })},
+		{"secret as text", key(func(k *documentKey) { k.Secret = strings.Repeat("a", 32) })},
+		{"secret as numbers", key(func(k *documentKey) { k.Secret = slices.Repeat([]int{1}, 32) })},
+		{"repeated secret", key(func(k *documentKey) { k.Secret = secret(0) })},
+		{"revoked secret", key(func(k *documentKey) { k.Secret = secret(9) })},
+		{"time null", key(func(k *documentKey) { k.Created = nil })},
+		{"time as float", key(func(k *documentKey) { k.Created = 1.5 })},
+		{"time as text", key(func(k *documentKey) { k.Created = "1" })},
+		{"revoked, but not when", set(func(d *document) { d.Revoked.([]documentKey)[0].Revoked = 0 })},
+		{"revoked for ever", set(func(d *document) { d.Revoked.([]documentKey)[0].Expires = 0 })},
+	}
+	kek := newKEK(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			data, err := keyring.Seal(t.Context(), kek, tt.plaintext)
+			require.NoError(t, err)
+			refused(t, kek, data)
+		})
+	}
+	data, err := keyring.Seal(t.Context(), kek, whole)
+	require.NoError(t, err)
+	_, err = keyring.Load(t.Context(), kek, data, keyring.Config{})
+	require.NoError(t, err)
+}
+
+func TestMinSerial(t *testing.T) {
+	kek := newKEK(t)
+	data := sealed(t, kek, good())
+	for serial, want := range map[uint64]error{0: nil, 6: nil, 7: nil, 8: keyring.ErrRollback} {
+		_, err := keyring.Load(t.Context(), kek, data, keyring.Config{MinSerial: serial})
+		require.Equal(t, want, err, serial)
+	}
+	_, err := keyring.Load(t.Context(), kek, data, keyring.Config{Context: strings.Repeat("c", 256)})
+	require.Error(t, err)
+}
+
+func TestUpdate(t *testing.T) {
+	kek := newKEK(t)
+	writer := newRing(t, start)
+	reader := clone(t, writer)
+	version := func() []byte {
+		b, err := writer.Marshal(t.Context(), kek)
+		require.NoError(t, err)
+		return b
+	}
+	update := func(data []byte) (bool, error) { return reader.Update(t.Context(), kek, data) }
+	first := version()
+	changed, err := update(first)
+	require.NoError(t, err)
+	require.False(t, changed)
+
+	bad := sealer(t, reader, start)
+	require.NoError(t, writer.Revoke(start, bad))
+	second := version()
+	changed, err = update(second)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Equal(t, keys(writer, start), keys(reader, start))
+	require.NotEqual(t, bad, sealer(t, reader, start))
+
+	changed, err = update(version())
+	require.NoError(t, err, "another sealed form of the same")
+	require.False(t, changed)
+	changed, err = update(first)
+	require.Equal(t, keyring.ErrRollback, err)
+	require.False(t, changed)
+
+	require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
+	require.NoError(t, reader.Revoke(start, sealer(t, reader, start)))
+	before := keys(reader, start)
+	changed, err = update(version())
+	require.Equal(t, keyring.ErrConflict, err)
+	require.False(t, changed)
+	require.Equal(t, before, keys(reader, start))
+}
+
+// stub is a KEK of a service that answers as it is told.
+type stub struct {
+	id      string
+	wrapped []byte
+	dataKey []byte
+	err     error
+}
+
+func (s stub) Wrap(context.Context, []byte) (string, []byte, error) { return s.id, s.wrapped, s.err }
+
+func (s stub) Unwrap(context.Context, string, []byte) ([]byte, error) { return s.dataKey, s.err }
+
+func TestKEKService(t *testing.T) {
+	down := errors.New("service is down")
+	tests := []struct {
+		name string
+		kek  keyring.KEK
+		ok   bool
+	}{
+		{"nil", nil, false},
+		{"down", stub{id: "k", wrapped: []byte{1}, err: down}, false},
+		{"shortest", stub{id: "k", wrapped: []byte{1}}, true},
+		{"longest", stub{id: strings.Repeat("k", 255), wrapped: make([]byte, 65535)}, true},
+		{"no ID", stub{wrapped: []byte{1}}, false},
+		{"ID too long", stub{id: strings.Repeat("k", 256), wrapped: []byte{1}}, false},
+		{"nothing wrapped", stub{id: "k"}, false},
+		{"too much wrapped", stub{id: "k", wrapped: make([]byte, 65536)}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b, err := newRing(t, start).Marshal(t.Context(), tt.kek)
+			require.Equal(t, tt.ok, err == nil, "error: %v", err)
+			require.Equal(t, tt.ok, b != nil)
+		})
+	}
+	_, err := newRing(t, start).Marshal(t.Context(), stub{err: down})
+	require.ErrorIs(t, err, down)
+	data := sealed(t, newKEK(t), good())
+	_, err = keyring.Load(t.Context(), stub{err: down}, data, keyring.Config{})
+	require.ErrorIs(t, err, down)
+	for _, dataKey := range [][]byte{nil, make([]byte, 31), make([]byte, 32), bytes.Repeat([]byte{1}, 31), bytes.Repeat([]byte{1}, 33)} {
+		refused(t, stub{dataKey: dataKey}, data, "%d bytes", len(dataKey))
+		_, err = keyring.Load(t.Context(), stub{dataKey: dataKey}, data, keyring.Config{})
+		require.ErrorContains(t, err, "zero or not 32 bytes")
+	}
+	refused(t, stub{dataKey: bytes.Repeat([]byte{1}, 32)}, data)
+}
+
+// passKey and value are there to see that the caller's context arrives.
+type passKey struct{}
+
+type contextKEK struct {
+	keyring.KEK
+	seen int
+}
+
+func (k *contextKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
+	k.seen += ctx.Value(passKey{}).(int)
+	return k.KEK.Wrap(ctx, dataKey)
+}
+
+func (k *contextKEK) Unwrap(ctx context.Context, kekID string, wrapped []byte) ([]byte, error) {
+	k.seen += ctx.Value(passKey{}).(int)
+	return k.KEK.Unwrap(ctx, kekID, wrapped)
+}
+
+func TestKEKContext(t *testing.T) {
+	kek := &contextKEK{KEK: newKEK(t)}
+	ctx := context.WithValue(t.Context(), passKey{}, 1)
+	r := newRing(t, start)
+	data, err := r.Marshal(ctx, kek)
+	require.NoError(t, err)
+	_, err = keyring.Load(ctx, kek, data, keyring.Config{})
+	require.NoError(t, err)
+	_, err = r.Update(ctx, kek, data)
+	require.NoError(t, err)
+	require.Equal(t, 3, kek.seen)
+}
