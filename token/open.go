@@ -146,7 +146,7 @@ func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) e
 		return ErrPayload
 	}
 	copy(v.id[:], box[len(Prefix)+len(keyring.ID{}):])
-	return v.checkTimes(now, o.Ring.ClockSkew())
+	return v.checkTimes(now.Unix(), int64(o.Ring.ClockSkew()/time.Second))
 }
 
 // outward is the error for a box that the ring did not open.

@@ -139,18 +139,19 @@ type verified struct {
 // isZero reports whether there is nothing: a payload has at least a minute.
 func (v *verified) isZero() bool { return v.payload.SessionMinutes == 0 }
 
-// checkTimes judges the token's times at now. All of them are whole seconds,
-// so that comparing them with the floor of now is exact to the nanosecond.
-func (v *verified) checkTimes(now time.Time, skew time.Duration) error {
+// checkTimes judges the token's times. All of them, and the skew, are whole
+// seconds, so that comparing them with now, which is floored, is exact to the
+// nanosecond.
+func (v *verified) checkTimes(now, skew int64) error {
 	p := &v.payload
-	if p.IssuedAt > now.Add(skew).Unix() {
+	if p.IssuedAt-skew > now {
 		return ErrNotYetValid
 	}
 	session := uint64(p.SessionMinutes) * 60
 	if p.TTL < uint64(MinTTL/time.Second) || p.TTL > min(uint64(MaxTTL/time.Second), session) {
 		return ErrPayload
 	}
-	if now.Unix() >= v.expiration() {
+	if now >= v.expiration() {
 		return ErrTokenExpired
 	}
 	return nil

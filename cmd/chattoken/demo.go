@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+const demoUsage = `Usage: chattoken demo
+
+Mints the token of the service documentation's example, with a keyring in memory,
+and shows what it is made of and what becomes of it. Nothing is stored. The exit
+status is 0 only if every step ended as it says.
+`
+
+// demonstration is the life of one token.
+type demonstration struct {
+	strings.Builder
+
+	sealer  token.Sealer
+	opener  token.Opener
+	claims  claims.Claims
+	token   token.ChatToken
+	session token.Session
+	failed  int // steps that did not end as they should
+}
+
+func (p *process) demo(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	d, err := newDemonstration(p.now)
+	if err != nil {
+		return err
+	}
+	d.request()
+	if d.token, err = d.sealer.Create(d.claims); err != nil {
+		return err
+	}
+	d.minted()
+	for i, s := range d.steps(p.now) {
+		d.step(i+3, s)
+	}
+	if err := p.print(d.String()); err != nil {
+		return err
+	}
+	if d.failed > 0 {
+		return &refusedError{fmt.Sprintf("%d steps did not end as they should", d.failed)}
+	}
+	return nil
+}
+
+func newDemonstration(now func() time.Time) (*demonstration, error) {
+	start := now()
+	ring, err := keyring.New(start, keyring.Config{})
+	if err != nil {
+		return nil, err
+	}
+	// The keys are as old as the guard, so no token of theirs can be older.
+	guard, err := replay.New(start, replay.Config{Rate: 1, AcceptIssuedBeforeStart: true})
+	if err != nil {
+		return nil, err
+	}
+	return &demonstration{
+		sealer: token.Sealer{Ring: ring, Now: now},
+		opener: token.Opener{Ring: ring, Guard: guard, Now: now},
+		claims: claims.Claims{
+			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+			UserID:         "11231234",
+			Capabilities:   claims.SendMessage,
+			Attributes:     map[string]string{"displayName": "DemoUser"},
+			SessionMinutes: 30,
+		},
+	}, nil
+}
+
+// line writes a line.
+func (d *demonstration) line(format string, args ...any) {
+	fmt.Fprintf(d, format+"\n", args...)
+}
+
+func (d *demonstration) request() {
+	d.line("1. An application asks for a token.")
+	d.line("")
+	d.line("   room          %s", d.claims.RoomIdentifier)
+	d.line("   user          %s", d.claims.UserID)
+	d.line("   capabilities  %v", d.claims.Capabilities)
+	for key, value := range d.claims.Attributes {
+		d.line("   attribute     %s=%s", key, value)
+	}
+	d.line("   session       %d minutes", d.claims.SessionMinutes)
+	d.line("")
+}
+
+// minted shows what the token consists of.
+func (d *demonstration) minted() {
+	text := d.token.Token
+	d.line("2. It is minted:")
+	d.line("")
+	for chunk := range slices.Chunk([]byte(text), 72) {
+		d.line("   %s", chunk)
+	}
+	d.line("")
+	d.line("   %d characters: the prefix, and the rest in base64url", len(text))
+	d.line("")
+	d.parts(decode(text))
+	d.line("")
+	d.line("   It opens a connection until   %s", timestamp(d.token.TokenExpiration))
+	d.line("   which lasts until             %s", timestamp(d.token.SessionExpiration))
+	d.line("")
+}
+
+func (d *demonstration) parts(b box) {
+	const row = "   %-10s %5d  %-35s  %s"
+	id, rest := b.nonce()[:len(claims.TokenID{})], b.nonce()[len(claims.TokenID{}):]
+	d.line("   part       bytes")
+	d.line(row, "prefix", len(token.Prefix), token.Prefix, "format and version")
+	d.line(row, "key ID", keyIDSize, b.keyID(), "of a key in the ring")
+	d.line(row, "nonce", nonceSize, hex.EncodeToString(id), "the token's ID")
+	d.line("%21s%x", "", rest)
+	d.line(row, "ciphertext", len(b.ciphertext()), hex.EncodeToString(b.ciphertext()[:16])+"...", "the claims, encrypted")
+	d.line(row, "tag", tagSize, hex.EncodeToString(b.tag()), "authenticates it all")
+}
+
+// step is one thing that is tried, and the error that is to come of it.
+type step struct {
+	what string
+	try  func() error
+	want error
+}
+
+func (d *demonstration) steps(now func() time.Time) []step {
+	return []step{
+		{"The user connects with it, and the gateway opens it:", func() error {
+			return d.opener.Open(context.Background(), &d.session, d.token.Token)
+		}, nil},
+		{"The user sends a message:", func() error {
+			return d.session.Authorize(now(), claims.SendMessage)
+		}, nil},
+		{"The user deletes somebody's message, without that capability:", func() error {
+			return d.session.Authorize(now(), claims.DeleteMessage)
+		}, token.ErrNotPermitted},
+		{"Somebody connects with the same token again:", func() error {
+			return openCopy(d.opener, d.token.Token)
+		}, token.ErrSpent},
+		{"Somebody connects with a copy, one character of it changed:", func() error {
+			return openCopy(d.opener, tamper(d.token.Token))
+		}, token.ErrForged},
+		{"Somebody connects with a copy when the minute is over:", func() error {
+			late := d.opener
+			late.Now = func() time.Time { return d.token.TokenExpiration }
+			return openCopy(late, d.token.Token)
+		}, token.ErrTokenExpired},
+	}
+}
+
+func (d *demonstration) step(number int, s step) {
+	d.line("%d. %s", number, s.what)
+	err := s.try()
+	result := "allowed"
+	if err != nil {
+		result = refusal(err)
+	}
+	if !errors.Is(err, s.want) {
+		d.failed++
+		result += "  FAILED: this was not to be"
+	}
+	d.line("   %s", result)
+}
+
+// openCopy opens a token into a session that is then dropped.
+func openCopy(o token.Opener, text string) error {
+	var s token.Session
+	return o.Open(context.Background(), &s, text)
+}
+
+// tamper returns text with another character in the middle of it.
+func tamper(text string) string {
+	i := len(text) / 2
+	other := "A"
+	if text[i] == 'A' {
+		other = "B"
+	}
+	return text[:i] + other + text[i+1:]
+}

@@ -1,0 +1,97 @@
+package main
+
+import "strings"
+
+// arity is how many values a flag takes.
+type arity uint8
+
+const (
+	one  arity = iota + 1
+	many       // all words up to the next flag, possibly none
+)
+
+// arguments is what follows the command's name.
+type arguments struct {
+	flags    map[string][]string // values by name, without dashes; of those given
+	operands []string            // all else
+	help     bool                // -h or --help was given, and the rest was not read
+}
+
+// parseArguments reads the arguments of a command with these flags. Flags and
+// operands may stand in any order. Package flag would stop at the first
+// operand, and knows no --capabilities A B.
+//
+// A flag is --name value or --name=value; the second form is for values that
+// begin with two dashes. Whoever gives a flag twice may expect that the last one
+// counts or that both do, so it is an error. Errors contain no values.
+func parseArguments(args []string, known map[string]arity) (*arguments, error) {
+	a := &arguments{flags: make(map[string][]string)}
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "-h" || arg == "--help":
+			return &arguments{help: true}, nil
+		case !isFlag(arg):
+			a.operands = append(a.operands, arg)
+			continue
+		}
+		name, value, inline := strings.Cut(arg[2:], "=")
+		takes, ok := known[name]
+		if !ok {
+			return nil, unknownFlag(name)
+		}
+		if _, ok := a.flags[name]; ok {
+			return nil, usageError("--" + name + " is given twice")
+		}
+		if inline {
+			a.flags[name] = []string{value}
+			continue
+		}
+		n := takes.count(args)
+		if takes == one && n == 0 {
+			return nil, usageError("--" + name + " needs a value; write --" + name + "=VALUE where that begins with a dash")
+		}
+		a.flags[name], args = args[:n], args[n:]
+	}
+	return a, nil
+}
+
+func isFlag(arg string) bool { return arg == "-h" || strings.HasPrefix(arg, "--") }
+
+// count returns how many of args are values.
+func (takes arity) count(args []string) int {
+	n := 0
+	for n < len(args) && !isFlag(args[n]) && (n == 0 || takes == many) {
+		n++
+	}
+	return n
+}
+
+// unknownFlag repeats the name only if it can be one. It might be a token.
+func unknownFlag(name string) error {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") != "" {
+		return usageError("unknown flag")
+	}
+	return usageError("unknown flag --" + name)
+}
+
+// value returns the value of a flag that takes one, or fallback.
+func (a *arguments) value(name, fallback string) string {
+	if v, ok := a.flags[name]; ok {
+		return v[0]
+	}
+	return fallback
+}
+
+func (a *arguments) has(name string) bool {
+	_, ok := a.flags[name]
+	return ok
+}
+
+func (a *arguments) noOperands() error {
+	if len(a.operands) > 0 {
+		return usageError("unexpected argument; every value belongs to a flag")
+	}
+	return nil
+}

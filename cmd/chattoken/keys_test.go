@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// files makes a keyring and its KEK and returns their names, and the KEK.
+func files(t *testing.T) (ring, kekFile, kek string) {
+	t.Helper()
+	f := newFake(t)
+	f.mint(t)
+	h := home(filepath.Join(f.dir, "chattoken"))
+	text, err := os.ReadFile(h.kek())
+	require.NoError(t, err)
+	require.NotEmpty(t, text)
+	return h.keyring(), h.kek(), string(text[:len(text)-1])
+}
+
+func TestKeyring(t *testing.T) {
+	ring, kekFile, kek := files(t)
+	f := newFake(t)
+	text := f.mint(t, "--keyring", ring, "--kek-file", kekFile)
+	status, _, stderr := f.run("open", text, "--keyring", ring, "--kek-file", kekFile)
+	assert.Equal(t, exitOK, status, stderr)
+
+	f.env[envKEK] = kek
+	status, _, stderr = f.run("open", text, "--keyring", ring)
+	assert.Equal(t, exitOK, status, stderr)
+	assert.NoDirExists(t, f.dir, "the user's own keyring was touched")
+}
+
+// TestContext checks that the flag counts more than the environment.
+func TestContext(t *testing.T) {
+	f := newFake(t)
+	text := f.mint(t, "--context", "production")
+	f.env[envContext] = "staging"
+	status, _, _ := f.run("open", text)
+	assert.Equal(t, exitRefused, status)
+	status, _, stderr := f.run("open", text, "--context", "production")
+	assert.Equal(t, exitOK, status, stderr)
+	f.env[envContext] = "production"
+	status, _, stderr = f.run("open", text)
+	assert.Equal(t, exitOK, status, stderr)
+}
+
+func TestKeyErrors(t *testing.T) {
+	ring, kekFile, kek := files(t)
+	_, otherKEK, _ := files(t)
+	readable := filepath.Join(t.TempDir(), "kek")
+	require.NoError(t, os.WriteFile(readable, []byte(kek+"\n"), 0o600))
+	require.NoError(t, os.Chmod(readable, 0o644))
+	tests := []struct {
+		name string
+		args []string
+		env  string
+		want string
+	}{
+		{"no KEK", []string{"--keyring", ring}, "", "--keyring needs a KEK"},
+		{"no keyring", []string{"--kek-file", kekFile}, "", "--kek-file needs --keyring"},
+		{"KEK for its file", []string{"--keyring", ring, "--kek-file", kek}, "", "--kek-file takes the name of a file"},
+		{"malformed KEK", []string{"--keyring", ring}, kek + "A", envKEK + ": keyring: not a KEK"},
+		{"missing KEK", []string{"--keyring", ring, "--kek-file", kekFile + "x"}, "", "no such file"},
+		{"readable KEK", []string{"--keyring", ring, "--kek-file", readable}, "", "others can read it"},
+		{"another KEK", []string{"--keyring", ring, "--kek-file", otherKEK}, kek, "sealed under the KEK"},
+		{"missing keyring", []string{"--keyring", ring + "x"}, kek, "no such file"},
+		{"keyring that is none", []string{"--keyring", kekFile}, kek, "not a sealed ring"},
+		{"directory", []string{"--keyring", filepath.Dir(ring)}, kek, "not a regular file"},
+		{"context that is too long", []string{"--context", string(make([]byte, 256))}, "", "longer than 255 bytes"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFake(t)
+			f.env[envKEK] = test.env
+			status, stdout, stderr := f.create(test.args...)
+			assert.Equal(t, exitTrouble, status)
+			assert.Empty(t, stdout)
+			assert.Contains(t, stderr, test.want)
+			assert.NotContains(t, stderr, kek)
+		})
+	}
+}
+
+// TestOwnKeyring checks what makes no keyring.
+func TestOwnKeyring(t *testing.T) {
+	t.Run("there is one", func(t *testing.T) {
+		f := newFake(t)
+		f.mint(t)
+		status, _, stderr := f.create()
+		assert.Equal(t, exitOK, status)
+		assert.Empty(t, stderr, "announced twice")
+	})
+	t.Run("no place", func(t *testing.T) {
+		f := newFake(t)
+		f.configDir = func() (string, error) { return "", errors.New("no home") }
+		status, _, stderr := f.create()
+		assert.Equal(t, exitTrouble, status)
+		assert.Contains(t, stderr, "no place for a keyring: no home")
+	})
+	t.Run("file in the way", func(t *testing.T) {
+		f := newFake(t)
+		require.NoError(t, os.WriteFile(f.dir, nil, 0o600))
+		status, _, _ := f.create()
+		assert.Equal(t, exitTrouble, status)
+	})
+	t.Run("KEK without its keyring", func(t *testing.T) {
+		f := newFake(t)
+		f.mint(t)
+		h := home(filepath.Join(f.dir, "chattoken"))
+		kek, err := os.ReadFile(h.kek())
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(h.keyring()))
+		status, _, stderr := f.create()
+		assert.Equal(t, exitTrouble, status)
+		assert.Contains(t, stderr, "making a keyring")
+		after, err := os.ReadFile(h.kek())
+		require.NoError(t, err)
+		assert.Equal(t, kek, after, "the KEK was replaced")
+		assertOnly(t, f.dir, "chattoken")
+	})
+	t.Run("keyring without its KEK", func(t *testing.T) {
+		f := newFake(t)
+		f.mint(t)
+		require.NoError(t, os.Remove(home(filepath.Join(f.dir, "chattoken")).kek()))
+		status, _, stderr := f.create()
+		assert.Equal(t, exitTrouble, status)
+		assert.Contains(t, stderr, "reading KEK")
+	})
+}
+
+// assertOnly checks that a directory holds these names and no draft.
+func assertOnly(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	assert.ElementsMatch(t, want, got)
+}

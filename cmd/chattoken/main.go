@@ -1,0 +1,204 @@
+// Command chattoken mints and verifies chat tokens.
+//
+//	chattoken create-chat-token --room-identifier ARN --user-id ID ...
+//	chattoken open [TOKEN | -]
+//	chattoken demo
+//	chattoken help [COMMAND]
+//	chattoken version
+//
+// create-chat-token takes the flags of "aws ivschat create-chat-token" and
+// prints what that does. open verifies a token without spending it and prints
+// its claims as JSON. "chattoken help COMMAND" says the rest.
+//
+// The exit status is 0 for success; 1 for a token that was refused, or a
+// demonstration that did not go as it says; 2 for wrong usage, and where there
+// is no answer because a keyring or file could not be used. Results go to
+// standard output, all else to standard error, where neither a token nor a key
+// is ever shown.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+func main() {
+	p := &process{
+		stdin:     os.Stdin,
+		stdout:    os.Stdout,
+		stderr:    os.Stderr,
+		getenv:    os.Getenv,
+		configDir: os.UserConfigDir,
+		now:       time.Now,
+	}
+	os.Exit(p.run(os.Args[1:]))
+}
+
+// process is what a command uses of the process that it runs in, so that tests
+// can run one without.
+type process struct {
+	stdin     io.Reader
+	stdout    io.Writer
+	stderr    io.Writer
+	getenv    func(string) string
+	configDir func() (string, error)
+	now       func() time.Time
+}
+
+// The exit statuses.
+const (
+	exitOK      = 0
+	exitRefused = 1
+	exitTrouble = 2
+)
+
+// command is a subcommand.
+type command struct {
+	name    string
+	summary string // one line for the list of commands
+	usage   string // the whole help text
+	flags   map[string]arity
+	run     func(*process, *arguments) error
+}
+
+func commands() []command {
+	return []command{
+		{"create-chat-token", "mint a token", createUsage, createFlags(), (*process).createChatToken},
+		{"open", "verify a token without spending it, and print its claims", openUsage, keyFlags, (*process).open},
+		{"demo", "mint, show, open and refuse a token, with a keyring in memory", demoUsage, nil, (*process).demo},
+		{"version", "print the version", versionUsage, nil, (*process).version},
+	}
+}
+
+func find(name string) (command, error) {
+	for _, c := range commands() {
+		if c.name == name {
+			return c, nil
+		}
+	}
+	// The name is not repeated: it might be a token.
+	return command{}, usageError("unknown command; see chattoken help")
+}
+
+// run runs a command line and returns the exit status.
+func (p *process) run(args []string) int {
+	err := p.dispatch(args)
+	var refused *refusedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &refused):
+		fmt.Fprintf(p.stderr, "chattoken: %v\n", err)
+		return exitRefused
+	}
+	p.explain(err)
+	return exitTrouble
+}
+
+func (p *process) dispatch(args []string) error {
+	if len(args) == 0 {
+		return usageError("no command given; see chattoken help")
+	}
+	switch args[0] {
+	case "help", "-h", "--help":
+		return p.help(args[1:])
+	}
+	c, err := find(args[0])
+	if err != nil {
+		return err
+	}
+	a, err := parseArguments(args[1:], c.flags)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	if a.help {
+		return p.print(c.usage)
+	}
+	if err := c.run(p, a); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return nil
+}
+
+// usageError is a command line that asks for nothing that there is. It does not
+// contain what may be a secret.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// refusedError is the answer that a token is not to be accepted, or that the
+// demonstration failed.
+type refusedError struct{ text string }
+
+func (e *refusedError) Error() string { return e.text }
+
+// explain writes what went wrong to standard error. Of a request that is
+// outside the limits it lists every field, one per line.
+func (p *process) explain(err error) {
+	var invalid *claims.ValidationError
+	if !errors.As(err, &invalid) {
+		fmt.Fprintf(p.stderr, "chattoken: %v\n", err)
+		return
+	}
+	fmt.Fprintln(p.stderr, "chattoken: the request is outside the limits:")
+	for _, f := range invalid.Fields {
+		fmt.Fprintf(p.stderr, "  %s: %s\n", f.Name, f.Message)
+	}
+}
+
+// print writes a result. All of it is written at once, so that there is never
+// half a result where the process ends early.
+func (p *process) print(text string) error {
+	if _, err := io.WriteString(p.stdout, text); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+func (p *process) help(args []string) error {
+	switch len(args) {
+	case 0:
+		return p.print(overview())
+	case 1:
+		c, err := find(args[0])
+		if err != nil {
+			return err
+		}
+		return p.print(c.usage)
+	}
+	return usageError("help takes the name of one command")
+}
+
+func overview() string {
+	var b strings.Builder
+	b.WriteString("chattoken mints and verifies chat tokens.\n\nCommands:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-18s %s\n", c.name, c.summary)
+	}
+	b.WriteString("\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused;\n" +
+		"2 wrong usage, or no answer for another reason.\n")
+	return b.String()
+}
+
+const versionUsage = `Usage: chattoken version
+
+Prints the version of the module, of the token format, and of Go.
+`
+
+func (p *process) version(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	version, goVersion := "(unknown)", "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version, goVersion = info.Main.Version, info.GoVersion
+	}
+	return p.print(fmt.Sprintf("chattoken %s, token format 1 (ct1_), %s\n", version, goVersion))
+}

@@ -1,0 +1,466 @@
+// Package spectest_test runs the implementation in chattoken.py, which was
+// that follows SPEC.md, against the one in Go.
+package spectest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// python3 is Debian's own, which has the modules that Debian's packages
+// install. An earlier one on PATH would not.
+const python3 = "/usr/bin/python3"
+
+const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
+
+// TestSpec shares one Python process between its parts: it is slow to start.
+func TestSpec(t *testing.T) {
+	p := startPython(t)
+	t.Run("Derivations", p.testDerivations)
+	t.Run("Valid", p.testValid)
+	t.Run("Invalid", p.testInvalid)
+	t.Run("Rings", p.testRings)
+	t.Run("BadRings", p.testBadRings)
+	t.Run("FromGo", p.testFromGo)
+	t.Run("FromPython", p.testFromPython)
+	t.Run("Mutations", p.testMutations)
+	t.Run("Command", p.testCommand)
+}
+
+// python is chattoken.py at work, which answers one request after the other.
+type python struct {
+	requests *json.Encoder
+	replies  *json.Decoder
+}
+
+func startPython(t *testing.T) *python {
+	t.Helper()
+	if err := exec.Command(python3, "-I", "-c", "import cbor2, nacl.bindings").Run(); err != nil {
+		testenv.Skip(t, python3+" with python3-nacl and python3-cbor2 is not installed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, python3, "-I", "-B", "chattoken.py")
+	cmd.Stderr = t.Output()
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		stdin.Close()
+		io.Copy(io.Discard, stdout)
+		cmd.Wait()
+	})
+	return &python{json.NewEncoder(stdin), json.NewDecoder(stdout)}
+}
+
+// A request to chattoken.py: what its operations take.
+type request struct {
+	Op string `json:"op"`
+	keys
+	Now     int64           `json:"now"`
+	Token   string          `json:"token"`
+	Claims  json.RawMessage `json:"claims,omitempty"`
+	TTL     int64           `json:"ttl,omitempty"`
+	Nonce   string          `json:"nonce,omitempty"`
+	AnyRoom bool            `json:"anyRoom,omitempty"`
+}
+
+// keys are those of a secret, or of a sealed ring with its KEK.
+type keys struct {
+	Context string `json:"context"`
+	Secret  string `json:"secret,omitempty"`
+	Sealed  string `json:"sealed"`
+	KEK     string `json:"kek,omitempty"`
+}
+
+// A reply of chattoken.py.
+type reply struct {
+	Error    string        `json:"error"` // an exception: it did not expect that
+	Reason   string        `json:"reason"`
+	Key      string        `json:"key"`
+	KeyID    string        `json:"keyID"`
+	Token    string        `json:"token"`
+	Claims   claims.Claims `json:"claims"`
+	IssuedAt int64         `json:"issuedAt"`
+	TTL      int64         `json:"ttl"`
+	TokenID  string        `json:"tokenID"`
+	Payload  string        `json:"payload"`
+	Serial   uint64        `json:"serial"`
+	Keys     []any         `json:"keys"`
+}
+
+func (p *python) ask(t *testing.T, r request) (answer reply) {
+	t.Helper()
+	require.NoError(t, p.requests.Encode(r))
+	require.NoError(t, p.replies.Decode(&answer))
+	require.Empty(t, answer.Error)
+	return answer
+}
+
+// vectors is what this test needs of the published ones.
+type vectors struct {
+	Derivations []struct {
+		keys
+		Key, KeyID string
+	}
+	Valid []struct {
+		keys
+		Name, Payload, Nonce, Token string
+		Claims                      json.RawMessage
+		Now, IssuedAt, TTL          int64
+	}
+	Invalid []struct {
+		keys
+		Name, Reason, Token string
+		Now                 int64
+	}
+	Rings []struct {
+		keys
+		Name   string
+		Now    int64
+		Serial uint64
+		Keys   []any
+	}
+}
+
+func readVectors(t *testing.T) (v vectors) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "token", "testdata", "vectors.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &v))
+	return v
+}
+
+func (p *python) testDerivations(t *testing.T) {
+	v := readVectors(t).Derivations
+	require.NotEmpty(t, v)
+	for _, v := range v {
+		got := p.ask(t, request{Op: "derive", keys: v.keys})
+		assert.Equal(t, v.Key, got.Key)
+		assert.Equal(t, v.KeyID, got.KeyID)
+	}
+}
+
+func (p *python) testValid(t *testing.T) {
+	v := readVectors(t).Valid
+	require.NotEmpty(t, v)
+	for _, v := range v {
+		t.Run(v.Name, func(t *testing.T) {
+			var want claims.Claims
+			require.NoError(t, json.Unmarshal(v.Claims, &want))
+			got := p.ask(t, request{Op: "open", keys: v.keys, Now: v.Now, Token: v.Token})
+			assert.Equal(t, reply{
+				Claims:   want,
+				IssuedAt: v.IssuedAt,
+				TTL:      v.TTL,
+				TokenID:  v.Nonce[:32],
+				Payload:  v.Payload,
+			}, got)
+			minted := p.ask(t, request{Op: "mint", keys: v.keys, Now: v.IssuedAt, TTL: v.TTL, Claims: v.Claims, Nonce: v.Nonce, AnyRoom: true})
+			assert.Equal(t, v.Token, minted.Token)
+		})
+	}
+}
+
+func (p *python) testInvalid(t *testing.T) {
+	v := readVectors(t).Invalid
+	require.NotEmpty(t, v)
+	for _, v := range v {
+		t.Run(v.Name, func(t *testing.T) {
+			got := p.ask(t, request{Op: "open", keys: v.keys, Now: v.Now, Token: v.Token})
+			assert.Equal(t, reply{Reason: v.Reason}, got)
+		})
+	}
+}
+
+func (p *python) testRings(t *testing.T) {
+	v := readVectors(t).Rings
+	require.NotEmpty(t, v)
+	for _, v := range v {
+		t.Run(v.Name, func(t *testing.T) {
+			got := p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now})
+			assert.Equal(t, reply{Serial: v.Serial, Keys: v.Keys}, got)
+		})
+	}
+}
+
+// testBadRings changes each byte of a sealed ring, and cuts it there.
+func (p *python) testBadRings(t *testing.T) {
+	v := readVectors(t).Rings[0]
+	sealed, err := hex.DecodeString(v.Sealed)
+	require.NoError(t, err)
+	for i := range sealed {
+		changed := bytes.Clone(sealed)
+		changed[i] ^= 1 << (i % 8)
+		for _, bad := range [][]byte{changed, sealed[:i]} {
+			v.Sealed = hex.EncodeToString(bad)
+			require.NotEmpty(t, p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason, "byte %d", i)
+		}
+	}
+}
+
+// house is a ring that both implementations hold.
+type house struct {
+	kek  *keyring.LocalKEK
+	ring *keyring.Ring
+	keys keys
+}
+
+// start is when the rings of this test are made.
+const start = 1647405789
+
+const ringContext = "chat.example.com test"
+
+func newHouse(t *testing.T, now time.Time) *house {
+	t.Helper()
+	kek, err := keyring.GenerateKEK()
+	require.NoError(t, err)
+	ring, err := keyring.New(now, keyring.Config{
+		Context: ringContext,
+		Policy:  keyring.Policy{MaxTTL: token.MaxTTL, ClockSkew: 3 * time.Second},
+	})
+	require.NoError(t, err)
+	sealed, err := ring.Marshal(t.Context(), kek)
+	require.NoError(t, err)
+	return &house{kek, ring, keys{
+		Context: hex.EncodeToString([]byte(ringContext)),
+		Sealed:  hex.EncodeToString(sealed),
+		KEK:     kek.InsecureText(),
+	}}
+}
+
+// rounds is how many tokens of random claims go each way.
+const rounds = 500
+
+// attempt is a token that is minted and opened at random moments: under either
+// of the ring's keys, and also when it is too early or too late.
+type attempt struct {
+	claims         claims.Claims
+	ttl            time.Duration
+	minted, opened int64
+}
+
+func randomAttempt(r *rand.Rand) attempt {
+	a := attempt{
+		claims: randomClaims(r),
+		ttl:    token.MinTTL + time.Duration(r.IntN(596))*time.Second,
+		minted: start + r.Int64N(60*24*60*60),
+	}
+	a.opened = a.minted - 5 + r.Int64N(int64(a.ttl/time.Second)+10)
+	return a
+}
+
+func randomClaims(r *rand.Rand) claims.Claims {
+	c := claims.Claims{
+		RoomIdentifier: room[:len(room)-r.IntN(12)],
+		UserID:         randomText(r, 1+r.IntN(128)),
+		Capabilities:   claims.Capabilities(r.IntN(8)),
+		SessionMinutes: 1 + r.IntN(180),
+	}
+	for range r.IntN(10) {
+		if c.Attributes == nil {
+			c.Attributes = map[string]string{}
+		}
+		c.Attributes[randomText(r, 1+r.IntN(8))] = randomText(r, r.IntN(17))
+	}
+	return c
+}
+
+// randomText returns n code points of all lengths, none of them a surrogate.
+func randomText(r *rand.Rand, n int) string {
+	var b strings.Builder
+	for range n {
+		b.WriteRune([]rune{r.Int32N(0x80), r.Int32N(0x800), r.Int32N(0xd800), 0xe000 + r.Int32N(0x10_2000)}[r.IntN(4)])
+	}
+	return b.String()
+}
+
+func (p *python) testFromGo(t *testing.T) {
+	h := newHouse(t, time.Unix(start, 0))
+	p.compare(t, h, func(a attempt) string {
+		sealer := token.Sealer{Ring: h.ring, TTL: a.ttl, Now: clock(a.minted)}
+		minted, err := sealer.Create(a.claims)
+		require.NoError(t, err)
+		return minted.Token
+	})
+}
+
+func (p *python) testFromPython(t *testing.T) {
+	h := newHouse(t, time.Unix(start, 0))
+	p.compare(t, h, func(a attempt) string {
+		requested, err := json.Marshal(a.claims)
+		require.NoError(t, err)
+		return p.ask(t, request{Op: "mint", keys: h.keys, Now: a.minted, TTL: int64(a.ttl / time.Second), Claims: requested}).Token
+	})
+}
+
+// compare mints tokens and opens them with both implementations, which must say
+// the same of every token, and the right thing.
+func (p *python) compare(t *testing.T, h *house, mint func(attempt) string) {
+	t.Helper()
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	reasons := map[string]int{}
+	for i := range rounds {
+		a := randomAttempt(random)
+		text := mint(a)
+		opener := token.Opener{Ring: h.ring, Now: clock(a.opened)}
+		var s token.Session
+		err := opener.OpenWithoutSpending(t.Context(), &s, text)
+		got := p.ask(t, request{Op: "open", keys: h.keys, Now: a.opened, Token: text})
+		reasons[got.Reason]++
+		require.Equal(t, token.Reason(err), got.Reason, "seed %d, round %d", seed, i)
+		require.Equal(t, s.Claims(), got.Claims, "seed %d, round %d", seed, i)
+		if err == nil {
+			require.Equal(t, a.claims, got.Claims, "seed %d, round %d", seed, i)
+			require.Equal(t, s.TokenID().String(), got.TokenID)
+			require.Equal(t, s.IssuedAt().Unix(), got.IssuedAt)
+			require.Equal(t, s.Summary().Expiration.Unix(), got.IssuedAt+got.TTL)
+		}
+	}
+	assert.Greater(t, reasons[""], rounds/2, "seed %d: %v", seed, reasons)
+	assert.Equal(t, rounds, reasons[""]+reasons["not-yet-valid"]+reasons["expired"], "seed %d: %v", seed, reasons)
+}
+
+// testMutations damages payloads before they are sealed: both implementations
+// must take the same ones for legal, and read the same from them.
+func (p *python) testMutations(t *testing.T) {
+	h := newHouse(t, time.Unix(start, 0))
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	reasons := map[string]int{}
+	for i := range rounds {
+		c := randomClaims(random)
+		payload, err := new(claims.Encoder).Append(nil, &c, nil, start, 60)
+		require.NoError(t, err)
+		box, err := h.ring.Seal(nil, mutate(random, payload), time.Unix(start, 0))
+		require.NoError(t, err)
+		text := string(base64url.Append([]byte(token.Prefix), box[len(token.Prefix):]))
+		opener := token.Opener{Ring: h.ring, Now: clock(start)}
+		var s token.Session
+		err = opener.OpenWithoutSpending(t.Context(), &s, text)
+		got := p.ask(t, request{Op: "open", keys: h.keys, Now: start, Token: text})
+		reasons[got.Reason]++
+		require.Equal(t, token.Reason(err), got.Reason, "seed %d, round %d", seed, i)
+		require.Equal(t, s.Claims(), got.Claims, "seed %d, round %d", seed, i)
+	}
+	assert.NotZero(t, reasons[""], "seed %d: %v", seed, reasons)
+	assert.NotZero(t, reasons["payload"], "seed %d: %v", seed, reasons)
+}
+
+// mutate changes, inserts or removes a byte; mostly a head among the last
+// ones, since elsewhere most bytes are text.
+func mutate(r *rand.Rand, b []byte) []byte {
+	at := r.IntN(len(b))
+	if r.IntN(2) == 0 {
+		at = len(b) - 1 - r.IntN(12)
+	}
+	switch r.IntN(4) {
+	case 0:
+		return slices.Insert(b, at, byte(r.Uint32()))
+	case 1:
+		return slices.Delete(b, at, at+1)
+	case 2:
+		b[at] = byte(r.Uint32())
+	default:
+		b[at] ^= 1 << r.IntN(8)
+	}
+	return b
+}
+
+func clock(now int64) func() time.Time {
+	return func() time.Time { return time.Unix(now, 0) }
+}
+
+// testCommand lets the command and Python open each other's tokens.
+func (p *python) testCommand(t *testing.T) {
+	c := newCommand(t)
+	want := claims.Claims{
+		RoomIdentifier: room,
+		UserID:         "Zoë \U0001f680",
+		Capabilities:   claims.SendMessage | claims.DeleteMessage,
+		Attributes:     map[string]string{"displayName": "Zoë", "colour": "red"},
+		SessionMinutes: 30,
+	}
+
+	var minted token.ChatToken
+	require.NoError(t, json.Unmarshal(c.run(t, "", "create-chat-token",
+		"--room-identifier", want.RoomIdentifier,
+		"--user-id", want.UserID,
+		"--capabilities", "SEND_MESSAGE", "DELETE_MESSAGE",
+		"--attributes", "displayName=Zoë,colour=red",
+		"--session-duration-in-minutes", "30"), &minted))
+	got := p.ask(t, request{Op: "open", keys: c.keys, Now: time.Now().Unix(), Token: minted.Token})
+	assert.Empty(t, got.Reason)
+	assert.Equal(t, want, got.Claims)
+	assert.Equal(t, minted.TokenExpiration.Unix(), got.IssuedAt+got.TTL)
+
+	requested, err := json.Marshal(want)
+	require.NoError(t, err)
+	text := p.ask(t, request{Op: "mint", keys: c.keys, Now: time.Now().Unix(), TTL: 600, Claims: requested}).Token
+	var opened claims.Claims
+	require.NoError(t, json.Unmarshal(c.run(t, text+"\n", "open", "-"), &opened))
+	assert.Equal(t, want, opened)
+}
+
+// command is the chattoken command, with the keyring and the KEK in files, as
+// which Python gets them too.
+type command struct {
+	binary, ring, kek string
+	keys              keys
+}
+
+func newCommand(t *testing.T) *command {
+	t.Helper()
+	dir := t.TempDir()
+	c := &command{filepath.Join(dir, "chattoken"), filepath.Join(dir, "ring"), filepath.Join(dir, "kek"), keys{}}
+	out, err := exec.Command("go", "build", "-o", c.binary, "../../cmd/chattoken").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	h := newHouse(t, time.Now())
+	require.NoError(t, h.ring.WriteFile(t.Context(), h.kek, c.ring))
+	require.NoError(t, h.kek.WriteFile(c.kek))
+	sealed, err := os.ReadFile(c.ring)
+	require.NoError(t, err)
+	kek, err := os.ReadFile(c.kek)
+	require.NoError(t, err)
+	c.keys = keys{
+		Context: h.keys.Context,
+		Sealed:  hex.EncodeToString(sealed),
+		KEK:     strings.TrimSuffix(string(kek), "\n"),
+	}
+	return c
+}
+
+// run runs the command and returns what it prints.
+func (c *command) run(t *testing.T, stdin string, args ...string) []byte {
+	t.Helper()
+	args = append(args, "--keyring", c.ring, "--kek-file", c.kek, "--context", ringContext)
+	cmd := exec.CommandContext(t.Context(), c.binary, args...)
+	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), t.Output()
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	return out
+}
