@@ -22,7 +22,7 @@ func TestBinary(t *testing.T) {
 		t.Skip("modes of files, and the shell that sets the umask, are of Unix")
 	}
 	name := filepath.Join(t.TempDir(), "chattoken")
-	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", name, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 	b := binary{name, filepath.Join(t.TempDir(), "config")}
 

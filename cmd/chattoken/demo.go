@@ -17,9 +17,9 @@ import (
 
 const demoUsage = `Usage: chattoken demo
 
-Mints the token of the service documentation's example, with a keyring in memory,
-and shows what it is made of and what becomes of it. Nothing is stored. The exit
-status is 0 only if every step ended as it says.
+Mints the token of the service documentation's example, with a keyring in
+memory, and shows what it is made of and what becomes of it. Nothing is stored.
+The exit status is 0 only if every step ended as it should.
 `
 
 // demonstration is the life of one token.

@@ -27,34 +27,44 @@ type arguments struct {
 func parseArguments(args []string, known map[string]arity) (*arguments, error) {
 	a := &arguments{flags: make(map[string][]string)}
 	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
+		switch arg := args[0]; {
 		case arg == "-h" || arg == "--help":
 			return &arguments{help: true}, nil
-		case !isFlag(arg):
+		case isFlag(arg):
+			rest, err := a.parseFlag(args, known)
+			if err != nil {
+				return nil, err
+			}
+			args = rest
+		default:
 			a.operands = append(a.operands, arg)
-			continue
+			args = args[1:]
 		}
-		name, value, inline := strings.Cut(arg[2:], "=")
-		takes, ok := known[name]
-		if !ok {
-			return nil, unknownFlag(name)
-		}
-		if _, ok := a.flags[name]; ok {
-			return nil, usageError("--" + name + " is given twice")
-		}
-		if inline {
-			a.flags[name] = []string{value}
-			continue
-		}
-		n := takes.count(args)
-		if takes == one && n == 0 {
-			return nil, usageError("--" + name + " needs a value; write --" + name + "=VALUE where that begins with a dash")
-		}
-		a.flags[name], args = args[:n], args[n:]
 	}
 	return a, nil
+}
+
+// parseFlag reads the flag that args begin with, and its values.
+func (a *arguments) parseFlag(args []string, known map[string]arity) (rest []string, err error) {
+	name, value, inline := strings.Cut(strings.TrimPrefix(args[0], "--"), "=")
+	args = args[1:]
+	takes, ok := known[name]
+	if !ok {
+		return nil, unknownFlag(name)
+	}
+	if a.has(name) {
+		return nil, usageError("--" + name + " is given twice")
+	}
+	if inline {
+		a.flags[name] = []string{value}
+		return args, nil
+	}
+	n := takes.count(args)
+	if takes == one && n == 0 {
+		return nil, usageError("--" + name + " needs a value; write --" + name + "=VALUE where that begins with --")
+	}
+	a.flags[name] = args[:n]
+	return args[n:], nil
 }
 
 func isFlag(arg string) bool { return arg == "-h" || strings.HasPrefix(arg, "--") }

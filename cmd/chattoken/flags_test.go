@@ -45,9 +45,9 @@ func TestParseArgumentsErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no value", []string{"--one"}, "--one needs a value; write --one=VALUE where that begins with a dash"},
-		{"flag for a value", []string{"--one", "--many"}, "--one needs a value; write --one=VALUE where that begins with a dash"},
-		{"-h for a value", []string{"--one", "-h"}, "--one needs a value; write --one=VALUE where that begins with a dash"},
+		{"no value", []string{"--one"}, "--one needs a value; write --one=VALUE where that begins with --"},
+		{"flag for a value", []string{"--one", "--many"}, "--one needs a value; write --one=VALUE where that begins with --"},
+		{"-h for a value", []string{"--one", "-h"}, "--one needs a value; write --one=VALUE where that begins with --"},
 		{"twice", []string{"--one", "1", "--one=2"}, "--one is given twice"},
 		{"many twice", []string{"--many", "A", "--many", "B"}, "--many is given twice"},
 		{"unknown", []string{"--two=secret"}, "unknown flag --two"},

@@ -72,7 +72,7 @@ func commands() []command {
 	return []command{
 		{"create-chat-token", "mint a token", createUsage, createFlags(), (*process).createChatToken},
 		{"open", "verify a token without spending it, and print its claims", openUsage, keyFlags, (*process).open},
-		{"demo", "mint, show, open and refuse a token, with a keyring in memory", demoUsage, nil, (*process).demo},
+		{"demo", "mint, show, open and refuse a token; stores nothing", demoUsage, nil, (*process).demo},
 		{"version", "print the version", versionUsage, nil, (*process).version},
 	}
 }
