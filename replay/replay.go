@@ -1,0 +1,72 @@
+// Package replay lets each chat token be used once, and takes tokens back that
+// were not used yet.
+//
+// [New] makes a [Guard], which goes into token.Opener.Guard and remembers, in
+// memory, every token that was spent until it expires. [Revocations] refuses
+// the tokens of a user or a room that were issued before some moment; its
+// Admit method goes into token.Opener.Admit.
+//
+// # What is promised
+//
+// Of all calls of [Guard.Spend] with one token, at most one returns true: not
+// one more because many ask at once, because the clock was set, forward, back
+// or both, because the guard is full, or because a goroutine or the process
+// stood still for longer than a token lives. Where the guard cannot know, it
+// refuses.
+//
+// The promise is one guard's. Two guards, and two processes, let a token in
+// once each: for several gateways there is replay/valkey. A new guard does not
+// know what an earlier one let in, so it refuses all tokens issued before it
+// was made: see [Guard.ReadyAt].
+//
+// # Issued before
+//
+// Tokens carry the second in which they were issued, by a clock that may be
+// ahead of this one by the configured ClockSkew. A token therefore counts as
+// issued before a moment T unless its issued-at is later than T, rounded down
+// to the second, plus ClockSkew. Restarts and revocations both go by that rule;
+// SPEC.md shows that the two simpler ones let replays through.
+//
+// # Errors
+//
+// A token that was spent is not an error: Spend reports that it is not fresh.
+// Errors say why the guard could not tell; they match [ErrUnavailable], are
+// allocated once, and contain nothing of the token.
+package replay
+
+import "github.com/seed17cb2b26/chattoken/internal/verdict"
+
+var (
+	// ErrRevoked says that the token was issued before its user, its room, or
+	// everyone was revoked. It is token.ErrRevoked.
+	ErrRevoked = verdict.ErrRevoked
+
+	// ErrUnavailable is what all reasons of a [Guard] for not telling match. It
+	// is token.ErrUnavailable.
+	ErrUnavailable = verdict.ErrUnavailable
+)
+
+// The reasons of a [Guard] for not telling.
+var (
+	// ErrFull says that as many tokens are remembered as there is room for. It
+	// ends when some of them expire.
+	ErrFull error = &unavailable{"replay: full"}
+
+	// ErrBeforeStart says that the token was issued before the guard was made,
+	// so that an earlier one may have let it in. It ends at [Guard.ReadyAt].
+	ErrBeforeStart error = &unavailable{"replay: issued before the guard started"}
+
+	// ErrForgotten says that the token expires in a second of which the guard
+	// has forgotten what was spent: it is over, or the clock was once beyond it.
+	ErrForgotten error = &unavailable{"replay: expiration already forgotten"}
+
+	// ErrTooLong says that the token expires later than the guard was
+	// configured to remember. Config.MaxTTL or ClockSkew is not the ring's.
+	ErrTooLong error = &unavailable{"replay: expires later than the guard can remember"}
+)
+
+// unavailable is a kind of ErrUnavailable.
+type unavailable struct{ text string }
+
+func (e *unavailable) Error() string      { return e.text }
+func (*unavailable) Is(target error) bool { return target == ErrUnavailable }

@@ -1,0 +1,282 @@
+package replay
+
+import (
+	"context"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+)
+
+// DefaultMaxRevocations is the [Revocations].MaxEntries where none is stated.
+const DefaultMaxRevocations = 1 << 16
+
+// longestSession is in seconds. When a session that began in some second has
+// lasted that long, no revocation up to that second says anything any more.
+const longestSession = claims.MaxSessionMinutes * 60
+
+// Revocations takes tokens back: those of a user, of a room, of a user in a
+// room, or all, as far as they were issued before some moment. It answers for
+// tokens that are about to be spent ([Revocations.Admit], for token.Opener) and
+// for sessions that are live ([Revocations.Revoked]). The zero value has none
+// and is ready for use. It is safe for concurrent use, and must not be copied.
+//
+// Tokens issued later are not affected: that a banned user is given no more of
+// them is for the application to see to, or for an admission rule of its own.
+//
+// A gateway that drops the connections of a revoked user must not miss the one
+// that is just being opened. Open the token, register the connection where the
+// code that revokes will find it, then ask Revoked, and close the connection if
+// it says so. Whoever revokes does it in the other order: revoke, then close
+// what is registered.
+//
+// # Limits
+//
+// A revocation is kept for as long as a session it applies to can last, three
+// hours. Rooms and users are kept as 64-bit keyed hashes: with n revocations,
+// the chance that a user or room shares a hash with one of them, and is taken
+// for it, is n in 2^64. Asking takes no lock, does not allocate, and costs the
+// same for any number of revocations.
+//
+// With the default MaxEntries the memory is at most 3 MiB, and twice that for
+// a moment. When there is no room left, the older half of the revocations is
+// replaced by one of everything issued up to the latest of that half. That
+// fails closed: it refuses tokens, and ends sessions, that nobody revoked. The
+// same becomes of revocations whose three hours are over, which is harmless,
+// as are the sessions, unless the clock is then set back by hours.
+//
+// A moment in the future is a valid one to revoke up to. So a revocation made
+// while the clock was far ahead applies until it gets there.
+//
+// Revocations are of one process, and end with it. So do its sessions; its
+// unused tokens are refused by the next [Guard].
+type Revocations struct {
+	// MaxEntries is how many revocations there may be at a time, apart from
+	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
+	// changed after first use.
+	MaxEntries int
+
+	// ClockSkew is how far ahead the clock that issued a token may be. Zero
+	// means 5 s. It should be taken from the ring's policy, and is not to be
+	// changed after first use.
+	ClockSkew time.Duration
+
+	mu      sync.Mutex // held by writers
+	current atomic.Pointer[revocations]
+	merged  uint64
+}
+
+// RevokeUser revokes the tokens and sessions of a user, in all rooms, that were
+// issued before the moment issuedBefore, by the rule in the package
+// documentation. Of several calls the latest moment counts. now is used to
+// discard what is over. When RevokeUser returns, whoever asks is told.
+func (r *Revocations) RevokeUser(now, issuedBefore time.Time, userID string) {
+	seed := r.load().seed
+	r.revoke(now, issuedBefore, target{user: nonzero(maphash.String(seed, userID))})
+}
+
+// RevokeRoom is [Revocations.RevokeUser] for all users of a room.
+func (r *Revocations) RevokeRoom(now, issuedBefore time.Time, roomIdentifier string) {
+	seed := r.load().seed
+	r.revoke(now, issuedBefore, target{room: nonzero(maphash.String(seed, roomIdentifier))})
+}
+
+// RevokeUserInRoom is [Revocations.RevokeUser] for one room.
+func (r *Revocations) RevokeUserInRoom(now, issuedBefore time.Time, roomIdentifier, userID string) {
+	seed := r.load().seed
+	r.revoke(now, issuedBefore, target{
+		room: nonzero(maphash.String(seed, roomIdentifier)),
+		user: nonzero(maphash.String(seed, userID)),
+	})
+}
+
+// RevokeAll is [Revocations.RevokeUser] for everyone everywhere.
+func (r *Revocations) RevokeAll(issuedBefore time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	raise(&r.load().all, r.mark(issuedBefore))
+}
+
+// Revoked reports whether the token, or the session that was opened with it, is
+// revoked. Ask it for live sessions with token.Session.Summary.
+func (r *Revocations) Revoked(t claims.Summary) bool {
+	c := r.current.Load()
+	if c == nil {
+		return false
+	}
+	room := nonzero(maphash.Bytes(c.seed, t.RoomIdentifier))
+	user := nonzero(maphash.Bytes(c.seed, t.UserID))
+	mark := max(c.all.Load(),
+		c.find(target{room: room}).mark.Load(),
+		c.find(target{user: user}).mark.Load(),
+		c.find(target{room: room, user: user}).mark.Load())
+	return mark > 0 && t.IssuedAt.Unix() <= mark
+}
+
+// Admit returns [ErrRevoked] if the token is revoked, and nil otherwise. It has
+// the signature of token.Opener.Admit, and uses neither ctx nor now.
+func (r *Revocations) Admit(_ context.Context, _ time.Time, t claims.Summary) error {
+	if r.Revoked(t) {
+		return ErrRevoked
+	}
+	return nil
+}
+
+// RevocationStats is the state of [Revocations] for those who operate it.
+type RevocationStats struct {
+	Entries    int       // revocations kept, some of which may be over
+	MaxEntries int       // as configured
+	All        time.Time // everything issued in that second or before is revoked; or zero
+	Merged     uint64    // revocations that lack of room made into one of everything
+}
+
+// Stats returns the state. It does not disturb those who ask.
+func (r *Revocations) Stats() RevocationStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.load()
+	st := RevocationStats{Entries: c.taken, MaxEntries: r.maxEntries(), Merged: r.merged}
+	if all := c.all.Load(); all > 0 {
+		st.All = time.Unix(all, 0).UTC()
+	}
+	return st
+}
+
+func (r *Revocations) maxEntries() int {
+	if r.MaxEntries <= 0 {
+		return DefaultMaxRevocations
+	}
+	return r.MaxEntries
+}
+
+// mark is the last second in which tokens count as issued before t.
+func (r *Revocations) mark(t time.Time) int64 {
+	skew := r.ClockSkew
+	if skew <= 0 {
+		skew = limits.DefaultClockSkew
+	}
+	return t.Add(skew).Unix()
+}
+
+func (r *Revocations) load() *revocations {
+	if r.current.Load() == nil {
+		r.current.CompareAndSwap(nil, newRevocations(maphash.MakeSeed(), 0))
+	}
+	return r.current.Load()
+}
+
+func (r *Revocations) revoke(now, issuedBefore time.Time, t target) {
+	mark := r.mark(issuedBefore)
+	if mark <= 0 {
+		return // nothing is issued before 1970
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.load()
+	if c.find(t).mark.Load() == 0 && c.taken >= min(len(c.entries)/2, r.maxEntries()) {
+		c = r.rebuild(c, now)
+		r.current.Store(c)
+	}
+	c.raise(t, mark)
+}
+
+// rebuild copies c to a table with room for more, without what is over. If that
+// leaves too much, it drops the older half too. One in eight has to be free, or
+// each new entry would be as much work as all of them.
+//
+// What is dropped is still revoked, with everything else of its time.
+func (r *Revocations) rebuild(c *revocations, now time.Time) *revocations {
+	over := now.Unix() - longestSession
+	dropped := over
+	marks, room := c.marksAfter(over), r.maxEntries()
+	if len(marks) > room-max(room/8, 1) {
+		slices.Sort(marks)
+		dropped = marks[(len(marks)-1)/2]
+	}
+	next := newRevocations(c.seed, min(4*len(marks), 2*room))
+	next.all.Store(c.all.Load())
+	for i := range c.entries {
+		e := &c.entries[i]
+		switch mark := e.mark.Load(); {
+		case mark == 0:
+		case mark <= dropped:
+			raise(&next.all, mark)
+			if mark > over {
+				r.merged++
+			}
+		default:
+			next.raise(target{e.room.Load(), e.user.Load()}, mark)
+		}
+	}
+	return next
+}
+
+// target is whose tokens are revoked: the hash of a room and that of a user, 0
+// standing for any. As they are two, no part of one name can be taken for a
+// part of the other.
+type target struct{ room, user uint64 }
+
+// revocations is a hash table with linear probing. Entries are added and marks
+// raised, nothing else, so that readers need no lock. Any other change makes a
+// new table: it takes the place of the old one with everything in it, so that
+// no reader finds a revocation in neither.
+type revocations struct {
+	seed    maphash.Seed
+	all     atomic.Int64 // the mark of everyone
+	entries []revocation // a power of two, at most half of them in use
+	taken   int          // for writers
+}
+
+// revocation says that the tokens of a target issued up to the second mark are
+// revoked. While the mark is 0 the entry is free, whatever the target: readers
+// look at the mark first, and it is written last.
+type revocation struct {
+	room, user atomic.Uint64
+	mark       atomic.Int64
+}
+
+func newRevocations(seed maphash.Seed, size int) *revocations {
+	return &revocations{seed: seed, entries: make([]revocation, ceilPowerOfTwo(max(size, 16)))}
+}
+
+// find returns the entry of a target, or the free one where it belongs.
+func (c *revocations) find(t target) *revocation {
+	mask := uint64(len(c.entries) - 1)
+	// Rotated, for room and user may be the same text.
+	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
+		e := &c.entries[i&mask]
+		if e.mark.Load() == 0 || e.room.Load() == t.room && e.user.Load() == t.user {
+			return e
+		}
+	}
+}
+
+// raise is for writers.
+func (c *revocations) raise(t target, mark int64) {
+	e := c.find(t)
+	if e.mark.Load() == 0 {
+		e.room.Store(t.room)
+		e.user.Store(t.user)
+		c.taken++
+	}
+	raise(&e.mark, mark)
+}
+
+// raise makes *mark at least m. Only writers, one at a time, call it.
+func raise(mark *atomic.Int64, m int64) { mark.Store(max(mark.Load(), m)) }
+
+// marksAfter returns the marks of the entries that are later than second.
+func (c *revocations) marksAfter(second int64) []int64 {
+	marks := make([]int64, 0, c.taken)
+	for i := range c.entries {
+		if mark := c.entries[i].mark.Load(); mark > max(second, 0) {
+			marks = append(marks, mark)
+		}
+	}
+	return marks
+}
