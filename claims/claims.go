@@ -33,7 +33,9 @@
 package claims
 
 import (
+	"cmp"
 	"fmt"
+	"time"
 	"unicode/utf8"
 )
 
@@ -99,25 +101,26 @@ func (c *Claims) validate(room func(string) bool, sum attributeSum) error {
 	return v.err()
 }
 
-// sessionMinutes returns the session duration with the default filled in.
-func (c *Claims) sessionMinutes() int {
-	if c.SessionMinutes == 0 {
-		return DefaultSessionMinutes
-	}
-	return c.SessionMinutes
+// SessionDuration returns how long the connection may last, with the default
+// filled in.
+func (c *Claims) SessionDuration() time.Duration {
+	return time.Duration(cmp.Or(c.SessionMinutes, DefaultSessionMinutes)) * time.Minute
 }
 
 func (v *violations) roomIdentifier(s string, room func(string) bool) {
+	form := "not in the form of a room identifier"
 	if room == nil {
-		room = IsRoomARN
+		room, form = IsRoomARN, "not in the form arn:aws:ivschat:REGION:ACCOUNT:room/ID"
 	}
 	switch {
-	case len(s) < 1 || len(s) > MaxRoomIdentifierBytes:
+	case s == "":
+		v.add(fieldRoom, fmt.Sprintf("required; 1–%d bytes allowed", MaxRoomIdentifierBytes))
+	case len(s) > MaxRoomIdentifierBytes:
 		v.add(fieldRoom, fmt.Sprintf("%d bytes used; 1–%d allowed", len(s), MaxRoomIdentifierBytes))
 	case !validString(s):
 		v.add(fieldRoom, "not valid UTF-8")
 	case !room(s):
-		v.add(fieldRoom, "not in the form of a room identifier")
+		v.add(fieldRoom, form)
 	}
 }
 
@@ -126,7 +129,9 @@ func (v *violations) userID(s string) {
 		v.add(fieldUserID, "not valid UTF-8")
 		return
 	}
-	if n := utf8.RuneCountInString(s); n < 1 || n > MaxUserIDRunes {
+	if s == "" {
+		v.add(fieldUserID, fmt.Sprintf("required; 1–%d code points allowed", MaxUserIDRunes))
+	} else if n := utf8.RuneCountInString(s); n > MaxUserIDRunes {
 		v.add(fieldUserID, fmt.Sprintf("%d code points used; 1–%d allowed", n, MaxUserIDRunes))
 	}
 }

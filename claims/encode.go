@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
@@ -38,10 +39,12 @@ type attribute struct{ key, value string }
 // caller answers for ttl being within the limits of a token; here it only has
 // to be positive. On an error dst is returned as it was.
 func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
+	// First of all, because room may panic: what is left here would be in the
+	// next payload, which is somebody else's.
+	defer e.release()
 	if err := e.sort(c, room); err != nil {
 		return dst, err
 	}
-	defer e.release()
 	if issuedAt < 0 || issuedAt > limits.MaxUnix || ttl <= 0 {
 		return dst, errTimes
 	}
@@ -56,7 +59,7 @@ func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt
 	}
 	dst = appendHead(dst, majorUint, uint64(issuedAt))
 	dst = appendHead(dst, majorUint, uint64(ttl))
-	return appendHead(dst, majorUint, uint64(c.sessionMinutes())), nil
+	return appendHead(dst, majorUint, uint64(c.SessionDuration()/time.Minute)), nil
 }
 
 // sort validates c and puts its attributes in order. It goes through the map
@@ -71,7 +74,6 @@ func (e *Encoder) sort(c *Claims, room func(string) bool) error {
 		e.sorted = append(e.sorted, attribute{key, value})
 	}
 	if err := c.validate(room, sum); err != nil {
-		e.release()
 		return err
 	}
 	slices.SortFunc(e.sorted, byEncoding)

@@ -1,6 +1,10 @@
 package claims
 
-import "strings"
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // The members of a CreateChatToken request.
 const (
@@ -9,13 +13,22 @@ const (
 	fieldCapabilities = "capabilities"
 	fieldAttributes   = "attributes"
 	fieldSession      = "sessionDurationInMinutes"
+
+	// fieldUnknown stands for the name of a member that the request does not
+	// have: the stranger's own is not echoed.
+	fieldUnknown = "(unknown)"
 )
+
+var fieldOrder = []string{fieldRoom, fieldUserID, fieldCapabilities, fieldAttributes, fieldSession, fieldUnknown}
 
 // ValidationError says which fields of a request are outside the limits: all
 // of them, not the first. It is what the service reports as a
 // ValidationException with reason FIELD_VALIDATION_FAILED and a fieldList.
 type ValidationError struct {
-	Fields []FieldError // at least one, in the order of the request's members
+	// Fields has at least one element. They are in the order roomIdentifier,
+	// userId, capabilities, attributes, sessionDurationInMinutes, and last
+	// "(unknown)", which stands for members that the request does not have.
+	Fields []FieldError `json:"fieldList"`
 }
 
 // FieldError is what is wrong with one field, and what is allowed. Its JSON
@@ -59,5 +72,8 @@ func (v violations) err() error {
 	if len(v) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(v, func(a, b FieldError) int {
+		return cmp.Compare(slices.Index(fieldOrder, a.Name), slices.Index(fieldOrder, b.Name))
+	})
 	return &ValidationError{Fields: v}
 }

@@ -29,9 +29,9 @@ func ExampleValidationError() {
 		}
 	}
 	// Output:
+	// roomIdentifier: required; 1–128 bytes allowed
+	// userId: required; 1–128 code points allowed
 	// capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE
-	// roomIdentifier: 0 bytes used; 1–128 allowed
-	// userId: 0 code points used; 1–128 allowed
 }
 
 func ExampleCapabilities() {

@@ -18,7 +18,9 @@ var ErrJSON = errors.New("claims: malformed JSON")
 // pass or quietly change: members spelt in another case, given twice or not
 // known; invalid UTF-8 and lone surrogates, which would become U+FFFD and let
 // two user IDs meet; a session duration of 0. As with the service, null stands
-// for an absent member. The caller limits the size of data.
+// for an absent member. Where tokens are minted with a grammar of their own,
+// room must be the same. The caller limits the size of data: 64 KiB is enough
+// for every valid request.
 //
 // The error is [ErrJSON] or a [*ValidationError] that lists every field.
 func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
@@ -44,17 +46,13 @@ func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
 	return c, nil
 }
 
-// unknownMember stands for the name of a member that the request does not
-// have: the stranger's own is not echoed.
-const unknownMember = "(unknown)"
-
 // parseMembers fills in what can be read and notes what is wrong with the
 // rest. The error says that the whole is not a JSON object.
 func (c *Claims) parseMembers(data []byte, v *violations) error {
 	return eachMember(data, func(name string, repeated bool, value json.RawMessage) {
 		message := c.parseMember(name, value)
 		if message == notAMember {
-			name = unknownMember
+			name = fieldUnknown
 		} else if repeated {
 			message = "given more than once"
 		}
@@ -64,7 +62,7 @@ func (c *Claims) parseMembers(data []byte, v *violations) error {
 	})
 }
 
-const notAMember = "not a member of this request"
+const notAMember = "not a member of this request; names are case-sensitive"
 
 // parseMember reads one member and returns what is wrong with it, if anything.
 func (c *Claims) parseMember(name string, value json.RawMessage) (message string) {

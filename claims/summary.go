@@ -2,6 +2,7 @@ package claims
 
 import (
 	"encoding/hex"
+	"errors"
 	"time"
 )
 
@@ -11,6 +12,25 @@ type TokenID [16]byte
 
 // String returns the ID as 32 lower-case hexadecimal digits.
 func (id TokenID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText returns what String does.
+func (id TokenID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText writes, or as many hexadecimal digits in
+// upper case. On an error id is left as it was.
+func (id *TokenID) UnmarshalText(text []byte) error {
+	var parsed TokenID
+	if len(text) != hex.EncodedLen(len(id)) {
+		return errTokenID
+	}
+	if _, err := hex.Decode(parsed[:], text); err != nil {
+		return errTokenID
+	}
+	*id = parsed
+	return nil
+}
+
+var errTokenID = errors.New("claims: a token ID is 32 hexadecimal digits")
 
 // Summary is what a replay guard, an admission rule or a revocation list needs
 // to know of an authentic token. It is small and passed by value.
