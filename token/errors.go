@@ -11,7 +11,8 @@ import (
 // have its text.
 var ErrInvalid = errors.New("token: invalid")
 
-// The kinds of [ErrInvalid].
+// The kinds of [ErrInvalid]. They are not those of package keyring, which
+// Opener never returns.
 var (
 	ErrMalformed  error = &invalid{"malformed"}   // not the text of a token
 	ErrUnknownKey error = &invalid{"unknown-key"} // no such key in the ring, or no longer
@@ -60,14 +61,27 @@ type Advice uint8
 
 const (
 	// FetchNewToken: ask the application for another token, with backoff, and
-	// never present the same one again. HTTP status 401.
+	// never present the same one again.
 	FetchNewToken Advice = iota + 1
-	// GiveUp: another token will not help. HTTP status 403.
+	// GiveUp: another token will not help.
 	GiveUp
-	// TryLater: the server is in trouble; wait, then fetch a new token. HTTP
-	// status 503.
+	// TryLater: the server is in trouble; wait, then fetch a new token.
 	TryLater
 )
+
+// HTTPStatus returns the status to refuse a WebSocket upgrade with: 401, 403 or
+// 503. For no advice it is 200.
+func (a Advice) HTTPStatus() int {
+	switch a {
+	case FetchNewToken:
+		return 401
+	case GiveUp:
+		return 403
+	case TryLater:
+		return 503
+	}
+	return 200
+}
 
 // String returns "none", "fetch-new-token", "give-up" or "try-later".
 func (a Advice) String() string {

@@ -41,6 +41,9 @@ func TestActionAndReason(t *testing.T) {
 		assert.Equal(t, test.advice, token.Action(test.err), "%v", test.err)
 		assert.Equal(t, test.reason, token.Reason(test.err), "%v", test.err)
 	}
+	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.GiveUp: 403, token.TryLater: 503, 9: 200} {
+		assert.Equal(t, status, advice.HTTPStatus())
+	}
 	assert.Equal(t, "none fetch-new-token give-up try-later none",
 		fmt.Sprint(token.Advice(0), token.FetchNewToken, token.GiveUp, token.TryLater, token.Advice(9)))
 }

@@ -91,16 +91,20 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	if o.Ring == nil {
 		return errOpenerRing
 	}
+	// On an error, and where foreign code panics.
+	defer func() {
+		if s.v.isZero() {
+			s.Reset()
+		}
+	}()
 	now := clock(o.Now)
 	var v verified
-	err := o.verify(&v, s, text, now)
-	if err == nil {
-		// Foreign code runs here, which may take its time or panic: no
-		// workspace is held, and s shows nothing until all have agreed.
-		err = o.admit(ctx, now, &v, guard)
+	if err := o.verify(&v, s, text, now); err != nil {
+		return err
 	}
-	if err != nil {
-		s.Reset()
+	// Foreign code runs here, which may take its time: no workspace is held, and
+	// s shows nothing until all have agreed.
+	if err := o.admit(ctx, now, &v, guard); err != nil {
 		return err
 	}
 	s.v = v
@@ -139,7 +143,7 @@ func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) e
 	}
 	plaintext, err := o.Ring.Open(box[boxHeader:boxHeader], box, now)
 	if err != nil {
-		return outward(err)
+		return invalidKind(err)
 	}
 	v.payload, err = claims.ParsePayload(plaintext)
 	if err != nil {
@@ -149,8 +153,8 @@ func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) e
 	return v.checkTimes(now.Unix(), int64(o.Ring.ClockSkew()/time.Second))
 }
 
-// outward is the error for a box that the ring did not open.
-func outward(err error) error {
+// invalidKind is the error for a box that the ring did not open.
+func invalidKind(err error) error {
 	switch err {
 	case keyring.ErrUnknownKey, keyring.ErrExpiredKey:
 		return ErrUnknownKey

@@ -2,6 +2,8 @@ package token
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -40,7 +42,8 @@ type Sealer struct {
 }
 
 // ChatToken is a minted token and its deadlines: the members of a
-// CreateChatToken response, in whose JSON form it is.
+// CreateChatToken response, in whose JSON form it is. Printed with fmt or slog
+// it shows the deadlines only.
 type ChatToken struct {
 	// Token is the bearer secret that goes to the client.
 	Token string `json:"token"`
@@ -55,6 +58,17 @@ type ChatToken struct {
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
 }
 
+// Format writes the deadlines, whatever the verb.
+func (t ChatToken) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "token.ChatToken(expires %s session %s)",
+		t.TokenExpiration.Format(time.RFC3339), t.SessionExpiration.Format(time.RFC3339))
+}
+
+// LogValue is the deadlines as a group.
+func (t ChatToken) LogValue() slog.Value {
+	return slog.GroupValue(slog.Time("expires", t.TokenExpiration), slog.Time("session", t.SessionExpiration))
+}
+
 // Create mints a token. Times are whole seconds in UTC. The error is a
 // *claims.ValidationError that lists every field outside the limits, or one
 // about the Sealer's own fields or clock.
@@ -64,14 +78,11 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	if err != nil {
 		return ChatToken{}, err
 	}
-	minutes := c.SessionMinutes
-	if minutes == 0 {
-		minutes = claims.DefaultSessionMinutes
-	}
+	issued := unixTime(at.issuedAt)
 	return ChatToken{
 		Token:             string(b),
-		TokenExpiration:   unixTime(at.issuedAt + at.ttl),
-		SessionExpiration: unixTime(at.issuedAt + int64(minutes)*60),
+		TokenExpiration:   issued.Add(time.Duration(at.ttl) * time.Second),
+		SessionExpiration: issued.Add(c.SessionDuration()),
 	}, nil
 }
 

@@ -3,6 +3,8 @@ package token_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,22 @@ func TestChatTokenJSON(t *testing.T) {
 	got, err := json.Marshal(minted)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"token":"`+minted.Token+`","tokenExpirationTime":"2022-03-16T04:44:09Z","sessionExpirationTime":"2022-03-16T05:13:09Z"}`, string(got))
+}
+
+func TestChatTokenRedaction(t *testing.T) {
+	h := newHouse(t)
+	minted, err := h.sealer.Create(example())
+	require.NoError(t, err)
+	var out bytes.Buffer
+	slog.New(slog.NewTextHandler(&out, nil)).Info("minted", "token", minted, "pointer", &minted)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("minted", "token", minted)
+	for _, verb := range strings.Split("v +v #v s q x d", " ") {
+		fmt.Fprintf(&out, "%"+verb, minted)
+		fmt.Fprintf(&out, "%"+verb, []any{&minted, struct{ T token.ChatToken }{minted}})
+	}
+	assert.NotContains(t, out.String(), minted.Token[4:])
+	assert.NotContains(t, out.String(), fmt.Sprintf("%x", minted.Token[4:]))
+	assert.Contains(t, out.String(), "token.ChatToken(expires 2022-03-16T04:44:09Z session 2022-03-16T05:13:09Z)")
 }
 
 func TestLengths(t *testing.T) {
@@ -116,6 +134,22 @@ func TestSealRefused(t *testing.T) {
 			require.Error(t, err)
 			assert.Zero(t, minted)
 		})
+	}
+}
+
+// A grammar that panics, under a server that recovers, leaves nothing of one
+// user's claims for another user's token.
+func TestSealRoomPanics(t *testing.T) {
+	h := newHouse(t)
+	next := example()
+	next.Attributes = nil
+	for range 100 {
+		h.sealer.Room = func(string) bool { panic("room") }
+		assert.Panics(t, func() { _, _ = h.sealer.Create(example()) })
+		h.sealer.Room = nil
+		var s token.Session
+		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, next)))
+		require.Equal(t, next, s.Claims())
 	}
 }
 

@@ -19,7 +19,9 @@ import (
 // [Session.Claims] copies everything out. Reading is safe for concurrent use.
 // A Session must not be copied; there is [Session.Clone].
 //
-// Printed with fmt or slog, a *Session shows its token's ID and times only.
+// Printed with fmt or slog, a *Session shows its token's ID and times only. A
+// Session that is itself a field of another struct is out of reach for that: to
+// print the struct prints the bytes of the claims.
 type Session struct {
 	_   noCopy
 	v   verified
@@ -37,14 +39,20 @@ func (*noCopy) Unlock() {}
 // want nothing is never authorized, and neither is anything for a zero
 // Session. It does not know of revocations made since the token was opened.
 func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
-	// A whole second: comparing it with the floor of now is exact.
-	if now.Unix() >= s.v.sessionExpiration() {
+	if s.Expired(now) {
 		return ErrSessionExpired
 	}
 	if !s.v.payload.Capabilities.Has(want) {
 		return ErrNotPermitted
 	}
 	return nil
+}
+
+// Expired reports whether the session is over at now, which for a zero Session
+// it always is. It decides whether a user may still watch; what a user does
+// takes [Session.Authorize].
+func (s *Session) Expired(now time.Time) bool {
+	return s.v.isZero() || now.Unix() >= s.v.sessionExpiration()
 }
 
 // TokenID returns the ID of the token that opened the session.
@@ -160,7 +168,8 @@ func (v *verified) checkTimes(now, skew int64) error {
 // expiration is the token's, in Unix seconds.
 func (v *verified) expiration() int64 { return v.payload.IssuedAt + int64(v.payload.TTL) }
 
-// sessionExpiration is in Unix seconds, and 0 for the zero value.
+// sessionExpiration is in Unix seconds: comparing it with the floor of a time is
+// exact.
 func (v *verified) sessionExpiration() int64 {
 	return v.payload.IssuedAt + int64(v.payload.SessionMinutes)*60
 }

@@ -52,6 +52,7 @@ func TestAuthorize(t *testing.T) {
 		allowed := want != 0 && c.Capabilities|want == c.Capabilities
 		for _, now := range []time.Time{{}, time.Unix(0, 0), start, end.Add(-1)} {
 			err := s.Authorize(now, want)
+			assert.False(t, s.Expired(now))
 			if allowed {
 				assert.NoError(t, err)
 			} else {
@@ -60,6 +61,7 @@ func TestAuthorize(t *testing.T) {
 		}
 		for _, now := range []time.Time{end, end.Add(1), end.Add(1 << 62), time.Unix(1<<62, 0)} {
 			assert.Equal(t, token.ErrSessionExpired, s.Authorize(now, want))
+			assert.True(t, s.Expired(now))
 		}
 	}
 	var zero token.Session

@@ -29,7 +29,7 @@
 // [Opener.Open] spends the token, as its very last check: after that, the same
 // token is refused with [ErrSpent], also where the connection then failed. The
 // client asks for another one. What remembers spent tokens is the [Guard];
-// package replay has one for a process, replay/valkey one for a fleet.
+// package replay has one for a process.
 //
 // # Errors
 //

@@ -145,6 +145,7 @@ func requireZero(t testing.TB, s *token.Session) {
 	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-1, 0), start} {
 		require.Error(t, s.Authorize(now, claims.SendMessage))
 		require.Error(t, s.Authorize(now, 0))
+		require.True(t, s.Expired(now))
 	}
 }
 

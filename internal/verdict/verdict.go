@@ -12,5 +12,5 @@ var (
 
 	// ErrUnavailable says that whoever had to decide could not: the token is
 	// refused, and nothing is known about it.
-	ErrUnavailable = errors.New("chattoken: cannot tell now")
+	ErrUnavailable = errors.New("chattoken: unavailable")
 )
