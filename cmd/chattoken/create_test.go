@@ -88,15 +88,15 @@ func TestCreateErrors(t *testing.T) {
 	}{
 		{"every field", []string{"--capabilities", "KICK", "--session-duration-in-minutes", "0", "--user-id", "", "--attributes", `{"":"x"}`}, "",
 			"chattoken: the request is outside the limits:\n" +
+				"  roomIdentifier: required; 1–128 bytes allowed\n" +
+				"  userId: required; 1–128 code points allowed\n" +
 				"  capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE\n" +
-				"  sessionDurationInMinutes: 0 minutes; 1–180 allowed\n" +
-				"  roomIdentifier: 0 bytes used; 1–128 allowed\n" +
-				"  userId: 0 code points used; 1–128 allowed\n" +
-				"  attributes: an empty key is not allowed\n"},
+				"  attributes: an empty key is not allowed\n" +
+				"  sessionDurationInMinutes: 0 minutes; 1–180 allowed\n"},
 		{"duration that is no number", []string{"--session-duration-in-minutes", "null"}, "", "  sessionDurationInMinutes: not a whole number of minutes\n"},
 		{"number for a value", []string{"--attributes", `{"a":1}`}, "", "  attributes: a value is not a string\n"},
 		{"member twice", []string{"--cli-input-json", `{"userId":"a","userId":"b"}`}, "", "  userId: given more than once\n"},
-		{"unknown member", []string{"--cli-input-json", `{"userid":"a"}`}, "", "  (unknown): not a member of this request\n"},
+		{"unknown member", []string{"--cli-input-json", `{"userid":"a"}`}, "", "  (unknown): not a member of this request; names are case-sensitive\n"},
 		{"shorthand", []string{"--attributes", "a=b,c"}, "", "--attributes: expected = after a key"},
 		{"more than one value in JSON", []string{"--attributes", `{"a":"b"},"userId":"x"`}, "", "--attributes: malformed JSON"},
 		{"capabilities cut off", []string{"--capabilities", `["SEND_MESSAGE"`}, "", "--capabilities: malformed JSON"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -14,8 +15,9 @@ const openUsage = `Usage: chattoken open [TOKEN | -] [flags]
 Verifies a token and prints its claims as JSON. It does not spend the token, and
 does not know whether it was spent elsewhere: nobody is let in by this.
 
-With - or nothing, the token is read from standard input. Prefer that: others on
-this machine can see the arguments of a process.
+With - or nothing, the token is read from standard input, or what
+create-chat-token printed. Prefer that: others on this machine can see the
+arguments of a process.
 
 ` + keyUsage
 
@@ -46,11 +48,28 @@ func (p *process) tokenText(operands []string) (string, error) {
 		return operands[0], nil
 	}
 	// What is longer is refused by its length, like any other token.
-	text, err := readAll(p.stdin, token.MaxLen+int64(len("\r\n")))
+	input, err := readAll(p.stdin, token.MaxLen+responseOverhead)
 	if err != nil && err != errTooLong {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
+	text := strings.TrimSuffix(strings.TrimSuffix(string(input), "\n"), "\r")
+	if text == "" {
+		return "", usageError("no token on standard input")
+	}
+	return fromResponse(text), nil
+}
+
+// responseOverhead is more than what create-chat-token prints besides a token.
+const responseOverhead = 1024
+
+// fromResponse returns the token in the JSON that create-chat-token prints, or
+// text itself, which is no token, where it is something else.
+func fromResponse(text string) string {
+	var response token.ChatToken
+	if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &response) == nil && response.Token != "" {
+		return response.Token
+	}
+	return text
 }
 
 // opened is a verified token: the request that it was made from, the deadlines,

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -26,6 +29,21 @@ func TestOpenFromStandardInput(t *testing.T) {
 	}
 }
 
+func TestOpenResponse(t *testing.T) {
+	f := newFake(t)
+	response, err := json.Marshal(token.ChatToken{Token: f.mint(t)})
+	require.NoError(t, err)
+	f.stdin = bytes.NewReader(append(response, '\n'))
+	status, stdout, stderr := f.run("open")
+	assert.Equal(t, exitOK, status, stderr)
+	assert.Equal(t, "11231234", member(t, stdout, "userId"))
+
+	f.stdin = strings.NewReader("\n")
+	status, _, stderr = f.run("open")
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "no token on standard input")
+}
+
 func TestOpenRefuses(t *testing.T) {
 	f := newFake(t)
 	text := f.mint(t)
@@ -36,7 +54,8 @@ func TestOpenRefuses(t *testing.T) {
 		env  string
 		want string
 	}{
-		{"empty", "", 0, "", "malformed"},
+		{"JSON without a token", `{"token":""}`, 0, "", "malformed"},
+		{"JSON cut off", `{"token":"` + text, 0, "", "malformed"},
 		{"two line ends", text + "\n\n", 0, "", "malformed"},
 		{"space", " " + text, 0, "", "malformed"},
 		{"too long", text + strings.Repeat("A", 1<<20), 0, "", "malformed"},
