@@ -91,6 +91,9 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	if o.Ring == nil {
 		return errOpenerRing
 	}
+	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
+		return ErrMalformed // before anything that costs more than this
+	}
 	// On an error, and where foreign code panics.
 	defer func() {
 		if s.v.isZero() {
@@ -111,12 +114,9 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	return nil
 }
 
-// verify makes all checks that depend on text, keys and clock alone. On
-// success v is a view of s.buf.
+// verify makes all checks that depend on text, keys and clock alone. Length and
+// prefix of text have been checked. On success v is a view of s.buf.
 func (o *Opener) verify(v *verified, s *Session, text string, now time.Time) error {
-	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
-		return ErrMalformed
-	}
 	n := len(Prefix) + base64url.DecodedLen(len(text)-len(Prefix))
 	if n <= cap(s.buf) {
 		s.buf = s.buf[:n]

@@ -1,0 +1,166 @@
+package bench_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// batch is how many fresh tokens are minted before they are spent.
+const batch = 1 << 12
+
+// tokenSpender opens and spends fresh tokens: a batch of them under one guard, and
+// then the same ones under another.
+type tokenSpender struct {
+	opener token.Opener
+	texts  []string
+	next   int
+}
+
+func newTokenSpender(b *testing.B, r *rig) *tokenSpender {
+	b.Helper()
+	s := &tokenSpender{opener: r.opener, texts: make([]string, batch)}
+	for i := range s.texts {
+		minted, err := r.sealer.Create(r.claims)
+		check(b, err)
+		s.texts[i] = minted.Token
+	}
+	s.opener.Guard = newReplayGuard(b)
+	return s
+}
+
+func newReplayGuard(b *testing.B) *replay.Guard {
+	b.Helper()
+	guard, err := replay.New(time.Now(), replay.Config{Rate: 2 * batch, MaxTTL: token.MaxTTL, AcceptIssuedBeforeStart: true})
+	check(b, err)
+	return guard
+}
+
+func (s *tokenSpender) open(b *testing.B, ctx context.Context, session *token.Session) {
+	if s.next == batch {
+		b.StopTimer()
+		s.opener.Guard, s.next = newReplayGuard(b), 0
+		b.StartTimer()
+	}
+	check(b, s.opener.Open(ctx, session, s.texts[s.next]))
+	s.next++
+}
+
+// OpenSpend: Open with the in-memory guard, of tokens that are fresh.
+func BenchmarkOpenSpend(b *testing.B) {
+	each(b, func(b *testing.B, r *rig) {
+		s := newTokenSpender(b, r)
+		var session token.Session
+		for b.Loop() {
+			s.open(b, r.ctx, &session)
+		}
+	})
+}
+
+// Refuse: what a token costs that is not let in, on the claims of small.
+func BenchmarkRefuse(b *testing.B) {
+	flip := func(text string, i int) string {
+		raw := make([]byte, len(text))
+		n, _ := base64url.Decode(raw, text[len(token.Prefix):])
+		raw[i] ^= 1
+		return string(base64url.Append([]byte(token.Prefix), raw[:n]))
+	}
+	tests := []struct {
+		name string
+		want error
+		text func(*rig) string
+	}{
+		{"malformed", token.ErrMalformed, func(r *rig) string { return r.text[:len(r.text)-1] + "=" }},
+		{"unknown-key", token.ErrUnknownKey, func(r *rig) string { return flip(r.text, 0) }},
+		{"forged", token.ErrForged, func(r *rig) string { return flip(r.text, len(keyring.ID{})+30) }},
+		{"expired", token.ErrTokenExpired, func(r *rig) string {
+			past := r.sealer
+			past.Now = func() time.Time { return time.Now().Add(-time.Hour) }
+			minted, _ := past.Create(r.claims)
+			return minted.Token
+		}},
+		{"spent", token.ErrSpent, func(r *rig) string { return r.text }},
+		{"oversized", token.ErrMalformed, func(r *rig) string { return strings.Repeat("A", 1<<20) }},
+	}
+	for _, test := range tests {
+		b.Run(test.name, func(b *testing.B) {
+			r := newRig(b, sizes[0].claims)
+			var s token.Session
+			r.opener.Guard = newReplayGuard(b)
+			check(b, r.opener.Open(r.ctx, &s, r.text)) // spends it, and gives s its memory
+			text := test.text(r)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.opener.Open(r.ctx, &s, text); !errors.Is(err, test.want) {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// Authorize: the question before each message.
+func BenchmarkAuthorize(b *testing.B) {
+	r := newRig(b, sizes[0].claims)
+	var s token.Session
+	check(b, r.opener.Open(r.ctx, &s, r.text))
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		check(b, s.Authorize(now, claims.SendMessage))
+	}
+}
+
+// OpenParallel, SealParallel and OpenSpendParallel run on all processors.
+
+func BenchmarkOpenParallel(b *testing.B) {
+	each(b, func(b *testing.B, r *rig) {
+		b.RunParallel(func(pb *testing.PB) {
+			var s token.Session
+			for pb.Next() {
+				check(b, r.opener.OpenWithoutSpending(r.ctx, &s, r.text))
+			}
+		})
+	})
+}
+
+func BenchmarkSealParallel(b *testing.B) {
+	each(b, func(b *testing.B, r *rig) {
+		b.RunParallel(func(pb *testing.PB) {
+			dst := make([]byte, 0, token.MaxLen)
+			for pb.Next() {
+				_, err := r.sealer.Seal(dst, &r.claims)
+				check(b, err)
+			}
+		})
+	})
+}
+
+// Of the tokens opened in parallel each is fresh until the batch is through;
+// after that they are spent, which costs as much.
+func BenchmarkOpenSpendParallel(b *testing.B) {
+	each(b, func(b *testing.B, r *rig) {
+		s := newTokenSpender(b, r)
+		var next atomic.Uint64
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			var session token.Session
+			for pb.Next() {
+				err := s.opener.Open(r.ctx, &session, s.texts[next.Add(1)%batch])
+				if err != nil && err != token.ErrSpent {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
+}
