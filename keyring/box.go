@@ -34,7 +34,7 @@ func (r *Ring) Seal(dst, plaintext []byte, now time.Time) ([]byte, error) {
 	if len(s.chain) == 0 {
 		return dst, errNoKeys
 	}
-	k := s.keys[s.chain[s.primary(now.Unix())].id].key
+	k := s.entries[s.primary(now.Unix())].key
 	n := len(dst)
 	dst = slices.Grow(dst, len(plaintext)+Overhead)[:n+headerSize+len(plaintext)]
 	box := dst[n:]
@@ -61,7 +61,7 @@ func (r *Ring) Open(dst, box []byte, now time.Time) ([]byte, error) {
 	if len(box) < Overhead || string(box[:len(Magic)]) != Magic {
 		return dst, ErrMalformed
 	}
-	k := r.load().keys[ID(box[len(Magic):nonceOffset])]
+	k := r.load().find(ID(box[len(Magic):nonceOffset]))
 	if k == nil {
 		return dst, ErrUnknownKey
 	}

@@ -63,14 +63,11 @@ func Example_file() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	sealed, err := keyring.ReadFile(name)
+	follower, err := keyring.File{Name: name, KEK: kek, Config: config}.Follow(ctx, time.Now())
 	if err != nil {
 		log.Fatal(err)
 	}
-	ring, err := keyring.Load(ctx, kek, sealed, config)
-	if err != nil {
-		log.Fatal(err)
-	}
+	ring := follower.Ring()
 
 	// In the rotator, every minute or so. This month has passed.
 	changed, err := rotator.Rotate(time.Now().Add(30 * 24 * time.Hour))
@@ -83,14 +80,13 @@ func Example_file() {
 		}
 	}
 
-	// In every other process, more often than Policy.Lead.
-	sealed, err = keyring.ReadFile(name)
-	if err != nil {
-		log.Fatal(err)
+	// In every other process, each time that a ticker ticks: several times
+	// within Policy.Lead.
+	if _, err := follower.Refresh(ctx, time.Now()); err != nil {
+		log.Printf("%v; stale for %v", err, follower.Stale(time.Now()))
 	}
-	changed, err = ring.Update(ctx, kek, sealed)
-	fmt.Println(changed, err, ring.Serial())
-	// Output: true <nil> 2
+	fmt.Println(ring.Serial())
+	// Output: 2
 }
 
 // A key may have leaked: it opens nothing from now on, and the spare, which all

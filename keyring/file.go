@@ -15,8 +15,9 @@ const maxKEKFile = 4096
 
 var (
 	errNotRegular = errors.New("not a regular file")
+	errDangling   = errors.New("a symbolic link to no file")
 	errFileSize   = errors.New("file is too large")
-	errKEKMode    = errors.New("others can read it; chmod 600 it, or use InsecureReadKEKFile")
+	errKEKMode    = errors.New("others can read it; its mode must be 0600 or 0400")
 )
 
 // ReadFile returns the content of a file of at most 1 MiB for [Load] or
@@ -99,8 +100,10 @@ func finish(f *os.File, data []byte) error {
 }
 
 // WriteFile saves the sealed form of the ring, durably, in mode 0600: after a
-// crash at any moment the file is the old one or the new one. name may be a
-// symbolic link, which then stays.
+// crash at any moment the file is the old one or the new one. A crash may leave
+// a draft beside it, named .*.tmp and sealed as well. name may be a symbolic
+// link, which then stays. After an error of the last step, which makes the new
+// file durable, it is in place all the same; saving again is safe.
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict] or
@@ -133,10 +136,13 @@ func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
 // resolve follows symbolic links as far as the file exists.
 func resolve(name string) (string, error) {
 	target, err := filepath.EvalSymlinks(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return name, nil
+	if !errors.Is(err, fs.ErrNotExist) {
+		return target, err
 	}
-	return target, err
+	if _, err := os.Lstat(name); err == nil {
+		return "", fmt.Errorf("%s: %w", name, errDangling) // it would be replaced
+	}
+	return name, nil
 }
 
 // replace writes a file beside the old one, which it replaces once all of it is

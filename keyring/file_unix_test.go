@@ -32,7 +32,7 @@ func TestNotRegular(t *testing.T) {
 		_, err = keyring.InsecureReadKEKFile(name)
 		require.Error(t, err, name)
 	}
-	for _, name := range []string{fifo, loop} {
+	for _, name := range []string{fifo, loop, dangling} {
 		require.Error(t, newRing(t, start).WriteFile(t.Context(), newKEK(t), name), name)
 		require.Error(t, newKEK(t).WriteFile(name), name)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -29,12 +30,42 @@ type KEK interface {
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 
+// KEKs is a [KEK] of one or more: the first one wraps, and each in turn is asked
+// to unwrap. With it another KEK takes the place of one while the keys stay:
+// every host gets both; the ring is saved with the new one first; then the old
+// one is dropped everywhere.
+type KEKs []KEK
+
+// Wrap implements [KEK].
+func (k KEKs) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
+	if len(k) == 0 || slices.Contains(k, nil) {
+		return "", nil, errNoKEK
+	}
+	return k[0].Wrap(ctx, dataKey)
+}
+
+// Unwrap implements [KEK]. The error is those of all, joined.
+func (k KEKs) Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
+	if len(k) == 0 || slices.Contains(k, nil) {
+		return nil, errNoKEK
+	}
+	var errs []error
+	for _, kek := range k {
+		dataKey, err := kek.Unwrap(ctx, kekID, wrapped)
+		if err == nil {
+			return dataKey, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
 var (
 	errNoKEK      = errors.New("keyring: no KEK given")
 	errKEKID      = errors.New("keyring: the KEK's ID is empty or longer than 255 bytes")
 	errWrapped    = errors.New("keyring: the KEK returned a wrapped key that is empty or longer than 65,535 bytes")
 	errDataKey    = errors.New("keyring: the KEK returned a data key that is zero or not 32 bytes long")
-	errKEKText    = errors.New("keyring: not a KEK: it is " + kekPrefix + " and 43 characters of base64url")
+	errKEKText    = errors.New("keyring: not a KEK: it is its prefix and 43 characters of base64url")
 	errZeroKEK    = errors.New("keyring: the KEK is all zero")
 	errKEKDamaged = errors.New("keyring: wrapped data key is damaged or not authentic")
 	errKEKMarshal = errors.New("keyring: a KEK is not marshalled; use InsecureText")
@@ -82,8 +113,10 @@ type LocalKEK struct {
 	open func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
+// KEKPrefix begins the text of every [LocalKEK], for secret scanners.
+const KEKPrefix = "chattoken-kek1_"
+
 const (
-	kekPrefix  = "chattoken-kek1_"
 	kekSize    = 32
 	kekLabel   = "chattoken/v1 kek\x00"
 	kekIDLabel = "chattoken/v1 kek-id\x00"
@@ -100,7 +133,7 @@ func GenerateKEK() (*LocalKEK, error) {
 // ParseKEK parses the text form of a KEK: "chattoken-kek1_" and 43 characters
 // of base64url, nothing before and nothing after. The error does not repeat it.
 func ParseKEK(text string) (*LocalKEK, error) {
-	encoded, ok := strings.CutPrefix(text, kekPrefix)
+	encoded, ok := strings.CutPrefix(text, KEKPrefix)
 	if !ok || len(encoded) != base64url.EncodedLen(kekSize) {
 		return nil, errKEKText
 	}
@@ -131,7 +164,7 @@ func newLocalKEK(secret [kekSize]byte) (*LocalKEK, error) {
 	}
 	return &LocalKEK{
 		id:   "local-" + hex.EncodeToString(id),
-		text: func() string { return string(base64url.Append([]byte(kekPrefix), secret[:])) },
+		text: func() string { return string(base64url.Append([]byte(KEKPrefix), secret[:])) },
 		seal: aead.Seal,
 		open: aead.Open,
 	}, nil

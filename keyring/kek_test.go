@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"bytes"
 	"encoding/hex"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -85,4 +86,35 @@ func TestUnwrap(t *testing.T) {
 	require.ErrorContains(t, err, id)
 	_, err = other.Unwrap(t.Context(), other.ID(), wrapped)
 	require.Error(t, err)
+}
+
+// Another KEK takes the place of one while the keys stay.
+func TestKEKs(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ring")
+	before, after := newKEK(t), newKEK(t)
+	r := newRing(t, start)
+	require.NoError(t, r.WriteFile(t.Context(), before, name))
+	require.Error(t, r.WriteFile(t.Context(), after, name), "under the new one alone")
+
+	both := keyring.KEKs{after, before}
+	require.Equal(t, keys(r, start), keys(loadFile(t, both, name), start))
+	for range 2 {
+		require.NoError(t, r.WriteFile(t.Context(), both, name))
+		for _, kek := range []keyring.KEK{after, both, keyring.KEKs{before, after}} {
+			require.Equal(t, keys(r, start), keys(loadFile(t, kek, name), start))
+		}
+	}
+	data, err := keyring.ReadFile(name)
+	require.NoError(t, err)
+	_, err = keyring.Load(t.Context(), before, data, keyring.Config{})
+	require.Error(t, err, "the old one opens nothing any more")
+
+	_, err = keyring.Load(t.Context(), keyring.KEKs{before, newKEK(t)}, data, keyring.Config{})
+	require.ErrorContains(t, err, "not "+before.ID())
+	for _, none := range []keyring.KEKs{nil, {}, {nil}, {after, nil}, {nil, after}} {
+		_, err = keyring.Load(t.Context(), none, data, keyring.Config{})
+		require.ErrorContains(t, err, "no KEK given")
+		_, err = r.Marshal(t.Context(), none)
+		require.ErrorContains(t, err, "no KEK given")
+	}
 }

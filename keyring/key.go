@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ func ParseID(s string) (ID, error) {
 
 // String returns the ID as 8 lower-case hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// hash returns the ID as a number, which is evenly distributed.
+func (id ID) hash() uint32 { return binary.LittleEndian.Uint32(id[:]) }
 
 // MarshalText returns what String does.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

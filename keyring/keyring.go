@@ -2,8 +2,9 @@
 // makes a ring that needs no configuration; [Ring.Seal] and [Ring.Open] use it.
 //
 // A ring lives in one of three places: in memory only; in a sealed file that one
-// process rotates and many follow ([ReadFile], [Load], [Ring.Update],
-// [Ring.WriteFile]); or in a store of the caller's ([Ring.Marshal]).
+// process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File]); or
+// in a store of the caller's ([Ring.Marshal], [Load], [Ring.Update]). KEYS.md, in
+// the root of the module, says what to do when something goes wrong.
 //
 // # Boxes
 //
@@ -77,6 +78,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,9 +109,10 @@ var (
 
 // The errors of changing, loading and saving a ring. Some are wrapped.
 var (
-	// ErrTooSoon says that the spare was published less than Policy.Lead ago:
-	// another host may not know it yet.
-	ErrTooSoon = errors.New("keyring: the next key was published too recently")
+	// ErrTooSoon says that another host may not have heard in time: the spare
+	// was published less than Policy.Lead ago, or a key that is to open for
+	// longer expires within Policy.Lead.
+	ErrTooSoon = errors.New("keyring: too soon for another host to have heard of it")
 
 	// ErrRollback says that the sealed ring is older than the one in force, or
 	// than Config.MinSerial.
@@ -167,7 +170,8 @@ type Ring struct {
 // snapshot is one version of the ring. It is never changed.
 type snapshot struct {
 	schedule
-	keys map[ID]*entry
+	entries []*entry // those of schedule.all
+	index   []*entry // the same, by ID: see find
 }
 
 type entry struct {
@@ -175,7 +179,7 @@ type entry struct {
 	key key
 }
 
-var noKeys snapshot
+var noKeys = snapshot{index: make([]*entry, 1)}
 
 func (r *Ring) load() *snapshot {
 	if s := r.current.Load(); s != nil {
@@ -185,11 +189,30 @@ func (r *Ring) load() *snapshot {
 }
 
 func newSnapshot(s schedule, keys map[ID]key) *snapshot {
-	snap := &snapshot{schedule: s, keys: make(map[ID]*entry)}
+	size := uint32(1) << bits.Len(uint(2*len(keys)))
+	snap := &snapshot{schedule: s, index: make([]*entry, size)}
 	for k := range s.all() {
-		snap.keys[k.id] = &entry{*k, keys[k.id]}
+		e := &entry{*k, keys[k.id]}
+		snap.entries = append(snap.entries, e)
+		i := k.id.hash() % size
+		for snap.index[i] != nil {
+			i = (i + 1) % size
+		}
+		snap.index[i] = e
 	}
 	return snap
+}
+
+// find returns the key of that ID, or nil. The IDs of the ring are the output of
+// a hash: to hash them again, as a map would, costs 4 % of opening a small box.
+// At least half of the index is empty, so that the search for any ID is short.
+func (s *snapshot) find(id ID) *entry {
+	size := uint32(len(s.index)) // a power of two
+	for i := id.hash(); ; i++ {
+		if e := s.index[i&(size-1)]; e == nil || e.id == id {
+			return e
+		}
+	}
 }
 
 // New makes a ring of two fresh keys: a primary, and the spare that follows it.
@@ -203,7 +226,7 @@ func New(now time.Time, c Config) (*Ring, error) {
 		return nil, errClock
 	}
 	g := generator{context: c.Context, keys: make(map[ID]key)}
-	s := newSchedule(max(c.MinSerial, 1), c.Policy.withDefaults(), now.Unix(), g.fresh)
+	s := newSchedule(max(c.MinSerial, 1), c.Policy.or(defaultPolicy), now.Unix(), g.fresh)
 	if g.err != nil {
 		return nil, g.err
 	}
@@ -257,6 +280,35 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 	return err
 }
 
+// SetPolicy changes the policy; zero fields of p stay as they are. Period and
+// Lead count from the next key on: the times at which keys activate and retire
+// stay. MaxTTL and ClockSkew can be raised only, and then all keys open for
+// accordingly longer, of which every host must have heard before one of them
+// expires: where that would be within Lead, the error is [ErrTooSoon]. Guards
+// are configured apart from the ring, and come first: to one with a lower
+// MaxTTL, longer tokens are an error.
+func (r *Ring) SetPolicy(now time.Time, p Policy) error {
+	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
+		return s.amend(now, p.or(s.policy))
+	})
+	return err
+}
+
+// RaiseSerial raises the serial; to one that is not higher than it is, it does
+// nothing. A ring that was restored from a backup needs that: its followers have
+// seen higher serials and refuse it.
+func (r *Ring) RaiseSerial(serial uint64) error {
+	anyTime := time.Unix(0, 0)
+	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
+		if serial <= s.serial {
+			return false, nil
+		}
+		s.serial = serial - 1 // change adds one
+		return true, nil
+	})
+	return err
+}
+
 // change applies f to a copy of the schedule and puts it in force if it is
 // valid.
 func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, error)) (bool, error) {
@@ -287,9 +339,9 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 }
 
 func (s *snapshot) material() map[ID]key {
-	m := make(map[ID]key, len(s.keys))
-	for id, e := range s.keys {
-		m[id] = e.key
+	m := make(map[ID]key, len(s.entries))
+	for _, e := range s.entries {
+		m[e.id] = e.key
 	}
 	return m
 }

@@ -30,25 +30,30 @@ type Policy struct {
 	Lead time.Duration
 }
 
-const (
-	defaultPeriod = 30 * 24 * time.Hour
-	maxPeriod     = 366 * 24 * time.Hour
-	defaultLead   = time.Hour
-)
+const maxPeriod = 366 * 24 * time.Hour
 
 var (
 	errMaxTTL    = errors.New("keyring: Policy.MaxTTL is not whole seconds from 5 s to 10 min")
 	errClockSkew = errors.New("keyring: Policy.ClockSkew is not whole seconds from 1 s to 1 min")
 	errPeriod    = errors.New("keyring: Policy.Period is not whole seconds up to 366 days")
 	errLead      = errors.New("keyring: Policy.Lead is not whole seconds, more than ClockSkew and at most Period")
+	errLowered   = errors.New("keyring: MaxTTL and ClockSkew of a ring cannot be lowered: a token may need what they were")
 )
 
-func (p Policy) withDefaults() Policy {
+var defaultPolicy = Policy{
+	MaxTTL:    limits.DefaultTTL,
+	ClockSkew: limits.DefaultClockSkew,
+	Period:    30 * 24 * time.Hour,
+	Lead:      time.Hour,
+}
+
+// or returns p with the fields of q in place of its zero ones.
+func (p Policy) or(q Policy) Policy {
 	return Policy{
-		MaxTTL:    cmp.Or(p.MaxTTL, limits.DefaultTTL),
-		ClockSkew: cmp.Or(p.ClockSkew, limits.DefaultClockSkew),
-		Period:    cmp.Or(p.Period, defaultPeriod),
-		Lead:      cmp.Or(p.Lead, defaultLead),
+		MaxTTL:    cmp.Or(p.MaxTTL, q.MaxTTL),
+		ClockSkew: cmp.Or(p.ClockSkew, q.ClockSkew),
+		Period:    cmp.Or(p.Period, q.Period),
+		Lead:      cmp.Or(p.Lead, q.Lead),
 	}
 }
 

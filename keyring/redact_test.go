@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,9 +90,14 @@ type embedder struct {
 func TestPrinters(t *testing.T) {
 	r, kek, forms := hidden(t)
 	e := embedder{r, kek, []any{r, kek}, r, kek}
+	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: keyring.KEKs{kek}, Config: keyring.Config{Context: "production"}}
+	require.NoError(t, r.WriteFile(t.Context(), kek, file.Name))
+	follower, err := file.Follow(t.Context(), start)
+	require.NoError(t, err)
 	values := map[string]any{
 		"ring": r, "KEK": kek, "KEK value": *kek, "embedder": e, "pointer": &e, "slice": []any{r, kek, e},
 		"map": map[string]any{"ring": r, "kek": kek, "e": e}, "pointer to pointer": &r,
+		"KEKs": keyring.KEKs{kek}, "file": file, "follower": follower,
 		"functions": []any{r.Seal, r.Open, kek.Wrap, kek.InsecureText},
 	}
 	for name, v := range values {

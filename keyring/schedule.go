@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/internal/limits"
@@ -94,14 +95,10 @@ func (s *schedule) clone() schedule {
 	return c
 }
 
-// primary returns the index in the chain of the key that seals. The newest keys
-// are looked at first: there is normally one that is pending.
+// primary returns the index in the chain of the key that seals: the one before
+// the first that is pending.
 func (s *schedule) primary(now int64) int {
-	i := len(s.chain) - 1
-	for i > 0 && s.chain[i].state(now) == Pending {
-		i--
-	}
-	return i
+	return sort.Search(len(s.chain)-1, func(i int) bool { return now < s.chain[i+1].activates })
 }
 
 // rotate publishes a spare where there is none and drops what has expired.
@@ -152,6 +149,25 @@ func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error)
 	s.chain[i+1].activates = now
 	_, err = s.rotate(now, fresh)
 	return true, err
+}
+
+// amend replaces the policy, and prolongs what it wants to open for longer. A
+// key that has expired stays so.
+func (s *schedule) amend(now int64, p Policy) (changed bool, err error) {
+	if p.MaxTTL < s.policy.MaxTTL || p.ClockSkew < s.policy.ClockSkew {
+		return false, errLowered
+	}
+	longer := p.overlap() > s.policy.overlap()
+	changed = s.prune(now) || p != s.policy
+	for i := range s.chain[:len(s.chain)-1] {
+		k := &s.chain[i]
+		if longer && k.expires < now+seconds(p.Lead) {
+			return false, ErrTooSoon
+		}
+		k.expires = max(k.expires, k.retires+p.overlap())
+	}
+	s.policy = p
+	return changed, nil
 }
 
 // revoke takes a key out of the chain. Its successor takes over its time as

@@ -224,6 +224,34 @@ func TestClockTrouble(t *testing.T) {
 	}
 }
 
+// A rotator whose clock was ahead has put the next rotation off for years. That
+// is put right by replacing the spare, which is then known to be as young as it
+// is, and letting it seal once all hosts have it.
+func TestClockWasAhead(t *testing.T) {
+	for _, how := range []struct {
+		name    string
+		advance func(r *keyring.Ring, now time.Time, primary keyring.ID) error
+	}{
+		{"rotate", func(r *keyring.Ring, now time.Time, _ keyring.ID) error { return r.RotateNow(now) }},
+		{"revoke", func(r *keyring.Ring, now time.Time, primary keyring.ID) error { return r.Revoke(now, primary) }},
+	} {
+		r := newRing(t, start)
+		rotate(t, r, start.Add(100*period))
+		k := keys(r, start)
+		require.Equal(t, []keyring.State{primary, pending}, states(r, start))
+		require.Equal(t, keyring.ErrTooSoon, r.RotateNow(start.Add(lead)))
+
+		require.NoError(t, r.Revoke(start, k[1].ID))
+		host := clone(t, r)
+		now := start.Add(lead)
+		require.NoError(t, how.advance(r, now, k[0].ID), how.name)
+		require.NoError(t, openErr(host, box(t, r, now), now), how.name)
+		spare := keys(r, now)[slices.Index(states(r, now), pending)]
+		require.LessOrEqual(t, spare.Activates, now.Add(period), how.name)
+		require.True(t, rotate(t, r, spare.Activates))
+	}
+}
+
 func TestFull(t *testing.T) {
 	gone := make([]documentKey, 4093)
 	for i := range gone {
@@ -250,18 +278,18 @@ func TestRandomHistories(t *testing.T) {
 		{MaxTTL: 600 * second, ClockSkew: 60 * second, Period: 61 * second, Lead: 61 * second},
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	revocations := 0
+	revocations, raised := 0, 0
 	for i := range 60 {
 		r, err := keyring.New(start, keyring.Config{Policy: policies[i%len(policies)]})
 		require.NoError(t, err)
 		now := start
 		for range 100 {
 			step := r.Policy().Period / 2
-			now = now.Add(rand.N(step) - step/10)
+			now = now.Add(time.Duration(rng.Int64N(int64(step))) - step/10)
 			k := keys(r, now)
 			require.Equal(t, 1, count(k, primary))
 			sealed := box(t, r, now)
-			switch rng.IntN(6) {
+			switch rng.IntN(7) {
 			case 0:
 				revocations++
 				require.NoError(t, r.Revoke(now, k[rng.IntN(len(k))].ID))
@@ -270,6 +298,11 @@ func TestRandomHistories(t *testing.T) {
 				r.RotateNow(now)
 			case 2:
 				r = clone(t, r)
+			case 3:
+				longer := min(r.MaxTTL()+time.Duration(rng.IntN(9))*second, 600*second)
+				if r.SetPolicy(now, keyring.Policy{MaxTTL: longer}) == nil {
+					raised++
+				}
 			default:
 				rotate(t, r, now)
 			}
@@ -280,6 +313,7 @@ func TestRandomHistories(t *testing.T) {
 		}
 	}
 	require.NotZero(t, revocations)
+	require.NotZero(t, raised)
 }
 
 func count(keys []keyring.Key, s keyring.State) (n int) {

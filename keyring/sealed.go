@@ -47,10 +47,10 @@ func (s *snapshot) document() ([]byte, error) {
 	if len(s.chain) == 0 {
 		return nil, errNoKeys
 	}
-	secrets := make([][secretSize]byte, 0, len(s.keys)) // growing would leave copies behind
+	secrets := make([][secretSize]byte, 0, len(s.entries)) // growing would leave copies behind
 	defer func() { clear(secrets) }()
-	for k := range s.all() {
-		secrets = append(secrets, s.keys[k.id].key.secret())
+	for _, e := range s.entries {
+		secrets = append(secrets, e.key.secret())
 	}
 	return encodeDocument(&s.schedule, secrets)
 }

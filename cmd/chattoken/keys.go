@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
@@ -21,7 +20,7 @@ const keyUsage = `Keys:
                           not given, CHATTOKEN_CONTEXT
 
 Without --keyring, a keyring and its KEK in your configuration directory are
-used, which create-chat-token makes on first use.
+used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
@@ -30,76 +29,73 @@ var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one}
 // The environment variables that stand in for flags.
 const (
 	envKEK     = "CHATTOKEN_KEK"
+	envNewKEK  = "CHATTOKEN_NEW_KEK"
 	envContext = "CHATTOKEN_CONTEXT"
-)
-
-const (
-	errNoKEK       = usageError("--keyring needs a KEK: give --kek-file, or set " + envKEK)
-	errKEKArgument = usageError("--kek-file takes the name of a file; the KEK itself belongs into " + envKEK)
 )
 
 // ring loads the keyring that the arguments name, or else the user's own, which
 // is made if it does not exist and mayMake is true.
 func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
-	c := keyring.Config{Context: a.value("context", p.getenv(envContext))}
+	f, err := p.file(a, mayMake)
+	if err != nil {
+		return nil, err
+	}
+	return load(f)
+}
+
+// file returns where that keyring is.
+func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
+	f.Config.Context = a.value("context", p.getenv(envContext))
 	if a.has("keyring") {
-		kek, err := p.kek(a)
-		if err != nil {
-			return nil, err
-		}
-		return p.load(a.value("keyring", ""), kek, c)
+		f.Name = a.value("keyring", "")
+		f.KEK, err = p.kek(a, "kek-file", envKEK)
+		return f, err
 	}
 	if a.has("kek-file") {
-		return nil, usageError("--kek-file needs --keyring")
+		return f, usageError("--kek-file needs --keyring")
 	}
 	h, err := p.home()
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	if h.isMissing() {
 		if !mayMake {
-			return nil, fmt.Errorf("there is no keyring %s; create-chat-token makes it, --keyring names another", h.keyring())
+			return f, fmt.Errorf("there is no keyring %s; create-chat-token makes it, --keyring names another", h.keyring())
 		}
-		if err := p.makeHome(h, c); err != nil {
-			return nil, fmt.Errorf("making a keyring: %w", err)
+		if err := p.makeHome(h, f.Config); err != nil {
+			return f, fmt.Errorf("making a keyring: %w", err)
 		}
 	}
-	kek, err := keyring.ReadKEKFile(h.kek())
-	if err != nil {
-		return nil, err
-	}
-	return p.load(h.keyring(), kek, c)
+	f.Name = h.keyring()
+	f.KEK, err = keyring.ReadKEKFile(h.kek())
+	return f, err
 }
 
-// kek returns the KEK for --keyring.
-func (p *process) kek(a *arguments) (*keyring.LocalKEK, error) {
-	if a.has("kek-file") {
-		name := a.value("kek-file", "")
-		// The error for a file that does not exist would show it.
-		if strings.Contains(name, "chattoken-kek1_") {
-			return nil, errKEKArgument
-		}
-		return keyring.ReadKEKFile(name)
+// kek returns the KEK in the file that a flag names, or else in an environment
+// variable.
+func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, error) {
+	if a.has(flag) {
+		return keyring.ReadKEKFile(a.value(flag, ""))
 	}
-	text := p.getenv(envKEK)
+	text := p.getenv(variable)
 	if text == "" {
-		return nil, errNoKEK
+		return nil, usageError("there is no KEK: give --" + flag + ", or set " + variable)
 	}
 	kek, err := keyring.ParseKEK(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", envKEK, err)
+		return nil, fmt.Errorf("%s: %w", variable, err)
 	}
 	return kek, nil
 }
 
-func (p *process) load(name string, kek keyring.KEK, c keyring.Config) (*keyring.Ring, error) {
-	sealed, err := keyring.ReadFile(name)
+func load(f keyring.File) (*keyring.Ring, error) {
+	sealed, err := keyring.ReadFile(f.Name)
 	if err != nil {
 		return nil, err
 	}
-	ring, err := keyring.Load(context.Background(), kek, sealed, c)
+	ring, err := keyring.Load(context.Background(), f.KEK, sealed, f.Config)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return ring, nil
 }
@@ -125,8 +121,8 @@ func (h home) isMissing() bool {
 
 // makeHome makes the directory with a fresh keyring and KEK. They are made in a
 // directory beside it, which is then renamed: so both appear at once, and of
-// several processes that do this at the same time one succeeds, because a
-// directory that is not empty is not replaced. The others use what that one made.
+// several processes that do this at the same time one succeeds, because nothing
+// replaces a directory that is there. The others use what that one made.
 func (p *process) makeHome(h home, c keyring.Config) error {
 	parent := filepath.Dir(string(h))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -140,6 +136,7 @@ func (p *process) makeHome(h home, c keyring.Config) error {
 	if err := p.fill(home(draft), c); err != nil {
 		return err
 	}
+	os.Remove(string(h)) // if it is empty; else this is refused, and so is what follows
 	err = os.Rename(draft, string(h))
 	switch {
 	case err == nil:
@@ -148,7 +145,7 @@ func (p *process) makeHome(h home, c keyring.Config) error {
 	case !h.isMissing():
 		return nil
 	}
-	return err
+	return fmt.Errorf("%s has no keyring in it and cannot be replaced; remove it, or use --keyring: %w", string(h), err)
 }
 
 const announcement = `chattoken: made a keyring for you, and the key that it is sealed under (KEK):

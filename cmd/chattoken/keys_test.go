@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
 // files makes a keyring and its KEK and returns their names, and the KEK.
@@ -61,9 +63,9 @@ func TestKeyErrors(t *testing.T) {
 		env  string
 		want string
 	}{
-		{"no KEK", []string{"--keyring", ring}, "", "--keyring needs a KEK"},
+		{"no KEK", []string{"--keyring", ring}, "", "there is no KEK: give --kek-file, or set CHATTOKEN_KEK"},
 		{"no keyring", []string{"--kek-file", kekFile}, "", "--kek-file needs --keyring"},
-		{"KEK for its file", []string{"--keyring", ring, "--kek-file", kek}, "", "--kek-file takes the name of a file"},
+		{"KEK for its file", []string{"--keyring", ring, "--kek-file", kek}, "", "a token or a KEK was given where it does not belong"},
 		{"malformed KEK", []string{"--keyring", ring}, kek + "A", envKEK + ": keyring: not a KEK"},
 		{"missing KEK", []string{"--keyring", ring, "--kek-file", kekFile + "x"}, "", "no such file"},
 		{"readable KEK", []string{"--keyring", ring, "--kek-file", readable}, "", "others can read it"},
@@ -143,4 +145,52 @@ func assertOnly(t *testing.T, dir string, want ...string) {
 		got = append(got, e.Name())
 	}
 	assert.ElementsMatch(t, want, got)
+}
+
+// A secret that is given where the name of a file belongs is not repeated by the
+// error of opening that file.
+func TestSecretsAreNotEchoed(t *testing.T) {
+	f := newFake(t)
+	secret := f.mint(t)
+	kek, err := keyring.GenerateKEK()
+	require.NoError(t, err)
+	for _, secret := range []string{secret, kek.InsecureText()} {
+		for _, args := range [][]string{
+			{"open", "--keyring", secret, "x"},
+			{"open", "--keyring", "ring", "--kek-file", secret, "x"},
+			{"create-chat-token", "--cli-input-json", "file://" + secret},
+			{"create-chat-token", "--keyring", secret},
+			{"keyring", "make-kek", "missing/" + secret},
+			{"keyring", "list", "--keyring", secret},
+			{"keyring", "rewrap", "--keyring", "ring", "--new-kek-file", secret},
+			{secret},
+			{"help", secret},
+			{"open", "--" + secret},
+			{"open", secret, secret},
+			{"create-chat-token", secret},
+		} {
+			f := newFake(t)
+			f.env[envKEK] = kek.InsecureText()
+			status, stdout, stderr := f.run(args...)
+			assert.NotEqual(t, exitOK, status, "%.60q", args)
+			assert.NotContains(t, stdout+stderr, secret)
+			assert.NotEmpty(t, stderr)
+		}
+	}
+}
+
+// A directory without a keyring is filled if it is empty, and left alone if not.
+func TestFirstUseInAnEmptyDirectory(t *testing.T) {
+	f := newFake(t)
+	require.NoError(t, os.MkdirAll(filepath.Join(f.dir, "chattoken"), 0o700))
+	f.mint(t)
+
+	f = newFake(t)
+	name := filepath.Join(f.dir, "chattoken", "other")
+	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+	require.NoError(t, os.WriteFile(name, nil, 0o600))
+	status, _, stderr := f.run("create-chat-token", "--room-identifier", "arn:aws:ivschat:a:1:room/a", "--user-id", "u")
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "has no keyring in it")
+	assert.FileExists(t, name)
 }

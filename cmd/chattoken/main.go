@@ -2,13 +2,15 @@
 //
 //	chattoken create-chat-token --room-identifier ARN --user-id ID ...
 //	chattoken open [TOKEN | -]
+//	chattoken keyring make-kek | init | list | rotate | revoke | rewrap | set
 //	chattoken demo
 //	chattoken help [COMMAND]
 //	chattoken version
 //
 // create-chat-token takes the flags of "aws ivschat create-chat-token" and
 // prints what that does. open verifies a token without spending it and prints
-// its claims as JSON. "chattoken help COMMAND" says the rest.
+// its claims as JSON. keyring makes, shows and changes sealed keyrings.
+// "chattoken help COMMAND" says the rest.
 //
 // The exit status is 0 for success; 1 for a token that was refused, or a
 // demonstration that did not go as it says; 2 for wrong usage, and where there
@@ -23,10 +25,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 func main() {
@@ -72,19 +77,23 @@ func commands() []command {
 	return []command{
 		{"create-chat-token", "mint a token", createUsage, createFlags(), (*process).createChatToken},
 		{"open", "verify a token without spending it, and print its claims", openUsage, keyFlags, (*process).open},
+		{"keyring", "make, show and change sealed keyrings", keyringUsage(), nil, (*process).keyring},
 		{"demo", "mint, show, open and refuse a token; stores nothing", demoUsage, nil, (*process).demo},
 		{"version", "print the version", versionUsage, nil, (*process).version},
 	}
 }
 
-func find(name string) (command, error) {
-	for _, c := range commands() {
-		if c.name == name {
-			return c, nil
+// find returns the command that args begin with, whose name may be two words,
+// and the rest of args.
+func find(args []string) (c command, rest []string, err error) {
+	for _, c := range slices.Concat(keyringCommands(), commands()) {
+		name := strings.Fields(c.name)
+		if len(args) >= len(name) && slices.Equal(args[:len(name)], name) {
+			return c, args[len(name):], nil
 		}
 	}
 	// The name is not repeated: it might be a token.
-	return command{}, usageError("unknown command; see chattoken help")
+	return command{}, nil, usageError("unknown command; see chattoken help")
 }
 
 // run runs a command line and returns the exit status.
@@ -95,7 +104,7 @@ func (p *process) run(args []string) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &refused):
-		fmt.Fprintf(p.stderr, "chattoken: %v\n", err)
+		p.report(err.Error())
 		return exitRefused
 	}
 	p.explain(err)
@@ -109,12 +118,14 @@ func (p *process) dispatch(args []string) error {
 	switch args[0] {
 	case "help", "-h", "--help":
 		return p.help(args[1:])
+	case "--version":
+		args[0] = "version"
 	}
-	c, err := find(args[0])
+	c, args, err := find(args)
 	if err != nil {
 		return err
 	}
-	a, err := parseArguments(args[1:], c.flags)
+	a, err := parseArguments(args, c.flags)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -144,13 +155,22 @@ func (e *refusedError) Error() string { return e.text }
 func (p *process) explain(err error) {
 	var invalid *claims.ValidationError
 	if !errors.As(err, &invalid) {
-		fmt.Fprintf(p.stderr, "chattoken: %v\n", err)
+		p.report(err.Error())
 		return
 	}
 	fmt.Fprintln(p.stderr, "chattoken: the request is outside the limits:")
 	for _, f := range invalid.Fields {
 		fmt.Fprintf(p.stderr, "  %s: %s\n", f.Name, f.Message)
 	}
+}
+
+// report writes a line to standard error. Where a token or a KEK was given in
+// place of a file's name, the error of opening that file would show it.
+func (p *process) report(text string) {
+	if strings.Contains(text, keyring.KEKPrefix) || strings.Contains(text, token.Prefix) {
+		text = "a token or a KEK was given where it does not belong, perhaps for the name of a file"
+	}
+	fmt.Fprintf(p.stderr, "chattoken: %s\n", text)
 }
 
 // print writes a result. All of it is written at once, so that there is never
@@ -163,27 +183,30 @@ func (p *process) print(text string) error {
 }
 
 func (p *process) help(args []string) error {
-	switch len(args) {
-	case 0:
+	if len(args) == 0 {
 		return p.print(overview())
-	case 1:
-		c, err := find(args[0])
-		if err != nil {
-			return err
-		}
-		return p.print(c.usage)
 	}
-	return usageError("help takes the name of one command")
+	c, rest, err := find(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usageError("help takes the name of one command")
+	}
+	return p.print(c.usage)
 }
 
 func overview() string {
+	return "chattoken mints and verifies chat tokens.\n\nCommands:\n" + summaries(commands()) +
+		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused;\n" +
+		"2 wrong usage, or no answer for another reason.\n"
+}
+
+func summaries(commands []command) string {
 	var b strings.Builder
-	b.WriteString("chattoken mints and verifies chat tokens.\n\nCommands:\n")
-	for _, c := range commands() {
+	for _, c := range commands {
 		fmt.Fprintf(&b, "  %-18s %s\n", c.name, c.summary)
 	}
-	b.WriteString("\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused;\n" +
-		"2 wrong usage, or no answer for another reason.\n")
 	return b.String()
 }
 

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+func keyringCommands() []command {
+	return []command{
+		{"keyring make-kek", "make a key to seal keyrings under (KEK)", makeKEKUsage, nil, (*process).makeKEK},
+		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
+		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
+		{"keyring rotate", "rotate the keys if it is time", rotateUsage, keyFlags, (*process).rotate},
+		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
+		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one}), (*process).rewrap},
+		{"keyring set", "change the policy, or raise the serial", setUsage, with(policyFlags, map[string]arity{"serial": one}), (*process).set},
+	}
+}
+
+// with returns the key flags and more.
+func with(more ...map[string]arity) map[string]arity {
+	flags := maps.Clone(keyFlags)
+	for _, m := range more {
+		maps.Copy(flags, m)
+	}
+	return flags
+}
+
+func keyringUsage() string {
+	return "Usage: chattoken keyring COMMAND ...\n\nCommands:\n" + summaries(keyringCommands()) + `
+See chattoken help keyring COMMAND for more. None of them shows a secret, and
+all but list print nothing. Exit status: 0 if the keyring is as it was to be,
+also where there was nothing to do; 2 otherwise. The keyring is then as it was,
+or, after an error in writing it, perhaps as it was to be. Of two that change a
+keyring at the same time, one fails; run it again.
+`
+}
+
+func (p *process) keyring(*arguments) error {
+	return usageError("unknown command; see chattoken help keyring")
+}
+
+const makeKEKUsage = `Usage: chattoken keyring make-kek FILE
+
+Makes a fresh key-encryption key (KEK) in a new file that only its owner can
+read. It consists of one line, which an environment variable can hold as well.
+`
+
+func (p *process) makeKEK(a *arguments) error {
+	if len(a.operands) != 1 {
+		return usageError("one FILE is needed")
+	}
+	kek, err := keyring.GenerateKEK()
+	if err != nil {
+		return err
+	}
+	return kek.WriteFile(a.operands[0])
+}
+
+const initUsage = `Usage: chattoken keyring init --keyring FILE [flags]
+
+Makes a keyring of two fresh keys in a new file, sealed under a KEK that exists.
+
+Policy, in units such as 90s, 5m or 720h:
+  --max-ttl DURATION      the longest validity of a token; 60s if not given
+  --clock-skew DURATION   how far apart clocks may be; 5s if not given
+  --period DURATION       how long a key seals; 720h if not given
+  --lead DURATION         how long a key is known before it seals, within which
+                          every host must have the new keyring; 1h if not given
+
+` + keyUsage
+
+func (p *process) initKeyring(a *arguments) error {
+	if err := a.ownFile(); err != nil {
+		return err
+	}
+	f, err := p.file(a, false)
+	if err != nil {
+		return err
+	}
+	if f.Config.Policy, err = a.policy(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(f.Name); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%s: %w", f.Name, fs.ErrExist), err)
+	}
+	ring, err := keyring.New(p.now(), f.Config)
+	if err != nil {
+		return err
+	}
+	return ring.WriteFile(context.Background(), f.KEK, f.Name)
+}
+
+const rotateUsage = `Usage: chattoken keyring rotate [flags]
+
+Applies the policy: publishes the next key if there is none, and drops those
+that have expired. Until that is due it does nothing, so let cron run it, every
+few minutes, on one host.
+
+` + keyUsage
+
+func (p *process) rotate(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	return p.change(a, func(r *keyring.Ring) error {
+		_, err := r.Rotate(p.now())
+		return err
+	})
+}
+
+const revokeUsage = `Usage: chattoken keyring revoke ID ... [flags]
+
+Makes keys open nothing any more: every token under them is refused, on each
+host from when it has the new keyring. In place of the key that seals, the next
+one does at once. IDs are those that list shows; they depend on the context.
+
+` + keyUsage
+
+func (p *process) revoke(a *arguments) error {
+	if len(a.operands) == 0 {
+		return usageError("no ID given; see chattoken keyring list")
+	}
+	return p.change(a, func(r *keyring.Ring) error {
+		for _, text := range a.operands {
+			id, err := keyring.ParseID(text)
+			if err != nil {
+				return err
+			}
+			if err := r.Revoke(p.now(), id); err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+		}
+		return nil
+	})
+}
+
+const setUsage = `Usage: chattoken keyring set [flags]
+
+Changes the policy. --period and --lead count from the next key on; --max-ttl
+and --clock-skew can be raised only, and guards must know them before.
+
+  --max-ttl DURATION
+  --clock-skew DURATION
+  --period DURATION
+  --lead DURATION         see chattoken help keyring init
+  --serial N              raise the serial to N, if it is lower: for a keyring
+                          from a backup, to above what any host has seen
+
+` + keyUsage
+
+func (p *process) set(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	policy, err := a.policy()
+	if err != nil {
+		return err
+	}
+	serial, err := strconv.ParseUint(a.value("serial", "1"), 10, 63)
+	if err != nil {
+		return usageError("--serial takes a number")
+	}
+	return p.change(a, func(r *keyring.Ring) error {
+		if err := r.SetPolicy(p.now(), policy); err != nil {
+			return err
+		}
+		return r.RaiseSerial(serial)
+	})
+}
+
+// change loads a keyring, and saves it if f changes it.
+func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
+	file, err := p.file(a, false)
+	if err != nil {
+		return err
+	}
+	ring, err := load(file)
+	if err != nil {
+		return err
+	}
+	serial := ring.Serial()
+	if err := f(ring); err != nil {
+		return err
+	}
+	if ring.Serial() == serial {
+		return nil
+	}
+	return ring.WriteFile(context.Background(), file.KEK, file.Name)
+}
+
+const newKEKFlag = "new-kek-file"
+
+const rewrapUsage = `Usage: chattoken keyring rewrap --keyring FILE [flags]
+
+Seals a keyring under another KEK; the keys stay. Give every host both KEKs
+before, and only the new one after.
+
+  --new-kek-file FILE     the new KEK; if not given, it is in the environment
+                          variable CHATTOKEN_NEW_KEK
+
+` + keyUsage
+
+func (p *process) rewrap(a *arguments) error {
+	if err := a.ownFile(); err != nil {
+		return err
+	}
+	f, err := p.file(a, false)
+	if err != nil {
+		return err
+	}
+	kek, err := p.kek(a, newKEKFlag, envNewKEK)
+	if err != nil {
+		return err
+	}
+	f.KEK = keyring.KEKs{kek, f.KEK}
+	ring, err := load(f)
+	if err != nil {
+		return err
+	}
+	return ring.WriteFile(context.Background(), f.KEK, f.Name)
+}
+
+// ownFile returns an error unless the keyring is named by a flag, and nothing
+// else is given.
+func (a *arguments) ownFile() error {
+	if !a.has("keyring") {
+		return usageError("--keyring is needed")
+	}
+	return a.noOperands()
+}
+
+var policyFlags = map[string]arity{"max-ttl": one, "clock-skew": one, "period": one, "lead": one}
+
+// policy returns what the flags say, and zero for what they do not.
+func (a *arguments) policy() (keyring.Policy, error) {
+	var p keyring.Policy
+	for name, field := range map[string]*time.Duration{
+		"max-ttl": &p.MaxTTL, "clock-skew": &p.ClockSkew, "period": &p.Period, "lead": &p.Lead,
+	} {
+		if !a.has(name) {
+			continue
+		}
+		d, err := time.ParseDuration(a.value(name, ""))
+		if err != nil || d <= 0 {
+			return keyring.Policy{}, usageError("--" + name + " takes a duration such as 90s, 5m or 720h")
+		}
+		*field = d
+	}
+	return p, nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+const listUsage = `Usage: chattoken keyring list [--output text | json] [flags]
+
+Shows the keys of a keyring: the one that seals (primary), the one that will
+(pending), and those that open still (retired) or not any more (expired,
+revoked). Times are UTC.
+
+` + keyUsage
+
+// listing is a keyring without its secrets.
+type listing struct {
+	Serial    uint64      `json:"serial"`
+	MaxTTL    int64       `json:"maxTtlInSeconds"`
+	ClockSkew int64       `json:"clockSkewInSeconds"`
+	Period    int64       `json:"periodInSeconds"`
+	Lead      int64       `json:"leadInSeconds"`
+	Keys      []listedKey `json:"keys"`
+}
+
+// listedKey is a key without its secret. A time that is not set is absent.
+type listedKey struct {
+	ID        string `json:"id"`
+	State     string `json:"state"`
+	Created   string `json:"created,omitempty"`
+	Activates string `json:"activates,omitempty"`
+	Retires   string `json:"retires,omitempty"`
+	Expires   string `json:"expires,omitempty"`
+	Revoked   string `json:"revoked,omitempty"`
+}
+
+func (p *process) list(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	output := a.value("output", "text")
+	if output != "text" && output != "json" {
+		return usageError("--output takes text or json")
+	}
+	ring, err := p.ring(a, false)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return p.printJSON(listRing(ring, p.now()))
+	}
+	return p.print(table(ring, p.now()))
+}
+
+func listRing(r *keyring.Ring, now time.Time) listing {
+	policy := r.Policy()
+	l := listing{
+		Serial:    r.Serial(),
+		MaxTTL:    int64(policy.MaxTTL / time.Second),
+		ClockSkew: int64(policy.ClockSkew / time.Second),
+		Period:    int64(policy.Period / time.Second),
+		Lead:      int64(policy.Lead / time.Second),
+	}
+	for k := range r.Keys(now) {
+		l.Keys = append(l.Keys, listedKey{
+			ID:        k.ID.String(),
+			State:     k.State.String(),
+			Created:   optional(k.Created, timestamp, ""),
+			Activates: optional(k.Activates, timestamp, ""),
+			Retires:   optional(k.Retires, timestamp, ""),
+			Expires:   optional(k.Expires, timestamp, ""),
+			Revoked:   optional(k.Revoked, timestamp, ""),
+		})
+	}
+	return l
+}
+
+func optional(t time.Time, format func(time.Time) string, absent string) string {
+	if t.IsZero() {
+		return absent
+	}
+	return format(t)
+}
+
+// table shows a ring to people, in lines of 80 characters.
+func table(r *keyring.Ring, now time.Time) string {
+	const row = "%-8s  %-7s  %-19s  %-19s  %s\n"
+	var b strings.Builder
+	policy := r.Policy()
+	fmt.Fprintf(&b, "serial %d, max-ttl %v, clock-skew %v, period %v, lead %v\n\n",
+		r.Serial(), policy.MaxTTL, policy.ClockSkew, policy.Period, policy.Lead)
+	fmt.Fprintf(&b, row, "ID", "STATE", "SEALS FROM", "SEALS UNTIL", "OPENS UNTIL")
+	var last keyring.State
+	for k := range r.Keys(now) {
+		if k.State == keyring.Revoked {
+			fmt.Fprintf(&b, "%-8s  %-7s  at %s\n", k.ID, k.State, dateTime(k.Revoked))
+			continue
+		}
+		last = k.State
+		fmt.Fprintf(&b, row, k.ID, k.State,
+			optional(k.Activates, dateTime, "-"), optional(k.Retires, dateTime, "-"), optional(k.Expires, dateTime, "-"))
+	}
+	if last != keyring.Pending {
+		b.WriteString("\nThere is no next key: rotate is overdue.\n")
+	}
+	return b.String()
+}
+
+func dateTime(t time.Time) string { return t.UTC().Format(time.DateTime) }

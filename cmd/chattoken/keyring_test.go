@@ -1,0 +1,353 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// rig is a keyring, its KEK, and a process that uses them.
+type rig struct {
+	*fake
+	dir  string
+	args []string // that name the two
+}
+
+func newRig(t *testing.T, init ...string) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	r := &rig{newFake(t), dir, []string{"--keyring", filepath.Join(dir, "ring"), "--kek-file", filepath.Join(dir, "kek")}}
+	r.quiet(t, "make-kek", r.args[3])
+	r.quiet(t, append([]string{"init"}, append(init, r.args...)...)...)
+	return r
+}
+
+// quiet runs a keyring command that is to succeed and to print nothing.
+func (r *rig) quiet(t *testing.T, args ...string) {
+	t.Helper()
+	status, stdout, stderr := r.run(append([]string{"keyring"}, args...)...)
+	require.Equal(t, exitOK, status, stderr)
+	require.Empty(t, stdout+stderr)
+}
+
+// change runs a keyring command on the keyring.
+func (r *rig) change(t *testing.T, args ...string) {
+	t.Helper()
+	r.quiet(t, append(args, r.args...)...)
+}
+
+// list returns what keyring list says.
+func (r *rig) list(t *testing.T, args ...string) (l listing) {
+	t.Helper()
+	status, stdout, stderr := r.run(append([]string{"keyring", "list", "--output", "json"}, append(args, r.args...)...)...)
+	require.Equal(t, exitOK, status, stderr)
+	require.NoError(t, json.Unmarshal([]byte(stdout), &l))
+	return l
+}
+
+func (l listing) states() (states []string) {
+	for _, k := range l.Keys {
+		states = append(states, k.State)
+	}
+	return states
+}
+
+// at sets the clock.
+func (r *rig) at(now time.Time) { r.now = func() time.Time { return now } }
+
+func TestKeyringInit(t *testing.T) {
+	r := newRig(t, "--max-ttl", "2m", "--clock-skew=10s", "--period", "24h", "--lead", "1h30m")
+	assert.Equal(t, listing{Serial: 1, MaxTTL: 120, ClockSkew: 10, Period: 86400, Lead: 5400}, func() listing {
+		l := r.list(t)
+		l.Keys = nil
+		return l
+	}())
+	assertOnly(t, r.dir, "kek", "ring", "ring.lock")
+	for _, name := range []string{"ring", "kek"} {
+		info, err := os.Stat(filepath.Join(r.dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode())
+	}
+	text := r.mint(t, r.args...)
+	status, _, stderr := r.run(append([]string{"open", text}, r.args...)...)
+	assert.Equal(t, exitOK, status, stderr)
+	assert.NoDirExists(t, r.fake.dir, "the user's own keyring was touched")
+}
+
+func TestKeyringList(t *testing.T) {
+	seed(t)
+	r := newRig(t)
+	primary := r.list(t).Keys[0].ID
+	r.at(testNow.Add(30 * 24 * time.Hour))
+	r.change(t, "rotate")
+	r.change(t, "revoke", r.list(t).Keys[1].ID)
+	l := r.list(t)
+	assert.Equal(t, []string{"retired", "primary", "pending", "revoked"}, l.states())
+	assert.Equal(t, primary, l.Keys[0].ID)
+	for _, output := range []string{"text", "json"} {
+		status, stdout, stderr := r.run(append([]string{"keyring", "list", "--output", output}, r.args...)...)
+		require.Equal(t, exitOK, status, stderr)
+		golden(t, "keyring-list."+output, stdout)
+		for line := range strings.Lines(stdout) {
+			assert.LessOrEqual(t, len(line), 81, line)
+		}
+	}
+}
+
+// What cron does: nothing, until it is time.
+func TestKeyringRotate(t *testing.T) {
+	r := newRig(t)
+	content := func() string {
+		data, err := os.ReadFile(r.args[1])
+		require.NoError(t, err)
+		return string(data)
+	}
+	due := testNow.Add(30 * 24 * time.Hour)
+	for _, step := range []struct {
+		name    string
+		now     time.Time
+		changed bool
+		states  []string
+	}{
+		{"at once", testNow, false, []string{"primary", "pending"}},
+		{"one second early", due.Add(-time.Second), false, []string{"primary", "pending"}},
+		{"due", due, true, []string{"retired", "primary", "pending"}},
+		{"again", due, false, []string{"retired", "primary", "pending"}},
+		{"expired", due.Add(70 * time.Second), true, []string{"primary", "pending"}},
+	} {
+		r.at(step.now)
+		before := content()
+		r.change(t, "rotate")
+		assert.Equal(t, step.changed, content() != before, step.name)
+		assert.Equal(t, step.states, r.list(t).states(), step.name)
+	}
+	// Nobody rotates for a long time.
+	r.at(due.Add(100 * 24 * time.Hour))
+	_, stdout, _ := r.run(append([]string{"keyring", "list"}, r.args...)...)
+	assert.Contains(t, stdout, "rotate is overdue")
+	r.change(t, "rotate")
+	_, stdout, _ = r.run(append([]string{"keyring", "list"}, r.args...)...)
+	assert.NotContains(t, stdout, "rotate is overdue")
+}
+
+// Two that rotate at the same time: one does, and the other one says so.
+func TestKeyringRotateTogether(t *testing.T) {
+	r := newRig(t)
+	due := func() time.Time { return testNow.Add(30 * 24 * time.Hour) }
+	var fakes [4]*fake
+	var statuses [4]int
+	var wg sync.WaitGroup
+	for i := range fakes {
+		fakes[i] = newFake(t)
+		fakes[i].now = due
+		wg.Go(func() {
+			statuses[i], _, _ = fakes[i].run(append([]string{"keyring", "rotate"}, r.args...)...)
+		})
+	}
+	wg.Wait()
+	assert.Contains(t, statuses, exitOK)
+	for i, status := range statuses {
+		if status != exitOK {
+			assert.Equal(t, exitTrouble, status)
+			assert.Contains(t, fakes[i].err.String(), "changed by another writer")
+		}
+	}
+	assert.EqualValues(t, 2, r.list(t).Serial)
+}
+
+func TestKeyringRevoke(t *testing.T) {
+	r := newRig(t)
+	before := r.list(t).Keys
+	text := r.mint(t, r.args...)
+	r.change(t, "revoke", before[0].ID)
+	r.change(t, "revoke", before[0].ID)
+	status, _, stderr := r.run(append([]string{"open", text}, r.args...)...)
+	assert.Equal(t, exitRefused, status)
+	assert.Contains(t, stderr, "revoked-key")
+	after := r.list(t)
+	assert.EqualValues(t, 2, after.Serial)
+	assert.Equal(t, []string{"primary", "pending", "revoked"}, after.states())
+	assert.Equal(t, before[1].ID, after.Keys[0].ID, "the spare seals at once")
+
+	// All at once: none of the old ones is left.
+	r.change(t, "revoke", after.Keys[0].ID, after.Keys[1].ID)
+	all := r.list(t)
+	assert.Equal(t, []string{"primary", "pending", "revoked", "revoked", "revoked"}, all.states())
+	assert.Equal(t, exitOK, func() int {
+		status, _, _ := r.run(append([]string{"open", r.mint(t, r.args...)}, r.args...)...)
+		return status
+	}())
+}
+
+func TestKeyringRewrap(t *testing.T) {
+	r := newRig(t)
+	before := r.list(t)
+	old := append([]string{}, r.args...)
+	newKEK := filepath.Join(r.dir, "kek2")
+	r.quiet(t, "make-kek", newKEK)
+	r.change(t, "rewrap", "--new-kek-file", newKEK)
+	r.change(t, "rewrap", "--new-kek-file", newKEK) // again, with the old one still given
+	status, _, stderr := r.run(append([]string{"keyring", "list"}, old...)...)
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "sealed under the KEK")
+	r.args[3] = newKEK
+	assert.Equal(t, before, r.list(t))
+
+	// Both KEKs in the environment.
+	first, err := os.ReadFile(newKEK)
+	require.NoError(t, err)
+	second, err := os.ReadFile(old[3])
+	require.NoError(t, err)
+	r.env[envKEK], r.env[envNewKEK] = strings.TrimSpace(string(first)), strings.TrimSpace(string(second))
+	r.quiet(t, "rewrap", "--keyring", r.args[1])
+	r.args[3] = old[3]
+	assert.Equal(t, before, r.list(t))
+}
+
+func TestKeyringSet(t *testing.T) {
+	r := newRig(t)
+	before := r.list(t)
+	r.change(t, "set")
+	assert.Equal(t, before, r.list(t))
+	r.change(t, "set", "--period", "24h", "--lead", "2h")
+	r.change(t, "set", "--serial", "100")
+	r.change(t, "set", "--serial", "99")
+	after := r.list(t)
+	assert.Equal(t, before.Keys, after.Keys)
+	assert.EqualValues(t, 100, after.Serial)
+	assert.EqualValues(t, 86400, after.Period)
+	assert.EqualValues(t, 7200, after.Lead)
+	r.change(t, "set", "--max-ttl", "2m")
+	assert.EqualValues(t, 120, r.list(t).MaxTTL)
+}
+
+// The user's own keyring is used where none is named.
+func TestKeyringOwn(t *testing.T) {
+	f := newFake(t)
+	text := f.mint(t)
+	for _, args := range [][]string{{"rotate"}, {"set", "--period", "24h"}, {"revoke", decode(text).keyID().String()}, {"list"}} {
+		status, _, stderr := f.run(append([]string{"keyring"}, args...)...)
+		assert.Equal(t, exitOK, status, stderr)
+	}
+	status, _, stderr := f.run("open", text)
+	assert.Equal(t, exitRefused, status)
+	assert.Contains(t, stderr, "revoked-key")
+}
+
+func TestKeyringErrors(t *testing.T) {
+	r := newRig(t)
+	ring, err := os.ReadFile(r.args[1])
+	require.NoError(t, err)
+	kek, err := os.ReadFile(r.args[3])
+	require.NoError(t, err)
+	secret := strings.TrimSpace(string(kek))
+	tests := []struct {
+		name string
+		args []string // the keyring is named where there is one at the end
+		want string
+	}{
+		{"nothing", []string{}, "unknown command; see chattoken help keyring"},
+		{"unknown command", []string{secret}, "unknown command; see chattoken help keyring"},
+		{"make-kek without a file", []string{"make-kek"}, "one FILE is needed"},
+		{"make-kek over a file", []string{"make-kek", r.args[3]}, "file exists"},
+		{"init without a file", []string{"init"}, "--keyring is needed"},
+		{"init over a file", []string{"init", "ring"}, "file already exists"},
+		{"init without a KEK", []string{"init", "--keyring", r.args[1] + "x"}, "there is no KEK"},
+		{"init by no policy", []string{"init", "--lead", "1s", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "Policy.Lead"},
+		{"init for no time", []string{"init", "--period", "0s", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "--period takes a duration"},
+		{"init for a year", []string{"init", "--period", "1y", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "--period takes a duration"},
+		{"init nowhere", []string{"init", "--keyring", r.args[1] + "x/ring", "--kek-file", r.args[3]}, "no such file"},
+		{"init with an argument", []string{"init", "x", "--keyring", r.args[1] + "x"}, "unexpected argument"},
+		{"list with an argument", []string{"list", secret, "ring"}, "unexpected argument"},
+		{"list as XML", []string{"list", "--output", "xml", "ring"}, "--output takes text or json"},
+		{"list of none", []string{"list"}, "there is no keyring"},
+		{"rotate with an argument", []string{"rotate", secret, "ring"}, "unexpected argument"},
+		{"rotate none", []string{"rotate", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "no such file"},
+		{"rotate a KEK", []string{"rotate", "--keyring", r.args[3], "--kek-file", r.args[3]}, "not a sealed ring"},
+		{"rotate now", []string{"rotate", "--now", "ring"}, "unknown flag --now"},
+		{"revoke nothing", []string{"revoke", "ring"}, "no ID given"},
+		{"revoke what is no ID", []string{"revoke", secret, "ring"}, "a key ID is 8"},
+		{"revoke an unknown key", []string{"revoke", "00000000", "ring"}, "00000000: keyring: unknown key"},
+		{"rewrap without a file", []string{"rewrap"}, "--keyring is needed"},
+		{"rewrap without a KEK", []string{"rewrap", "--keyring", r.args[1]}, "give --kek-file, or set CHATTOKEN_KEK"},
+		{"rewrap without a new KEK", []string{"rewrap", "ring"}, "give --new-kek-file, or set CHATTOKEN_NEW_KEK"},
+		{"rewrap with the KEK itself", []string{"rewrap", "--new-kek-file", secret, "ring"}, "a token or a KEK was given where it does not belong"},
+		{"rewrap a KEK", []string{"rewrap", "--new-kek-file", r.args[3], "--keyring", r.args[3], "--kek-file", r.args[3]}, "not a sealed ring"},
+		{"set with an argument", []string{"set", "x", "ring"}, "unexpected argument"},
+		{"set no policy", []string{"set", "--period", "1s", "ring"}, "Policy.Lead"},
+		{"set a shorter TTL", []string{"set", "--max-ttl", "59s", "ring"}, "cannot be lowered"},
+		{"set what is no duration", []string{"set", "--max-ttl", "1", "ring"}, "--max-ttl takes a duration"},
+		{"set what is no serial", []string{"set", "--serial", "-1", "ring"}, "--serial takes a number"},
+		{"set a serial too high", []string{"set", "--serial", fmt.Sprint(uint64(1 << 63)), "ring"}, "--serial takes a number"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			args := append([]string{"keyring"}, test.args...)
+			if args[len(args)-1] == "ring" {
+				args = append(args[:len(args)-1], r.args...)
+			}
+			status, stdout, stderr := newFake(t).run(args...)
+			assert.Equal(t, exitTrouble, status)
+			assert.Empty(t, stdout)
+			assert.Contains(t, stderr, test.want)
+			assert.NotContains(t, stderr, secret)
+			after, err := os.ReadFile(r.args[1])
+			require.NoError(t, err)
+			assert.Equal(t, ring, after)
+			assertOnly(t, r.dir, "kek", "ring", "ring.lock")
+		})
+	}
+}
+
+func TestKeyringHelp(t *testing.T) {
+	f := newFake(t)
+	_, overview, _ := f.run("help", "keyring")
+	for _, args := range [][]string{{"keyring", "-h"}, {"keyring", "--help"}} {
+		status, stdout, _ := f.run(args...)
+		assert.Equal(t, exitOK, status)
+		assert.Equal(t, overview, stdout)
+	}
+	for _, c := range keyringCommands() {
+		assert.Contains(t, overview, "  "+c.name+" ")
+		words := strings.Fields(c.name)
+		status, stdout, _ := f.run(append([]string{"help"}, words...)...)
+		assert.Equal(t, exitOK, status)
+		assert.True(t, strings.HasPrefix(stdout, "Usage: chattoken "+c.name+" "), stdout)
+		for name := range c.flags {
+			assert.Contains(t, stdout, "--"+name, c.name)
+		}
+		for line := range strings.Lines(stdout + overview) {
+			assert.LessOrEqual(t, len(line), 81, line)
+		}
+	}
+	status, _, stderr := f.run("help", "keyring", "rotate", "list")
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "one command")
+}
+
+// The default of a policy that is shown in the help is that of the library.
+func TestKeyringDefaults(t *testing.T) {
+	ring, err := keyring.New(testNow, keyring.Config{})
+	require.NoError(t, err)
+	for flag, d := range map[string]time.Duration{
+		"max-ttl": ring.Policy().MaxTTL, "clock-skew": ring.Policy().ClockSkew, "period": ring.Policy().Period, "lead": ring.Policy().Lead,
+	} {
+		_, after, ok := strings.Cut(initUsage, "--"+flag+" ")
+		require.True(t, ok)
+		_, after, _ = strings.Cut(after, "; ")
+		text, _, _ := strings.Cut(after, " if not given")
+		got, err := time.ParseDuration(text)
+		require.NoError(t, err, flag)
+		assert.Equal(t, d, got, flag)
+	}
+}

@@ -1,0 +1,102 @@
+package keyring_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// A saver is a process that changes the ring of a file as its environment says,
+// and prints what came of it.
+const (
+	saverVariable = "CHATTOKEN_KEYRING_TEST_SAVER" // "revoke" or "rotate"
+	saverFile     = "CHATTOKEN_KEYRING_TEST_FILE"
+	saverKEK      = "CHATTOKEN_KEYRING_TEST_KEK"
+)
+
+// While packages are initialized, everything runs in the first thread of the
+// process: whoever counts its system calls counts the same ones every time.
+func init() {
+	if what := os.Getenv(saverVariable); what != "" {
+		result, err := save(what)
+		fmt.Println(result)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// The results of a saver that printed one.
+const (
+	saved    = "saved"
+	notDue   = "not due"
+	conflict = "conflict"
+)
+
+func save(what string) (result string, err error) {
+	ctx := context.Background()
+	kek, err := keyring.ParseKEK(os.Getenv(saverKEK))
+	if err != nil {
+		return "", err
+	}
+	name := os.Getenv(saverFile)
+	data, err := keyring.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	r, err := keyring.Load(ctx, kek, data, keyring.Config{})
+	if err != nil {
+		return "", err
+	}
+	changed := true
+	if what == "rotate" {
+		io.ReadAll(os.Stdin) // until all are ready
+		changed, err = r.Rotate(start.Add(period))
+	} else {
+		for k := range r.Keys(start) {
+			if k.State == keyring.Primary {
+				err = r.Revoke(start, k.ID)
+			}
+		}
+	}
+	if err != nil || !changed {
+		return notDue, err
+	}
+	os.Lstat(saveBegins)
+	err = r.WriteFile(ctx, kek, name)
+	os.Lstat(saveEnds)
+	switch {
+	case errors.Is(err, keyring.ErrConflict):
+		return conflict, nil
+	case err != nil:
+		return "", err
+	}
+	return saved, nil
+}
+
+// Names that no file has, and that show in a list of system calls.
+const (
+	saveBegins = "/chattoken-save-begins"
+	saveEnds   = "/chattoken-save-ends"
+)
+
+// saver returns a command that starts a saver, behind the words of another one.
+func saver(t *testing.T, what, name string, kek *keyring.LocalKEK, words ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	words = append(words, self)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Env = append(os.Environ(), saverVariable+"="+what, saverFile+"="+name, saverKEK+"="+kek.InsecureText())
+	return cmd
+}
