@@ -28,7 +28,8 @@ type Config struct {
 	// MaxTTL is the longest validity of a token, and ClockSkew how far ahead
 	// the clock that issued it may be. Both are whole seconds, within the same
 	// limits and with the same defaults as in keyring.Policy, and should be
-	// taken from the ring. Tokens that live longer are refused.
+	// taken from the ring. Tokens that live longer, or were issued further ahead,
+	// are refused.
 	MaxTTL, ClockSkew time.Duration
 
 	// AcceptIssuedBeforeStart makes the guard accept tokens issued before it
@@ -56,6 +57,7 @@ const (
 var (
 	errRate      = errors.New("replay: Config.Rate is negative or asks for room for more than 2^30 tokens")
 	errMaxTTL    = errors.New("replay: Config.MaxTTL is not whole seconds from 5 s to 10 min")
+	errClock     = errors.New("replay: the clock is before 1970 or after 9999")
 	errClockSkew = errors.New("replay: Config.ClockSkew is not whole seconds from 1 s to 1 min")
 )
 
@@ -63,12 +65,13 @@ var (
 // be made with [New]; a zero or nil Guard refuses everything. It is safe for
 // concurrent use, and must not be copied.
 //
-// A token costs 11 to 16 bytes while it is remembered. Memory is taken as it is
-// needed, then kept and used again: at most 24 bytes for each token of the
-// capacity, besides a fixed part of 1/4 MiB for a small guard to 7 MiB for one
-// with a MaxTTL of ten minutes. The garbage collector sees one pointer for
-// every few hundred tokens. A full guard refuses; it never forgets a token
-// early to make room for another.
+// Memory is taken as it is needed, then kept and used again. As long as tokens
+// are spent evenly that is at most 20 bytes for each token of the capacity; at
+// worst, after a burst in which the whole capacity expires in the same second,
+// 36 bytes. To this adds a fixed part, which is 1/4 MiB for a small guard and up
+// to 7 MiB for a MaxTTL of ten minutes. The garbage collector sees one pointer
+// for every few dozen tokens or more. A full guard refuses; it never forgets a
+// token early to make room for another.
 //
 // A token is recognized by 64 of its random bits, among those of its shard that
 // expire in the same second. If these are n, a fresh token is taken for a spent
@@ -78,6 +81,7 @@ type Guard struct {
 	shardCapacity int   // tokens that a shard takes
 	capacity      int   // tokens that the guard promises to take
 	lifetime      int64 // seconds within which every token expires
+	skew          int64 // seconds by which a token may have been issued ahead of now
 	started       int64 // tokens issued in this second or before are refused
 }
 
@@ -93,6 +97,8 @@ func New(now time.Time, c Config) (*Guard, error) {
 	skew := cmp.Or(c.ClockSkew, limits.DefaultClockSkew)
 	lifetime := int64((ttl + skew + time.Second) / time.Second)
 	switch {
+	case now.Unix() < 0 || now.Unix() > limits.MaxUnix:
+		return nil, errClock
 	case !whole(ttl, limits.MinTTL, limits.MaxTTL):
 		return nil, errMaxTTL
 	case !whole(skew, time.Second, limits.MaxClockSkew):
@@ -100,7 +106,7 @@ func New(now time.Time, c Config) (*Guard, error) {
 	case rate < 0 || int64(rate) > maxCapacity/lifetime:
 		return nil, errRate
 	}
-	g := &Guard{capacity: rate * int(lifetime), lifetime: lifetime}
+	g := &Guard{capacity: rate * int(lifetime), lifetime: lifetime, skew: int64(skew / time.Second)}
 	g.started = now.Add(skew).Unix()
 	if c.AcceptIssuedBeforeStart {
 		g.started = math.MinInt64
@@ -167,8 +173,12 @@ func (g *Guard) Spend(_ context.Context, now time.Time, t claims.Summary) (fresh
 //
 // A guard made while the clock was far ahead becomes ready when the clock gets
 // there: once the clock is right, it has to be made anew. A health check that
-// finds ReadyAt further away than ClockSkew and a second shows it.
+// finds ReadyAt further away than ClockSkew and a second shows it. A zero or nil
+// Guard is ready at the end of the year 9999.
 func (g *Guard) ReadyAt() time.Time {
+	if g == nil || len(g.shards) == 0 {
+		return time.Unix(limits.MaxUnix, 0).UTC()
+	}
 	if g.started == math.MinInt64 {
 		return time.Time{}
 	}

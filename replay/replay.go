@@ -50,23 +50,19 @@ var (
 var (
 	// ErrFull says that as many tokens are remembered as there is room for. It
 	// ends when some of them expire.
-	ErrFull error = &unavailable{"replay: full"}
+	ErrFull = verdict.Unavailable("replay: full")
 
 	// ErrBeforeStart says that the token was issued before the guard was made,
-	// so that an earlier one may have let it in. It ends at [Guard.ReadyAt].
-	ErrBeforeStart error = &unavailable{"replay: issued before the guard started"}
+	// so that an earlier one may have let it in. Those that are issued from
+	// [Guard.ReadyAt] on are accepted; this one never will be.
+	ErrBeforeStart = verdict.Unavailable("replay: issued before the guard started")
 
 	// ErrForgotten says that the token expires in a second of which the guard
 	// has forgotten what was spent: it is over, or the clock was once beyond it.
-	ErrForgotten error = &unavailable{"replay: expiration already forgotten"}
+	ErrForgotten = verdict.Unavailable("replay: expiration already forgotten")
 
-	// ErrTooLong says that the token expires later than the guard was
-	// configured to remember. Config.MaxTTL or ClockSkew is not the ring's.
-	ErrTooLong error = &unavailable{"replay: expires later than the guard can remember"}
+	// ErrTooLong says that the token expires later, or was issued further ahead
+	// of the clock, than the guard was configured for. Config.MaxTTL or ClockSkew
+	// is not the ring's.
+	ErrTooLong = verdict.Unavailable("replay: expires or was issued later than the guard is configured for")
 )
-
-// unavailable is a kind of ErrUnavailable.
-type unavailable struct{ text string }
-
-func (e *unavailable) Error() string      { return e.text }
-func (*unavailable) Is(target error) bool { return target == ErrUnavailable }

@@ -26,8 +26,10 @@ const longestSession = claims.MaxSessionMinutes * 60
 // for sessions that are live ([Revocations.Revoked]). The zero value has none
 // and is ready for use. It is safe for concurrent use, and must not be copied.
 //
-// Tokens issued later are not affected: that a banned user is given no more of
-// them is for the application to see to, or for an admission rule of its own.
+// Tokens issued more than ClockSkew later are not affected, and those issued
+// sooner are: a user who may come back has to wait that long. That a banned user
+// is given no more tokens is for the application to see to, or for an admission
+// rule of its own.
 //
 // A gateway that drops the connections of a revoked user must not miss the one
 // that is just being opened. Open the token, register the connection where the
@@ -62,8 +64,9 @@ type Revocations struct {
 	MaxEntries int
 
 	// ClockSkew is how far ahead the clock that issued a token may be. Zero
-	// means 5 s. It should be taken from the ring's policy, and is not to be
-	// changed after first use.
+	// means 5 s. It has to be that of the ring's policy: with less, tokens that
+	// were issued shortly before may slip past. It is not to be changed after
+	// first use.
 	ClockSkew time.Duration
 
 	mu      sync.Mutex // held by writers
@@ -75,19 +78,19 @@ type Revocations struct {
 // issued before the moment issuedBefore, by the rule in the package
 // documentation. Of several calls the latest moment counts. now is used to
 // discard what is over. When RevokeUser returns, whoever asks is told.
-func (r *Revocations) RevokeUser(now, issuedBefore time.Time, userID string) {
+func (r *Revocations) RevokeUser(now time.Time, userID string, issuedBefore time.Time) {
 	seed := r.load().seed
 	r.revoke(now, issuedBefore, target{user: nonzero(maphash.String(seed, userID))})
 }
 
 // RevokeRoom is [Revocations.RevokeUser] for all users of a room.
-func (r *Revocations) RevokeRoom(now, issuedBefore time.Time, roomIdentifier string) {
+func (r *Revocations) RevokeRoom(now time.Time, roomIdentifier string, issuedBefore time.Time) {
 	seed := r.load().seed
 	r.revoke(now, issuedBefore, target{room: nonzero(maphash.String(seed, roomIdentifier))})
 }
 
 // RevokeUserInRoom is [Revocations.RevokeUser] for one room.
-func (r *Revocations) RevokeUserInRoom(now, issuedBefore time.Time, roomIdentifier, userID string) {
+func (r *Revocations) RevokeUserInRoom(now time.Time, roomIdentifier, userID string, issuedBefore time.Time) {
 	seed := r.load().seed
 	r.revoke(now, issuedBefore, target{
 		room: nonzero(maphash.String(seed, roomIdentifier)),
@@ -112,9 +115,9 @@ func (r *Revocations) Revoked(t claims.Summary) bool {
 	room := nonzero(maphash.Bytes(c.seed, t.RoomIdentifier))
 	user := nonzero(maphash.Bytes(c.seed, t.UserID))
 	mark := max(c.all.Load(),
-		c.find(target{room: room}).mark.Load(),
-		c.find(target{user: user}).mark.Load(),
-		c.find(target{room: room, user: user}).mark.Load())
+		c.mark(target{room: room}),
+		c.mark(target{user: user}),
+		c.mark(target{room: room, user: user}))
 	return mark > 0 && t.IssuedAt.Unix() <= mark
 }
 
@@ -244,7 +247,21 @@ func newRevocations(seed maphash.Seed, size int) *revocations {
 	return &revocations{seed: seed, entries: make([]revocation, ceilPowerOfTwo(max(size, 16)))}
 }
 
-// find returns the entry of a target, or the free one where it belongs.
+// mark returns the mark of a target, or 0, for readers. It loads the mark of an
+// entry once: what is free at one moment may be another target's at the next.
+func (c *revocations) mark(t target) int64 {
+	mask := uint64(len(c.entries) - 1)
+	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
+		e := &c.entries[i&mask]
+		mark := e.mark.Load()
+		if mark == 0 || e.room.Load() == t.room && e.user.Load() == t.user {
+			return mark
+		}
+	}
+}
+
+// find returns the entry of a target, or the free one where it belongs, for
+// writers.
 func (c *revocations) find(t target) *revocation {
 	mask := uint64(len(c.entries) - 1)
 	// Rotated, for room and user may be the same text.

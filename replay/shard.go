@@ -74,7 +74,7 @@ func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64) outc
 	switch {
 	case issued <= g.started:
 		return isBeforeStart
-	case expiration > now+g.lifetime:
+	case expiration > now+g.lifetime, issued > now+g.skew:
 		return isTooLong
 	}
 	s.sweep(now)

@@ -67,8 +67,9 @@ func tableFor(n int) int {
 	return size
 }
 
-// pool recycles the tables of one shard, so that a guard does not allocate once
-// it has been as full as it gets.
+// pool recycles the tables of one shard, and never holds more than there once
+// were in use. While all buckets get by with their first table it does not
+// allocate once it has seen a minute of full load.
 type pool struct {
 	first int     // size of a bucket's first table
 	idle  []table // cleared
@@ -76,10 +77,6 @@ type pool struct {
 	inUse int     // words
 	peak  int     // most words that were ever in use
 }
-
-// keep reports whether the pool may have more words than are in use. A quarter
-// more than there ever were lets tables be outgrown and taken up again.
-func (p *pool) keep(words int) bool { return words <= p.peak+p.peak/4 }
 
 // grow moves what is in t to a larger table and returns that.
 func (p *pool) grow(t table) table {
@@ -108,7 +105,7 @@ func (p *pool) get(size int) table {
 		}
 	}
 	p.words += size
-	for len(p.idle) > 0 && !p.keep(p.words) {
+	for len(p.idle) > 0 && p.words > p.peak {
 		p.words -= len(p.idle[0])
 		p.remove(0)
 	}
@@ -127,10 +124,10 @@ func (p *pool) put(t table) {
 	p.inUse -= len(t)
 	switch {
 	case len(t) == 0:
-	case p.keep(p.words):
+	case p.words > p.peak:
+		p.words -= len(t)
+	default:
 		clear(t)
 		p.idle = append(p.idle, t)
-	default:
-		p.words -= len(t)
 	}
 }

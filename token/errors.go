@@ -49,12 +49,6 @@ type invalid struct{ kind string }
 func (*invalid) Error() string        { return ErrInvalid.Error() }
 func (*invalid) Is(target error) bool { return target == ErrInvalid }
 
-// unavailable is a kind of ErrUnavailable.
-type unavailable struct{ text string }
-
-func (e *unavailable) Error() string      { return e.text }
-func (*unavailable) Is(target error) bool { return target == ErrUnavailable }
-
 // Advice is what a client whose token was refused should do. The zero value is
 // no advice.
 type Advice uint8

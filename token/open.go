@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/verdict"
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
@@ -48,8 +49,8 @@ type Opener struct {
 }
 
 var (
-	errOpenerRing  error = &unavailable{"token: Opener.Ring is nil"}
-	errOpenerGuard error = &unavailable{"token: Opener.Guard is nil"}
+	errOpenerRing  = verdict.Unavailable("token: Opener.Ring is nil")
+	errOpenerGuard = verdict.Unavailable("token: Opener.Guard is nil")
 )
 
 // Open verifies text, spends it, and fills in s. The checks are made in this

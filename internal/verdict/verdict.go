@@ -14,3 +14,12 @@ var (
 	// refused, and nothing is known about it.
 	ErrUnavailable = errors.New("chattoken: unavailable")
 )
+
+// Unavailable returns an error with a text of its own that matches
+// [ErrUnavailable].
+func Unavailable(text string) error { return &unavailable{text} }
+
+type unavailable struct{ text string }
+
+func (e *unavailable) Error() string      { return e.text }
+func (*unavailable) Is(target error) bool { return target == ErrUnavailable }

@@ -1,0 +1,200 @@
+package replay_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// TestClockJumps sets the clock, and looks both ways: what was spent stays
+// spent, and the guard goes on working.
+func TestClockJumps(t *testing.T) {
+	type visit struct {
+		at    time.Duration // after epoch
+		spend bool
+	}
+	for _, tt := range []struct {
+		name   string
+		visits []visit
+	}{
+		{"ten years ahead", []visit{{tenYears, false}}},
+		{"ten years ahead, spending", []visit{{tenYears, true}}},
+		{"ten years, back, twenty years", []visit{{tenYears, true}, {0, true}, {2 * tenYears, true}}},
+		{"twenty years, back, ten years", []visit{{2 * tenYears, true}, {0, true}, {tenYears, true}}},
+		{"an hour back", []visit{{-time.Hour, true}}},
+		{"ten years back", []visit{{-tenYears, true}}},
+		{"back and ahead", []visit{{-tenYears, true}, {tenYears, true}, {-time.Hour, true}}},
+		{"seven decades", []visit{
+			{tenYears, true}, {2 * tenYears, true}, {3 * tenYears, true}, {4 * tenYears, true},
+			{5 * tenYears, true}, {6 * tenYears, true}, {7 * tenYears, true},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGuard(t, 100)
+			n := uint64(0)
+			var spent []uint64
+			spendMany := func(now time.Time) {
+				for range 2000 {
+					n++
+					if fresh, _ := g.Spend(ctx, now, tokenAt(n, now, time.Minute)); fresh {
+						spent = append(spent, n)
+					}
+				}
+			}
+			spendMany(epoch)
+			require.Len(t, spent, 2000)
+			for _, v := range tt.visits {
+				now := epoch.Add(v.at)
+				if v.spend {
+					spendMany(now)
+				} else {
+					_, _ = g.Spend(ctx, now, tokenAt(0, now, time.Minute))
+				}
+				for _, i := range spent[:2000] {
+					requireRefused(t, g, epoch, tokenAt(i, epoch, time.Minute))
+				}
+			}
+
+			// What is refused now are the seconds that were forgotten, and no
+			// token of another one.
+			now := epoch.Add(time.Second)
+			for range 500 {
+				n++
+				requireFresh(t, g, now, tokenAt(n, now, time.Minute))
+			}
+		})
+	}
+}
+
+// TestClockBackAnHour has an hour of normal running forgotten, and relived.
+func TestClockBackAnHour(t *testing.T) {
+	g := newGuard(t, 100)
+	n := uint64(0)
+	issued := make(map[uint64]time.Time)
+	for at := range 3600 {
+		n++
+		issued[n] = epoch.Add(time.Duration(at) * time.Second)
+		requireFresh(t, g, issued[n], tokenAt(n, issued[n], time.Minute))
+	}
+	for i, at := range issued {
+		requireRefused(t, g, at, tokenAt(i, at, time.Minute))
+		requireRefused(t, g, at.Add(59*time.Second), tokenAt(i, at, time.Minute))
+	}
+	now := epoch.Add(time.Hour + time.Second)
+	requireFresh(t, g, now, tokenAt(n+1, now, time.Minute))
+}
+
+// TestStalledGoroutine has a caller that read the clock, and then was held up
+// while others spent its token and went on until its bucket was gone.
+func TestStalledGoroutine(t *testing.T) {
+	g := newGuard(t, 1000)
+	stale := make([]uint64, 500)
+	for i := range stale {
+		stale[i] = uint64(i)
+		requireFresh(t, g, epoch, tokenAt(stale[i], epoch, 5*time.Second))
+	}
+	n := uint64(len(stale))
+	for second := range time.Duration(600) {
+		now := epoch.Add(second * time.Second)
+		for range 100 {
+			n++
+			requireFresh(t, g, now, tokenAt(n, now, time.Minute))
+		}
+		for _, i := range stale {
+			requireRefused(t, g, epoch, tokenAt(i, epoch, 5*time.Second))
+		}
+	}
+}
+
+// TestTwoClocks has callers whose clocks differ by up to two seconds, across
+// every bucket's edge.
+func TestTwoClocks(t *testing.T) {
+	g := newGuard(t, 100)
+	rng := rand.New(rand.NewPCG(1, 2))
+	jitter := func() time.Duration { return time.Duration(rng.Int64N(int64(2 * time.Second))) }
+	for i := range uint64(50_000) {
+		now := epoch.Add(time.Duration(i)*7*time.Millisecond + jitter())
+		tok := tokenAt(i, now, time.Duration(5+rng.IntN(20))*time.Second)
+		requireFresh(t, g, now, tok)
+		requireRefused(t, g, now.Add(jitter()-jitter()), tok)
+	}
+}
+
+// TestFullOfTheFuture fills a guard while the clock is ahead. When it is right
+// again, what cannot be looked at for years makes room.
+func TestFullOfTheFuture(t *testing.T) {
+	g := newGuard(t, 100)
+	ahead := epoch.Add(tenYears)
+	var spent []uint64
+	for i := range uint64(2 * g.Stats(epoch).Capacity) {
+		if fresh, _ := g.Spend(ctx, ahead, tokenAt(i, ahead, 10*time.Second)); fresh {
+			spent = append(spent, i)
+		}
+	}
+	require.NotZero(t, g.Stats(epoch).Full)
+	for i := range uint64(6600) {
+		requireFresh(t, g, epoch, tokenAt(i+1e6, epoch, time.Duration(5+i%56)*time.Second))
+	}
+	for _, i := range spent {
+		requireRefused(t, g, ahead, tokenAt(i, ahead, 10*time.Second))
+	}
+}
+
+// TestForgotten compares the set of intervals with a map.
+func TestForgotten(t *testing.T) {
+	for seed := range uint64(500) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		var set replay.Forgotten
+		all := make(map[int64]bool)
+		const span = 300
+		for range rng.IntN(60) {
+			second := rng.Int64N(span)
+			for range 1 + rng.IntN(5) {
+				set.Add(second)
+				all[second] = true
+				second++
+			}
+		}
+		runs := 0
+		for second := int64(-5); second < span+10; second++ {
+			if all[second] && !all[second-1] {
+				runs++
+			}
+			if all[second] && !set.Contains(second) {
+				t.Fatalf("seed %d: %d is missing", seed, second)
+			}
+		}
+		require.LessOrEqual(t, set.Intervals(), 8)
+		if runs <= 8 && set.Intervals() == runs {
+			for second := int64(-5); second < span+10; second++ {
+				require.Equal(t, all[second], set.Contains(second), "seed %d: %d", seed, second)
+			}
+		}
+	}
+}
+
+// TestForgottenMergesNearest has the clock go where it has no business to be
+// seven times. What lies between stays free, however often the present grows.
+func TestForgottenMergesNearest(t *testing.T) {
+	var set replay.Forgotten
+	const decade = int64(tenYears / time.Second)
+	now := epoch.Unix()
+	for i := range int64(8) {
+		set.Add(now + i*decade)
+	}
+	for i := range int64(1000) {
+		set.Add(now + 10*i)
+		if next := now + 10*i + 1; set.Contains(next) {
+			t.Fatalf("forgot %d, the second after the latest", next)
+		}
+	}
+	for i := range int64(7) {
+		assert.False(t, set.Contains(now+i*decade+decade/2), fmt.Sprintf("between decades %d and %d", i, i+1))
+	}
+}

@@ -1,0 +1,67 @@
+package replay_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// TestOpener has the guard and the revocations do their work in an Opener.
+func TestOpener(t *testing.T) {
+	ring, err := keyring.New(epoch, keyring.Config{})
+	require.NoError(t, err)
+	policy := ring.Policy()
+	guard, err := replay.New(epoch, replay.Config{Rate: 1, MaxTTL: policy.MaxTTL, ClockSkew: policy.ClockSkew})
+	require.NoError(t, err)
+	revoked := replay.Revocations{ClockSkew: policy.ClockSkew}
+	now := epoch
+	clock := func() time.Time { return now }
+	sealer := token.Sealer{Ring: ring, Now: clock}
+	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit, Now: clock}
+	mint := func(user string) string {
+		minted, err := sealer.Create(claims.Claims{
+			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+			UserID:         user,
+		})
+		require.NoError(t, err)
+		return minted.Token
+	}
+	var s token.Session
+	open := func(text string) error { return opener.Open(ctx, &s, text) }
+
+	early := mint("alice")
+	assert.Equal(t, replay.ErrBeforeStart, open(early))
+	assert.ErrorIs(t, open(early), token.ErrUnavailable)
+
+	now = guard.ReadyAt()
+	text := mint("alice")
+	assert.NoError(t, open(text))
+	assert.False(t, revoked.Revoked(s.Summary()))
+	alice := s.Clone()
+	assert.Equal(t, token.ErrSpent, open(text))
+
+	unused := mint("alice")
+	revoked.RevokeUser(now, "alice", now)
+	assert.True(t, revoked.Revoked(alice.Summary()), "live session")
+	assert.Equal(t, token.ErrRevoked, open(unused))
+	assert.NoError(t, open(mint("bob")))
+	assert.EqualValues(t, 2, guard.Stats(now).Fresh, "a revoked token was spent")
+
+	now = now.Add(policy.ClockSkew + time.Second)
+	assert.NoError(t, open(mint("alice")), "issued after the revocation")
+
+	for range 2000 {
+		if err = open(mint("carol")); err != nil {
+			break
+		}
+	}
+	assert.Equal(t, replay.ErrFull, err)
+	assert.Equal(t, token.TryLater, token.Action(err))
+}
