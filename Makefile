@@ -10,7 +10,7 @@ CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))
 # Time for each fuzz target, or a count of executions such as 2000x.
 FUZZTIME = 10s
 
-# Further go test flags for race, 386, purego, gomaxprocs, gogc, soak and bench.
+# Further go test flags for race, 386, purego, gomaxprocs, gogc and soak.
 TESTFLAGS =
 
 TESTALL = go run ./tools/testall $(MODULES)
@@ -22,8 +22,11 @@ help:
 	@echo 'make race    the tests under the race detector (needs a C compiler)'
 	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck,'
 	@echo '             other builds, coverage, size of the documentation'
-	@echo 'make bench   all benchmarks'
+	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
+	@echo '             QUICK=1 measures less'
+	@echo 'make bench-check   the ratios that are to hold, within a margin'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
+	@echo 'make mutate  put faults into a copy, and see that the tests catch each'
 	@echo 'make soak    the long form of the tests that have one'
 	@echo 'make demo    mint, show, open and refuse a token'
 
@@ -92,12 +95,18 @@ docsize:
 
 # -- The rest.
 
-.PHONY: bench fuzz demo
+.PHONY: bench bench-check fuzz mutate demo
 bench:
-	@for dir in $(MODULES); do (cd "$$dir" && go test -run='^$$' -bench=. -benchmem $(TESTFLAGS) ./...) || exit 1; done
+	@cd bench/peers && go run ./cmd/report $(if $(QUICK),-quick)
+
+bench-check:
+	@cd bench/peers && go run ./cmd/report -check
 
 fuzz:
 	@tools/fuzz.sh $(FUZZTIME) $(MODULES)
+
+mutate:
+	@go run ./tools/mutate
 
 demo:
 	@go run ./cmd/chattoken demo

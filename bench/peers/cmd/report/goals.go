@@ -1,0 +1,153 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+//go:embed goals.txt
+var goalsText string
+
+// A goal is a bound on a measurement, or on the ratio of two.
+type goal struct {
+	of, to  series // to is zero where the measurement itself is bounded
+	atLeast bool   // else at most
+	bound   float64
+	checked bool    // by -check, which
+	margin  float64 // allows this share more
+}
+
+// parseGoals parses the format that goals.txt explains.
+func parseGoals(text string) ([]goal, error) {
+	var goals []goal
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		g, err := parseGoal(strings.Fields(line))
+		if err != nil {
+			return nil, fmt.Errorf("goals.txt:%d: %w", n, err)
+		}
+		goals = append(goals, g)
+	}
+	return goals, nil
+}
+
+func parseGoal(fields []string) (goal, error) {
+	if len(fields) != 5 {
+		return goal{}, errors.New("not five fields")
+	}
+	unit, benchmark, relativeTo, bound, margin := fields[0], fields[1], fields[2], fields[3], fields[4]
+	g := goal{of: series{benchmark, unit}}
+	if relativeTo != "-" {
+		g.to = series{relativeTo, unit}
+	}
+	number, atMost := strings.CutPrefix(bound, "<=")
+	if !atMost {
+		number, g.atLeast = strings.CutPrefix(bound, ">=")
+	}
+	var err error
+	if g.bound, err = strconv.ParseFloat(number, 64); err != nil || atMost == g.atLeast {
+		return goal{}, errors.New("the bound is not <= or >= and a number")
+	}
+	if margin == "-" {
+		return g, nil
+	}
+	percent, ok := strings.CutSuffix(margin, "%")
+	if g.margin, err = strconv.ParseFloat(percent, 64); err != nil || !ok {
+		return goal{}, errors.New("the margin is not a number and %")
+	}
+	g.checked, g.margin = true, g.margin/100
+	return g, nil
+}
+
+// value is NaN where something was not measured. ratio is how to compare two
+// series.
+func (g goal) value(m *measurements, ratio func(of, to series) float64) float64 {
+	if g.to == (series{}) {
+		return m.median(g.of)
+	}
+	return ratio(g.of, g.to)
+}
+
+// met reports whether v is within the bound, give or take margin.
+func (g goal) met(v, margin float64) bool {
+	if g.atLeast {
+		return v >= g.bound/(1+margin)
+	}
+	return v <= g.bound*(1+margin)
+}
+
+func (g goal) String() string {
+	sign := "≤"
+	if g.atLeast {
+		sign = "≥"
+	}
+	return fmt.Sprintf("%s %s", sign, number(g.bound))
+}
+
+// checkPhase is what -check measures: every benchmark that a checked goal names,
+// in many rounds that are short enough for some of them to go undisturbed.
+func checkPhase(goals []goal, packageOf func(benchmark string) string) (phase, error) {
+	p := phase{title: "goals", rounds: 25, benchtime: "10ms", short: true}
+	seen := map[string]bool{"": true}
+	for _, g := range goals {
+		for _, name := range []string{g.of.benchmark, g.to.benchmark} {
+			if !g.checked || seen[name] {
+				continue
+			}
+			seen[name] = true
+			pkg := packageOf(name)
+			if pkg == "" {
+				return phase{}, fmt.Errorf("goals.txt: there is no benchmark %s", name)
+			}
+			pattern := "^Benchmark" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
+			p.runs = append(p.runs, selection{pkg, pattern, ""})
+		}
+	}
+	return p, nil
+}
+
+// checkGoals prints the checked goals. The error is about the ones that are
+// missed by more than their margin.
+func checkGoals(w io.Writer, m *measurements, goals []goal) error {
+	missed := 0
+	for _, g := range goals {
+		if g.checked && !g.print(w, g.value(m, m.fastest)) {
+			missed++
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d goals missed by more than their margin", missed)
+	}
+	return nil
+}
+
+// print prints a goal and its value v, and reports whether it is met within the
+// margin.
+func (g goal) print(w io.Writer, v float64) bool {
+	verdict := "pass"
+	switch {
+	case math.IsNaN(v):
+		verdict = "FAIL: not measured"
+	case !g.met(v, g.margin):
+		verdict = "FAIL"
+	case !g.met(v, 0):
+		verdict = fmt.Sprintf("pass by the margin of %.0f %%", 100*g.margin)
+	}
+	name := g.of.benchmark
+	if g.to.benchmark != "" {
+		name += " / " + g.to.benchmark
+	}
+	fmt.Fprintf(w, "%-9s  %-60s %6s  %-6s  %s\n", g.of.unit, name, number(v), g, verdict)
+	return !strings.HasPrefix(verdict, "FAIL")
+}

@@ -1,0 +1,304 @@
+package peers_test
+
+import (
+	"context"
+	"encoding/binary"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coocood/freecache"
+	"github.com/dgraph-io/ristretto/v2"
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"github.com/jellydator/ttlcache/v3"
+	"github.com/maypok86/otter/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// A spender uses tokens up: of all calls with one ID, at most one may return
+// true.
+type spender interface {
+	spend(id claims.TokenID) (fresh bool)
+}
+
+// guards are the caches that one might remember spent tokens in. Each has room
+// for n tokens and does not have to let go of any in the time spentFor.
+var guards = []struct {
+	name string
+	make func(t testing.TB, n int) spender
+}{
+	{"chattoken", newReplay},
+	{"freecache", newFreecache},
+	{"golang-lru", newGolangLRU},
+	{"otter", newOtter},
+	{"ristretto", newRistretto},
+	{"ttlcache", newTTLCache},
+}
+
+// spentFor is how long a token is to be remembered, longer than any benchmark.
+const spentFor = 10 * time.Minute
+
+// replayGuard is this library's guard.
+type replayGuard struct {
+	guard *replay.Guard
+	now   time.Time
+}
+
+func newReplay(t testing.TB, n int) spender {
+	const lifetime = 60 + 5 + 1 // seconds: the defaults of validity and clock skew, and one
+	now := time.Now().Truncate(time.Second)
+	guard, err := replay.New(now, replay.Config{Rate: n/lifetime + 1, AcceptIssuedBeforeStart: true})
+	require.NoError(t, err)
+	return replayGuard{guard, now}
+}
+
+// spend is called at one moment only. The tokens expire all over a minute.
+func (g replayGuard) spend(id claims.TokenID) bool {
+	left := 1 + time.Duration(binary.LittleEndian.Uint16(id[14:]))%60
+	fresh, _ := g.guard.Spend(context.Background(), g.now, claims.Summary{
+		TokenID:    id,
+		IssuedAt:   g.now,
+		Expiration: g.now.Add(left * time.Second),
+	})
+	return fresh
+}
+
+type freecacheGuard struct{ cache *freecache.Cache }
+
+func newFreecache(_ testing.TB, n int) spender {
+	const entry = 64 // bytes: header, key, value, and some to spare in each segment
+	return freecacheGuard{freecache.NewCache(n * entry)}
+}
+
+func (g freecacheGuard) spend(id claims.TokenID) bool {
+	before, err := g.cache.GetOrSet(id[:], []byte{1}, int(spentFor/time.Second))
+	return err == nil && before == nil
+}
+
+// golangLRU has a lock of its own: it cannot add only what is not there.
+type golangLRU struct {
+	mu  sync.Mutex
+	lru *expirable.LRU[claims.TokenID, struct{}]
+}
+
+func newGolangLRU(_ testing.TB, n int) spender {
+	return &golangLRU{lru: expirable.NewLRU[claims.TokenID, struct{}](n, nil, spentFor)}
+}
+
+func (g *golangLRU) spend(id claims.TokenID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lru.Contains(id) {
+		return false
+	}
+	g.lru.Add(id, struct{}{})
+	return true
+}
+
+type otterGuard struct {
+	cache *otter.Cache[claims.TokenID, struct{}]
+}
+
+func newOtter(t testing.TB, n int) spender {
+	cache, err := otter.New(&otter.Options[claims.TokenID, struct{}]{
+		MaximumSize:      n,
+		ExpiryCalculator: otter.ExpiryCreating[claims.TokenID, struct{}](spentFor),
+	})
+	require.NoError(t, err)
+	return otterGuard{cache}
+}
+
+func (g otterGuard) spend(id claims.TokenID) bool {
+	_, fresh := g.cache.SetIfAbsent(id, struct{}{})
+	return fresh
+}
+
+// ristrettoGuard has a lock of its own: it cannot add only what is not there.
+type ristrettoGuard struct {
+	mu    sync.Mutex
+	cache *ristretto.Cache[uint64, struct{}]
+}
+
+func newRistretto(t testing.TB, n int) spender {
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, struct{}]{
+		NumCounters:        10 * int64(n),
+		MaxCost:            int64(n),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	require.NoError(t, err)
+	t.Cleanup(cache.Close)
+	return &ristrettoGuard{cache: cache}
+}
+
+func (g *ristrettoGuard) spend(id claims.TokenID) bool {
+	key := binary.LittleEndian.Uint64(id[:8])
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, spent := g.cache.Get(key); spent {
+		return false
+	}
+	g.cache.SetWithTTL(key, struct{}{}, 1, spentFor)
+	return true
+}
+
+type ttlcacheGuard struct {
+	cache *ttlcache.Cache[claims.TokenID, struct{}]
+}
+
+func newTTLCache(_ testing.TB, n int) spender {
+	return ttlcacheGuard{ttlcache.New(
+		ttlcache.WithTTL[claims.TokenID, struct{}](spentFor),
+		ttlcache.WithCapacity[claims.TokenID, struct{}](uint64(n)),
+		ttlcache.WithDisableTouchOnHit[claims.TokenID, struct{}](),
+	)}
+}
+
+func (g ttlcacheGuard) spend(id claims.TokenID) bool {
+	_, spent := g.cache.GetOrSet(id, struct{}{})
+	return !spent
+}
+
+// tokenID is that of token number i. It looks random: mix is the finalizer of
+// splitmix64, a bijection.
+func tokenID(i int) (id claims.TokenID) {
+	binary.LittleEndian.PutUint64(id[:8], mix(uint64(i)+1))
+	binary.LittleEndian.PutUint64(id[8:], mix(^uint64(i)))
+	return id
+}
+
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// fill spends n tokens for the first time.
+func fill(t testing.TB, s spender, n int) {
+	for i := range n {
+		if !s.spend(tokenID(i)) {
+			t.Fatal("a fresh token was refused")
+		}
+	}
+}
+
+// acceptedReplays spends the first n tokens for the second time.
+func acceptedReplays(s spender, n int) int {
+	accepted := 0
+	for i := range n {
+		if s.spend(tokenID(i)) {
+			accepted++
+		}
+	}
+	return accepted
+}
+
+// acceptedAfterFlood is the share of tokens that are accepted twice where twice
+// as many are spent as s has room for.
+func acceptedAfterFlood(s spender, room int) float64 {
+	first := make([]bool, 2*room)
+	spent, again := 0, 0
+	for i := range first {
+		first[i] = s.spend(tokenID(i))
+	}
+	for i := range first {
+		if first[i] {
+			spent++
+			if s.spend(tokenID(i)) {
+				again++
+			}
+		}
+	}
+	return float64(again) / float64(spent)
+}
+
+func TestGuardPeers(t *testing.T) {
+	const n = 10_000
+	for _, tt := range guards {
+		s := tt.make(t, n+n/4)
+		fill(t, s, n)
+		accepted := acceptedReplays(s, n)
+		flooded := acceptedAfterFlood(tt.make(t, n), n)
+		t.Logf("%-10s accepted %d of %d replays, and %.0f%% when full", tt.name, accepted, n, 100*flooded)
+		if tt.name == "chattoken" {
+			assert.Zero(t, accepted)
+			assert.Zero(t, flooded)
+		}
+	}
+}
+
+// GuardFlood measures no time: it counts.
+func BenchmarkGuardFlood(b *testing.B) {
+	const room = 100_000
+	for _, bm := range guards {
+		b.Run(bm.name, func(b *testing.B) {
+			var accepted float64
+			for b.Loop() {
+				accepted = acceptedAfterFlood(bm.make(b, room), room)
+			}
+			b.ReportMetric(100*accepted, "%accepted")
+		})
+	}
+}
+
+// GuardPeer spends tokens where n are spent already, in a cache with room for
+// a quarter more: first some of those n again, then fresh ones.
+func BenchmarkGuardPeer(b *testing.B) {
+	for _, bm := range guards {
+		b.Run(bm.name, func(b *testing.B) {
+			for _, size := range []struct {
+				name string
+				n    int
+			}{{"1M", 1_000_000}, {"8M", 8_000_000}} {
+				b.Run(size.name, func(b *testing.B) {
+					if testing.Short() && size.n > 1_000_000 {
+						b.Skip("takes gigabytes")
+					}
+					benchGuard(b, size.n, func() spender { return bm.make(b, size.n+size.n/4) })
+				})
+			}
+		})
+	}
+}
+
+func benchGuard(b *testing.B, n int, make func() spender) {
+	s, size := measuredFill(b, n, make)
+	accepted := acceptedReplays(s, n)
+	b.Run("replay", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			s.spend(tokenID(int(mix(uint64(i)) % uint64(n))))
+		}
+		b.ReportMetric(100*float64(accepted)/float64(n), "%accepted")
+	})
+	b.Run("fresh", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := n; b.Loop(); i++ {
+			if i == n+n/8 {
+				b.StopTimer()
+				s, i = make(), n
+				fill(b, s, n)
+				b.StartTimer()
+			}
+			s.spend(tokenID(i))
+		}
+		b.ReportMetric(size, "B/token")
+	})
+}
+
+// measuredFill also returns the bytes of memory that each token takes.
+func measuredFill(b *testing.B, n int, make func() spender) (spender, float64) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := make()
+	fill(b, s, n)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	return s, float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
+}
