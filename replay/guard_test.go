@@ -329,13 +329,19 @@ func TestBurst(t *testing.T) {
 // TestMemory fills and drains guards ten times, and compares what they say they
 // hold with what they hold.
 func TestMemory(t *testing.T) {
+	spread := func(i int) time.Duration { return time.Duration(1+i%60) * time.Second }
+	// After some for each second, all the others in one.
+	bursts := func(i int) time.Duration { return time.Duration(max(5, 60-i/500)) * time.Second }
 	for _, tt := range []struct {
 		name  string
 		rate  int
+		ttl   func(i int) time.Duration
+		most  int // bytes for each token of the capacity
 		fixed int // bytes
 	}{
-		{"small", 10, 1 << 18},
-		{"medium", 3_000, 1 << 20},
+		{"small", 10, spread, 20, 1 << 18},
+		{"medium", 3_000, spread, 20, 1 << 20},
+		{"bursts", 3_000, bursts, 36, 1 << 20},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := heap()
@@ -346,8 +352,7 @@ func TestMemory(t *testing.T) {
 			for round := range 10 {
 				start := epoch.Add(time.Duration(round) * 10 * time.Minute)
 				for i := range capacity {
-					n := uint64(round*capacity + i)
-					requireFresh(t, g, start, tokenAt(n, start, time.Duration(1+i%60)*time.Second))
+					requireFresh(t, g, start, tokenAt(uint64(round*capacity+i), start, tt.ttl(i)))
 				}
 				st, inUse := g.Stats(start), heap()-before
 				if round == 0 {
@@ -358,10 +363,25 @@ func TestMemory(t *testing.T) {
 				assert.InEpsilon(t, first.Bytes, st.Bytes, 0.05, "round %d", round)
 				assert.InDelta(t, firstHeap, inUse, 0.05*float64(firstHeap)+heapNoise, "round %d", round)
 				assert.InDelta(t, st.Bytes, inUse, 0.05*float64(st.Bytes)+heapNoise, "round %d", round)
+				assert.LessOrEqual(t, st.Bytes, tt.most*capacity+tt.fixed)
 			}
-			assert.LessOrEqual(t, first.Bytes, 20*capacity+tt.fixed)
 			runtime.KeepAlive(g)
 		})
+	}
+}
+
+// TestMemoryIsNotHoarded fills a guard in ways that need tables of very unlike
+// sizes. What one leaves behind must make way for the next.
+func TestMemoryIsNotHoarded(t *testing.T) {
+	g := newGuard(t, 3_000)
+	capacity := g.Stats(epoch).Capacity
+	for round, seconds := range []int{60, 1, 60, 1, 7, 60, 13} {
+		start := epoch.Add(time.Duration(round) * 10 * time.Minute)
+		for i := range capacity {
+			ttl := time.Duration(60-i%seconds) * time.Second
+			requireFresh(t, g, start, tokenAt(uint64(round*capacity+i), start, ttl))
+		}
+		assert.LessOrEqual(t, g.Stats(start).Bytes, 20*capacity+1<<20, "spread over %d seconds", seconds)
 	}
 }
 
