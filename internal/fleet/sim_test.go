@@ -1,0 +1,189 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+const (
+	issuers  = 40
+	gateways = 60
+	rotators = 2
+)
+
+var ctx = context.Background()
+
+// config is a fleet's keys, and what it makes of the assumptions.
+type config struct {
+	policy   keyring.Policy
+	duration time.Duration
+
+	delay  time.Duration // from a change of the ring to the last host that has it
+	spread time.Duration // between the clocks that are furthest apart
+
+	forgetfulGuards bool // after a restart, a guard believes that there was none before
+	forgetfulHosts  bool // after a restart, a host takes any ring that it finds
+
+	expect []violation // when all of them have been seen, the run ends
+}
+
+// sound is a config in which all assumptions hold, with nothing to spare.
+func sound(t *testing.T, p keyring.Policy, duration time.Duration) config {
+	r, err := keyring.New(time.Now(), keyring.Config{Policy: p})
+	require.NoError(t, err)
+	p = r.Policy() // with its defaults
+	return config{policy: p, duration: duration, delay: longestDelay(p), spread: p.ClockSkew}
+}
+
+// longestDelay is within what time a change must have reached every host. The
+// second is there because the rotator rounds its clock down before it adds Lead
+// to say from when on the new key seals.
+func longestDelay(p keyring.Policy) time.Duration { return p.Lead - p.ClockSkew - time.Second }
+
+// fleet is one run. Everything in it belongs to the goroutine that runs the
+// queue.
+type fleet struct {
+	queue
+	config
+	t   *testing.T
+	rng *rand.Rand
+	kek *keyring.LocalKEK
+
+	rotators []*rotator
+	issuers  []*host
+	gateways []*gateway
+	hosts    []*host // of issuers and gateways
+
+	versions []*version // of the ring, each as it was in the store
+	keys     map[keyring.ID]*key
+	idle     time.Time     // until when nobody rotates
+	elapsed  time.Duration // of simulated time
+
+	tally      tally
+	violations map[violation]string // with the first occurrence of each
+	trace      hash.Hash64          // of all tokens and what became of them
+}
+
+func newFleet(t *testing.T, c config, seed uint64) *fleet {
+	f := &fleet{
+		config:     c,
+		t:          t,
+		rng:        rand.New(rand.NewPCG(seed, 0)),
+		keys:       make(map[keyring.ID]*key),
+		tally:      make(tally),
+		violations: make(map[violation]string),
+		trace:      fnv.New64a(),
+	}
+	var err error
+	f.kek, err = keyring.GenerateKEK()
+	require.NoError(t, err)
+	for range rotators {
+		f.rotators = append(f.rotators, &rotator{clock: f.newClock()})
+	}
+	for range issuers {
+		f.issuers = append(f.issuers, f.newHost())
+	}
+	for i := range gateways {
+		f.gateways = append(f.gateways, &gateway{host: f.newHost(), index: i})
+	}
+	return f
+}
+
+// start sets everything going.
+func (f *fleet) start() {
+	first := f.firstVersion()
+	for _, h := range f.hosts {
+		h.volume = first
+	}
+	for _, r := range f.rotators {
+		f.after(time.Minute, func() { f.cron(r) })
+	}
+	for _, h := range f.issuers {
+		h.start()
+		f.often(6*time.Hour, func() { f.crash(h, h.start) })
+	}
+	for _, g := range f.gateways {
+		g.start()
+		f.often(2*time.Hour, func() { f.crashGateway(g) })
+		f.often(4*time.Hour, func() { f.setClock(g) })
+	}
+	f.often(3*time.Second, f.client)
+	f.often(10*time.Minute, f.emergency)
+	f.often(time.Hour, func() { f.idle = time.Now().Add(f.upTo(10 * time.Minute)) })
+}
+
+// often has do run again and again, at intervals that are random with a mean.
+func (f *fleet) often(mean time.Duration, do func()) {
+	wait := time.Duration(f.rng.ExpFloat64() * float64(mean))
+	f.after(wait, func() {
+		do()
+		f.often(mean, do)
+	})
+}
+
+// upTo is from 0 to d, and not seldom exactly one or the other.
+func (f *fleet) upTo(d time.Duration) time.Duration {
+	switch f.rng.IntN(8) {
+	case 0:
+		return 0
+	case 1:
+		return d
+	}
+	return time.Duration(f.rng.Int64N(int64(d) + 1))
+}
+
+// oneIn reports true in one of n cases.
+func (f *fleet) oneIn(n int) bool { return f.rng.IntN(n) == 0 }
+
+func pick[T any](f *fleet, from []T) T { return from[f.rng.IntN(len(from))] }
+
+// clock is a host's, and how far it is ahead of the true time.
+type clock struct{ ahead time.Duration }
+
+func (c *clock) now() time.Time { return time.Now().Add(c.ahead) }
+
+// when is the true time at which the clock will show t, unless it is set.
+func (c *clock) when(t time.Time) time.Time { return t.Add(-c.ahead) }
+
+func (f *fleet) newClock() clock { return clock{f.upTo(f.spread) - f.spread/2} }
+
+// violation is an invariant that did not hold. The first four are what a fleet
+// relies on; the others keep them from holding for the wrong reason.
+type violation string
+
+const (
+	refusedForKey    violation = "VIOLATED: a token within its life is not refused for its key"
+	openedRevoked    violation = "VIOLATED: a revoked key opens nothing after the reload"
+	sealedUnknown    violation = "VIOLATED: no host seals under a key that another does not know"
+	acceptedTwice    violation = "VIOLATED: a gateway accepts no token twice, restarts included"
+	acceptedLate     violation = "VIOLATED: a gateway accepts no token that has expired"
+	refusedOtherwise violation = "VIOLATED: a token is refused for good reason only"
+	ringWentBack     violation = "VIOLATED: a host adopts nothing but a valid, newer ring"
+)
+
+// failed reports whether everything was violated that was expected to be.
+func (f *fleet) failed() bool {
+	for _, v := range f.expect {
+		if _, ok := f.violations[v]; !ok {
+			return false
+		}
+	}
+	return len(f.expect) > 0
+}
+
+// violated takes note of a violation, and of the circumstances of the first one.
+func (f *fleet) violated(v violation, format string, args ...any) {
+	f.tally[string(v)]++
+	if _, ok := f.violations[v]; !ok {
+		f.violations[v] = time.Now().Format(time.DateTime) + ": " + fmt.Sprintf(format, args...)
+	}
+}
