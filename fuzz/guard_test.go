@@ -1,0 +1,261 @@
+package fuzz_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// FuzzGuard spends tokens in an order, and at times, that a program decides:
+// the clock runs, jumps ahead and back, calls are held up, and guards are made
+// anew. A map knows which tokens were let in. None is twice, and no answer is
+// another than the documented reasons allow.
+func FuzzGuard(f *testing.F) {
+	f.Fuzz(func(t *testing.T, program []byte) {
+		w := newWatch(t)
+		w.tape = program
+		for range 2000 {
+			if len(w.tape) == 0 {
+				break
+			}
+			w.step()
+		}
+		w.checkStats()
+	})
+}
+
+// The guard is small, so that a short program fills it, and the tokens all
+// belong to one or two of its shards.
+const (
+	guardTTL      = 10 * time.Second
+	guardSkew     = 2 * time.Second
+	guardLifetime = 13 // seconds: TTL, skew and one
+	guardCapacity = guardLifetime
+	guardBound    = 2 * 20 // tokens that two shards take at the very most
+)
+
+// watch is a guard and all that is known of it.
+type watch struct {
+	t testing.TB
+	tape
+	guard  *replay.Guard
+	now    time.Time
+	latest time.Time // that the clock ever showed
+	held   time.Time // what a caller read who has not called yet
+	tokens []claims.Summary
+	in     map[claims.TokenID]bool // let in, by any guard
+
+	// Of this guard:
+	started     int64
+	forward     bool                    // the clock has only run forward, as every caller saw it
+	spent       map[claims.TokenID]bool // let in
+	expirations []int64                 // of what was let in
+	fresh, not  uint64                  // answers
+}
+
+func newWatch(t testing.TB) *watch {
+	w := &watch{t: t, now: after(500_000_000), held: after(0), in: map[claims.TokenID]bool{}}
+	w.latest = w.now
+	w.restart()
+	return w
+}
+
+// restart makes a new guard, as a process would that has written down the
+// latest time that its clock has shown.
+func (w *watch) restart() {
+	var err error
+	w.guard, err = replay.New(w.latest, replay.Config{Rate: 1, MaxTTL: guardTTL, ClockSkew: guardSkew})
+	require.NoError(w.t, err)
+	w.started = w.latest.Add(guardSkew).Unix()
+	require.Equal(w.t, w.started+1, w.guard.ReadyAt().Unix())
+	w.forward = w.now.Equal(w.latest)
+	w.spent, w.expirations = map[claims.TokenID]bool{}, nil
+	w.fresh, w.not = 0, 0
+}
+
+// The steps of a program.
+const (
+	spendNew   = iota // a token that is minted now
+	keep              // the same, but spend it later
+	spendOld          // one that was minted before
+	run               // the clock, by up to four seconds
+	jump              // the clock, ahead or back
+	hold              // read the clock, and
+	spendHeld         // spend by what it showed then
+	restart           // the guard
+	burst             // spend many new tokens
+	watchSteps        // how many there are
+)
+
+func (w *watch) step() {
+	switch w.next() % watchSteps {
+	case spendNew:
+		w.spend(w.mint(w.next()), w.now)
+	case keep:
+		w.mint(w.next())
+	case spendOld:
+		if n := len(w.tokens); n > 0 {
+			w.spend(w.tokens[n-1-int(w.next())%n], w.now)
+		}
+	case run:
+		w.setClock(w.now.Add(time.Duration(w.next()) * time.Second / 64))
+	case jump:
+		seconds := [...]int64{1, 12, 13, 16, 17, 3600, 315576000, 1}[w.next()%8]
+		if w.next()%2 == 1 {
+			seconds = -seconds
+		}
+		w.setClock(time.Unix(w.now.Unix()+seconds, int64(w.now.Nanosecond())))
+	case hold:
+		w.held = w.now
+	case spendHeld:
+		w.forward = w.forward && w.held.Unix() == w.now.Unix()
+		if n := len(w.tokens); n > 0 {
+			w.spend(w.tokens[n-1-int(w.next())%n], w.held)
+		}
+	case restart:
+		w.restart()
+	case burst:
+		kind := w.next()
+		for range w.next() % 64 {
+			w.spend(w.mint(kind), w.now)
+		}
+	}
+}
+
+func (w *watch) setClock(now time.Time) {
+	// Neither issuer nor guard work before 1970, or as far ahead as this.
+	if now.Unix() < 0 || now.Unix() > maxUnix-1000 {
+		return
+	}
+	w.forward = w.forward && !now.Before(w.now)
+	w.now = now
+	if now.After(w.latest) {
+		w.latest = now
+	}
+}
+
+// mint makes a token by a clock that is off by at most the skew.
+func (w *watch) mint(kind byte) claims.Summary {
+	issued := w.now.Add(guardSkew * time.Duration(int(kind%16)-8) / 8).Unix()
+	ttl := 5 + int64(kind>>4)%8 // up to two seconds too long
+	id := claims.TokenID(pseudo(16, "token "+string(rune(len(w.tokens)))))
+	// The second half names the shard, of which there are 16.
+	binary.LittleEndian.PutUint64(id[8:], uint64(kind>>7))
+	token := claims.Summary{TokenID: id, IssuedAt: time.Unix(issued, 0), Expiration: time.Unix(issued+ttl, 0)}
+	w.tokens = append(w.tokens, token)
+	return token
+}
+
+// spend compares one answer with what is known.
+func (w *watch) spend(token claims.Summary, now time.Time) {
+	fresh, err := w.guard.Spend(w.t.Context(), now, token)
+	expiration := token.Expiration.Unix()
+	switch {
+	case token.IssuedAt.Unix() <= w.started:
+		require.Equal(w.t, replay.ErrBeforeStart, err)
+	case expiration > now.Unix()+guardLifetime, token.IssuedAt.After(now.Add(guardSkew)):
+		require.Equal(w.t, replay.ErrTooLong, err)
+	case expiration <= now.Unix():
+		require.Equal(w.t, replay.ErrForgotten, err)
+	case err == replay.ErrForgotten:
+		require.False(w.t, w.forward, "forgotten too early")
+		require.True(w.t, w.between(expiration), "forgotten, but nothing was spent there")
+	case err == replay.ErrFull:
+		require.GreaterOrEqual(w.t, w.live(now), guardCapacity, "full too early")
+	default:
+		require.NoError(w.t, err)
+		require.Equal(w.t, !w.spent[token.TokenID], fresh)
+	}
+	if err != nil {
+		require.False(w.t, fresh)
+		require.ErrorIs(w.t, err, replay.ErrUnavailable)
+		return
+	}
+	if !fresh {
+		w.not++
+		return
+	}
+	require.False(w.t, w.in[token.TokenID], "let in twice")
+	w.in[token.TokenID], w.spent[token.TokenID] = true, true
+	w.expirations = append(w.expirations, expiration)
+	w.fresh++
+	if w.forward { // else some may be forgotten
+		require.LessOrEqual(w.t, w.live(now), guardBound, "memory is not bounded")
+	}
+}
+
+// between reports whether a second lies between two of the expirations.
+func (w *watch) between(second int64) bool {
+	before, behind := false, false
+	for _, e := range w.expirations {
+		before = before || e <= second
+		behind = behind || e >= second
+	}
+	return before && behind
+}
+
+// live counts what was let in and can be presented again.
+func (w *watch) live(now time.Time) (n int) {
+	for _, e := range w.expirations {
+		if e > now.Unix() && e <= now.Unix()+guardLifetime {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *watch) checkStats() {
+	stats := w.guard.Stats(w.now)
+	require.Equal(w.t, guardCapacity, stats.Capacity)
+	require.Equal(w.t, w.fresh, stats.Fresh)
+	require.Equal(w.t, w.not, stats.Spent)
+	require.LessOrEqual(w.t, stats.Live, min(guardBound, len(w.expirations)))
+}
+
+func guardSeeds(testing.TB) []seed {
+	// A guard is ready after the skew. A token of 10 s by a clock that is right,
+	// and one that expires as late as the guard can remember.
+	const token, latest = 0x58, 0x6f
+	ready := []byte{run, 192}
+	program := func(b ...byte) []any { return args(append(ready[:len(ready):len(ready)], b...)) }
+	// 34 s ahead, and back. Who goes back first has to be away from the start.
+	ahead, back := []byte{jump, 4, 0, jump, 4, 0}, []byte{jump, 4, 1, jump, 4, 1}
+	var intervals []byte
+	for range 12 {
+		intervals = slices.Concat(intervals, []byte{spendNew, token}, ahead)
+	}
+	for i := range byte(12) {
+		intervals = slices.Concat(intervals, back, []byte{spendOld, i})
+	}
+	return []seed{
+		{"too-early", args([]byte{spendNew, token})},
+		{"once", program(spendNew, token, spendOld, 0, spendOld, 0)},
+		{"expired", program(spendNew, token, run, 255, run, 255, run, 255, spendOld, 0)},
+		{"last-second", program(spendNew, token, run, 255, run, 255, run, 64, spendOld, 0, run, 64, spendOld, 0)},
+		{"kept", program(keep, token, run, 255, run, 255, run, 98, spendOld, 0)},
+		{"latest", program(spendNew, latest, spendOld, 0)},
+		{"too-late", program(spendNew, latest+0x10)},
+		{"issuer-ahead", program(spendNew, 0x5f, spendOld, 0)},
+		{"issuer-behind", program(spendNew, 0x50, spendOld, 0)},
+		{"restart", program(spendNew, token, restart, spendOld, 0, spendNew, token, run, 255, spendNew, token)},
+		{"restart-issuer-ahead", program(spendNew, 0x5f, restart, run, 130, spendOld, 0)},
+		{"jump-and-back", program(spendNew, token, jump, 6, 0, spendNew, token, jump, 6, 1, spendOld, 1, spendNew, token)},
+		{"twice-ahead-and-back", program(jump, 6, 0, spendNew, token, jump, 6, 1, jump, 6, 0, jump, 6, 0, spendNew, token, spendOld, 1, jump, 6, 1, jump, 6, 1, spendNew, token, spendOld, 2)},
+		{"a-minute-back", program(jump, 5, 0, spendNew, token, jump, 4, 1, spendOld, 0, jump, 4, 0, spendOld, 0)},
+		{"same-place", program(jump, 5, 0, spendNew, token, jump, 3, 1, spendNew, token, spendOld, 1, jump, 3, 0, spendOld, 1)},
+		{"same-place-swept", program(jump, 5, 0, spendNew, token, jump, 3, 1, spendNew, token, run, 255, run, 255, run, 255, run, 255, spendNew, token, spendOld, 2)},
+		{"held-up", program(spendNew, token, hold, run, 255, run, 255, run, 255, spendNew, token, spendHeld, 1)},
+		{"held-up-since-before-issue", program(hold, run, 64, keep, 0x5f, spendHeld, 0)},
+		{"held-up-beyond-a-jump", program(spendNew, token, hold, jump, 5, 0, spendNew, token, spendHeld, 1, jump, 5, 1, spendOld, 1)},
+		{"full", program(burst, token, 63, run, 255, run, 255, run, 255, burst, token, 63)},
+		{"full-and-spent", program(spendNew, latest, burst, token, 63, spendOld, 63)},
+		{"full-then-back", program(jump, 5, 0, burst, token, 63, jump, 2, 1, burst, token, 63, jump, 2, 0, burst, token, 63)},
+		{"many-intervals", args(append(ready[:len(ready):len(ready)], intervals...))},
+	}
+}
