@@ -142,6 +142,9 @@ func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error)
 	if i+1 == len(s.chain) || now < s.chain[i+1].created+seconds(s.policy.Lead) {
 		return false, ErrTooSoon
 	}
+	if now <= s.chain[i].activates {
+		return false, ErrTooSoon // it has not sealed yet: the clock was set back
+	}
 	s.chain[i].retires = now
 	// A host that has not heard of it yet goes on sealing under the old key,
 	// for as long as the new version takes to reach it.
