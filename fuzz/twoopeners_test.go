@@ -161,9 +161,9 @@ func (c *chat) stepRing(kind byte) {
 	if c.ring.Serial() == serial {
 		return
 	}
-	// A new key seals after Lead, by a clock that may be ahead, or at once if
-	// it takes the place of one that is revoked.
-	within := chatLead - chatSkew
+	// A new key seals after Lead, by a clock that may be ahead and counts whole
+	// seconds, or at once if it takes the place of one that is revoked.
+	within := chatLead - chatSkew - time.Second
 	if kind == revoke {
 		within = 0
 		for _, old := range c.tokens {

@@ -227,7 +227,7 @@ var faults = []fault{
 		one("issued > now+g.skew:", "issued > now+g.skew+1:")},
 	{"full guard lets in", "replay/shard.go", "./replay",
 		one("if s.tokens >= g.shardCapacity && ", "if false && ")},
-	{"full guard forgets what may come", "replay/shard.go", "./replay",
+	{"full guard forgets what may come", "replay/shard.go", "./replay ./fuzz",
 		one("b.expiration > limit {", "b.expiration > limit-1 {")},
 	{"other second in the same bucket", "replay/shard.go", "./replay",
 		one("\tif b.expiration != expiration {\n\t\ts.drop(b)\n", "\tif b.expiration != expiration {\n")},
