@@ -18,7 +18,10 @@ for dir; do
 		pkg=${target%:*} name=${target##*:}
 		# By default go test would make what it found smaller for up to a minute
 		# each time, and find little else.
-		go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" -fuzzminimizetime=100x "$pkg" >"$log" 2>&1 || { cat "$log"; exit 1; }
+		go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" -fuzzminimizetime=100x "$pkg" >"$log" 2>&1 || {
+			# On a busy machine go test reports the end of the time as a failure.
+			grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log" || { cat "$log"; exit 1; }
+		}
 		# The last progress line is the total. Without one, nothing was fuzzed.
 		reached=$(sed -n 's/^fuzz: .*execs: \([1-9][0-9]*\) .*new interesting: \([0-9]*\) (total: \([0-9]*\)).*/\1 executions, \2 new interesting, \3 in all/p' "$log" | tail -n 1)
 		[ -n "$reached" ] || { cat "$log"; echo "fuzz: $name: no executions"; exit 1; }
