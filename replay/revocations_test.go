@@ -112,7 +112,7 @@ func TestRevocationsExpire(t *testing.T) {
 	now := epoch
 	for i := range 3_000 {
 		r.RevokeUser(now, fmt.Sprint(i), now)
-		for back := range min(i, 500) { // 500 × 20 s are less than three hours
+		for back := 0; back < min(i, 500); back += 7 { // 500 × 20 s are less than three hours
 			issued := now.Add(-time.Duration(back) * 20 * time.Second)
 			if !r.Revoked(chat("r", fmt.Sprint(i-back), issued)) {
 				t.Fatalf("revocation %d is gone after %d more", i-back, back)
