@@ -62,20 +62,16 @@ func (p Policy) or(q Policy) Policy {
 // one beyond Period would make every rotation late.
 func (p Policy) check() error {
 	switch {
-	case !whole(p.MaxTTL, limits.MinTTL, limits.MaxTTL):
+	case !limits.Whole(p.MaxTTL, limits.MinTTL, limits.MaxTTL):
 		return errMaxTTL
-	case !whole(p.ClockSkew, time.Second, limits.MaxClockSkew):
+	case !limits.Whole(p.ClockSkew, time.Second, limits.MaxClockSkew):
 		return errClockSkew
-	case !whole(p.Period, time.Second, maxPeriod):
+	case !limits.Whole(p.Period, time.Second, maxPeriod):
 		return errPeriod
-	case !whole(p.Lead, p.ClockSkew+time.Second, p.Period):
+	case !limits.Whole(p.Lead, p.ClockSkew+time.Second, p.Period):
 		return errLead
 	}
 	return nil
-}
-
-func whole(d, least, most time.Duration) bool {
-	return d >= least && d <= most && d%time.Second == 0
 }
 
 // overlap is how many seconds a key opens after it was last allowed to seal.

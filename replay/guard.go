@@ -99,9 +99,9 @@ func New(now time.Time, c Config) (*Guard, error) {
 	switch {
 	case now.Unix() < 0 || now.Unix() > limits.MaxUnix:
 		return nil, errClock
-	case !whole(ttl, limits.MinTTL, limits.MaxTTL):
+	case !limits.Whole(ttl, limits.MinTTL, limits.MaxTTL):
 		return nil, errMaxTTL
-	case !whole(skew, time.Second, limits.MaxClockSkew):
+	case !limits.Whole(skew, time.Second, limits.MaxClockSkew):
 		return nil, errClockSkew
 	case rate < 0 || int64(rate) > maxCapacity/lifetime:
 		return nil, errRate
@@ -113,10 +113,6 @@ func New(now time.Time, c Config) (*Guard, error) {
 	}
 	g.divide(int(ttl / time.Second))
 	return g, nil
-}
-
-func whole(d, least, most time.Duration) bool {
-	return d >= least && d <= most && d%time.Second == 0
 }
 
 // divide makes the shards. ttl is in seconds.

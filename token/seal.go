@@ -138,7 +138,7 @@ func (s *Sealer) times(now time.Time, sessionMinutes int) (times, error) {
 		return times{}, errSealerRing
 	case ttl == 0:
 		ttl = min(DefaultTTL, longest)
-	case ttl < MinTTL || ttl > MaxTTL || ttl%time.Second != 0:
+	case !limits.Whole(ttl, MinTTL, MaxTTL):
 		return times{}, errTTL
 	case ttl > longest:
 		return times{}, errRingTTL

@@ -28,3 +28,8 @@ const (
 	// RFC 3339 can write and the last one a token or a key may name.
 	MaxUnix = 253402300799
 )
+
+// Whole reports whether d is whole seconds from least to most.
+func Whole(d, least, most time.Duration) bool {
+	return d >= least && d <= most && d%time.Second == 0
+}
