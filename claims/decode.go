@@ -131,7 +131,7 @@ func (p *Payload) parse() bool {
 	user, rest := cutText(rest, MaxUserIDRunes*utf8.UTFMax)
 	p.user = p.span(user, rest)
 	capabilities, rest := cutHead(rest, majorUint)
-	if len(room) < 1 || !validUserID(user) || capabilities > uint64(known) {
+	if len(room) < 1 || len(user) < 1 || capabilities > uint64(known) {
 		return false
 	}
 	p.Capabilities = Capabilities(capabilities)
@@ -143,7 +143,26 @@ func (p *Payload) parse() bool {
 		return false
 	}
 	p.IssuedAt, p.TTL, p.SessionMinutes = int64(issuedAt), ttl, uint8(minutes)
-	return len(rest) == 0
+	return len(rest) == 0 && p.validTexts()
+}
+
+// validTexts reports whether all texts are valid UTF-8, and the user ID is not
+// too long. Most payloads have nothing but ASCII between the first and the last
+// byte of their texts, heads included: that takes two looks, not one at each.
+func (p *Payload) validTexts() bool {
+	if isASCII(p.raw[p.room.from:p.user.to]) && isASCII(p.at(p.attributes)) {
+		return p.user.to-p.user.from <= MaxUserIDRunes
+	}
+	user := p.UserID()
+	if !validText(p.RoomIdentifier()) || !validText(user) || runeCount(user) > MaxUserIDRunes {
+		return false
+	}
+	for key, value := range p.Attributes() {
+		if !validText(key) || !validText(value) {
+			return false
+		}
+	}
+	return true
 }
 
 // parseAttributes reads the map: keys not empty, in strictly ascending order of
@@ -186,26 +205,32 @@ func encodedBefore(a, b []byte) bool {
 	return bytes.Compare(a, b) < 0
 }
 
-// validUserID counts the code points of id, which is valid UTF-8: the bytes
-// that continue none. (utf8.RuneCount allocates for long arguments where the
+// runeCount counts the code points of b, which is valid UTF-8: the bytes that
+// continue none. (utf8.RuneCount allocates for long arguments where the
 // compiler inlines it.)
-func validUserID(id []byte) bool {
+func runeCount(b []byte) int {
 	n := 0
-	for _, c := range id {
+	for _, c := range b {
 		if c&0xC0 != 0x80 {
 			n++
 		}
 	}
-	return n >= 1 && n <= MaxUserIDRunes
+	return n
 }
 
-// cutText splits a text string of at most limit bytes of valid UTF-8 off b.
-// Where there is none, it leaves nothing.
+// cutText splits a text string of at most limit bytes off b, which need not be
+// valid UTF-8. Where there is none, it leaves nothing.
 func cutText(b []byte, limit uint64) (text, rest []byte) {
-	n, b := cutHead(b, majorText)
-	if n > limit || n > uint64(len(b)) || !validText(b[:n]) {
+	n, size := uint64(0), 1
+	if len(b) > 0 && b[0]-majorText < 24 {
+		n = uint64(b[0] - majorText)
+	} else {
+		n, size = longHead(b, majorText)
+	}
+	if n > limit || n > uint64(len(b)-size) {
 		return nil, nil
 	}
+	b = b[size:]
 	return b[:n], b[n:]
 }
 
@@ -219,27 +244,27 @@ func cutHead(b []byte, major byte) (n uint64, rest []byte) {
 	if len(b) > 0 && b[0]-major < 24 {
 		return uint64(b[0] - major), b[1:]
 	}
-	return cutLongHead(b, major)
+	n, size := longHead(b, major)
+	return n, b[size:]
 }
 
-// cutLongHead is cutHead where the argument follows in 1, 2, 4 or 8 bytes. An
-// argument that a shorter head could have carried would be a second encoding.
-func cutLongHead(b []byte, major byte) (n uint64, rest []byte) {
+// longHead returns the argument of a head and its size, where the argument
+// follows in 1, 2, 4 or 8 bytes. An argument that a shorter head could have
+// carried would be a second encoding.
+func longHead(b []byte, major byte) (n uint64, size int) {
 	var least uint64
 	switch {
 	case len(b) > 1 && b[0] == major|24:
-		n, least, rest = uint64(b[1]), 24, b[2:]
+		n, least, size = uint64(b[1]), 24, 2
 	case len(b) > 2 && b[0] == major|25:
-		n, least, rest = uint64(binary.BigEndian.Uint16(b[1:])), 1<<8, b[3:]
+		n, least, size = uint64(binary.BigEndian.Uint16(b[1:])), 1<<8, 3
 	case len(b) > 4 && b[0] == major|26:
-		n, least, rest = uint64(binary.BigEndian.Uint32(b[1:])), 1<<16, b[5:]
+		n, least, size = uint64(binary.BigEndian.Uint32(b[1:])), 1<<16, 5
 	case len(b) > 8 && b[0] == major|27:
-		n, least, rest = binary.BigEndian.Uint64(b[1:]), 1<<32, b[9:]
-	default:
-		return noHead, nil
+		n, least, size = binary.BigEndian.Uint64(b[1:]), 1<<32, 9
 	}
-	if n < least {
-		return noHead, nil
+	if n < least || size == 0 {
+		return noHead, len(b)
 	}
-	return n, rest
+	return n, size
 }

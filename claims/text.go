@@ -12,15 +12,26 @@ import (
 const highBits = 0x8080808080808080
 
 // validText reports whether b is valid UTF-8.
-func validText(b []byte) bool {
+func validText(b []byte) bool { return isASCII(b) || utf8.Valid(b) }
+
+// isASCII reports whether b has no byte above 127.
+func isASCII(b []byte) bool {
+	var x uint64
 	if len(b) < 8 {
-		return utf8.Valid(b)
+		for _, c := range b {
+			x |= uint64(c)
+		}
+		return x < utf8.RuneSelf
 	}
-	x := binary.LittleEndian.Uint64(b[len(b)-8:])
-	for rest := b; len(rest) > 8; rest = rest[8:] {
-		x |= binary.LittleEndian.Uint64(rest)
+	x = binary.LittleEndian.Uint64(b[len(b)-8:])
+	for ; len(b) > 32; b = b[32:] {
+		x |= binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
+			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
 	}
-	return x&highBits == 0 || utf8.Valid(b)
+	for ; len(b) > 8; b = b[8:] {
+		x |= binary.LittleEndian.Uint64(b)
+	}
+	return x&highBits == 0
 }
 
 // validString is validText for a string.
