@@ -131,6 +131,8 @@ func (v *violations) userID(s string) {
 	}
 	if s == "" {
 		v.add(fieldUserID, fmt.Sprintf("required; 1–%d code points allowed", MaxUserIDRunes))
+	} else if len(s) <= MaxUserIDRunes {
+		return // a code point has a byte at least
 	} else if n := utf8.RuneCountInString(s); n > MaxUserIDRunes {
 		v.add(fieldUserID, fmt.Sprintf("%d code points used; 1–%d allowed", n, MaxUserIDRunes))
 	}
