@@ -19,8 +19,8 @@ type goal struct {
 	of, to  series // to is zero where the measurement itself is bounded
 	atLeast bool   // else at most
 	bound   float64
-	checked bool    // by -check, which
-	margin  float64 // allows this share more
+	checked bool    // by -check, against
+	held    float64 // which is where a change has made something worse
 }
 
 // parseGoals parses the format that goals.txt explains.
@@ -46,28 +46,33 @@ func parseGoal(fields []string) (goal, error) {
 	if len(fields) != 5 {
 		return goal{}, errors.New("not five fields")
 	}
-	unit, benchmark, relativeTo, bound, margin := fields[0], fields[1], fields[2], fields[3], fields[4]
+	unit, benchmark, relativeTo, bound, held := fields[0], fields[1], fields[2], fields[3], fields[4]
 	g := goal{of: series{benchmark, unit}}
 	if relativeTo != "-" {
 		g.to = series{relativeTo, unit}
 	}
-	number, atMost := strings.CutPrefix(bound, "<=")
-	if !atMost {
-		number, g.atLeast = strings.CutPrefix(bound, ">=")
-	}
+	g.atLeast = strings.HasPrefix(bound, ">=")
 	var err error
-	if g.bound, err = strconv.ParseFloat(number, 64); err != nil || atMost == g.atLeast {
-		return goal{}, errors.New("the bound is not <= or >= and a number")
+	if g.bound, err = g.parseBound(bound); err != nil || held == "-" {
+		return g, err
 	}
-	if margin == "-" {
-		return g, nil
+	g.checked = true
+	g.held, err = g.parseBound(held)
+	return g, err
+}
+
+// parseBound parses a bound of the goal's direction.
+func (g goal) parseBound(s string) (float64, error) {
+	sign := "<="
+	if g.atLeast {
+		sign = ">="
 	}
-	percent, ok := strings.CutSuffix(margin, "%")
-	if g.margin, err = strconv.ParseFloat(percent, 64); err != nil || !ok {
-		return goal{}, errors.New("the margin is not a number and %")
+	number, ok := strings.CutPrefix(s, sign)
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || !ok {
+		return 0, errors.New("a bound is not <= or >=, the same twice, and a number")
 	}
-	g.checked, g.margin = true, g.margin/100
-	return g, nil
+	return v, nil
 }
 
 // value is NaN where something was not measured. ratio is how to compare two
@@ -79,12 +84,12 @@ func (g goal) value(m *measurements, ratio func(of, to series) float64) float64 
 	return ratio(g.of, g.to)
 }
 
-// met reports whether v is within the bound, give or take margin.
-func (g goal) met(v, margin float64) bool {
+// within reports whether v keeps to a bound of the goal's direction.
+func (g goal) within(v, bound float64) bool {
 	if g.atLeast {
-		return v >= g.bound/(1+margin)
+		return v >= bound
 	}
-	return v <= g.bound*(1+margin)
+	return v <= bound
 }
 
 func (g goal) String() string {
@@ -117,8 +122,8 @@ func checkPhase(goals []goal, packageOf func(benchmark string) string) (phase, e
 	return p, nil
 }
 
-// checkGoals prints the checked goals. The error is about the ones that are
-// missed by more than their margin.
+// checkGoals prints the checked goals. The error is about the ones that are past
+// what is held.
 func checkGoals(w io.Writer, m *measurements, goals []goal) error {
 	missed := 0
 	for _, g := range goals {
@@ -127,22 +132,22 @@ func checkGoals(w io.Writer, m *measurements, goals []goal) error {
 		}
 	}
 	if missed > 0 {
-		return fmt.Errorf("%d goals missed by more than their margin", missed)
+		return fmt.Errorf("%d measurements past what is held", missed)
 	}
 	return nil
 }
 
-// print prints a goal and its value v, and reports whether it is met within the
-// margin.
+// print prints a goal and its value v, and reports whether v is within what is
+// held.
 func (g goal) print(w io.Writer, v float64) bool {
 	verdict := "pass"
 	switch {
 	case math.IsNaN(v):
 		verdict = "FAIL: not measured"
-	case !g.met(v, g.margin):
-		verdict = "FAIL"
-	case !g.met(v, 0):
-		verdict = fmt.Sprintf("pass by the margin of %.0f %%", 100*g.margin)
+	case !g.within(v, g.held):
+		verdict = "FAIL: past " + number(g.held)
+	case !g.within(v, g.bound):
+		verdict = "goal missed, " + number(g.held) + " held"
 	}
 	name := g.of.benchmark
 	if g.to.benchmark != "" {

@@ -4,8 +4,8 @@
 //
 //	go run ./cmd/report           measure, and write RESULTS.md and its charts
 //	go run ./cmd/report -quick    the same, shorter, without what takes gigabytes
-//	go run ./cmd/report -check    measure what goals.txt gives a margin, and
-//	                              fail where a goal is missed by more than that
+//	go run ./cmd/report -check    measure what goals.txt holds, and fail where a
+//	                              measurement is past that
 //
 // All that is compared runs in turn, several rounds of it. For the results a
 // ratio is taken within each round, and its median is what counts: a machine that

@@ -83,10 +83,10 @@ func TestNumber(t *testing.T) {
 }
 
 func TestParseGoals(t *testing.T) {
-	goals, err := parseGoals("# why\n\nns/op A B <=1.5 15%\nallocs/op A - <=0 0%\nns/op C A >=4 -\n")
+	goals, err := parseGoals("# why\n\nns/op A B <=1.5 <=1.8\nallocs/op A - <=0 <=0\nns/op C A >=4 -\n")
 	require.NoError(t, err)
 	assert.Equal(t, []goal{
-		{of: series{"A", "ns/op"}, to: series{"B", "ns/op"}, bound: 1.5, checked: true, margin: 0.15},
+		{of: series{"A", "ns/op"}, to: series{"B", "ns/op"}, bound: 1.5, checked: true, held: 1.8},
 		{of: series{"A", "allocs/op"}, checked: true},
 		{of: series{"C", "ns/op"}, to: series{"A", "ns/op"}, atLeast: true, bound: 4},
 	}, goals)
@@ -94,12 +94,12 @@ func TestParseGoals(t *testing.T) {
 
 func TestParseGoalsMalformed(t *testing.T) {
 	for name, line := range map[string]string{
-		"too few fields":        "ns/op A B <=1.5",
-		"too many fields":       "ns/op A B <=1.5 1% 2%",
-		"a bound of no number":  "ns/op A B <=x 1%",
-		"a bound of no sign":    "ns/op A B 1.5 1%",
-		"a margin of no number": "ns/op A B <=1.5 x%",
-		"a margin of no unit":   "ns/op A B <=1.5 15",
+		"too few fields":            "ns/op A B <=1.5",
+		"too many fields":           "ns/op A B <=1.5 <=2 <=3",
+		"a bound of no number":      "ns/op A B <=x <=1",
+		"a bound of no sign":        "ns/op A B 1.5 <=1",
+		"held of no number":         "ns/op A B <=1.5 <=x",
+		"held of another direction": "ns/op A B <=1.5 >=1",
 	} {
 		_, err := parseGoals("\n" + line)
 		assert.ErrorContains(t, err, "goals.txt:2", name)
@@ -112,29 +112,24 @@ func TestOurGoals(t *testing.T) {
 	assert.NotEmpty(t, goals)
 }
 
-func TestGoalMet(t *testing.T) {
-	most, least := goal{bound: 2}, goal{bound: 2, atLeast: true}
+func TestGoalWithin(t *testing.T) {
+	most, least := goal{}, goal{atLeast: true}
 	for _, tt := range []struct {
-		v                   float64
-		most, least         bool
-		mostNear, leastNear bool // with a margin of a quarter
+		v           float64
+		most, least bool
 	}{
-		{v: 1.5, most: true, mostNear: true},
-		{v: 1.6, most: true, mostNear: true, leastNear: true},
-		{v: 2, most: true, least: true, mostNear: true, leastNear: true},
-		{v: 2.5, least: true, mostNear: true, leastNear: true},
-		{v: 2.6, least: true, leastNear: true},
+		{v: 1.9, most: true},
+		{v: 2, most: true, least: true},
+		{v: 2.1, least: true},
 		{v: math.NaN()},
 	} {
-		assert.Equal(t, tt.most, most.met(tt.v, 0), tt.v)
-		assert.Equal(t, tt.least, least.met(tt.v, 0), tt.v)
-		assert.Equal(t, tt.mostNear, most.met(tt.v, 0.25), tt.v)
-		assert.Equal(t, tt.leastNear, least.met(tt.v, 0.25), tt.v)
+		assert.Equal(t, tt.most, most.within(tt.v, 2), tt.v)
+		assert.Equal(t, tt.least, least.within(tt.v, 2), tt.v)
 	}
 }
 
 func TestCheckPhase(t *testing.T) {
-	goals, err := parseGoals("ns/op A/small B/1+1 <=1 1%\nns/op A/small C <=1 -\nallocs/op A/small - <=0 0%")
+	goals, err := parseGoals("ns/op A/small B/1+1 <=1 <=1\nns/op A/small C <=1 -\nallocs/op A/small - <=0 <=0")
 	require.NoError(t, err)
 	p, err := checkPhase(goals, func(string) string { return library })
 	require.NoError(t, err)
@@ -150,11 +145,11 @@ func TestCheckPhase(t *testing.T) {
 func TestCheckGoals(t *testing.T) {
 	m := rounds(t, []string{"A", "B"}, []float64{22, 20}, []float64{21, 19})
 	for _, tt := range []struct{ name, goal, want string }{
-		{"met", "ns/op A B <=1.2 0%", "pass\n"},
-		{"within the margin", "ns/op A B <=1 20%", "pass by the margin of 20 %\n"},
-		{"past the margin", "ns/op A B <=1 10%", "FAIL\n"},
-		{"not measured", "ns/op A C <=1 10%", "FAIL: not measured\n"},
-		{"an exact count", "allocs/op A - <=1 0%", "FAIL\n"},
+		{"met", "ns/op A B <=1.2 <=1.2", "pass\n"},
+		{"missed but held", "ns/op A B <=1 <=1.2", "goal missed, 1.20 held\n"},
+		{"past what is held", "ns/op A B <=1 <=1.1", "FAIL: past 1.10\n"},
+		{"not measured", "ns/op A C <=1 <=1.1", "FAIL: not measured\n"},
+		{"an exact count", "allocs/op A - <=1 <=1", "FAIL: past 1\n"},
 		{"not checked", "ns/op A B <=0.5 -", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,7 +177,7 @@ func TestWrite(t *testing.T) {
 		values[i] = float64(100 * (i + 1))
 	}
 	m := rounds(t, names, values)
-	goals, err := parseGoals("ns/op Open/small FloorOpen/small <=1.5 15%\nns/op Seal/small - <=1 -")
+	goals, err := parseGoals("ns/op Open/small FloorOpen/small <=1.5 <=2\nns/op Seal/small - <=1 -")
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, writeResults(dir, m, goals))

@@ -79,7 +79,7 @@ type selection struct{ pkg, bench, skip string }
 
 // plan is what is measured for the report.
 func plan(quick bool) []phase {
-	tokens := phase{"tokens", 6, "100ms", true, []selection{
+	tokens := phase{"tokens", 24, "25ms", true, []selection{
 		{library, ".", "^BenchmarkGuard"},
 		{peers, "^Benchmark(Mint|Verify|Bytes)$", ""},
 		{peers, "^Benchmark(VerifyParallel|Forged)$/./^small$", ""},
@@ -92,12 +92,12 @@ func plan(quick bool) []phase {
 		{peers, "^BenchmarkVerify$/^chattoken$/^small$", ""}, // what the junk is compared with
 		{peers, "^Benchmark(Junk|Faults|GuardFlood)$", ""},
 	}}
-	large := phase{"guards with eight million tokens", 1, "200ms", false, []selection{
+	large := phase{"guards with eight million tokens", 3, "200ms", false, []selection{
 		{library, "^BenchmarkGuard$/./^8M$|^BenchmarkGuardBaseline$/././^8M$", ""},
 		{peers, "^BenchmarkGuardPeer$/./^8M$", ""},
 	}}
 	if quick {
-		tokens.rounds, guards.rounds, faults.rounds = 3, 1, 1
+		tokens.rounds, guards.rounds, faults.rounds = 6, 1, 1
 		return []phase{tokens, guards, faults}
 	}
 	return []phase{tokens, guards, faults, large}
