@@ -147,15 +147,20 @@ func (p *Payload) parse() bool {
 }
 
 // validTexts reports whether all texts are valid UTF-8, and the user ID is not
-// too long. Most payloads have nothing but ASCII between the first and the last
-// byte of their texts, heads included: that takes two looks, not one at each.
+// too long. Most have nothing but ASCII, and so have the heads between them: that
+// takes one look at all of them, not one at each.
 func (p *Payload) validTexts() bool {
-	if isASCII(p.raw[p.room.from:p.user.to]) && isASCII(p.at(p.attributes)) {
-		return p.user.to-p.user.from <= MaxUserIDRunes
-	}
 	user := p.UserID()
-	if !validText(p.RoomIdentifier()) || !validText(user) || runeCount(user) > MaxUserIDRunes {
+	if !isASCII(p.raw[p.room.from:p.user.to]) && !(validText(p.RoomIdentifier()) && validText(user)) {
 		return false
+	}
+	// A code point has a byte at least.
+	return (len(user) <= MaxUserIDRunes || runeCount(user) <= MaxUserIDRunes) && p.validAttributes()
+}
+
+func (p *Payload) validAttributes() bool {
+	if isASCII(p.at(p.attributes)) {
+		return true
 	}
 	for key, value := range p.Attributes() {
 		if !validText(key) || !validText(value) {
