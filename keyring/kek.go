@@ -127,7 +127,7 @@ func GenerateKEK() (*LocalKEK, error) {
 	var secret [kekSize]byte
 	defer clear(secret[:])
 	rand.Read(secret[:])
-	return newLocalKEK(secret)
+	return newLocalKEK(&secret)
 }
 
 // ParseKEK parses the text form of a KEK: "chattoken-kek1_" and 43 characters
@@ -142,11 +142,12 @@ func ParseKEK(text string) (*LocalKEK, error) {
 	if _, ok := base64url.Decode(secret[:], encoded); !ok {
 		return nil, errKEKText
 	}
-	return newLocalKEK(secret)
+	return newLocalKEK(&secret)
 }
 
-func newLocalKEK(secret [kekSize]byte) (*LocalKEK, error) {
-	if secret == [kekSize]byte{} {
+// newLocalKEK keeps a copy of secret, which is no value for the reason at newKey.
+func newLocalKEK(secret *[kekSize]byte) (*LocalKEK, error) {
+	if *secret == [kekSize]byte{} {
 		return nil, errZeroKEK
 	}
 	k, err := expand(secret[:], kekLabel, chacha20poly1305.KeySize)
@@ -162,9 +163,10 @@ func newLocalKEK(secret [kekSize]byte) (*LocalKEK, error) {
 	if err != nil {
 		return nil, err
 	}
+	kept := *secret
 	return &LocalKEK{
 		id:   "local-" + hex.EncodeToString(id),
-		text: func() string { return string(base64url.Append([]byte(KEKPrefix), secret[:])) },
+		text: func() string { return string(base64url.Append([]byte(KEKPrefix), kept[:])) },
 		seal: aead.Seal,
 		open: aead.Open,
 	}, nil

@@ -65,9 +65,10 @@ type key struct {
 	open   func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
-// newKey derives a key from its secret, of which it keeps a copy.
-func newKey(secret [secretSize]byte, context string) (key, error) {
-	if secret == [secretSize]byte{} {
+// newKey derives a key from its secret, of which it keeps a copy. What is passed
+// by value would show in the traceback of a crash meanwhile.
+func newKey(secret *[secretSize]byte, context string) (key, error) {
+	if *secret == [secretSize]byte{} {
 		return key{}, errZeroSecret
 	}
 	k, id, err := derive(secret[:], context)
@@ -79,9 +80,10 @@ func newKey(secret [secretSize]byte, context string) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
+	kept := *secret
 	return key{
 		id:     id,
-		secret: func() [secretSize]byte { return secret },
+		secret: func() [secretSize]byte { return kept },
 		seal:   aead.Seal,
 		open:   aead.Open,
 	}, nil
@@ -133,7 +135,7 @@ func (g *generator) fresh() ID {
 	for g.err == nil {
 		var secret [secretSize]byte
 		rand.Read(secret[:])
-		k, err := newKey(secret, g.context)
+		k, err := newKey(&secret, g.context)
 		clear(secret[:])
 		if errors.Is(err, errZeroSecret) {
 			continue

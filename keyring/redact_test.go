@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/gob"
 	"encoding/hex"
@@ -9,9 +10,13 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -157,6 +162,47 @@ func TestDumpers(t *testing.T) {
 	assert.Empty(&out, kek)
 	require.Greater(t, out.Len(), 1000)
 	require.False(t, contains(out.String(), forms), out.String())
+
+	// Nothing but an atomic pointer keeps dumpers from here today.
+	out.Reset()
+	assert.Nil(&out, r.Snapshot())
+	assert.Equal(&out, r.Snapshot(), newRing(t, start).Snapshot())
+	require.Contains(t, out.String(), "serial", "the dumper did not get here")
+	require.False(t, contains(out.String(), forms), out.String())
+}
+
+// A goroutine that is deriving a key shows in tracebacks: of a crash, on SIGQUIT,
+// and in net/http/pprof. They print what is passed by value.
+func TestTracebacks(t *testing.T) {
+	r, kek, forms := hidden(t)
+	sealed, err := r.Marshal(t.Context(), kek)
+	require.NoError(t, err)
+	text := kek.InsecureText()
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer done.Store(true)
+	again := func(f func() error) {
+		wg.Go(func() {
+			for !done.Load() {
+				assert.NoError(t, f())
+			}
+		})
+	}
+	again(func() error {
+		_, err := keyring.Load(context.Background(), kek, sealed, keyring.Config{Context: "production"})
+		return err
+	})
+	again(func() error { _, err := keyring.ParseKEK(text); return err })
+	trace := make([]byte, 1<<20)
+	var loading, parsing int
+	for deadline := time.Now().Add(time.Minute); loading < 5 || parsing < 5; time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "seen loading %d times, parsing %d times", loading, parsing)
+		shown := string(trace[:runtime.Stack(trace, true)])
+		loading += strings.Count(shown, "keyring.newKey(")
+		parsing += strings.Count(shown, "keyring.newLocalKEK(")
+		require.False(t, contains(shown, forms), shown)
+	}
 }
 
 func TestPanic(t *testing.T) {

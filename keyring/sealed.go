@@ -200,7 +200,7 @@ func nameKeys(s *schedule, secrets [][secretSize]byte, context string) (map[ID]k
 	keys := make(map[ID]key, len(secrets))
 	i := 0
 	for slot := range s.all() {
-		k, err := newKey(secrets[i], context)
+		k, err := newKey(&secrets[i], context)
 		if err != nil {
 			return nil, err
 		}

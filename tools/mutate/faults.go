@@ -97,7 +97,7 @@ var faults = []fault{
 	{"context not in the key ID", "keyring/key.go", withVectors,
 		one("keyIDLabel+context", "keyIDLabel")},
 	{"secret of zeros", "keyring/key.go", "./keyring",
-		one("if secret == [secretSize]byte{} {", "if false {")},
+		one("if *secret == [secretSize]byte{} {", "if false {")},
 	{"prefix not authenticated", "keyring/box.go", withVectors, []edit{
 		{"body, box[:nonceOffset])", "body, box[len(Magic):nonceOffset])"},
 		{"box[headerSize:], box[:nonceOffset])", "box[headerSize:], box[len(Magic):nonceOffset])"}}},
