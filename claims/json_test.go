@@ -52,6 +52,12 @@ func TestParseJSONViolations(t *testing.T) {
 		field, says  string
 	}{
 		{"number as user", `"userId":7`, "userId", "not a string"},
+		{"user twice", `"userId":"a","userId":"b"`, "userId", "more than once"},
+		{"user twice, the same", `"userId":"a","userId":"a"`, "userId", "more than once"},
+		{"user twice by escape", `"userId":"a","user\u0049d":"b"`, "userId", "more than once"},
+		{"session twice", `"sessionDurationInMinutes":1,"sessionDurationInMinutes":180`, "sessionDurationInMinutes", "more than once"},
+		{"capabilities twice", `"capabilities":[],"capabilities":["SEND_MESSAGE"]`, "capabilities", "more than once"},
+		{"attributes twice", `"attributes":null,"attributes":{"k":"v"}`, "attributes", "more than once"},
 		{"lone surrogate", `"userId":"a\ud800b"`, "userId", "surrogate"},
 		{"lone low surrogate", `"userId":"a\uDC00"`, "userId", "surrogate"},
 		{"two high surrogates", `"userId":"\ud83d\ud83d\ude00"`, "userId", "surrogate"},

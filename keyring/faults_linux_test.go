@@ -111,11 +111,18 @@ func (x *target) calls(t *testing.T) []call {
 	return nil
 }
 
-func needStrace(t *testing.T) {
+// needStraceOften is needStrace for tests that start a process for each system
+// call.
+func needStraceOften(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a process for each system call")
 	}
+	needStrace(t)
+}
+
+func needStrace(t *testing.T) {
+	t.Helper()
 	if out, err := exec.Command("strace", "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 		testenv.Skip(t, fmt.Sprintf("strace does not run: %v %s", err, out))
 	}
@@ -132,7 +139,7 @@ func (x *target) again(t *testing.T) {
 
 // A save is killed at each of its system calls.
 func TestSaveKilled(t *testing.T) {
-	needStrace(t)
+	needStraceOften(t)
 	x := newTarget(t, t.TempDir())
 	calls := x.calls(t)
 	killed := make(map[string]int)
@@ -174,7 +181,7 @@ func TestSaveOrder(t *testing.T) {
 // System calls of a save fail, one at a time. Where it ends without an error,
 // the file is the new one, and no draft is left in any case.
 func TestSaveFails(t *testing.T) {
-	needStrace(t)
+	needStraceOften(t)
 	errnos := map[string][]string{
 		"openat":     {"EIO", "EROFS", "ENOSPC", "EACCES", "EMFILE"},
 		"newfstatat": {"EIO"},

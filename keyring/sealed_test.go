@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
@@ -42,6 +43,55 @@ func TestSealedRoundTrip(t *testing.T) {
 	require.Equal(t, r.Policy(), got.Policy())
 	require.NoError(t, openErr(got, box(t, r, start), start))
 	require.NoError(t, openErr(r, box(t, got, start), start))
+}
+
+// seenKEK keeps the data keys that it is given.
+type seenKEK struct {
+	stub
+	keys map[string]bool
+}
+
+func (k seenKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
+	k.keys[string(dataKey)] = true
+	return k.stub.Wrap(ctx, dataKey)
+}
+
+// Each sealed form has a data key and a nonce of its own.
+func TestSealedIsFresh(t *testing.T) {
+	const times = 100
+	kek := seenKEK{stub{id: "k", wrapped: []byte("w")}, map[string]bool{}}
+	r := newRing(t, start)
+	nonces := map[string]bool{}
+	for range times {
+		b, err := r.Marshal(t.Context(), kek)
+		require.NoError(t, err)
+		nonces[string(b[len("chattoken-keyring\x01\x01k\x00\x01w"):][:24])] = true
+	}
+	require.Len(t, kek.keys, times)
+	require.Len(t, nonces, times)
+}
+
+// Headers that this package does not write, each sealed as it should be.
+func TestSealedHeaders(t *testing.T) {
+	kek := stub{dataKey: secret(1)}
+	aead, err := chacha20poly1305.NewX(kek.dataKey)
+	require.NoError(t, err)
+	nonce, plaintext := secret(2)[:24], encode(t, good())
+	seal := func(header string) []byte {
+		return aead.Seal(append([]byte(header), nonce...), nonce, plaintext, []byte(header))
+	}
+	_, err = keyring.Load(t.Context(), kek, seal("chattoken-keyring\x01\x01k\x00\x01w"), keyring.Config{})
+	require.NoError(t, err)
+	for name, header := range map[string]string{
+		"version 0":       "chattoken-keyring\x00\x01k\x00\x01w",
+		"version 2":       "chattoken-keyring\x02\x01k\x00\x01w",
+		"no KEK ID":       "chattoken-keyring\x01\x00\x00\x01w",
+		"nothing wrapped": "chattoken-keyring\x01\x01k\x00\x00",
+		"other magic":     "chattoken_keyring\x01\x01k\x00\x01w",
+		"no header":       "",
+	} {
+		refused(t, kek, seal(header), name)
+	}
 }
 
 // The plaintext is written as the package comment says.

@@ -252,6 +252,8 @@ func TestFull(t *testing.T) {
 	}{
 		{"spread", func(i int) time.Duration { return time.Duration(5+i%56) * time.Second }},
 		{"in one second", func(int) time.Duration { return time.Minute }},
+		// A bucket further ahead would make room, this one must not.
+		{"as late as can be", func(int) time.Duration { return 66 * time.Second }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGuard(t, rate)
@@ -277,7 +279,7 @@ func TestFull(t *testing.T) {
 				requireRefused(t, g, epoch, tokenAt(uint64(i), epoch, tt.ttl(i)))
 			}
 
-			later := epoch.Add(time.Minute)
+			later := epoch.Add(66 * time.Second)
 			assert.Zero(t, g.Stats(later).Live)
 			for i := range capacity {
 				requireFresh(t, g, later, tokenAt(uint64(i)+1e6, later, tt.ttl(i)))
@@ -323,6 +325,25 @@ func TestBurst(t *testing.T) {
 		requireRefused(t, g, epoch, tokenAt(uint64(i), epoch, ttl(i)))
 	}
 	assert.LessOrEqual(t, g.Stats(epoch).Bytes, 36*capacity)
+	assert.Equal(t, replay.MaxTable, g.LargestTable())
+}
+
+// TestBurstInOneShard has more tokens in one bucket than a table takes.
+func TestBurstInOneShard(t *testing.T) {
+	const tokens = replay.MaxTable
+	g := newGuard(t, 40_000) // a shard takes more than that
+	tok := func(i int) claims.Summary {
+		tok := tokenAt(uint64(i), epoch, time.Minute)
+		clear(tok.TokenID[8:])
+		return tok
+	}
+	for i := range tokens {
+		requireFresh(t, g, epoch, tok(i))
+	}
+	for i := range tokens {
+		requireRefused(t, g, epoch, tok(i))
+	}
+	assert.Equal(t, tokens, g.Stats(epoch).Live)
 	assert.Equal(t, replay.MaxTable, g.LargestTable())
 }
 
@@ -453,6 +474,33 @@ func TestRace(t *testing.T) {
 			t.Fatalf("token %d was accepted %d times", i, n)
 		}
 	}
+	assert.EqualValues(t, tokens, g.Stats(epoch).Fresh)
+}
+
+// TestRaceInStep lets two goroutines spend each token at the same moment, as
+// nearly as they can tell. Sixty-four that run on their own seldom meet.
+func TestRaceInStep(t *testing.T) {
+	const tokens = 20_000
+	g := newGuard(t, tokens/60)
+	var winners, arrived atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i := range int64(tokens) {
+				arrived.Add(1)
+				for spins := 0; arrived.Load() < 2*(i+1); spins++ {
+					if spins > 1000 {
+						runtime.Gosched() // the other one may need this processor
+					}
+				}
+				if fresh, _ := g.Spend(ctx, epoch, tokenAt(uint64(i), epoch, time.Duration(5+i%56)*time.Second)); fresh {
+					winners.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, tokens, winners.Load())
 	assert.EqualValues(t, tokens, g.Stats(epoch).Fresh)
 }
 

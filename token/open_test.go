@@ -282,6 +282,7 @@ func TestOpenSpendsLast(t *testing.T) {
 	admitErr = refusal
 	h.requireRefused(t, refusal, text)
 	assert.Len(t, asked, 2)
+	require.Equal(t, refusal, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text), "the rule is asked without spending too")
 	h.now = start.Add(time.Hour)
 	asked = nil
 	h.requireRefusedBeforeAdmit(t, token.ErrTokenExpired, text, &asked)

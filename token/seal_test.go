@@ -106,21 +106,22 @@ func TestSealRefused(t *testing.T) {
 		name   string
 		change func(*house)
 		claims claims.Claims
+		says   string
 	}{
-		{"claims", func(*house) {}, bad},
-		{"no ring", func(h *house) { h.sealer.Ring = nil }, fine},
-		{"zero ring", func(h *house) { h.sealer.Ring = new(keyring.Ring) }, fine},
-		{"TTL too short", func(h *house) { h.sealer.TTL = token.MinTTL - time.Second }, fine},
-		{"TTL too long", func(h *house) { h.sealer.TTL = token.MaxTTL + time.Second }, fine},
-		{"TTL not whole seconds", func(h *house) { h.sealer.TTL = token.MinTTL + 1 }, fine},
-		{"TTL negative", func(h *house) { h.sealer.TTL = -time.Minute }, fine},
+		{"claims", func(*house) {}, bad, "userId"},
+		{"no ring", func(h *house) { h.sealer.Ring = nil }, fine, "Ring is nil"},
+		{"zero ring", func(h *house) { h.sealer.Ring = new(keyring.Ring) }, fine, "zero Ring"},
+		{"TTL too short", func(h *house) { h.sealer.TTL = token.MinTTL - time.Second }, fine, "not whole seconds"},
+		{"TTL too long", func(h *house) { h.sealer.TTL = token.MaxTTL + time.Second }, fine, "not whole seconds"},
+		{"TTL not whole seconds", func(h *house) { h.sealer.TTL = token.MinTTL + 1 }, fine, "not whole seconds"},
+		{"TTL negative", func(h *house) { h.sealer.TTL = -time.Minute }, fine, "not whole seconds"},
 		{"TTL longer than the ring's", func(h *house) {
 			h.sealer.Ring = newRing(t, keyring.Policy{MaxTTL: 30 * time.Second})
 			h.sealer.TTL = 31 * time.Second
-		}, fine},
-		{"before 1970", func(h *house) { h.now = time.Unix(-1, 0) }, fine},
-		{"no time", func(h *house) { h.now = time.Time{} }, fine},
-		{"after 9999", func(h *house) { h.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine},
+		}, fine, "longer than the keyring's"},
+		{"before 1970", func(h *house) { h.now = time.Unix(-1, 0) }, fine, "the clock is"},
+		{"no time", func(h *house) { h.now = time.Time{} }, fine, "the clock is"},
+		{"after 9999", func(h *house) { h.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine, "the clock is"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -128,10 +129,10 @@ func TestSealRefused(t *testing.T) {
 			test.change(h)
 			dst := []byte("dst")
 			out, err := h.sealer.Seal(dst, &test.claims)
-			require.Error(t, err)
+			require.ErrorContains(t, err, test.says)
 			assert.Equal(t, dst, out)
 			minted, err := h.sealer.Create(test.claims)
-			require.Error(t, err)
+			require.ErrorContains(t, err, test.says)
 			assert.Zero(t, minted)
 		})
 	}
@@ -202,6 +203,28 @@ func TestSystemClock(t *testing.T) {
 	var s token.Session
 	require.NoError(t, opener.Open(t.Context(), &s, minted.Token))
 	require.NoError(t, s.Authorize(time.Now(), claims.SendMessage))
+}
+
+// A clock that is read twice may show two seconds, of which a token could be
+// timely in one and its key in the other.
+func TestClockIsReadOnce(t *testing.T) {
+	h := newHouse(t)
+	text := h.mint(t, example())
+	reads := 0
+	clock := func() time.Time { reads++; return start }
+	sealer := token.Sealer{Ring: h.ring, Now: clock}
+	opener := token.Opener{Ring: h.ring, Guard: h.guard, Now: clock}
+	var s token.Session
+	for name, call := range map[string]func() error{
+		"Create":              func() error { _, err := sealer.Create(example()); return err },
+		"Seal":                func() error { c := example(); _, err := sealer.Seal(nil, &c); return err },
+		"Open":                func() error { return opener.Open(t.Context(), &s, text) },
+		"OpenWithoutSpending": func() error { return opener.OpenWithoutSpending(t.Context(), &s, text) },
+	} {
+		reads = 0
+		require.NoError(t, call(), name)
+		assert.Equal(t, 1, reads, name)
+	}
 }
 
 // No two tokens of the same claims are alike.

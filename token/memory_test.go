@@ -1,0 +1,90 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// leftovers has a way to fail for each check after decryption. The house's clock
+// and opener are set as the case needs them, and what a rule or guard is lent is
+// kept in *lent.
+var leftovers = []struct {
+	name    string
+	prepare func(h *house, lent *claims.Summary)
+	want    error
+}{
+	{"expired", func(h *house, _ *claims.Summary) { h.now = start.Add(time.Minute) }, token.ErrTokenExpired},
+	{"future", func(h *house, _ *claims.Summary) { h.now = start.Add(-time.Minute) }, token.ErrNotYetValid},
+	{"admission rule", func(h *house, lent *claims.Summary) {
+		h.opener.Admit = func(_ context.Context, _ time.Time, t claims.Summary) error {
+			*lent = t
+			return errBanned
+		}
+	}, errBanned},
+	{"spent", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, nil) }, token.ErrSpent},
+	{"guard failed", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, errBanned) }, token.ErrUnavailable},
+}
+
+var errBanned = errors.New("banned")
+
+// keeping is a guard that keeps what it is lent and lets nobody in.
+func keeping(lent *claims.Summary, err error) token.Guard {
+	return guardFunc(func(_ context.Context, _ time.Time, t claims.Summary) (bool, error) {
+		*lent = t
+		return false, err
+	})
+}
+
+// A refused token leaves none of its claims behind, and none of those that the
+// Session had before: not even where someone kept what he was lent.
+func TestRefusalClearsTheSession(t *testing.T) {
+	for _, test := range leftovers {
+		for name, held := range map[string]claims.Claims{"roomy": longest(), "too small": {RoomIdentifier: room, UserID: "u"}} {
+			t.Run(test.name+"/"+name, func(t *testing.T) {
+				h := newHouse(t)
+				var s token.Session
+				require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.mint(t, held)))
+				before, lent := s.Summary(), claims.Summary{}
+				text := h.mint(t, example())
+				test.prepare(h, &lent)
+				require.Equal(t, test.want, h.opener.Open(t.Context(), &s, text))
+				requireZero(t, &s)
+				for _, b := range [][]byte{before.RoomIdentifier, before.UserID, lent.RoomIdentifier, lent.UserID} {
+					require.Equal(t, string(make([]byte, len(b))), string(b), "claims are left in memory")
+				}
+			})
+		}
+	}
+}
+
+// What is pooled holds no claims while it waits for the next token, which is
+// somebody else's.
+func TestPooledMemoryHoldsNoClaims(t *testing.T) {
+	pooled, restore := token.UseOneWorkspace()
+	defer restore()
+	for _, test := range leftovers {
+		h := newHouse(t)
+		text := h.mint(t, example())
+		require.NotZero(t, pooled, "the token was not sealed here")
+		require.False(t, bytes.Contains(pooled, []byte("11231234")), "sealing left the user ID")
+		require.False(t, bytes.Contains(pooled, []byte("DemoUser")), "sealing left an attribute")
+		var s token.Session
+		require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, text))
+		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "opening left the box")
+		var fresh token.Session
+		test.prepare(h, new(claims.Summary))
+		require.Equal(t, test.want, h.opener.Open(t.Context(), &fresh, text))
+		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "refusing left the box: %s", test.name)
+		_, err := h.sealer.Create(claims.Claims{RoomIdentifier: "lobby", UserID: "11231234"})
+		require.Error(t, err)
+		require.False(t, bytes.Contains(pooled, []byte("11231234")))
+	}
+}
