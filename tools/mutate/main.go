@@ -6,9 +6,12 @@
 //
 //	mutate [part of a file's or a fault's name]
 //
-// For each fault it prints whether it was caught, and ends with the counts. Its
-// exit status is 0 if all were. A fault whose snippet is not in the file exactly
-// once, or that does not compile, is an error: the list has to follow the code.
+// For each fault it prints whether it was caught, and ends with the counts. The
+// tests beside the code have to catch it: what they miss and the corpora of
+// package fuzz notice is listed apart, and is not enough, because a corpus says
+// that something is wrong but hardly what. The exit status is 0 if all faults
+// were caught. A fault whose snippet is not in the file exactly once, or that
+// does not compile, is an error: the list has to follow the code.
 package main
 
 import (
@@ -19,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -88,23 +92,30 @@ func choose(selected string) (chosen []fault) {
 // baseline checks that the tests pass without a fault. Otherwise they would
 // seem to catch everything.
 func baseline(dir string, chosen []fault) error {
-	tests := map[string]bool{}
+	var sets []string
 	for _, f := range chosen {
-		tests[f.tests] = true
+		sets = append(sets, f.tests)
 	}
-	for name := range tests {
-		caught, out, err := test(dir, name)
+	slices.Sort(sets)
+	for _, packages := range append(slices.Compact(sets), corpora) {
+		caught, out, err := test(dir, packages)
 		if caught {
 			err = errors.New("a test fails without a fault")
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, out)
+			return fmt.Errorf("%s: %w\n%s", packages, err, out)
 		}
 	}
 	return nil
 }
 
-var errMissed = errors.New("missed")
+// corpora is the package whose seeds are tried on what the tests missed.
+const corpora = "./fuzz"
+
+var (
+	errMissed   = errors.New("missed")
+	errOnlyFuzz = errors.New("only the corpora of " + corpora + " catch it")
+)
 
 // try puts a fault into the copy, tests, and takes it out again.
 func try(dir string, f fault) error {
@@ -120,14 +131,24 @@ func try(dir string, f fault) error {
 	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
 		return err
 	}
-	caught, out, err := test(dir, f.tests)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("%w\n%s", err, out)
-	case !caught:
-		err = errMissed
+	return errors.Join(judge(dir, f.tests), os.WriteFile(file, original, 0o644))
+}
+
+// judge tests a copy that has a fault in it. The error is nil if the tests
+// notice.
+func judge(dir, tests string) error {
+	for _, packages := range []string{tests, corpora} {
+		caught, out, err := test(dir, packages)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w\n%s", err, out)
+		case caught && packages == corpora:
+			return errOnlyFuzz
+		case caught:
+			return nil
+		}
 	}
-	return errors.Join(err, os.WriteFile(file, original, 0o644))
+	return errMissed
 }
 
 // apply returns the source with the fault in it.
@@ -189,8 +210,8 @@ func isModule(dir string) bool {
 
 // tally counts outcomes. It is safe for concurrent use.
 type tally struct {
-	mu                     sync.Mutex
-	caught, missed, failed int
+	mu                               sync.Mutex
+	caught, onlyFuzz, missed, failed int
 }
 
 func (t *tally) add(f fault, err error) {
@@ -200,6 +221,9 @@ func (t *tally) add(f fault, err error) {
 	case err == nil:
 		t.caught++
 		fmt.Println("mutate: caught:", f.name)
+	case errors.Is(err, errOnlyFuzz):
+		t.onlyFuzz++
+		fmt.Printf("mutate: ONLY FUZZ: %s (%s, missed by the tests of %s)\n", f.name, f.file, f.tests)
 	case errors.Is(err, errMissed):
 		t.missed++
 		fmt.Printf("mutate: MISSED: %s (%s, by the tests of %s)\n", f.name, f.file, f.tests)
@@ -210,8 +234,8 @@ func (t *tally) add(f fault, err error) {
 }
 
 func (t *tally) report() error {
-	fmt.Printf("mutate: %d caught, %d missed, %d errors\n", t.caught, t.missed, t.failed)
-	if t.missed+t.failed > 0 {
+	fmt.Printf("mutate: %d caught, %d by %s only, %d missed, %d errors\n", t.caught, t.onlyFuzz, corpora, t.missed, t.failed)
+	if t.onlyFuzz+t.missed+t.failed > 0 {
 		return errors.New("not every fault was caught")
 	}
 	return nil

@@ -35,11 +35,14 @@ func TestTry(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{
 		"go.mod": "module m\n\ngo 1.26\n",
-		"m.go":   "package m\n\nfunc less(a, b int) bool { return a < b }\n\nfunc unused() int { return 1 }\n",
+		"m.go":   "package m\n\nfunc less(a, b int) bool { return a < b }\n\nfunc Seen() int { return 1 }\n\nfunc unused() int { return 2 }\n",
+		"fuzz/fuzz_test.go": "package fuzz\n\nimport (\n\t\"m\"\n\t\"testing\"\n)\n\nfunc TestSeed(t *testing.T) {\n" +
+			"\tif m.Seen() != 1 {\n\t\tt.Fatal()\n\t}\n}\n",
 		"m_test.go": "package m\n\nimport \"testing\"\n\nfunc TestLess(t *testing.T) {\n" +
 			"\tif less(1, 1) {\n\t\tt.Fatal()\n\t}\n}\n",
 	}
 	for name, text := range files {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	tests := []struct {
@@ -48,9 +51,10 @@ func TestTry(t *testing.T) {
 		want     string // in the error, "" for caught
 	}{
 		{"caught", "a < b", "a <= b", ""},
-		{"missed", "return 1", "return 2", "missed"},
+		{"missed", "return 2", "return 3", "missed"},
+		{"noticed by a corpus", "return 1", "return 3", "only the corpora"},
 		{"no such snippet", "a > b", "a >= b", "0 of the snippet"},
-		{"two such snippets", "func ", "type ", "2 of the snippet"},
+		{"three such snippets", "func ", "type ", "3 of the snippet"},
 		{"no such variable", "a < b", "a < c", "does not compile"},
 		{"no program", "a < b", "a <", "does not compile"},
 	}
