@@ -162,6 +162,9 @@ func TestZeroGuardRefuses(t *testing.T) {
 	var nilGuard *replay.Guard
 	requireError(t, nilGuard, epoch, tok, replay.ErrUnavailable)
 	requireError(t, new(replay.Guard), epoch, tok, replay.ErrUnavailable)
+	assert.Zero(t, nilGuard.Stats(epoch))
+	assert.Zero(t, new(replay.Guard).Stats(epoch))
+	assert.Equal(t, nilGuard.ReadyAt(), new(replay.Guard).ReadyAt())
 }
 
 func TestErrors(t *testing.T) {

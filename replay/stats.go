@@ -26,8 +26,12 @@ const (
 )
 
 // Stats returns the state at now. It holds the lock of one shard at a time, for
-// about a microsecond, so it can be asked as often as a scraper likes.
+// about a microsecond, so it can be asked as often as a scraper likes. Of a zero
+// or nil Guard all is zero.
 func (g *Guard) Stats(now time.Time) Stats {
+	if g == nil {
+		return Stats{}
+	}
 	st := Stats{Capacity: g.capacity}
 	for i := range g.shards {
 		g.shards[i].addTo(&st, now.Unix())
