@@ -114,7 +114,7 @@ func finish(f *os.File, data []byte) error {
 func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
 	name, err := resolve(name)
 	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
+		return fmt.Errorf("keyring: saving: %w", err)
 	}
 	unlock, err := lock(name + ".lock")
 	if err != nil {
@@ -133,11 +133,17 @@ func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
 	})
 }
 
-// resolve follows symbolic links as far as the file exists.
+// resolve follows symbolic links as far as the file exists. What exists has to be
+// a regular file: nothing else is to get a lock beside it, which would stay.
 func resolve(name string) (string, error) {
-	target, err := filepath.EvalSymlinks(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return target, err
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s: %w", name, errNotRegular)
+	case err == nil:
+		return filepath.EvalSymlinks(name)
+	case name == "", !errors.Is(err, fs.ErrNotExist):
+		return "", err // it names the file
 	}
 	if _, err := os.Lstat(name); err == nil {
 		return "", fmt.Errorf("%s: %w", name, errDangling) // it would be replaced

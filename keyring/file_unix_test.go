@@ -32,10 +32,16 @@ func TestNotRegular(t *testing.T) {
 		_, err = keyring.InsecureReadKEKFile(name)
 		require.Error(t, err, name)
 	}
-	for _, name := range []string{fifo, loop, dangling} {
-		require.Error(t, newRing(t, start).WriteFile(t.Context(), newKEK(t), name), name)
+	directory := filepath.Join(dir, "directory")
+	require.NoError(t, os.Mkdir(directory, 0o700))
+	for _, name := range []string{fifo, loop, dangling, directory, directory + "/", "/dev/null"} {
+		require.ErrorContains(t, newRing(t, start).WriteFile(t.Context(), newKEK(t), name), name)
 		require.Error(t, newKEK(t).WriteFile(name), name)
 	}
+	t.Chdir(dir)
+	require.ErrorIs(t, newRing(t, start).WriteFile(t.Context(), newKEK(t), ""), fs.ErrNotExist)
+	require.Equal(t, []string{"dangling", "directory", "fifo", "loop"}, files(t, dir), "a lock was left")
+	require.NoFileExists(t, "/dev/null.lock")
 }
 
 // Kubernetes swaps a symbolic link to a directory; a saver leaves links alone.
