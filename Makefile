@@ -7,7 +7,8 @@ MODULES := $(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '
 # The packages whose statement coverage is held to a minimum.
 CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))
 
-# Time for each fuzz target, or a count of executions such as 2000x.
+# Time for each fuzz target, or a count of executions such as 2000x; or
+# total:3600, seconds for all of them, in the shares of tools/fuzz.shares.
 FUZZTIME = 10s
 
 # Further go test flags for race, 386, purego, gomaxprocs, gogc and soak.
@@ -25,8 +26,8 @@ help:
 	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
 	@echo '             QUICK=1 measures less'
 	@echo 'make bench-check   the ratios that are to hold, within a margin'
-	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
-	@echo 'make mutate  put faults into a copy, and see that the tests catch each'
+	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME), or all for FUZZTIME=total:3600 seconds'
+	@echo 'make mutate  put faults into a copy, and see that the tests beside the code catch each'
 	@echo 'make soak    the long form of the tests that have one'
 	@echo 'make demo    mint, show, open and refuse a token'
 

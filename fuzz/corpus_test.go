@@ -95,6 +95,25 @@ func TestCorporaNotEmpty(t *testing.T) {
 	assert.Len(t, seeds, len(targets))
 }
 
+// TestShares checks that each target has a share of a run that is divided.
+func TestShares(t *testing.T) {
+	file, err := os.ReadFile("../tools/fuzz.shares")
+	require.NoError(t, err)
+	shares := map[string]int{}
+	for line := range strings.Lines(string(file)) {
+		var name string
+		var share int
+		n, err := fmt.Sscanf(line, "%s %d\n", &name, &share)
+		require.NoError(t, err, "%q has %d of two fields", line, n)
+		assert.Positive(t, share, name)
+		assert.NotContains(t, shares, name)
+		shares[name] = share
+	}
+	for _, target := range targets(t) {
+		assert.Contains(t, shares, target)
+	}
+}
+
 // targets returns the names of the fuzz targets of this package.
 func targets(t testing.TB) []string {
 	files, err := filepath.Glob("*_test.go")
