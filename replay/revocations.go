@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"slices"
 	"sync"
@@ -163,7 +164,11 @@ func (r *Revocations) mark(t time.Time) int64 {
 	if skew <= 0 {
 		skew = limits.DefaultClockSkew
 	}
-	return t.Add(skew).Unix()
+	mark := t.Add(skew).Unix()
+	if mark < t.Unix() {
+		return math.MaxInt64 // there is no such second: until for ever
+	}
+	return mark
 }
 
 func (r *Revocations) load() *revocations {
@@ -201,7 +206,7 @@ func (r *Revocations) rebuild(c *revocations, now time.Time) *revocations {
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
 	}
-	next := newRevocations(c.seed, min(4*len(marks), 2*room))
+	next := newRevocations(c.seed, 2*min(2*len(marks), room)) // room may be the largest int
 	next.all.Store(c.all.Load())
 	for i := range c.entries {
 		e := &c.entries[i]

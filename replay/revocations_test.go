@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -103,6 +104,42 @@ func TestRevocationExtremes(t *testing.T) {
 	assert.True(t, r.Revoked(chat("r", "u", first)))
 	assert.True(t, r.Revoked(chat("r", "u", first.Add(skew))))
 	assert.False(t, r.Revoked(chat("r", "u", first.Add(skew+time.Second))))
+	for _, never := range []time.Time{time.Unix(math.MaxInt64, 0), time.Unix(math.MaxInt64-4, 0), time.Unix(1<<62, 0)} {
+		var user, all replay.Revocations
+		user.RevokeUser(epoch, "u", never)
+		assert.True(t, user.Revoked(chat("r", "u", epoch)), "until %d", never.Unix())
+		assert.False(t, user.Revoked(chat("r", "v", epoch)))
+		all.RevokeAll(never)
+		assert.True(t, all.Revoked(chat("r", "v", epoch)), "until %d", never.Unix())
+	}
+}
+
+// TestRevocationsWithoutLimit has as many revocations as there are, however many
+// that may be.
+func TestRevocationsWithoutLimit(t *testing.T) {
+	const users = 10_000
+	for _, limit := range []int{math.MaxInt, math.MaxInt/2 + 1, math.MaxInt / 4} {
+		r := replay.Revocations{MaxEntries: limit}
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			for i := range users {
+				r.RevokeUser(epoch, fmt.Sprint(i), epoch)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatalf("MaxEntries %d: a revocation does not return", limit)
+		}
+		for i := range users {
+			require.True(t, r.Revoked(chat("r", fmt.Sprint(i), epoch)))
+		}
+		require.False(t, r.Revoked(chat("r", "another", epoch)))
+		st := r.Stats()
+		assert.Equal(t, users, st.Entries)
+		assert.Zero(t, st.Merged)
+	}
 }
 
 // TestRevocationsExpire makes more revocations than there is room for, but in
