@@ -278,7 +278,10 @@ type stub struct {
 
 func (s stub) Wrap(context.Context, []byte) (string, []byte, error) { return s.id, s.wrapped, s.err }
 
-func (s stub) Unwrap(context.Context, string, []byte) ([]byte, error) { return s.dataKey, s.err }
+// Unwrap returns a copy, because who gets a data key clears it.
+func (s stub) Unwrap(context.Context, string, []byte) ([]byte, error) {
+	return bytes.Clone(s.dataKey), s.err
+}
 
 func TestKEKService(t *testing.T) {
 	down := errors.New("service is down")
