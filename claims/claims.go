@@ -140,12 +140,12 @@ func (v *violations) userID(s string) {
 
 // attributeSum is what the limits on attributes depend on.
 type attributeSum struct {
-	bytes             int
+	bytes             int64 // entries may share memory, and be more than an int of 32 bits
 	emptyKey, badText bool
 }
 
 func (s *attributeSum) add(key, value string) {
-	s.bytes += len(key) + len(value)
+	s.bytes += int64(len(key)) + int64(len(value))
 	s.emptyKey = s.emptyKey || key == ""
 	s.badText = s.badText || !validString(key) || !validString(value)
 }
