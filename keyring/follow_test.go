@@ -254,6 +254,17 @@ func TestHighWater(t *testing.T) {
 	s.follow(t)
 }
 
+// Another process may have seen more: its mark stays.
+func TestHighWaterIsNotLowered(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	s.change(t)
+	require.NoError(t, os.WriteFile(s.HighWater, []byte("9\n"), 0o600))
+	changed, err := s.follower.Refresh(t.Context(), start)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Equal(t, "9\n", s.highWater(t))
+}
+
 // A version is in force even if the high-water mark cannot be written: it may
 // revoke a key. The error stays until it can.
 func TestHighWaterNotWritten(t *testing.T) {
