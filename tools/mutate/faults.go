@@ -4,7 +4,7 @@ package main
 type fault struct {
 	name  string
 	file  string
-	tests string // the packages beside it whose tests have to notice, separated by spaces
+	tests string // the packages beside it whose tests have to notice, and flags, separated by spaces
 	edits []edit
 }
 
@@ -357,7 +357,8 @@ var faults = []fault{
 		one("\tcase issued <= g.started:\n", "\tcase false:\n")},
 	{"issued before the start by default", "replay/guard.go", "./replay",
 		one("if c.AcceptIssuedBeforeStart {", "if !c.AcceptIssuedBeforeStart {")},
-	{"no lock", "replay/shard.go", "./replay", []edit{
+	// Without the race detector it is seen by chance.
+	{"no lock", "replay/shard.go", "-race -run=RaceInStep ./replay", []edit{
 		{"\ts.mu.Lock()\n\to := s.decide", "\to := s.decide"},
 		{"\ts.count[o]++\n\ts.mu.Unlock()\n", "\ts.count[o]++\n"}}},
 	{"zero guard lets in", "replay/guard.go", "./replay",
