@@ -27,10 +27,18 @@ var errTimes = errors.New("claims: issued-at or token TTL out of range")
 
 // Encoder writes payloads. The zero value is ready. It holds the space in
 // which attributes are sorted, so that a reused Encoder does not allocate, and
-// is not safe for concurrent use. It retains nothing of the claims.
+// is not safe for concurrent use. It must not be copied: the copies would share
+// that space. It retains nothing of the claims.
 type Encoder struct {
+	_      noCopy
 	sorted []attribute
 }
+
+// noCopy makes go vet report copies of what contains it.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
 
 type attribute struct{ key, value string }
 
