@@ -1,0 +1,102 @@
+package chatserver
+
+import (
+	"encoding/json"
+	"expvar"
+	"net/http"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// counters are what an operator watches. They are not published in package
+// expvar, where there is one of each name for the whole process.
+type counters struct {
+	minted     expvar.Int
+	exceptions expvar.Map // errors of CreateChatToken and join, by code
+
+	opened  expvar.Int
+	refused expvar.Map // upgrades, by token.Reason or one of "origin", "full" and "handshake"
+
+	messages  expvar.Int
+	errors    expvar.Int // ERROR frames
+	slow      expvar.Int // clients that were dropped because they did not keep up
+	keyErrors expvar.Int
+}
+
+// snapshot is the reply of /debug/vars.
+type snapshot struct {
+	Minted     json.RawMessage `json:"minted"`
+	Exceptions json.RawMessage `json:"exceptions"`
+	Opened     json.RawMessage `json:"opened"`
+	Refused    json.RawMessage `json:"refused"`
+	Live       int             `json:"live"`
+	Rooms      map[string]int  `json:"rooms"` // members, by ID
+	Messages   json.RawMessage `json:"messages"`
+	Errors     json.RawMessage `json:"errors"`
+	Slow       json.RawMessage `json:"slow"`
+
+	Ring        ringState              `json:"ring"`
+	Guard       *replay.Stats          `json:"guard,omitempty"`
+	Revocations replay.RevocationStats `json:"revocations"`
+}
+
+type ringState struct {
+	Serial       uint64          `json:"serial"`
+	Keys         []keyState      `json:"keys"`
+	StaleSeconds float64         `json:"staleSeconds"` // since the last look at the file
+	Errors       json.RawMessage `json:"errors"`
+}
+
+type keyState struct {
+	ID        string    `json:"id"`
+	State     string    `json:"state"`
+	Activates time.Time `json:"activates,omitzero"`
+	Expires   time.Time `json:"expires,omitzero"`
+}
+
+// vars is GET /debug/vars, in the form of package expvar. It shows numbers and
+// key IDs, which are no secrets, but are not for everyone to see either.
+func (s *Server) vars(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	json.NewEncoder(w).Encode(map[string]any{
+		"chattoken": s.snapshot(),
+		"memstats":  raw(expvar.Get("memstats")),
+	})
+}
+
+func raw(v expvar.Var) json.RawMessage { return json.RawMessage(v.String()) }
+
+func (s *Server) snapshot() snapshot {
+	c := &s.counters
+	snap := snapshot{
+		Minted: raw(&c.minted), Exceptions: raw(&c.exceptions),
+		Opened: raw(&c.opened), Refused: raw(&c.refused),
+		Rooms:    map[string]int{},
+		Messages: raw(&c.messages), Errors: raw(&c.errors), Slow: raw(&c.slow),
+		Ring: s.ringState(), Revocations: s.revocations.Stats(),
+	}
+	s.mu.Lock()
+	snap.Live = s.live
+	s.mu.Unlock()
+	for arn, r := range s.rooms {
+		snap.Rooms[roomID(arn)] = r.size()
+	}
+	if guard, ok := s.opener.Guard.(interface{ Stats(time.Time) replay.Stats }); ok {
+		stats := guard.Stats(s.now())
+		snap.Guard = &stats
+	}
+	return snap
+}
+
+func (s *Server) ringState() ringState {
+	now := s.now()
+	state := ringState{Serial: s.ring.Serial(), Errors: raw(&s.counters.keyErrors)}
+	for k := range s.ring.Keys(now) {
+		state.Keys = append(state.Keys, keyState{k.ID.String(), k.State.String(), k.Activates, k.Expires})
+	}
+	if s.config.Follower != nil {
+		state.StaleSeconds = s.config.Follower.Stale(now).Seconds()
+	}
+	return state
+}

@@ -1,0 +1,134 @@
+package chatserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// openTimeout bounds how long a guard on another machine may take.
+const openTimeout = 5 * time.Second
+
+// errUnknownRoom refuses a token whose room has gone since it was minted.
+var errUnknownRoom = errors.New("chatserver: unknown room")
+
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// connect lets a client in that presents a token as the WebSocket's
+// subprotocol. All that can be refused without the token is refused before it
+// is spent.
+func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
+	if !s.isOriginAllowed(r) {
+		s.counters.refused.Add("origin", 1)
+		http.Error(w, "origin not allowed", http.StatusForbidden)
+		return
+	}
+	if !s.reserve() {
+		s.counters.refused.Add("full", 1)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "as many connections as there may be", http.StatusServiceUnavailable)
+		return
+	}
+	c, err := s.accept(w, r)
+	if err != nil {
+		s.release()
+		s.log.Debug("connection refused", "reason", token.Reason(err))
+		return
+	}
+	s.log.Debug("session opened", "session", c.session)
+	// On its own, so that the request's memory, which has the token, is freed.
+	go c.run()
+}
+
+// accept opens the token and the WebSocket. On an error it has written the
+// reply.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error) {
+	// A token is one subprotocol: of several, what is joined here is no token.
+	text := strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ",")
+	session := new(token.Session)
+	ctx, cancel := context.WithTimeout(r.Context(), openTimeout)
+	defer cancel()
+	if err := s.opener.Open(ctx, session, text); err != nil {
+		s.refuse(w, err)
+		return nil, err
+	}
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{text}, // the client insists that it is echoed
+		InsecureSkipVerify: true,           // the origin has been checked
+	})
+	if err != nil {
+		s.counters.refused.Add("handshake", 1)
+		return nil, err
+	}
+	s.counters.opened.Add(1)
+	return s.newClient(conn, session), nil
+}
+
+// refuse answers an upgrade whose token was not accepted: 401 asks for another
+// token, 403 is final, and 503 asks for patience. The text is the same for all
+// that is not authentic.
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	s.counters.refused.Add(token.Reason(err), 1)
+	status := token.Action(err).HTTPStatus()
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer") // as RFC 9110, section 15.5.2, demands
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	http.Error(w, err.Error(), status)
+}
+
+// admit is the rule for tokens that are authentic: there is such a room, and
+// the token was not revoked.
+func (s *Server) admit(ctx context.Context, now time.Time, t claims.Summary) error {
+	if s.rooms[string(t.RoomIdentifier)] == nil {
+		return errUnknownRoom
+	}
+	return s.revocations.Admit(ctx, now, t)
+}
+
+func (s *Server) isOriginAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(s.config.Origins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, r.Host)
+}
+
+// reserve takes a place for a connection, which release gives back.
+func (s *Server) reserve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || s.live >= s.config.MaxConnections {
+		return false
+	}
+	s.live++
+	s.clients.Add(1)
+	return true
+}
+
+func (s *Server) release() {
+	s.mu.Lock()
+	s.live--
+	s.mu.Unlock()
+	s.clients.Done()
+}
+
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}

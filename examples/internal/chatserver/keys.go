@@ -1,0 +1,81 @@
+package chatserver
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// upkeep is how often keys are looked after. It has to be several times within
+// the Lead of the ring's policy.
+const upkeep = 10 * time.Second
+
+// makeKeys makes what needs keys: who seals, who opens, and what remembers the
+// tokens that were spent or revoked. They go by the same MaxTTL and ClockSkew.
+func (s *Server) makeKeys() error {
+	if err := s.makeRing(); err != nil {
+		return err
+	}
+	s.revocations.ClockSkew = s.ring.ClockSkew()
+	guard := s.config.Guard
+	if guard == nil {
+		var err error
+		guard, err = replay.New(s.now(), replay.Config{
+			MaxTTL:    s.ring.MaxTTL(),
+			ClockSkew: s.ring.ClockSkew(),
+			// Keys that were made a moment ago have sealed nothing before.
+			AcceptIssuedBeforeStart: s.config.Follower == nil,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.sealer = token.Sealer{Ring: s.ring, TTL: s.config.TokenTTL, Now: s.now}
+	s.opener = token.Opener{Ring: s.ring, Guard: guard, Admit: s.admit, Now: s.now}
+	return nil
+}
+
+func (s *Server) makeRing() (err error) {
+	if s.config.Follower != nil {
+		s.ring = s.config.Follower.Ring()
+		return nil
+	}
+	policy := s.config.Policy
+	if policy == (keyring.Policy{}) {
+		policy = keyring.Policy{MaxTTL: s.config.TokenTTL, ClockSkew: time.Second}
+	}
+	s.ring, err = keyring.New(s.now(), keyring.Config{Policy: policy})
+	return err
+}
+
+// keepKeys keeps the ring up to date: with the file, or, in memory, with its
+// policy.
+func (s *Server) keepKeys(ctx context.Context) {
+	tick := time.NewTicker(upkeep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		changed, err := s.updateRing(ctx)
+		switch {
+		case err != nil:
+			s.counters.keyErrors.Add(1)
+			s.log.Error("keys not updated", "error", err, "ring", s.ring)
+		case changed:
+			s.log.Info("keys changed", "ring", s.ring)
+		}
+	}
+}
+
+func (s *Server) updateRing(ctx context.Context) (changed bool, err error) {
+	if s.config.Follower != nil {
+		return s.config.Follower.Refresh(ctx, s.now())
+	}
+	return s.ring.Rotate(s.now())
+}

@@ -1,0 +1,81 @@
+package chatserver
+
+import "sync"
+
+// room knows who is connected to it. It is safe for concurrent use.
+//
+// What it sends is sent under its lock, without waiting: everyone sees the same
+// order, and nothing follows from a client that has been ended.
+type room struct {
+	arn string
+
+	mu      sync.Mutex
+	members map[*client]struct{}
+}
+
+func (r *room) join(c *client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members[c] = struct{}{}
+}
+
+func (r *room) leave(c *client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.members, c)
+}
+
+func (r *room) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members)
+}
+
+// each calls do for every member, which must not wait.
+func (r *room) each(do func(*client)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.members {
+		do(c)
+	}
+}
+
+// broadcast sends a frame to everyone, from one of them: who gets it in the form
+// that has the ID of the request, so that nobody else can be told that a
+// request of theirs succeeded.
+func (r *room) broadcast(from *client, frame, reply []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.send(from, frame, reply)
+}
+
+// disconnect tells everyone that a user is disconnected, and ends the user's
+// connections. Between the two nothing is sent.
+func (r *room) disconnect(from *client, frame, reply []byte, isGone func(*client) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.send(from, frame, reply) {
+		return
+	}
+	for c := range r.members {
+		if isGone(c) {
+			c.end(disconnected)
+		}
+	}
+}
+
+// send is called under the lock. It reports false, and sends nothing, where the
+// sender has been ended.
+func (r *room) send(from *client, frame, reply []byte) bool {
+	if from.ended.Load() {
+		return false
+	}
+	for c := range r.members {
+		if c == from {
+			c.enqueue(reply)
+		} else {
+			c.enqueue(frame)
+		}
+	}
+	return true
+}
