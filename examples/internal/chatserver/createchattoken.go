@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -52,7 +53,8 @@ func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
 func invalidRequest(err error) error {
 	var invalid *claims.ValidationError
 	if errors.As(err, &invalid) {
-		return validationException("FIELD_VALIDATION_FAILED", "the request is outside the limits", invalid.Fields)
+		// The command line shows no more than the message.
+		return validationException("FIELD_VALIDATION_FAILED", strings.TrimPrefix(err.Error(), "claims: "), invalid.Fields)
 	}
 	return validationException("OTHER", "the body is not one JSON object of valid UTF-8", nil)
 }
