@@ -1,0 +1,49 @@
+package chatserver
+
+import (
+	"net/http"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// The limits, for tests at them and one past them.
+const (
+	MaxBody    = maxBody
+	MaxSkew    = maxSkew
+	MaxFrame   = maxFrame
+	MaxDiscard = maxDiscard
+	QueueLen   = queueLen
+	PingEvery  = pingEvery
+	Upkeep     = upkeep
+)
+
+// Verify verifies the signature of a request, of whatever operation.
+func (s *Server) Verify(r *http.Request) error {
+	_, _, err := s.auth.verify(r)
+	return err
+}
+
+// Code is the code of an error that Verify returned.
+func Code(err error) string {
+	if e, ok := err.(*exception); ok {
+		return e.code
+	}
+	return ""
+}
+
+// Sealer mints with the keys of s.
+func (s *Server) Sealer() token.Sealer { return s.sealer }
+
+// Live is how many connections there are.
+func (s *Server) Live() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live
+}
+
+// CheckRequest reads a message and returns its action, the ID of the request,
+// and what is wrong with it.
+func CheckRequest(data []byte) (action, requestID string, err error) {
+	q, _, err := parseRequest(data)
+	return q.Action, q.RequestID, err
+}

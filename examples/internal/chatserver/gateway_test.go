@@ -1,0 +1,431 @@
+package chatserver_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+func TestConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		text := c.mint(user("ann", claims.SendMessage))
+		ann, resp, refused := c.try(text, nil)
+		require.Empty(t, refused)
+		assert.Equal(t, text, resp.Header.Get("Sec-WebSocket-Protocol"), "the client insists on the echo")
+		bob := c.enter(user("bob", 0))
+
+		ann.say("hello")
+		reply, seen := ann.next(), bob.next()
+		assert.Equal(t, "say hello", reply.RequestID)
+		assert.Empty(t, seen.RequestID, "the request is between the server and who asked")
+		for _, f := range []frame{reply, seen} {
+			assert.Equal(t, "MESSAGE", f.Type)
+			assert.Equal(t, "hello", f.Content)
+			assert.Equal(t, "ann", f.Sender.UserID)
+			assert.Equal(t, map[string]string{"displayName": "ANN"}, f.Sender.Attributes)
+			assert.Regexp(t, `^[a-zA-Z0-9]{12}$`, f.ID)
+			assert.Equal(t, reply.ID, f.ID)
+			_, err := time.Parse(time.RFC3339, f.SendTime)
+			assert.NoError(t, err)
+		}
+		v := c.vars()
+		assert.Equal(t, 2, v.Opened)
+		assert.Equal(t, 2, v.Live)
+		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
+		assert.Equal(t, 1, v.Messages)
+		assert.Empty(t, v.Refused)
+	})
+}
+
+func TestRoomsAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		ann := c.enter(user("ann", claims.SendMessage))
+		elsewhere := user("bob", claims.SendMessage)
+		elsewhere.RoomIdentifier = other
+		bob := c.enter(elsewhere)
+		ann.say("hello")
+		ann.next()
+		synctest.Wait()
+		assert.Empty(t, bob.frames)
+	})
+}
+
+// guard is one that a test decides about.
+type guard struct {
+	token.Guard
+	err     atomic.Pointer[error]
+	entered chan struct{} // if it is there, Spend announces itself and waits
+	proceed chan struct{}
+}
+
+func (g *guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+	if g.entered != nil {
+		g.entered <- struct{}{}
+		<-g.proceed
+	}
+	if err := g.err.Load(); err != nil {
+		return false, *err
+	}
+	return g.Guard.Spend(ctx, now, t)
+}
+
+func newGuard(t *testing.T) *guard {
+	memory, err := replay.New(time.Now(), replay.Config{AcceptIssuedBeforeStart: true})
+	require.NoError(t, err)
+	return &guard{Guard: memory}
+}
+
+func TestRefusals(t *testing.T) {
+	foreign := func(t *testing.T, c *chat) string {
+		ring, err := keyring.New(time.Now(), keyring.Config{})
+		require.NoError(t, err)
+		minted, err := (&token.Sealer{Ring: ring}).Create(user("ann", 0))
+		require.NoError(t, err)
+		return minted.Token
+	}
+	mint := func(t *testing.T, c *chat) string { return c.mint(user("ann", 0)) }
+	for name, test := range map[string]struct {
+		token  func(*testing.T, *chat) string
+		status int
+		reason string
+		text   string
+	}{
+		"no token": {func(*testing.T, *chat) string { return "" }, 401, "malformed", "token: invalid"},
+		"garbage":  {func(*testing.T, *chat) string { return "chat" }, 401, "malformed", "token: invalid"},
+		"two subprotocols": {func(t *testing.T, c *chat) string { return mint(t, c) + "," + mint(t, c) },
+			401, "malformed", "token: invalid"},
+		"another ring": {foreign, 401, "unknown-key", "token: invalid"},
+		"changed": {func(t *testing.T, c *chat) string {
+			text := mint(t, c)
+			i := len(text) / 2
+			return text[:i] + map[bool]string{true: "B", false: "A"}[text[i] == 'A'] + text[i+1:]
+		}, 401, "forged", "token: invalid"},
+		"expired": {func(t *testing.T, c *chat) string {
+			text := mint(t, c)
+			time.Sleep(time.Minute)
+			return text
+		}, 401, "expired", "token: expired"},
+		"spent": {func(t *testing.T, c *chat) string {
+			text := mint(t, c)
+			_, _, refused := c.try(text, nil)
+			require.Empty(t, refused)
+			return text
+		}, 401, "spent", "token: already used"},
+		"room is gone": {func(t *testing.T, c *chat) string {
+			claim := user("ann", 0)
+			claim.RoomIdentifier = "arn:aws:ivschat:us-west-2:123456789012:room/gone"
+			return c.mint(claim)
+		}, 403, "refused", "chatserver: unknown room"},
+		"disconnected before it was used": {func(t *testing.T, c *chat) string {
+			text := mint(t, c)
+			c.enter(user("mod", everything)).send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "ann"})
+			synctest.Wait()
+			return text
+		}, 403, "revoked", "revoked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, chatserver.Config{})
+				text := test.token(t, c)
+				_, resp, body := c.try(text, nil)
+				assert.Equal(t, test.status, resp.StatusCode)
+				assert.Contains(t, body, test.text)
+				if len(text) > 10 {
+					assert.NotContains(t, body, text[:10])
+				}
+				assert.Equal(t, test.status == 401, resp.Header.Get("WWW-Authenticate") != "")
+				assert.Equal(t, map[string]int{test.reason: 1}, c.vars().Refused)
+			})
+		})
+	}
+}
+
+// A guard that cannot tell refuses, with a status that says to wait. Sessions
+// that are open go on.
+func TestGuardIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t)
+		c := start(t, chatserver.Config{Guard: g})
+		ann := c.enter(user("ann", claims.SendMessage))
+		down := error(token.ErrUnavailable)
+		g.err.Store(&down)
+		_, resp, _ := c.try(c.mint(user("bob", 0)), nil)
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.NotEmpty(t, resp.Header.Get("Retry-After"))
+		assert.Equal(t, map[string]int{"unavailable": 1}, c.vars().Refused)
+		ann.say("still here")
+		assert.Equal(t, "still here", ann.next().Content)
+		g.err.Store(nil)
+		c.enter(user("bob", 0))
+	})
+}
+
+func TestGuardIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t)
+		g.entered, g.proceed = make(chan struct{}, 1), make(chan struct{})
+		c := start(t, chatserver.Config{Guard: waits{g}})
+		began := time.Now()
+		_, resp, _ := c.try(c.mint(user("bob", 0)), nil)
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
+
+// waits is a guard that answers no sooner than it is told to give up.
+type waits struct{ token.Guard }
+
+func (waits) Spend(ctx context.Context, _ time.Time, _ claims.Summary) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{Origins: []string{"https://app.example.com"}})
+		for origin, ok := range map[string]bool{
+			"":                              true,
+			"http://chat":                   true, // the host itself
+			"https://app.example.com":       true,
+			"https://app.example.com:8443":  false,
+			"https://evil.example.com":      false,
+			"https://app.example.com.evil":  false,
+			"null":                          false,
+			"https://chat.example.com/%zz:": false,
+		} {
+			text := c.mint(user("ann", 0))
+			header := http.Header{"Origin": {origin}}
+			if origin == "" {
+				header = nil
+			}
+			_, resp, refused := c.try(text, header)
+			assert.Equal(t, ok, refused == "", origin)
+			if !ok {
+				assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+				_, _, refused = c.try(text, nil)
+				assert.Empty(t, refused, "the token was not spent")
+			}
+		}
+	})
+}
+
+func TestMaxConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MaxConnections: 2})
+		ann := c.enter(user("ann", 0))
+		c.enter(user("bob", 0))
+		text := c.mint(user("cid", 0))
+		_, resp, _ := c.try(text, nil)
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.Equal(t, map[string]int{"full": 1}, c.vars().Refused)
+		ann.conn.CloseNow()
+		synctest.Wait()
+		_, _, refused := c.try(text, nil)
+		assert.Empty(t, refused, "the token was not spent")
+	})
+}
+
+// A session ends at its deadline, to the second: an ERROR 401, then the close.
+func TestSessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		claim := user("ann", claims.SendMessage)
+		claim.SessionMinutes = 1
+		time.Sleep(300 * time.Millisecond)
+		minted := time.Now().Truncate(time.Second)
+		ann := c.enter(claim)
+		time.Sleep(minted.Add(time.Minute - time.Nanosecond).Sub(time.Now()))
+		ann.say("in time")
+		assert.Equal(t, "in time", ann.next().Content)
+		f := ann.next()
+		assert.Equal(t, minted.Add(time.Minute), time.Now())
+		assert.Equal(t, "ERROR", f.Type)
+		assert.Equal(t, 401, f.ErrorCode)
+		assert.EqualValues(t, 1008, ann.closed())
+		synctest.Wait()
+		assert.Zero(t, c.Live())
+	})
+}
+
+// The deadline is a time of day. Where the clock is set forward, nothing more may
+// be sent at once, and the connection ends with the next look at it; where it is
+// set back, the session lasts as long as it says.
+func TestClockIsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var offset atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		c := start(t, chatserver.Config{Now: now})
+		ann, bob := c.enter(user("ann", claims.SendMessage)), c.enter(user("bob", claims.SendMessage))
+		offset.Store(int64(2 * time.Hour))
+		ann.say("too late")
+		assert.Equal(t, 401, ann.next().ErrorCode)
+		assert.EqualValues(t, 1008, ann.closed())
+		assert.Equal(t, 401, bob.next().ErrorCode)
+		assert.EqualValues(t, 1008, bob.closed())
+
+		offset.Store(0)
+		cid := c.enter(user("cid", claims.SendMessage))
+		offset.Store(int64(-10 * time.Minute))
+		time.Sleep(69 * time.Minute)
+		cid.say("still here")
+		assert.Equal(t, "still here", cid.next().Content)
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, 401, cid.next().ErrorCode)
+	})
+}
+
+// A client that does not read is dropped, and nobody else waits for it.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 1000})
+		ann := c.enter(user("ann", claims.SendMessage))
+		slow, _, err := c.dial(c.mint(user("slow", 0)), nil)
+		require.NoError(t, err)
+		defer slow.CloseNow()
+		began := time.Now()
+		const sent = chatserver.QueueLen + 10
+		for range sent {
+			ann.say("hello")
+		}
+		for range sent {
+			assert.Equal(t, "hello", ann.next().Content)
+		}
+		synctest.Wait()
+		assert.Equal(t, began, time.Now(), "nobody waited")
+		assert.Equal(t, 1, c.Live())
+		assert.Equal(t, 1, c.vars().Slow)
+	})
+}
+
+// A peer that is gone without a word is noticed by its missing pong.
+func TestPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		ann := c.enter(user("ann", claims.SendMessage))
+		gone, _, err := c.dial(c.mint(user("gone", 0)), nil)
+		require.NoError(t, err)
+		defer gone.CloseNow()
+		time.Sleep(2*chatserver.PingEvery + time.Second)
+		assert.Equal(t, 1, c.Live())
+		time.Sleep(20 * time.Minute)
+		ann.say("still here")
+		assert.Equal(t, "still here", ann.next().Content)
+	})
+}
+
+func TestNothingButTextOfSomeLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		ann := c.enter(user("ann", everything))
+		require.NoError(t, ann.conn.Write(t.Context(), 2, []byte("binary")))
+		assert.EqualValues(t, 1003, ann.closed())
+
+		bob := c.enter(user("bob", everything))
+		bob.sendText([]byte(strings.Repeat(" ", chatserver.MaxFrame)))
+		assert.Equal(t, 400, bob.next().ErrorCode)
+		bob.sendText([]byte(strings.Repeat(" ", chatserver.MaxFrame+1)))
+		assert.Equal(t, 413, bob.next().ErrorCode)
+		bob.sendText([]byte(strings.Repeat(" ", chatserver.MaxDiscard)))
+		assert.Equal(t, 413, bob.next().ErrorCode)
+		bob.say("still here")
+		assert.Equal(t, "still here", bob.next().Content)
+		// What is written after the server has closed fails, which is no matter.
+		bob.conn.Write(t.Context(), 1, []byte(strings.Repeat(" ", chatserver.MaxDiscard+1)))
+		assert.EqualValues(t, 1009, bob.closed())
+		synctest.Wait()
+		assert.Zero(t, c.Live())
+	})
+}
+
+func TestMessageRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 5})
+		ann := c.enter(user("ann", claims.SendMessage))
+		refused := 0
+		for range 50 {
+			ann.say("hello")
+		}
+		for range 50 {
+			if f := ann.next(); f.Type == "ERROR" {
+				assert.Equal(t, 429, f.ErrorCode)
+				assert.Equal(t, "say hello", f.RequestID)
+				refused++
+			}
+		}
+		assert.Positive(t, refused)
+		assert.Equal(t, 50-refused, c.vars().Messages)
+		time.Sleep(time.Minute)
+		ann.say("again")
+		assert.Equal(t, "again", ann.next().Content)
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 1000})
+		var peers []*peer
+		var traffic sync.WaitGroup
+		for range 20 {
+			p := c.enter(user("ann", claims.SendMessage))
+			peers = append(peers, p)
+			traffic.Go(func() {
+				for p.conn.Write(context.Background(), 1, []byte(`{"Action":"SEND_MESSAGE","Content":"x"}`)) == nil {
+					time.Sleep(20 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		unused := c.mint(user("bob", 0))
+		require.NoError(t, c.Shutdown(t.Context()))
+		assert.Zero(t, c.Live())
+		for _, p := range peers {
+			for f := range p.frames {
+				assert.Equal(t, "MESSAGE", f.Type)
+			}
+			assert.ErrorContains(t, p.err, "StatusGoingAway")
+		}
+		traffic.Wait()
+		_, _, err := c.dial(unused, nil)
+		assert.Error(t, err)
+	})
+}
+
+// While a server shuts down it refuses connections and says that it is not
+// ready. A client that does not answer the close frame is dropped in the end.
+func TestShutdownIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		stubborn, _, err := c.dial(c.mint(user("ann", 0)), nil)
+		require.NoError(t, err)
+		defer stubborn.CloseNow()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		down := make(chan error)
+		go func() { down <- c.Shutdown(ctx) }()
+		synctest.Wait()
+		resp, body := c.get("/healthz")
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.Contains(t, string(body), "shutting down")
+		_, resp, _ = c.try(c.mint(user("bob", 0)), nil)
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.ErrorIs(t, <-down, context.DeadlineExceeded)
+		time.Sleep(time.Minute)
+		assert.Zero(t, c.Live())
+	})
+}
