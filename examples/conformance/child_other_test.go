@@ -1,0 +1,8 @@
+//go:build !linux
+
+package conformance_test
+
+import "os/exec"
+
+// dieWithParent is of Linux.
+func dieWithParent(*exec.Cmd) {}

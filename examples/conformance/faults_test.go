@@ -1,0 +1,130 @@
+package conformance_test
+
+import (
+	"context"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestTermination stops the server while its clients talk. Each of them sees a
+// clean close, which to the chat SDK is final.
+func TestTermination(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "-listen", "127.0.0.1:0")
+	const talkers = 10
+	var talking, done sync.WaitGroup
+	status := make([]websocket.StatusCode, talkers)
+	for i := range talkers {
+		conn := connect(t, s, mint(t, s, "talker"))
+		talking.Add(1)
+		done.Go(func() { status[i] = talk(t.Context(), conn, talking.Done) })
+	}
+	talking.Wait()
+	s.terminate(t)
+	done.Wait()
+	for _, got := range status {
+		assert.Equal(t, websocket.StatusGoingAway, got)
+	}
+}
+
+// talk sends messages, and reads what comes, until the connection ends. It
+// returns the status of the close frame. begun is called when the first message
+// has come.
+func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.StatusCode {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	go func() {
+		message := []byte(`{"Action":"SEND_MESSAGE","Content":"on and on"}`)
+		for conn.Write(ctx, websocket.MessageText, message) == nil {
+			time.Sleep(150 * time.Millisecond) // a client may send ten a second
+		}
+	}()
+	begun = sync.OnceFunc(begun)
+	for {
+		_, _, err := conn.Read(ctx)
+		begun() // at an error, too, lest the test waits for it
+		if err != nil {
+			return websocket.CloseStatus(err)
+		}
+	}
+}
+
+// TestTerminationOfMessagingSDK is what the real client makes of it.
+func TestTerminationOfMessagingSDK(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	s := startServer(t, "-listen", "127.0.0.1:0")
+	c := startClients(t, s)
+	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"}))
+	c.join(t, "bob", request())
+	c.do(t, "alice", "send", map[string]any{"content": "are you there?"})
+	c.expect(t, "bob", "message")
+	s.terminate(t)
+	assert.Equal(t, "serverDisconnect", c.expect(t, "bob", "disconnect").Reason)
+	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "message", "resolved", "disconnect").Reason)
+}
+
+// TestRestart sees that what was spent before a restart stays spent, and what was
+// not is refused as well: the new guard cannot tell them apart.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		args   []string
+		signal syscall.Signal
+		status int // of tokens from before
+	}{
+		{"keysInMemory", nil, syscall.SIGTERM, http.StatusUnauthorized}, // their key is gone
+		{"keysInFile", keyringFlags(t), syscall.SIGTERM, http.StatusServiceUnavailable},
+		{"keysInFileKilled", keyringFlags(t), syscall.SIGKILL, http.StatusServiceUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			first := startServer(t, append(test.args, "-listen", "127.0.0.1:0")...)
+			first.waitReady(t)
+			spent, unspent := mint(t, first, "spent"), mint(t, first, "unspent")
+			connect(t, first, spent).CloseNow()
+			first.cmd.Process.Signal(test.signal)
+			<-first.done
+
+			second := startServer(t, append(test.args, "-listen", first.address())...)
+			for range 2 {
+				for _, token := range []string{spent, unspent} {
+					_, status := dial(t, second, token)
+					assert.Equal(t, test.status, status)
+				}
+				second.waitReady(t) // and then again
+			}
+			connect(t, second, mint(t, second, "fresh"))
+		})
+	}
+}
+
+// keyringFlags makes a sealed keyring, by the command of the project, and returns
+// the flags with which servers share it. A server with it is ready when it has
+// run for longer than the skew of the clocks, which is short.
+func keyringFlags(t testing.TB) []string {
+	t.Helper()
+	dir := t.TempDir()
+	ring, kek := filepath.Join(dir, "ring"), filepath.Join(dir, "kek")
+	chattoken(t, "keyring", "make-kek", kek)
+	chattoken(t, "keyring", "init", "--keyring", ring, "--kek-file", kek, "--clock-skew", "1s")
+	return []string{"-keyring", ring, "-kek", kek}
+}
+
+func chattoken(t testing.TB, args ...string) {
+	t.Helper()
+	dir, err := binaries()
+	require.NoError(t, err)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "chattoken"), args...).CombinedOutput()
+	require.NoError(t, err, string(out))
+}

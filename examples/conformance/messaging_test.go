@@ -1,0 +1,207 @@
+package conformance_test
+
+import (
+	"encoding/json"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// happening is what the chat SDK reports of one of its clients.
+type happening struct {
+	Client  string
+	Event   string
+	Token   string // of token
+	Reason  string // of disconnect
+	Code    int    // of rejected
+	Message string // of rejected
+	Data    struct {
+		ID        string
+		MessageID string `json:"messageId"`
+		UserID    string `json:"userId"`
+		Reason    string
+		Content   string
+		Sender    struct {
+			UserID     string `json:"userId"`
+			Attributes map[string]string
+		}
+		Attributes map[string]string
+		SendTime   time.Time
+	}
+}
+
+// clients are those of messaging.mjs.
+type clients struct {
+	script *script
+	queued map[string][]happening // by client
+}
+
+func startClients(t testing.TB, s *server) *clients {
+	t.Helper()
+	needNode(t)
+	return &clients{startScript(t, "node", "messaging.mjs", s.url), map[string][]happening{}}
+}
+
+// do tells a client what to do.
+func (c *clients) do(t testing.TB, client, op string, members map[string]any) {
+	t.Helper()
+	command := map[string]any{"client": client, "op": op}
+	maps.Copy(command, members)
+	require.NoError(t, c.script.requests.Encode(command))
+}
+
+// next is the next thing that happens to a client.
+func (c *clients) next(t testing.TB, client string) happening {
+	t.Helper()
+	for len(c.queued[client]) == 0 {
+		select {
+		case line, ok := <-c.script.lines:
+			require.True(t, ok, "the clients have ended")
+			var h happening
+			require.NoError(t, json.Unmarshal(line, &h), string(line))
+			c.queued[h.Client] = append(c.queued[h.Client], h)
+		case <-time.After(patience):
+			require.Fail(t, "nothing happens to "+client)
+		}
+	}
+	h := c.queued[client][0]
+	c.queued[client] = c.queued[client][1:]
+	return h
+}
+
+// expect sees that these are the next things that happen to a client, and returns
+// the last.
+func (c *clients) expect(t testing.TB, client string, events ...string) (h happening) {
+	t.Helper()
+	for _, event := range events {
+		h = c.next(t, client)
+		require.Equal(t, event, h.Event, "%s: %+v", client, h)
+	}
+	return h
+}
+
+// join connects a client and returns the token that it used.
+func (c *clients) join(t testing.TB, client string, request map[string]any) (token string) {
+	t.Helper()
+	request["userId"] = client
+	c.do(t, client, "connect", map[string]any{"request": request})
+	token = c.expect(t, client, "connecting", "tokenWanted", "token").Token
+	c.expect(t, client, "connect")
+	return token
+}
+
+// TestMessagingSDK is a conversation of three clients of the chat SDK. The room is
+// used by no other test.
+func TestMessagingSDK(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "-listen", "127.0.0.1:0")
+	c := startClients(t, s)
+	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"},
+		"attributes", map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}))
+	c.join(t, "bob", request())
+	c.join(t, "mod", request("capabilities", []string{"DELETE_MESSAGE", "DISCONNECT_USER"}))
+	everyone := []string{"alice", "bob", "mod"}
+
+	// A message arrives with what the sender's token says.
+	const content = "Hello, <b>world</b> \U0001F30D"
+	c.do(t, "alice", "send", map[string]any{"content": content, "attributes": map[string]string{"of": "the message"}})
+	var message happening
+	for _, client := range everyone {
+		message = c.expect(t, client, "message")
+		assert.Equal(t, content, message.Data.Content)
+		assert.Equal(t, "alice", message.Data.Sender.UserID)
+		assert.Equal(t, map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}, message.Data.Sender.Attributes)
+		assert.Equal(t, map[string]string{"of": "the message"}, message.Data.Attributes)
+		assert.WithinDuration(t, time.Now(), message.Data.SendTime, patience)
+		assert.Regexp(t, `^[a-zA-Z0-9]{12}$`, message.Data.ID)
+	}
+	assert.Equal(t, message.Data.ID, c.expect(t, "alice", "resolved").Data.ID)
+
+	// What a token does not permit is refused, and the connection lives on.
+	c.do(t, "bob", "send", map[string]any{"content": "let me"})
+	assert.Equal(t, 403, c.expect(t, "bob", "rejected").Code)
+	c.do(t, "alice", "delete", map[string]any{"id": message.Data.ID})
+	assert.Equal(t, 403, c.expect(t, "alice", "rejected").Code)
+	c.do(t, "mod", "send", map[string]any{"content": "moderators moderate"})
+	assert.Equal(t, 403, c.expect(t, "mod", "rejected").Code)
+	c.do(t, "alice", "send", map[string]any{"content": ""})
+	assert.Equal(t, 400, c.expect(t, "alice", "rejected").Code)
+
+	c.do(t, "mod", "delete", map[string]any{"id": message.Data.ID, "reason": "too cheerful"})
+	for _, client := range everyone {
+		deleted := c.expect(t, client, "messageDelete").Data
+		assert.Equal(t, message.Data.ID, deleted.MessageID)
+		assert.Equal(t, "too cheerful", deleted.Reason)
+		assert.Equal(t, message.Data.ID, deleted.Attributes["MessageId"], "the documentation's spelling")
+	}
+	c.expect(t, "mod", "resolved")
+
+	c.do(t, "mod", "disconnectUser", map[string]any{"userId": "alice", "reason": "still cheerful"})
+	for _, client := range everyone {
+		disconnected := c.expect(t, client, "userDisconnect").Data
+		assert.Equal(t, "alice", disconnected.UserID)
+		assert.Equal(t, "still cheerful", disconnected.Reason)
+	}
+	c.expect(t, "mod", "resolved")
+	// It is final to the client: no other token is wanted.
+	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "disconnect").Reason)
+
+	c.do(t, "bob", "leave", nil)
+	assert.Equal(t, "clientDisconnect", c.expect(t, "bob", "disconnect").Reason)
+	for _, client := range everyone {
+		assert.Empty(t, c.queued[client], client)
+	}
+}
+
+// TestMessagingSDKRefused presents tokens that open nothing. The client asks its
+// provider three times more, and gives up.
+func TestMessagingSDKRefused(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	s := sharedServer(t)
+	c := startClients(t, s)
+	spent := c.join(t, "first", request())
+	altered := []byte(mint(t, s, "altered"))
+	if i := len(altered) / 2; altered[i] == 'A' {
+		altered[i] = 'B'
+	} else {
+		altered[i] = 'A'
+	}
+	for client, token := range map[string]string{
+		"second":  spent,
+		"altered": string(altered),
+		"foreign": "AQICAHiB.not_ours-1",
+	} {
+		c.do(t, client, "connect", map[string]any{"token": token})
+		c.expect(t, client, "connecting", "tokenWanted", "tokenWanted", "tokenWanted", "tokenWanted")
+		assert.Equal(t, "socketError", c.expect(t, client, "disconnect").Reason)
+	}
+	// The connection that the token did open is not harmed.
+	c.do(t, "first", "leave", nil)
+	assert.Equal(t, "clientDisconnect", c.expect(t, "first", "disconnect").Reason)
+}
+
+// TestMessagingSDKSessionEnd lets the shortest session end, a minute. The client
+// goes on with a new token.
+func TestMessagingSDKSessionEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	needNode(t)
+	s := sharedServer(t)
+	c := startClients(t, s)
+	began := time.Now()
+	first := c.join(t, "alice", request("roomIdentifier", otherRoom,
+		"sessionDurationInMinutes", 1, "capabilities", []string{"SEND_MESSAGE"}))
+	second := c.expect(t, "alice", "connecting", "tokenWanted", "token").Token
+	// The token was issued in the second in which it was asked for, or later.
+	assert.GreaterOrEqual(t, time.Since(began), 59*time.Second)
+	assert.NotEqual(t, first, second)
+	c.expect(t, "alice", "connect")
+	c.do(t, "alice", "send", map[string]any{"content": "where was I?"})
+	c.expect(t, "alice", "message", "resolved")
+}

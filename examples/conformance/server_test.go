@@ -1,0 +1,217 @@
+// Package conformance_test runs the clients that people have, unmodified, against
+// the chat server: the AWS command line, boto3, the AWS SDK for JavaScript, the
+// chat SDK in Node, and the page in a browser.
+//
+// The server is the real binary. Clients that are not installed are skipped. Those
+// of Node are installed by npm ci, in this directory.
+package conformance_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+)
+
+// The server's demo registry.
+const (
+	room       = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
+	otherRoom  = "arn:aws:ivschat:us-west-2:123456789012:room/B2b2B2b2B2b2"
+	secret     = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	keyAllowed = "AKIDEXAMPLE"
+	keyDenied  = "AKIDDENIED"
+	keyPending = "AKIDPENDING"
+)
+
+// patience is for what takes a moment, on a machine that is very busy. Only a
+// failure waits for so long.
+const patience = 2 * time.Minute
+
+// tick is how often something is looked at that is waited for.
+const tick = 50 * time.Millisecond
+
+var work string // a directory for all tests
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if work, err = os.MkdirTemp("", "conformance"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(work)
+	defer func() {
+		if s, err := shared(); started && err == nil {
+			s.kill()
+		}
+	}()
+	return m.Run()
+}
+
+// binaries builds the server and the project's command, as the tests are built,
+// and returns the directory in which they are.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(work, "bin")
+	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+	if testenv.Race {
+		args = append(args, "-race")
+	}
+	if testenv.PureGo {
+		args = append(args, "-tags=purego")
+	}
+	args = append(args, "../chatserver", "github.com/seed17cb2b26/chattoken/cmd/chattoken")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// started is set when shared has been called.
+var started bool
+
+// shared is the server of all tests that do not need their own.
+var shared = sync.OnceValues(func() (*server, error) {
+	started = true
+	return launch("-listen", "127.0.0.1:0")
+})
+
+func sharedServer(t testing.TB) *server {
+	t.Helper()
+	s, err := shared()
+	require.NoError(t, err)
+	return s
+}
+
+// server is the binary at work.
+type server struct {
+	url  string // http://127.0.0.1:port
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+	log  *output
+}
+
+// startServer starts a server that is stopped, at the latest, when the test ends.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	s, err := launch(args...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", s.url, s.log)
+		}
+	})
+	return s
+}
+
+func launch(args ...string) (*server, error) {
+	dir, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), append(args, "-v")...), done: make(chan struct{}), log: new(output)}
+	s.cmd.Stderr = s.log
+	dieWithParent(s.cmd)
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	err = s.readURL(stdout)
+	if err != nil {
+		s.cmd.Process.Kill()
+		return nil, fmt.Errorf("%w\n%s", err, s.log)
+	}
+	return s, nil
+}
+
+// readURL reads the first line of the server's output, which says where it
+// listens, and leaves the rest to a goroutine that sees the server's end.
+func (s *server) readURL(stdout io.Reader) error {
+	lines := bufio.NewReader(stdout)
+	first, err := lines.ReadString('\n')
+	go func() {
+		io.Copy(s.log, lines)
+		s.cmd.Wait()
+		close(s.done)
+	}()
+	if err != nil {
+		return err
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(first), "chatserver: listening on ")
+	if !ok {
+		return fmt.Errorf("the first line of the server is %q", first)
+	}
+	s.url = url
+	return nil
+}
+
+// terminate asks the server to end and waits until it has, with status 0.
+func (s *server) terminate(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-s.done:
+	case <-time.After(patience):
+		require.Fail(t, "the server did not end", s.log.String())
+	}
+	assert.Equal(t, 0, s.cmd.ProcessState.ExitCode(), s.log.String())
+}
+
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	<-s.done
+}
+
+// address is host and port.
+func (s *server) address() string { return strings.TrimPrefix(s.url, "http://") }
+
+// waitReady waits until the server says that it lets in fresh tokens.
+func (s *server) waitReady(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		resp, err := visitor.Get(s.url + "/healthz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}, patience, tick, "the server does not become ready")
+}
+
+// output collects what a process writes while others read it.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
