@@ -160,8 +160,8 @@ class Connection {
   }
 }
 
-// randomID is unique among the requests of all users: each of them is told the
-// request ID of every message. (randomUUID needs HTTPS, this does not.)
+// randomID is unlike the ID of any other request, whoever made it. (randomUUID
+// needs HTTPS, this does not.)
 function randomID() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
@@ -316,7 +316,7 @@ function join(who) {
     open: (ends) => {
       sessionEnds = ends;
       showClock();
-      showState(`Connected as ${who.displayName}`, true);
+      showState(`Connected as ${who.displayName}${who.moderator ? ", moderator" : ""}`, true);
     },
     message: showMessage,
     event: showEvent,
