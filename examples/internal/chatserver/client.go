@@ -57,7 +57,7 @@ var (
 type client struct {
 	server  *Server
 	room    *room
-	conn    *websocket.Conn
+	conn    *websocket.Conn // set before run
 	session *token.Session
 	user    string
 	sender  json.RawMessage // the token's user ID and attributes, as others see them
@@ -71,11 +71,12 @@ type client struct {
 	drop context.CancelFunc // ends the connection without another word
 }
 
-func (s *Server) newClient(conn *websocket.Conn, session *token.Session) *client {
+// newClient makes the client of a session. It has no connection yet; what it is
+// sent waits in the queue.
+func (s *Server) newClient(session *token.Session) *client {
 	c := &client{
 		server:  s,
 		room:    s.rooms[string(session.RoomIdentifier())],
-		conn:    conn,
 		session: session,
 		user:    string(session.UserID()),
 		sender:  encodeSender(session),
@@ -84,16 +85,15 @@ func (s *Server) newClient(conn *websocket.Conn, session *token.Session) *client
 		ending:  make(chan ending, 1),
 	}
 	c.ctx, c.drop = context.WithCancel(context.Background())
-	conn.SetReadLimit(maxDiscard)
 	return c
 }
 
 // run serves the connection until it ends.
 func (c *client) run() {
 	defer c.server.release()
-	c.room.join(c)
 	defer c.room.leave(c)
 	c.askAgain()
+	c.conn.SetReadLimit(maxDiscard)
 	var writing sync.WaitGroup
 	writing.Go(c.write)
 	c.read()

@@ -41,9 +41,11 @@ func (s *Server) Live() int {
 	return s.live
 }
 
-// CheckRequest reads a message and returns its action, the ID of the request,
-// and what is wrong with it.
-func CheckRequest(data []byte) (action, requestID string, err error) {
+// Request is a message from a client.
+type Request = request
+
+// ParseRequest reads a message.
+func ParseRequest(data []byte) (Request, error) {
 	q, _, err := parseRequest(data)
-	return q.Action, q.RequestID, err
+	return q, err
 }

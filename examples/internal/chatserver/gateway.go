@@ -52,7 +52,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept opens the token and the WebSocket. On an error it has written the
-// reply.
+// reply. The client is in the room before it hears that it is in, so that it
+// misses nothing after that.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error) {
 	// A token is one subprotocol: of several, what is joined here is no token.
 	text := strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ",")
@@ -63,16 +64,20 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 		s.refuse(w, err)
 		return nil, err
 	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	c := s.newClient(session)
+	c.room.join(c)
+	var err error
+	c.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{text}, // the client insists that it is echoed
 		InsecureSkipVerify: true,           // the origin has been checked
 	})
 	if err != nil {
+		c.room.leave(c)
 		s.counters.refused.Add("handshake", 1)
 		return nil, err
 	}
 	s.counters.opened.Add(1)
-	return s.newClient(conn, session), nil
+	return c, nil
 }
 
 // refuse answers an upgrade whose token was not accepted: 401 asks for another

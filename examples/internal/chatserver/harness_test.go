@@ -203,7 +203,9 @@ func (p *peer) next() frame {
 	p.chat.Helper()
 	select {
 	case f, ok := <-p.frames:
-		require.True(p.chat, ok, "the connection ended: %v", p.err)
+		if !ok {
+			require.NoError(p.chat, p.err, "the connection ended")
+		}
 		return f
 	case <-time.After(time.Minute):
 		require.Fail(p.chat, "no frame came")
