@@ -164,6 +164,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /CreateChatToken", s.createChatToken)
 	mux.HandleFunc("POST /", s.unknownOperation)
+	mux.HandleFunc("GET /", http.NotFound)
 	mux.HandleFunc("POST /join", s.join)
 	mux.HandleFunc("GET /debug/vars", s.vars)
 	mux.HandleFunc("GET /healthz", s.healthz)

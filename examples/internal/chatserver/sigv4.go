@@ -110,7 +110,7 @@ func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	if !a.matches(signed, credential, body, at, sig.hex) {
+	if !a.matches(signed, credential, body, at, sig) {
 		return Credential{}, nil, invalidSignature("the signature does not match")
 	}
 	return credential, body, nil
@@ -175,9 +175,11 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// matches reports whether the signature, in hexadecimal, is that of the request
-// under the credential's secret.
-func (a *authenticator) matches(signed *http.Request, c Credential, body []byte, at time.Time, want string) bool {
+// matches reports whether the signature is that of the request under the
+// credential's secret. The signer has one order of headers, and no other is
+// accepted. Of headers that it never signs, User-Agent above all, no signature
+// matches; current SDKs do not sign it.
+func (a *authenticator) matches(signed *http.Request, c Credential, body []byte, at time.Time, want signature) bool {
 	hash := sha256.Sum256(body)
 	secret := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey}
 	err := a.signer.SignHTTP(context.Background(), secret, signed, hex.EncodeToString(hash[:]), service, a.region, at)
@@ -185,5 +187,5 @@ func (a *authenticator) matches(signed *http.Request, c Credential, body []byte,
 		return false
 	}
 	got, err := parseAuthorization(signed.Header)
-	return err == nil && hmac.Equal([]byte(got.hex), []byte(want))
+	return err == nil && slices.Equal(got.headers, want.headers) && hmac.Equal([]byte(got.hex), []byte(want.hex))
 }
