@@ -121,7 +121,7 @@ func (s *Server) reserve() bool {
 		return false
 	}
 	s.live++
-	s.clients.Add(1)
+	s.running.Add(1)
 	return true
 }
 
@@ -129,7 +129,7 @@ func (s *Server) release() {
 	s.mu.Lock()
 	s.live--
 	s.mu.Unlock()
-	s.clients.Done()
+	s.running.Done()
 }
 
 func (s *Server) isDraining() bool {

@@ -116,7 +116,7 @@ type Server struct {
 	mu       sync.Mutex
 	draining bool
 	live     int            // connections, those that are just opening included
-	clients  sync.WaitGroup // likewise; nothing is added once draining is set
+	running  sync.WaitGroup // likewise, and the upkeep; nothing is added once draining is set
 }
 
 // New makes a server. The caller ends it with [Server.Shutdown].
@@ -150,7 +150,7 @@ func New(c Config) (*Server, error) {
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
-	go s.keepKeys(ctx)
+	s.running.Go(func() { s.keepKeys(ctx) })
 	return s, nil
 }
 
@@ -216,7 +216,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.clients.Wait()
+		s.running.Wait()
 	}()
 	select {
 	case <-done:

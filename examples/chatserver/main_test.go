@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// started runs the command on a free port, and returns its address.
+func started(t *testing.T, args ...string) (url string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	stdout, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w, io.Discard)
+		w.CloseWithError(err)
+		done <- err
+	}()
+	lines := bufio.NewReader(stdout)
+	first, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	go io.Copy(io.Discard, lines)
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-done)
+	})
+	url, ok := strings.CutPrefix(strings.TrimSpace(first), "chatserver: listening on ")
+	require.True(t, ok, first)
+	return url
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	kek, err := keyring.GenerateKEK()
+	require.NoError(t, err)
+	require.NoError(t, kek.WriteFile(filepath.Join(dir, "kek")))
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	require.NoError(t, err)
+	require.NoError(t, ring.WriteFile(t.Context(), kek, filepath.Join(dir, "keyring")))
+	config := filepath.Join(dir, "config.json")
+	require.NoError(t, os.WriteFile(config, []byte(
+		`{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`), 0o600))
+
+	for name, test := range map[string]struct {
+		args   []string
+		status int
+	}{
+		"nothing":      {nil, http.StatusOK},
+		"config":       {[]string{"-config", config, "-cpuprofile", filepath.Join(dir, "cpu")}, http.StatusOK},
+		"keys of file": {[]string{"-keyring", filepath.Join(dir, "keyring"), "-kek", filepath.Join(dir, "kek")}, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp, err := http.Get(started(t, test.args...) + "/healthz")
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, test.status, resp.StatusCode)
+		})
+	}
+	profile, err := os.Stat(filepath.Join(dir, "cpu"))
+	require.NoError(t, err)
+	assert.Positive(t, profile.Size())
+}
+
+func TestRunErrors(t *testing.T) {
+	dir := t.TempDir()
+	junk := filepath.Join(dir, "junk")
+	require.NoError(t, os.WriteFile(junk, []byte("junk"), 0o600))
+	for name, args := range map[string][]string{
+		"unknown flag":  {"-nothing"},
+		"argument":      {"serve"},
+		"no KEK":        {"-keyring", junk},
+		"bad KEK":       {"-keyring", junk, "-kek", junk},
+		"no config":     {"-config", filepath.Join(dir, "none")},
+		"bad config":    {"-config", junk},
+		"bad token TTL": {"-token-ttl", "1s"},
+		"bad address":   {"-listen", "127.0.0.1:99999"},
+		"bad profile":   {"-cpuprofile", dir},
+	} {
+		assert.Error(t, run(t.Context(), args, io.Discard, io.Discard), name)
+	}
+}
