@@ -212,7 +212,7 @@ func (s *script) create(t testing.TB, c call) (o outcome) {
 // more than code and message, so that the latter has to say what is wrong.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	needFile(t, awsCommand, "awscli")
+	needAWS(t)
 	s := sharedServer(t)
 	for _, test := range successes[:1] {
 		t.Run(test.name, func(t *testing.T) {

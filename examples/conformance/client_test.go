@@ -23,11 +23,26 @@ const (
 	chromium   = "/usr/bin/chromium"
 )
 
+// skipShort keeps the clients that take long to start out of short runs, which
+// are of other builds of the server: it is the same to them.
+func skipShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a slow client, or a long wait, in a short run")
+	}
+}
+
 func needFile(t testing.TB, name, debianPackage string) {
 	t.Helper()
 	if _, err := os.Stat(name); err != nil {
 		testenv.Skip(t, name+" is missing: install "+debianPackage)
 	}
+}
+
+func needAWS(t testing.TB) {
+	t.Helper()
+	skipShort(t)
+	needFile(t, awsCommand, "awscli")
 }
 
 func needBoto3(t testing.TB) {

@@ -56,7 +56,7 @@ var tokenInJSON = regexp.MustCompile(`"token": "([^"]+)"`)
 // TestDocumentation runs the documentation's commands, with an endpoint added.
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
-	needFile(t, awsCommand, "awscli")
+	needAWS(t)
 	s := sharedServer(t)
 	for _, test := range documented {
 		t.Run(test.name, func(t *testing.T) {
@@ -75,11 +75,11 @@ func TestDocumentation(t *testing.T) {
 // one who pastes it does: with nothing set up for it.
 func TestPrintedCommand(t *testing.T) {
 	t.Parallel()
-	needFile(t, awsCommand, "awscli")
+	needAWS(t)
 	s := sharedServer(t)
 	var printed string
 	require.Eventually(t, func() bool {
-		printed = printedCommand.FindString(s.log.String())
+		printed = printedCommand.FindString(s.out.String())
 		return printed != ""
 	}, patience, tick, "no command is printed")
 	stdout, stderr, status := shell(t, "unset $(env | grep -o '^AWS_[A-Z0-9_]*')\n"+printed)

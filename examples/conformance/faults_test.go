@@ -3,8 +3,6 @@ package conformance_test
 import (
 	"context"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -12,14 +10,13 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // TestTermination stops the server while its clients talk. Each of them sees a
 // clean close, which to the chat SDK is final.
 func TestTermination(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "-listen", "127.0.0.1:0")
+	s := startServer(t)
 	const talkers = 10
 	var talking, done sync.WaitGroup
 	status := make([]websocket.StatusCode, talkers)
@@ -62,7 +59,7 @@ func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.Sta
 func TestTerminationOfMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)
-	s := startServer(t, "-listen", "127.0.0.1:0")
+	s := startServer(t)
 	c := startClients(t, s)
 	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"}))
 	c.join(t, "bob", request())
@@ -84,12 +81,12 @@ func TestRestart(t *testing.T) {
 		status int // of tokens from before
 	}{
 		{"keysInMemory", nil, syscall.SIGTERM, http.StatusUnauthorized}, // their key is gone
-		{"keysInFile", keyringFlags(t), syscall.SIGTERM, http.StatusServiceUnavailable},
-		{"keysInFileKilled", keyringFlags(t), syscall.SIGKILL, http.StatusServiceUnavailable},
+		{"keysInFile", newSharedKeys(t).flags(), syscall.SIGTERM, http.StatusServiceUnavailable},
+		{"keysInFileKilled", newSharedKeys(t).flags(), syscall.SIGKILL, http.StatusServiceUnavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			first := startServer(t, append(test.args, "-listen", "127.0.0.1:0")...)
+			first := startServer(t, test.args...)
 			first.waitReady(t)
 			spent, unspent := mint(t, first, "spent"), mint(t, first, "unspent")
 			connect(t, first, spent).CloseNow()
@@ -107,24 +104,4 @@ func TestRestart(t *testing.T) {
 			connect(t, second, mint(t, second, "fresh"))
 		})
 	}
-}
-
-// keyringFlags makes a sealed keyring, by the command of the project, and returns
-// the flags with which servers share it. A server with it is ready when it has
-// run for longer than the skew of the clocks, which is short.
-func keyringFlags(t testing.TB) []string {
-	t.Helper()
-	dir := t.TempDir()
-	ring, kek := filepath.Join(dir, "ring"), filepath.Join(dir, "kek")
-	chattoken(t, "keyring", "make-kek", kek)
-	chattoken(t, "keyring", "init", "--keyring", ring, "--kek-file", kek, "--clock-skew", "1s")
-	return []string{"-keyring", ring, "-kek", kek}
-}
-
-func chattoken(t testing.TB, args ...string) {
-	t.Helper()
-	dir, err := binaries()
-	require.NoError(t, err)
-	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "chattoken"), args...).CombinedOutput()
-	require.NoError(t, err, string(out))
 }

@@ -93,11 +93,11 @@ func (c *clients) join(t testing.TB, client string, request map[string]any) (tok
 	return token
 }
 
-// TestMessagingSDK is a conversation of three clients of the chat SDK. The room is
-// used by no other test.
+// TestMessagingSDK is a conversation of three clients of the chat SDK. The server
+// is its own, so that nobody else talks in the room.
 func TestMessagingSDK(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "-listen", "127.0.0.1:0")
+	s := startServer(t)
 	c := startClients(t, s)
 	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"},
 		"attributes", map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}))
@@ -161,7 +161,7 @@ func TestMessagingSDK(t *testing.T) {
 func TestMessagingSDKRefused(t *testing.T) {
 	t.Parallel()
 	needNode(t)
-	s := sharedServer(t)
+	s := startServer(t)
 	c := startClients(t, s)
 	spent := c.join(t, "first", request())
 	altered := []byte(mint(t, s, "altered"))
@@ -188,15 +188,12 @@ func TestMessagingSDKRefused(t *testing.T) {
 // goes on with a new token.
 func TestMessagingSDKSessionEnd(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
+	skipShort(t)
 	needNode(t)
-	s := sharedServer(t)
+	s := startServer(t)
 	c := startClients(t, s)
 	began := time.Now()
-	first := c.join(t, "alice", request("roomIdentifier", otherRoom,
-		"sessionDurationInMinutes", 1, "capabilities", []string{"SEND_MESSAGE"}))
+	first := c.join(t, "alice", request("sessionDurationInMinutes", 1, "capabilities", []string{"SEND_MESSAGE"}))
 	second := c.expect(t, "alice", "connecting", "tokenWanted", "token").Token
 	// The token was issued in the second in which it was asked for, or later.
 	assert.GreaterOrEqual(t, time.Since(began), 59*time.Second)

@@ -1,13 +1,15 @@
-// Two people use the page, in two browsers. Writes what they see as lines of JSON.
+// People use the page, each in a browser of their own. Writes what they see as lines
+// of JSON.
 //
-// Usage: node page.mjs ENDPOINT CHROMIUM DIRECTORY
+// Usage: node page.mjs STORY ENDPOINT CHROMIUM DIRECTORY
 //
 // DIRECTORY is for the screenshots.
 
 import { join } from "node:path";
+import { CreateChatTokenCommand, IvschatClient } from "@aws-sdk/client-ivschat";
 import { chromium } from "playwright-core";
 
-const [endpoint, executablePath, directory] = process.argv.slice(2);
+const [story, endpoint, executablePath, directory] = process.argv.slice(2);
 const flags = [
   "--no-sandbox", // its sandbox does not run as root, nor in most containers
   "--disable-gpu",
@@ -32,7 +34,10 @@ async function open(name, options) {
   const page = await context.newPage();
   page.on("pageerror", (err) => report("complaint", { name, text: String(err) }));
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) report("complaint", { name, text: message.text() });
+    if (!["error", "warning"].includes(message.type())) return;
+    // When the server is gone, the browser says so.
+    if (story === "restart" && message.text().includes("net::ERR_")) return;
+    report("complaint", { name, text: message.text() });
   });
   page.on("request", (request) => {
     const url = new URL(request.url());
@@ -65,6 +70,7 @@ async function message(page, text) {
     content: await item.locator(".content").textContent(),
     buttons: await item.getByRole("button").allTextContents(),
     images: await item.locator("img").count(),
+    attributes: await item.locator(".attribute").allTextContents(),
   };
 }
 
@@ -78,43 +84,88 @@ async function remaining(page) {
   return text.split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
 }
 
-const alice = await open("alice", { colorScheme: "light" });
-const mod = await open("mod", { colorScheme: "dark" });
-await screenshot(alice, "join.png");
+// chat: two people talk, and one of them moderates.
+async function chat() {
+  const alice = await open("alice", { colorScheme: "light" });
+  const mod = await open("mod", { colorScheme: "dark" });
+  await screenshot(alice, "join.png");
 
-await enter(alice, { userId: "alice-1", displayName: "Alice" });
-await enter(mod, { userId: "mod-1", displayName: '<b onclick="alert(1)">Mo</b>', moderator: true });
-const before = await remaining(alice);
+  await enter(alice, { userId: "alice-1", displayName: "Alice" });
+  await enter(mod, { userId: "mod-1", displayName: '<b onclick="alert(1)">Mo</b>', moderator: true });
+  const before = await remaining(alice);
 
-await say(alice, "Hello, is anybody here?");
-report("alice to mod", await message(mod, "is anybody here?"));
-report("alice to alice", await message(alice, "is anybody here?"));
+  await say(alice, "Hello, is anybody here?");
+  report("alice to mod", await message(mod, "is anybody here?"));
+  report("alice to alice", await message(alice, "is anybody here?"));
 
-await say(mod, "<img src=x onerror=alert(1)> welcome, שלום");
-report("mod to alice", await message(alice, "welcome"));
-await say(alice, "buy cheap watches");
-await message(mod, "cheap watches");
-await screenshot(alice, "light.png");
-await screenshot(mod, "dark.png");
+  await say(mod, "<img src=x onerror=alert(1)> welcome, שלום");
+  report("mod to alice", await message(alice, "welcome"));
+  await say(alice, "buy cheap watches");
+  await message(mod, "cheap watches");
+  await screenshot(alice, "light.png");
+  await screenshot(mod, "dark.png");
 
-// What is too long is not sent, and can still be made shorter.
-await say(alice, "\u{1F600}".repeat(501));
-report("too long", { left: await alice.locator("#count").textContent(), kept: (await alice.getByLabel("Message", { exact: true }).inputValue()).length });
-await alice.getByLabel("Message", { exact: true }).fill("");
+  // What is too long is not sent, and can still be made shorter.
+  await say(alice, "\u{1F600}".repeat(501));
+  const input = alice.getByLabel("Message", { exact: true });
+  report("too long", { left: await alice.locator("#count").textContent(), kept: (await input.inputValue()).length });
+  await input.fill("");
 
-await mod.getByRole("listitem").filter({ hasText: "cheap watches" }).getByRole("button", { name: "Delete" }).click();
-await alice.getByText("deleted by a moderator").waitFor();
-report("deleted", { alice: await alice.getByText("cheap watches").count(), mod: await mod.getByText("cheap watches").count() });
+  await mod.getByRole("listitem").filter({ hasText: "cheap watches" }).getByRole("button", { name: "Delete" }).click();
+  for (const page of [alice, mod]) await page.getByText("deleted by a moderator").waitFor();
+  report("deleted", { alice: await alice.getByText("cheap watches").count(), mod: await mod.getByText("cheap watches").count() });
 
-report("remaining", { before, after: await remaining(alice) });
+  while ((await remaining(alice)) === before) await alice.waitForTimeout(100);
+  report("remaining", { before, after: await remaining(alice) });
 
-await mod.getByRole("button", { name: "Disconnect Alice" }).first().click();
-await alice.getByText("A moderator has disconnected you.").waitFor();
-report("disconnected", {
-  form: await alice.getByRole("button", { name: "Join" }).isVisible(),
-  notice: await mod.getByText("alice-1 was disconnected").count(),
-});
-await screenshot(alice, "disconnected.png");
+  await mod.getByRole("button", { name: "Disconnect Alice" }).first().click();
+  await alice.getByText("A moderator has disconnected you.").waitFor();
+  await mod.getByText("alice-1 was disconnected").waitFor();
+  report("disconnected", { form: await alice.getByRole("button", { name: "Join" }).isVisible() });
+  await screenshot(alice, "disconnected.png");
+}
 
+// restart: the server goes away, and comes back, while somebody is connected.
+async function restart() {
+  const alice = await open("alice", {});
+  await enter(alice, { userId: "alice-1", displayName: "Alice" });
+  report("joined");
+  await alice.getByText("Not connected, next attempt").waitFor();
+  report("lost");
+  await alice.getByText("Connected as Alice").waitFor();
+  await say(alice, "what was that?");
+  report("back", await message(alice, "what was that?"));
+}
+
+// sessionEnd: a session of a minute ends, and another one follows by itself.
+async function sessionEnd() {
+  const alice = await open("alice", {});
+  const begun = Date.now();
+  await alice.route("**/join", async (route) => route.fulfill({ json: await createChatToken() }), { times: 1 });
+  await enter(alice, { userId: "alice-1", displayName: "Alice" });
+  await say(alice, "for a minute");
+  report("begun", { before: await remaining(alice), ...(await message(alice, "for a minute")) });
+  await alice.waitForResponse("**/join", { timeout: 120_000 });
+  await alice.getByText("Connected as Alice").waitFor();
+  report("renewed", { lasted: Date.now() - begun, after: await remaining(alice) });
+  await say(alice, "for longer");
+  report("said", await message(alice, "for longer"));
+}
+
+// createChatToken asks for what /join does not give: a short session, and more
+// attributes.
+async function createChatToken() {
+  const ivschat = new IvschatClient({ endpoint, region: "us-west-2" });
+  const { token, sessionExpirationTime } = await ivschat.send(new CreateChatTokenCommand({
+    roomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+    userId: "alice-1",
+    capabilities: ["SEND_MESSAGE"],
+    sessionDurationInMinutes: 1,
+    attributes: { displayName: "Alice", badge: "gold" },
+  }));
+  return { token, sessionExpirationTime };
+}
+
+await { chat, restart, sessionEnd }[story]();
 await browser.close();
 report("done");

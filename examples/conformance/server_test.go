@@ -9,6 +9,7 @@ package conformance_test
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,12 +58,44 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
-	defer func() {
-		if s, err := shared(); started && err == nil {
-			s.kill()
+	// They mostly wait, for a program to start or for a session to end.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	status := m.Run()
+	if started {
+		status = max(status, endShared())
+	}
+	return status
+}
+
+// endShared stops the server that all tests share, and returns 1 if its log shows
+// what it must not.
+func endShared() int {
+	s, err := shared()
+	if err != nil {
+		return 0 // the tests have said so
+	}
+	s.kill()
+	if leaks := s.leaks(); leaks != nil {
+		fmt.Fprintf(os.Stderr, "the log of the server shows %q\n", leaks)
+		return 1
+	}
+	return 0
+}
+
+// leaks is what the server's log shows although nobody may see it: a token, an
+// attribute, a message, the secret of a credential.
+func (s *server) leaks() (found []string) {
+	log := s.log.String()
+	for _, text := range []string{"ct1_", "displayName", "DemoUser", "Alice", "world", secret} {
+		if strings.Contains(log, text) {
+			found = append(found, text)
 		}
-	}()
-	return m.Run()
+	}
+	return found
 }
 
 // binaries builds the server and the project's command, as the tests are built,
@@ -89,7 +122,7 @@ var started bool
 // shared is the server of all tests that do not need their own.
 var shared = sync.OnceValues(func() (*server, error) {
 	started = true
-	return launch("-listen", "127.0.0.1:0")
+	return launch()
 })
 
 func sharedServer(t testing.TB) *server {
@@ -104,6 +137,7 @@ type server struct {
 	url  string // http://127.0.0.1:port
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
+	out  *output
 	log  *output
 }
 
@@ -114,6 +148,8 @@ func startServer(t testing.TB, args ...string) *server {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		s.kill()
+		assert.Empty(t, s.leaks(), "the log shows it")
+		assert.NotEmpty(t, s.log.String())
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", s.url, s.log)
 		}
@@ -121,12 +157,14 @@ func startServer(t testing.TB, args ...string) *server {
 	return s
 }
 
+// launch starts a server on a free port, unless args name one.
 func launch(args ...string) (*server, error) {
 	dir, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), append(args, "-v")...), done: make(chan struct{}), log: new(output)}
+	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
+	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
 	dieWithParent(s.cmd)
 	stdout, err := s.cmd.StdoutPipe()
@@ -150,7 +188,7 @@ func (s *server) readURL(stdout io.Reader) error {
 	lines := bufio.NewReader(stdout)
 	first, err := lines.ReadString('\n')
 	go func() {
-		io.Copy(s.log, lines)
+		io.Copy(s.out, lines)
 		s.cmd.Wait()
 		close(s.done)
 	}()
