@@ -1,0 +1,118 @@
+// Command load puts a bounded load on a chat server of its own, on loopback, and
+// says what it took: how much of the CPU went into tokens, how connecting and
+// messages fared, and what memory a connection costs.
+//
+//	go run ./load [-write README.md]
+//
+// Clients and server share the machine. What can be compared from run to run
+// are the shares and ratios.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+// plan is how much load there is.
+type plan struct {
+	connections int // at a time
+	rounds      int // of connecting all of them
+	rooms       int
+	messages    int // in each room
+	every       time.Duration
+}
+
+func main() {
+	p := plan{every: 200 * time.Millisecond}
+	flag.IntVar(&p.connections, "connections", 2000, "connections at a time")
+	flag.IntVar(&p.rounds, "rounds", 5, "how often all of them connect")
+	flag.IntVar(&p.rooms, "rooms", 20, "rooms that they are spread over")
+	flag.IntVar(&p.messages, "messages", 25, "messages in each room, of which everyone in it gets one each")
+	write := flag.String("write", "", "`file` in which the table is replaced")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, p, *write); err != nil {
+		fmt.Fprintf(os.Stderr, "load: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, p plan, write string) error {
+	m, err := measure(ctx, p)
+	if err != nil {
+		return err
+	}
+	table := m.table()
+	fmt.Print(table)
+	if write == "" {
+		return nil
+	}
+	return replaceTable(write, table)
+}
+
+// measurement is what a run found.
+type measurement struct {
+	plan       plan
+	connecting latencies
+	perSecond  float64 // connections
+	fanout     latencies
+	memory     float64 // bytes a connection
+	cpu        shares
+}
+
+func measure(ctx context.Context, p plan) (m measurement, err error) {
+	m.plan = p
+	s, err := startServer(ctx, p)
+	if err != nil {
+		return m, err
+	}
+	defer s.kill()
+	empty, err := s.liveMemory(ctx)
+	if err != nil {
+		return m, err
+	}
+	crowd, err := m.connectInRounds(ctx, s)
+	if err != nil {
+		return m, err
+	}
+	full, err := s.liveMemory(ctx)
+	if err != nil {
+		return m, err
+	}
+	m.memory = float64(full-empty) / float64(p.connections)
+	if m.fanout, err = crowd.talk(ctx, p); err != nil {
+		return m, err
+	}
+	if err := s.stop(); err != nil {
+		return m, err
+	}
+	crowd.wait()
+	m.cpu, err = readShares(s.profile)
+	return m, err
+}
+
+// connectInRounds connects all clients as often as the plan says, and leaves
+// the last ones connected.
+func (m *measurement) connectInRounds(ctx context.Context, s *server) (c *crowd, err error) {
+	var took time.Duration
+	for range m.plan.rounds {
+		c.leave()
+		tokens, err := s.mint(ctx, m.plan)
+		if err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		if c, err = connect(ctx, s, tokens); err != nil {
+			return nil, err
+		}
+		took += time.Since(began)
+		m.connecting = append(m.connecting, c.connecting...)
+	}
+	m.perSecond = float64(len(m.connecting)) / took.Seconds()
+	return c, nil
+}
