@@ -169,7 +169,8 @@ function randomID() {
 // -- The page.
 
 const $ = (id) => document.getElementById(id);
-const log = $("log");
+const log = $("log"); // what scrolls
+const messages = $("messages");
 const content = $("content");
 
 let me = null; // what was asked for in the form
@@ -195,8 +196,8 @@ function button(text, label, className, onclick) {
 // append adds a line to the log. Who has scrolled up to read is left there.
 function append(li) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  log.append(li);
-  while (log.childElementCount > maxEntries) log.firstElementChild.remove();
+  messages.append(li);
+  while (messages.childElementCount > maxEntries) messages.firstElementChild.remove();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
@@ -272,7 +273,7 @@ function showEvent(frame) {
 }
 
 function showDeleted(id, because) {
-  const li = log.querySelector(`[data-id="${CSS.escape(id)}"]`);
+  const li = messages.querySelector(`[data-id="${CSS.escape(id)}"]`);
   if (!li) return;
   li.classList.add("deleted");
   li.querySelector(".content").textContent = `deleted by a moderator${because}`;
@@ -308,7 +309,7 @@ function showCount() {
 function join(who) {
   me = who;
   showError("");
-  log.replaceChildren();
+  messages.replaceChildren();
   showIn(true);
   connection = new Connection(who, {
     connecting: () => showState("Connecting…"),
