@@ -29,7 +29,7 @@ type plan struct {
 func main() {
 	p := plan{every: 200 * time.Millisecond}
 	flag.IntVar(&p.connections, "connections", 2000, "connections at a time")
-	flag.IntVar(&p.rounds, "rounds", 5, "how often all of them connect")
+	flag.IntVar(&p.rounds, "rounds", 15, "how often all of them connect")
 	flag.IntVar(&p.rooms, "rooms", 20, "rooms that they are spread over")
 	flag.IntVar(&p.messages, "messages", 25, "messages in each room, of which everyone in it gets one each")
 	write := flag.String("write", "", "`file` in which the table is replaced")
