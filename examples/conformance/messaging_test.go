@@ -41,7 +41,6 @@ type clients struct {
 
 func startClients(t testing.TB, s *server) *clients {
 	t.Helper()
-	needNode(t)
 	return &clients{startScript(t, "node", "messaging.mjs", s.url), map[string][]happening{}}
 }
 
@@ -97,6 +96,7 @@ func (c *clients) join(t testing.TB, client string, request map[string]any) (tok
 // is its own, so that nobody else talks in the room.
 func TestMessagingSDK(t *testing.T) {
 	t.Parallel()
+	needNode(t)
 	s := startServer(t)
 	c := startClients(t, s)
 	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"},
