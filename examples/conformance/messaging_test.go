@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"encoding/json"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,68 +93,94 @@ func (c *clients) join(t testing.TB, client string, request map[string]any) (tok
 	return token
 }
 
-// TestMessagingSDK is a conversation of three clients of the chat SDK. The server
-// is its own, so that nobody else talks in the room.
+// conversation is one of three clients in a room that nobody else uses.
+type conversation struct{ *clients }
+
+var everyone = []string{"alice", "bob", "mod"}
+
+var aliceSays = map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}
+
+// TestMessagingSDK is a conversation of three clients of the chat SDK: one talks,
+// one listens, one moderates.
 func TestMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)
-	s := startServer(t)
-	c := startClients(t, s)
-	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"},
-		"attributes", map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}))
+	c := conversation{startClients(t, startServer(t))}
+	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"}, "attributes", aliceSays))
 	c.join(t, "bob", request())
 	c.join(t, "mod", request("capabilities", []string{"DELETE_MESSAGE", "DISCONNECT_USER"}))
-	everyone := []string{"alice", "bob", "mod"}
 
-	// A message arrives with what the sender's token says.
-	const content = "Hello, <b>world</b> \U0001F30D"
-	c.do(t, "alice", "send", map[string]any{"content": content, "attributes": map[string]string{"of": "the message"}})
-	var message happening
-	for _, client := range everyone {
-		message = c.expect(t, client, "message")
-		assert.Equal(t, content, message.Data.Content)
-		assert.Equal(t, "alice", message.Data.Sender.UserID)
-		assert.Equal(t, map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}, message.Data.Sender.Attributes)
-		assert.Equal(t, map[string]string{"of": "the message"}, message.Data.Attributes)
-		assert.WithinDuration(t, time.Now(), message.Data.SendTime, patience)
-		assert.Regexp(t, `^[a-zA-Z0-9]{12}$`, message.Data.ID)
-	}
-	assert.Equal(t, message.Data.ID, c.expect(t, "alice", "resolved").Data.ID)
-
-	// What a token does not permit is refused, and the connection lives on.
-	c.do(t, "bob", "send", map[string]any{"content": "let me"})
-	assert.Equal(t, 403, c.expect(t, "bob", "rejected").Code)
-	c.do(t, "alice", "delete", map[string]any{"id": message.Data.ID})
-	assert.Equal(t, 403, c.expect(t, "alice", "rejected").Code)
-	c.do(t, "mod", "send", map[string]any{"content": "moderators moderate"})
-	assert.Equal(t, 403, c.expect(t, "mod", "rejected").Code)
-	c.do(t, "alice", "send", map[string]any{"content": ""})
-	assert.Equal(t, 400, c.expect(t, "alice", "rejected").Code)
-
-	c.do(t, "mod", "delete", map[string]any{"id": message.Data.ID, "reason": "too cheerful"})
-	for _, client := range everyone {
-		deleted := c.expect(t, client, "messageDelete").Data
-		assert.Equal(t, message.Data.ID, deleted.MessageID)
-		assert.Equal(t, "too cheerful", deleted.Reason)
-		assert.Equal(t, message.Data.ID, deleted.Attributes["MessageId"], "the documentation's spelling")
-	}
-	c.expect(t, "mod", "resolved")
-
-	c.do(t, "mod", "disconnectUser", map[string]any{"userId": "alice", "reason": "still cheerful"})
-	for _, client := range everyone {
-		disconnected := c.expect(t, client, "userDisconnect").Data
-		assert.Equal(t, "alice", disconnected.UserID)
-		assert.Equal(t, "still cheerful", disconnected.Reason)
-	}
-	c.expect(t, "mod", "resolved")
-	// It is final to the client: no other token is wanted.
-	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "disconnect").Reason)
-
+	id := c.message(t)
+	c.refusals(t, id)
+	c.deletion(t, id)
+	c.disconnection(t)
 	c.do(t, "bob", "leave", nil)
 	assert.Equal(t, "clientDisconnect", c.expect(t, "bob", "disconnect").Reason)
 	for _, client := range everyone {
 		assert.Empty(t, c.queued[client], client)
 	}
+}
+
+// message sends one and returns its ID. It arrives with what the sender's token
+// says.
+func (c conversation) message(t *testing.T) (id string) {
+	const content = "Hello, <b>world</b> \U0001F30D"
+	attributes := map[string]string{"of": "the message"}
+	c.do(t, "alice", "send", map[string]any{"content": content, "attributes": attributes})
+	for _, client := range everyone {
+		got := c.expect(t, client, "message").Data
+		assert.Equal(t, content, got.Content)
+		assert.Equal(t, "alice", got.Sender.UserID)
+		assert.Equal(t, aliceSays, got.Sender.Attributes)
+		assert.Equal(t, attributes, got.Attributes)
+		assert.WithinDuration(t, time.Now(), got.SendTime, patience)
+		id = got.ID
+	}
+	assert.Regexp(t, `^[a-zA-Z0-9]{12}$`, id)
+	assert.Equal(t, id, c.expect(t, "alice", "resolved").Data.ID)
+	return id
+}
+
+// refusals asks for what a token does not permit. The connections live on.
+func (c conversation) refusals(t *testing.T, id string) {
+	for _, test := range []struct {
+		client, op string
+		members    map[string]any
+		code       int
+	}{
+		{"bob", "send", map[string]any{"content": "let me"}, 403},
+		{"alice", "delete", map[string]any{"id": id}, 403},
+		{"alice", "disconnectUser", map[string]any{"userId": "bob"}, 403},
+		{"mod", "send", map[string]any{"content": "moderators moderate"}, 403},
+		{"alice", "send", map[string]any{"content": ""}, 400},
+		{"alice", "send", map[string]any{"content": strings.Repeat("\U0001F600", 501)}, 400},
+	} {
+		c.do(t, test.client, test.op, test.members)
+		assert.Equal(t, test.code, c.expect(t, test.client, "rejected").Code, "%s: %s", test.client, test.op)
+	}
+}
+
+func (c conversation) deletion(t *testing.T, id string) {
+	c.do(t, "mod", "delete", map[string]any{"id": id, "reason": "too cheerful"})
+	for _, client := range everyone {
+		got := c.expect(t, client, "messageDelete").Data
+		assert.Equal(t, id, got.MessageID)
+		assert.Equal(t, "too cheerful", got.Reason)
+		assert.Equal(t, id, got.Attributes["MessageId"], "the documentation's spelling")
+	}
+	c.expect(t, "mod", "resolved")
+}
+
+// disconnection is final to the client: no other token is wanted.
+func (c conversation) disconnection(t *testing.T) {
+	c.do(t, "mod", "disconnectUser", map[string]any{"userId": "alice", "reason": "still cheerful"})
+	for _, client := range everyone {
+		got := c.expect(t, client, "userDisconnect").Data
+		assert.Equal(t, "alice", got.UserID)
+		assert.Equal(t, "still cheerful", got.Reason)
+	}
+	c.expect(t, "mod", "resolved")
+	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "disconnect").Reason)
 }
 
 // TestMessagingSDKRefused presents tokens that open nothing. The client asks its
