@@ -49,3 +49,19 @@ func ParseRequest(data []byte) (Request, error) {
 	q, _, err := parseRequest(data)
 	return q, err
 }
+
+// SendAfterEnd has a client send to its room before and after it is ended, and
+// returns how many frames another one got.
+func SendAfterEnd() (before, after int) {
+	newClient := func() *client { return &client{queue: make(chan []byte, queueLen), ending: make(chan ending, 1)} }
+	r := newRooms([]string{""})[""]
+	from, to := newClient(), newClient()
+	r.join(from)
+	r.join(to)
+	r.broadcast(from, nil, nil)
+	before = len(to.queue)
+	from.end(disconnected)
+	r.broadcast(from, nil, nil)
+	r.disconnect("", from, nil, nil)
+	return before, len(to.queue) - before
+}

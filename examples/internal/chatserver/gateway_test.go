@@ -1,7 +1,10 @@
 package chatserver_test
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -49,6 +52,47 @@ func TestConnect(t *testing.T) {
 		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
 		assert.Empty(t, v.Refused)
+		bob.conn.Close(1000, "")
+		synctest.Wait()
+		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])
+	})
+}
+
+// upgrade writes the request of a client that reads nothing yet.
+func (c *chat) upgrade(token, more string) net.Conn {
+	c.Helper()
+	conn, err := c.pipes.dial(context.Background(), "", "")
+	require.NoError(c, err)
+	c.Cleanup(func() { conn.Close() })
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Protocol: "+token+"\r\nSec-WebSocket-Version: 13\r\n"+more+"\r\n")
+	require.NoError(c, err)
+	return conn
+}
+
+// Before a client learns that it is in, it is in the room.
+func TestInTheRoomFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		c.upgrade(c.mint(user("ann", 0)), "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n")
+		synctest.Wait() // the server waits for its reply to be read
+		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])
+	})
+}
+
+// A handshake that fails after the token was spent leaves nothing behind.
+func TestBadHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		conn := c.upgrade(c.mint(user("ann", 0)), "")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+		synctest.Wait()
+		v := c.vars()
+		assert.Equal(t, map[string]int{"handshake": 1}, v.Refused)
+		assert.Zero(t, v.Rooms["g1H2I3j4k5L6"])
+		assert.Zero(t, v.Live)
 	})
 }
 
@@ -250,7 +294,7 @@ func TestSessionEnds(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		minted := time.Now().Truncate(time.Second)
 		ann := c.enter(claim)
-		time.Sleep(minted.Add(time.Minute - time.Nanosecond).Sub(time.Now()))
+		time.Sleep(time.Until(minted.Add(time.Minute - time.Nanosecond)))
 		ann.say("in time")
 		assert.Equal(t, "in time", ann.next().Content)
 		f := ann.next()
@@ -280,13 +324,34 @@ func TestClockIsSet(t *testing.T) {
 		assert.EqualValues(t, 1008, bob.closed())
 
 		offset.Store(0)
+		minted := time.Now()
 		cid := c.enter(user("cid", claims.SendMessage))
 		offset.Store(int64(-10 * time.Minute))
 		time.Sleep(69 * time.Minute)
 		cid.say("still here")
 		assert.Equal(t, "still here", cid.next().Content)
-		time.Sleep(2 * time.Minute)
-		assert.Equal(t, 401, cid.next().ErrorCode)
+		for f := range cid.frames {
+			assert.Equal(t, 401, f.ErrorCode)
+			assert.Equal(t, minted.Add(70*time.Minute).Truncate(time.Second), time.Now())
+		}
+	})
+}
+
+// The same, shortly before the end, when no ping comes in between.
+func TestClockIsSetShortlyBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var offset atomic.Int64
+		c := start(t, chatserver.Config{Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }})
+		claim := user("ann", 0)
+		claim.SessionMinutes = 1
+		minted := time.Now()
+		text := c.mint(claim)
+		time.Sleep(7 * time.Second)
+		ann, _, _ := c.try(text, nil)
+		time.Sleep(50 * time.Second)
+		offset.Store(int64(-5 * time.Second))
+		assert.Equal(t, 401, ann.next().ErrorCode)
+		assert.Equal(t, minted.Add(65*time.Second), time.Now())
 	})
 }
 
@@ -355,6 +420,7 @@ func TestMessageRate(t *testing.T) {
 		c := start(t, chatserver.Config{MessageRate: 5})
 		ann := c.enter(user("ann", claims.SendMessage))
 		refused := 0
+		began := time.Now()
 		for range 50 {
 			ann.say("hello")
 			if f := ann.next(); f.Type == "ERROR" {
@@ -364,6 +430,7 @@ func TestMessageRate(t *testing.T) {
 			}
 		}
 		assert.Positive(t, refused)
+		assert.GreaterOrEqual(t, time.Since(began), time.Duration(refused-1)*time.Second/5, "who is refused has to wait")
 		assert.Equal(t, 50-refused, c.vars().Messages)
 		time.Sleep(time.Minute)
 		ann.say("again")
@@ -422,5 +489,30 @@ func TestShutdownIsBounded(t *testing.T) {
 		assert.ErrorIs(t, <-down, context.DeadlineExceeded)
 		time.Sleep(time.Minute)
 		assert.Zero(t, c.Live())
+	})
+}
+
+// A shutdown while a token is on its way: the connection is closed like the
+// others, and waited for.
+func TestShutdownWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t)
+		g.entered, g.proceed = make(chan struct{}), make(chan struct{})
+		c := start(t, chatserver.Config{Guard: g})
+		text := c.mint(user("ann", everything))
+		opened := make(chan *peer)
+		go func() {
+			ann, _, _ := c.try(text, nil)
+			opened <- ann
+		}()
+		<-g.entered
+		down := make(chan error)
+		go func() { down <- c.Shutdown(t.Context()) }()
+		synctest.Wait()
+		close(g.proceed)
+		ann := <-opened
+		require.NotNil(t, ann)
+		assert.EqualValues(t, 1001, ann.closed())
+		assert.NoError(t, <-down)
 	})
 }

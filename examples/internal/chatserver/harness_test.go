@@ -70,7 +70,8 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 type chat struct {
 	testing.TB
 	*chatserver.Server
-	http *http.Client
+	pipes *pipes
+	http  *http.Client
 }
 
 // start starts a server, which the test's end shuts down.
@@ -89,7 +90,7 @@ func start(t testing.TB, config chatserver.Config) *chat {
 		assert.NoError(t, server.Shutdown(ctx))
 		assert.Equal(t, http.ErrServerClosed, <-served)
 	})
-	return &chat{TB: t, Server: server, http: &http.Client{Transport: transport}}
+	return &chat{TB: t, Server: server, pipes: l, http: &http.Client{Transport: transport}}
 }
 
 // mint mints a token with the server's keys.

@@ -1,7 +1,6 @@
 package chatserver
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -48,18 +47,22 @@ var actions = map[string]action{
 	"DISCONNECT_USER": {claims.DisconnectUser, (*request).checkDisconnect, (*client).disconnectUser},
 }
 
-// What may be wrong with a message.
-var (
-	errTooLong    = errors.New("longer than 16384 bytes")
-	errNotJSON    = errors.New("not one JSON object of valid UTF-8")
-	errType       = errors.New("a member is of the wrong type")
-	errAction     = errors.New("unknown Action")
-	errRequestID  = errors.New("RequestId is longer than 128 bytes")
-	errContent    = errors.New("Content must have 1 to 500 characters")
-	errAttributes = errors.New("Attributes must be strings, of at most 1024 bytes in all keys and values together")
-	errID         = errors.New("Id must be the ID of a message")
-	errUserID     = errors.New("UserId must have 1 to 128 characters")
-	errReason     = errors.New("Reason must have 1 to 256 characters")
+// problem is what is wrong with a message, in the words of an ERROR frame.
+type problem string
+
+func (p problem) Error() string { return string(p) }
+
+const (
+	errTooLong    problem = "the message is longer than 16384 bytes"
+	errNotJSON    problem = "the message is not one JSON object of valid UTF-8"
+	errType       problem = "a member is of the wrong type"
+	errAction     problem = "unknown Action"
+	errRequestID  problem = "RequestId is longer than 128 bytes"
+	errContent    problem = "Content must have 1 to 500 characters"
+	errAttributes problem = "Attributes must be strings, of at most 1024 bytes in all keys and values together"
+	errID         problem = "Id must be the ID of a message"
+	errUserID     problem = "UserId must have 1 to 128 characters"
+	errReason     problem = "Reason must have 1 to 256 characters"
 )
 
 // parseRequest reads a message, of which data may be the first maxFrame+1 bytes.
@@ -78,16 +81,13 @@ func parseRequest(data []byte) (request, action, error) {
 	switch {
 	case errors.As(err, &wrongType) && wrongType.Field != "":
 		return q, a, errType // the other members were read
-	case err != nil, !utf8.Valid(data), !isObject(data):
+	case err != nil, !utf8.Valid(data):
 		return request{}, a, errNotJSON
 	case !known:
 		return q, a, errAction
 	}
 	return q, a, a.check(&q)
 }
-
-// isObject tells JSON that is valid from null, which Unmarshal takes as well.
-func isObject(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
 
 func (q *request) checkMessage() error {
 	if !isWithin(q.Content, maxContent) {
@@ -206,9 +206,7 @@ func (c *client) disconnectUser(q *request) {
 	f.Attributes["UserId"] = *q.UserID
 	frame := encode(f)
 	f.RequestID = q.RequestID
-	c.room.disconnect(c, frame, encode(f), func(other *client) bool {
-		return other.user == *q.UserID && c.server.revocations.Revoked(other.session.Summary())
-	})
+	c.room.disconnect(*q.UserID, c, frame, encode(f))
 }
 
 // message is a frame for everyone in the room. It names the sender by what the

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -163,6 +164,34 @@ func TestNothingAfterDisconnection(t *testing.T) {
 			}
 			assert.True(t, over)
 		}
+	})
+}
+
+// The same where the message is already being dealt with.
+func TestSendAfterEnd(t *testing.T) {
+	before, after := chatserver.SendAfterEnd()
+	assert.Equal(t, 1, before)
+	assert.Zero(t, after)
+}
+
+// A client that is slow to notice that it is being closed, in a room that goes
+// on, gets what was before the end, and then the close frame.
+func TestCloseInABusyRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 1000})
+		mod, bob := c.enter(user("mod", everything)), c.enter(user("bob", claims.SendMessage))
+		ann, _, err := c.dial(c.mint(user("ann", 0)), nil)
+		require.NoError(t, err)
+		mod.disconnect("ann")
+		for range 2 * chatserver.QueueLen {
+			bob.say("hello")
+			for bob.next().Type != "MESSAGE" {
+			}
+		}
+		_, _, err = ann.Read(t.Context())
+		require.NoError(t, err, "the event")
+		_, _, err = ann.Read(t.Context())
+		assert.EqualValues(t, 1008, websocket.CloseStatus(err), err)
 	})
 }
 

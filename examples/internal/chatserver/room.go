@@ -51,14 +51,14 @@ func (r *room) broadcast(from *client, frame, reply []byte) {
 
 // disconnect tells everyone that a user is disconnected, and ends the user's
 // connections. Between the two nothing is sent.
-func (r *room) disconnect(from *client, frame, reply []byte, isGone func(*client) bool) {
+func (r *room) disconnect(user string, from *client, frame, reply []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.send(from, frame, reply) {
 		return
 	}
 	for c := range r.members {
-		if isGone(c) {
+		if c.user == user {
 			c.end(disconnected)
 		}
 	}
