@@ -43,8 +43,12 @@ type Sealer struct {
 
 // ChatToken is a minted token and its deadlines: the members of a
 // CreateChatToken response, in whose JSON form it is. Printed with fmt or slog
-// it shows the deadlines only.
+// it shows the ID and the deadlines only.
 type ChatToken struct {
+	// ID is what [Session.TokenID] says of the session that Token opens. It is
+	// no secret: in a log it tells who was given the token of which session.
+	ID claims.TokenID `json:"-"`
+
 	// Token is the bearer secret that goes to the client.
 	Token string `json:"token"`
 
@@ -58,15 +62,15 @@ type ChatToken struct {
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
 }
 
-// Format writes the deadlines, whatever the verb.
+// Format writes the ID and the deadlines, whatever the verb.
 func (t ChatToken) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "token.ChatToken(expires %s session %s)",
+	fmt.Fprintf(f, "token.ChatToken(%v expires %s session %s)", t.ID,
 		t.TokenExpiration.Format(time.RFC3339), t.SessionExpiration.Format(time.RFC3339))
 }
 
-// LogValue is the deadlines as a group.
+// LogValue is the ID and the deadlines as a group.
 func (t ChatToken) LogValue() slog.Value {
-	return slog.GroupValue(slog.Time("expires", t.TokenExpiration), slog.Time("session", t.SessionExpiration))
+	return slog.GroupValue(slog.String("token", t.ID.String()), slog.Time("expires", t.TokenExpiration), slog.Time("session", t.SessionExpiration))
 }
 
 // Create mints a token. Times are whole seconds in UTC. The error is a
@@ -80,6 +84,7 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	}
 	issued := unixTime(at.issuedAt)
 	return ChatToken{
+		ID:                at.id,
 		Token:             string(b),
 		TokenExpiration:   issued.Add(time.Duration(at.ttl) * time.Second),
 		SessionExpiration: issued.Add(c.SessionDuration()),
@@ -95,8 +100,12 @@ func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, error) {
 	return dst, err
 }
 
-// times are those of a token in whole seconds: since 1970, and from then on.
-type times struct{ issuedAt, ttl int64 }
+// times are those of a token in whole seconds: since 1970, and from then on. It
+// has an ID once it is sealed.
+type times struct {
+	issuedAt, ttl int64
+	id            claims.TokenID
+}
 
 func (s *Sealer) seal(dst []byte, c *claims.Claims) ([]byte, times, error) {
 	now := clock(s.Now)
@@ -117,6 +126,7 @@ func (s *Sealer) seal(dst []byte, c *claims.Claims) ([]byte, times, error) {
 		clear(payload)
 		return dst, at, err
 	}
+	copy(at.id[:], box[len(Prefix)+len(keyring.ID{}):])
 	box = box[len(Prefix):]
 	dst = slices.Grow(dst, len(Prefix)+base64url.EncodedLen(len(box)))
 	return base64url.Append(append(dst, Prefix...), box), at, nil

@@ -31,6 +31,8 @@ func TestCreate(t *testing.T) {
 	require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token))
 	assert.Equal(t, example(), s.Claims())
 	assert.Equal(t, minted.SessionExpiration, s.SessionExpiration())
+	assert.Equal(t, minted.ID, s.TokenID())
+	assert.NotZero(t, minted.ID)
 	assert.Equal(t, floor, s.IssuedAt())
 
 	c := example()
@@ -62,7 +64,7 @@ func TestChatTokenRedaction(t *testing.T) {
 	}
 	assert.NotContains(t, out.String(), minted.Token[4:])
 	assert.NotContains(t, out.String(), fmt.Sprintf("%x", minted.Token[4:]))
-	assert.Contains(t, out.String(), "token.ChatToken(expires 2022-03-16T04:44:09Z session 2022-03-16T05:13:09Z)")
+	assert.Contains(t, out.String(), "token.ChatToken("+minted.ID.String()+" expires 2022-03-16T04:44:09Z session 2022-03-16T05:13:09Z)")
 }
 
 func TestLengths(t *testing.T) {
