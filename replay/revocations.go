@@ -133,10 +133,10 @@ func (r *Revocations) Admit(_ context.Context, _ time.Time, t claims.Summary) er
 
 // RevocationStats is the state of [Revocations] for those who operate it.
 type RevocationStats struct {
-	Entries    int       // revocations kept, some of which may be over
-	MaxEntries int       // as configured
-	All        time.Time // everything issued in that second or before is revoked; or zero
-	Merged     uint64    // revocations that lack of room made into one of everything
+	Entries    int       `json:"entries"`      // revocations kept, some of which may be over
+	MaxEntries int       `json:"maxEntries"`   // as configured
+	All        time.Time `json:"all,omitzero"` // everything issued in that second or before is revoked; or zero
+	Merged     uint64    `json:"merged"`       // revocations that lack of room made into one of everything
 }
 
 // Stats returns the state. It does not disturb those who ask.

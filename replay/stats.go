@@ -5,18 +5,18 @@ import "time"
 // Stats is the state of a [Guard] for those who operate it. Counts are since
 // the guard was made.
 type Stats struct {
-	Live     int // tokens that are remembered and have not expired
-	Capacity int // as Live, when full
-	Bytes    int // memory held
+	Live     int `json:"live"`     // tokens that are remembered and have not expired
+	Capacity int `json:"capacity"` // as Live, when full
+	Bytes    int `json:"bytes"`    // memory held
 
-	Fresh uint64 // tokens that were let in
+	Fresh uint64 `json:"fresh"` // tokens that were let in
 
 	// Refused tokens, by reason.
-	Spent       uint64 // not fresh
-	Full        uint64 // ErrFull
-	BeforeStart uint64 // ErrBeforeStart
-	Forgotten   uint64 // ErrForgotten
-	TooLong     uint64 // ErrTooLong
+	Spent       uint64 `json:"spent"`       // not fresh
+	Full        uint64 `json:"full"`        // ErrFull
+	BeforeStart uint64 `json:"beforeStart"` // ErrBeforeStart
+	Forgotten   uint64 `json:"forgotten"`   // ErrForgotten
+	TooLong     uint64 `json:"tooLong"`     // ErrTooLong
 }
 
 // The sizes of shard and bucket on 64-bit machines.
