@@ -54,6 +54,7 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.keyContext, "key-context", "", "`text` that the keyring was made with")
 	set.StringVar(&f.origins, "origins", "", "further origins of web pages, separated by commas")
 	set.BoolVar(&f.server.AllowUnsigned, "allow-unsigned", false, "mint for requests without a signature: for development only")
+	set.BoolVar(&f.server.Join, "join", false, "with -config: serve the page, and /join, which lets in anybody as anyone")
 	set.DurationVar(&f.server.TokenTTL, "token-ttl", 0, "how long a token can be used (default 1m)")
 	set.IntVar(&f.server.MessageRate, "message-rate", 0, "messages a second and connection (default 10)")
 	set.IntVar(&f.server.MaxConnections, "max-connections", 0, "connections at a time (default 10000)")
@@ -133,8 +134,9 @@ func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c chatserver
 	if f.origins != "" {
 		c.Origins = strings.Split(f.origins, ",")
 	}
-	c.Registry = chatserver.Demo()
-	if f.config != "" {
+	if f.config == "" {
+		c.Registry, c.Join = chatserver.Demo(), true
+	} else {
 		data, err := os.ReadFile(f.config)
 		if err != nil {
 			return c, err

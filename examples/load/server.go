@@ -60,7 +60,7 @@ func (s *server) start(ctx context.Context, p plan) error {
 		return err
 	}
 	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-config", config,
-		"-cpuprofile", s.profile, "-message-rate", "1000")
+		"-cpuprofile", s.profile, "-message-rate", "1000", "-join")
 	s.process.Stderr = os.Stderr
 	stdout, err := s.process.StdoutPipe()
 	if err != nil {

@@ -20,7 +20,7 @@ func (s *Server) createChatToken(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, requestID, err)
 		return
 	}
-	s.log.Debug("minted", "requestId", requestID, "token", minted) // shows deadlines only
+	s.log.Debug("minted", "requestId", requestID, "token", minted) // shows its ID and deadlines only
 	writeJSON(w, requestID, http.StatusOK, minted)
 }
 

@@ -247,7 +247,7 @@ func TestCredentialOfARoom(t *testing.T) {
 
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := start(t, chatserver.Config{})
+		c := start(t, chatserver.Config{Join: true})
 		join := func(room string, moderator bool) (*http.Response, map[string]string) {
 			t.Helper()
 			resp, data := c.post("/join", fmt.Appendf(nil, `{"room":%q,"userId":"ann","displayName":"Ann","moderator":%v}`, room, moderator))
@@ -286,7 +286,7 @@ func TestJoin(t *testing.T) {
 
 // Another site must not make a visitor's browser join.
 func TestJoinFromAnotherSite(t *testing.T) {
-	_, s := serve(t, chatserver.Config{})
+	_, s := serve(t, chatserver.Config{Join: true})
 	r, err := http.NewRequest(http.MethodPost, s.URL+"/join", strings.NewReader(`{"room":"g1H2I3j4k5L6","userId":"ann"}`))
 	require.NoError(t, err)
 	r.Header.Set("Origin", "https://evil.example.com")
@@ -298,7 +298,7 @@ func TestJoinFromAnotherSite(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := start(t, chatserver.Config{})
+		c := start(t, chatserver.Config{Join: true})
 		for path, contentType := range map[string]string{"/": "text/html", "/chat.js": "text/javascript", "/style.css": "text/css"} {
 			resp, body := c.get(path)
 			assert.Equal(t, http.StatusOK, resp.StatusCode)
@@ -310,6 +310,15 @@ func TestPage(t *testing.T) {
 			resp, _ := c.get(path)
 			assert.Equal(t, status, resp.StatusCode, path)
 		}
+
+		c = start(t, chatserver.Config{})
+		for _, path := range []string{"/", "/chat.js"} {
+			resp, _ := c.get(path)
+			assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+		}
+		resp, body := c.post("/join", []byte(`{"room":"g1H2I3j4k5L6","userId":"ann"}`))
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+		assert.Contains(t, string(body), "UNKNOWN_OPERATION")
 	})
 }
 

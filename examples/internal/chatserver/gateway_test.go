@@ -52,6 +52,8 @@ func TestConnect(t *testing.T) {
 		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
 		assert.Empty(t, v.Refused)
+		_, data := c.get("/debug/vars")
+		assert.Contains(t, string(data), `"guard":{"live":2,`)
 		bob.conn.Close(1000, "")
 		synctest.Wait()
 		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])

@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +41,10 @@ type Config struct {
 	// AllowUnsigned lets anybody mint tokens without a signature. It is for
 	// development only.
 	AllowUnsigned bool
+
+	// Join serves /join and the page, where anybody is let in as whoever they say
+	// they are. It is for demonstrations.
+	Join bool
 
 	// Follower has the keys that several hosts share. With nil, keys are made
 	// in memory: they are rotated here, and end with the process.
@@ -165,19 +168,22 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST /CreateChatToken", s.createChatToken)
 	mux.HandleFunc("POST /", s.unknownOperation)
 	mux.HandleFunc("GET /", http.NotFound)
-	mux.HandleFunc("POST /join", s.join)
 	mux.HandleFunc("GET /debug/vars", s.vars)
 	mux.HandleFunc("GET /healthz", s.healthz)
-	files, _ := fs.Sub(page, "page") // no error: the name is a valid path
-	static := withPageHeaders(http.FileServerFS(files))
-	mux.Handle("GET /chat.js", static)
-	mux.Handle("GET /style.css", static)
+	other := http.NotFoundHandler()
+	if s.config.Join {
+		mux.HandleFunc("POST /join", s.join)
+		files, _ := fs.Sub(page, "page") // no error: the name is a valid path
+		other = withPageHeaders(http.FileServerFS(files))
+		mux.Handle("GET /chat.js", other)
+		mux.Handle("GET /style.css", other)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		if isUpgrade(r) {
 			s.connect(w, r)
 			return
 		}
-		static.ServeHTTP(w, r)
+		other.ServeHTTP(w, r)
 	})
 	return mux
 }
@@ -255,7 +261,7 @@ func (s *Server) unready() string {
 // newRooms makes the rooms of these ARNs.
 func newRooms(arns []string) map[string]*room {
 	rooms := make(map[string]*room, len(arns))
-	for _, arn := range slices.Sorted(slices.Values(arns)) {
+	for _, arn := range arns {
 		rooms[arn] = &room{arn: arn, members: map[*client]struct{}{}}
 	}
 	return rooms
