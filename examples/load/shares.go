@@ -13,11 +13,10 @@ type shares struct {
 	all, connecting, minting samples
 }
 
-// samples are those of some part of the server, and how many of them were in
-// the token library or in what it called.
-type samples struct{ total, library int64 }
-
-func (s samples) share() float64 { return float64(s.library) / float64(max(s.total, 1)) }
+// samples are those of some part of the server. Of them, some were in the token
+// library or in what it called: to read the JSON of a request, or for all else,
+// which is to seal, open and spend tokens.
+type samples struct{ total, tokens, json int64 }
 
 const module = "github.com/seed17cb2b26/chattoken/"
 
@@ -45,21 +44,23 @@ func readShares(name string) (s shares, err error) {
 
 func (s *shares) add(sample *profile.Sample) {
 	const server = module + "examples/internal/chatserver.(*Server)."
-	count := sample.Value[0]
-	inLibrary := isIn(sample, library...)
-	s.all.add(count, inLibrary)
+	s.all.add(sample)
 	if isIn(sample, server+"connect") {
-		s.connecting.add(count, inLibrary)
+		s.connecting.add(sample)
 	}
 	if isIn(sample, server+"createChatToken") {
-		s.minting.add(count, inLibrary)
+		s.minting.add(sample)
 	}
 }
 
-func (s *samples) add(count int64, inLibrary bool) {
+func (s *samples) add(sample *profile.Sample) {
+	count := sample.Value[0]
 	s.total += count
-	if inLibrary {
-		s.library += count
+	switch {
+	case isIn(sample, module+"claims.ParseJSON"):
+		s.json += count
+	case isIn(sample, library...):
+		s.tokens += count
 	}
 }
 
