@@ -107,7 +107,7 @@ func (c *client) run() {
 // while its token was being opened: whoever did that did not find it in the
 // room, and by now it is there.
 func (c *client) askAgain() {
-	if c.server.revocations.Revoked(c.session.Summary()) {
+	if c.server.isRevoked(c.session.Summary()) {
 		c.end(disconnected)
 	}
 	if c.server.isDraining() {

@@ -39,7 +39,7 @@ type snapshot struct {
 
 	Memory      memory                 `json:"memory"`
 	Ring        ringState              `json:"ring"`
-	Guard       *replay.Stats          `json:"guard,omitempty"`
+	Guard       any                    `json:"guard,omitempty"`
 	Revocations replay.RevocationStats `json:"revocations"`
 }
 
@@ -89,9 +89,10 @@ func (s *Server) snapshot() snapshot {
 	for arn, r := range s.rooms {
 		snap.Rooms[roomID(arn)] = r.size()
 	}
-	if guard, ok := s.opener.Guard.(interface{ Stats(time.Time) replay.Stats }); ok {
-		stats := guard.Stats(s.now())
-		snap.Guard = &stats
+	if guard, ok := s.opener.Guard.(*replay.Guard); ok {
+		snap.Guard = guard.Stats(s.now())
+	} else if s.config.GuardStats != nil {
+		snap.Guard = s.config.GuardStats()
 	}
 	return snap
 }

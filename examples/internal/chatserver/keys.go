@@ -33,6 +33,7 @@ func (s *Server) makeKeys() error {
 			return err
 		}
 	}
+	s.fleet, _ = guard.(fleet)
 	s.sealer = token.Sealer{Ring: s.ring, TTL: s.config.TokenTTL, Now: s.now}
 	s.opener = token.Opener{Ring: s.ring, Guard: guard, Admit: s.admit, Now: s.now}
 	return nil
@@ -54,14 +55,7 @@ func (s *Server) makeRing() (err error) {
 // keepKeys keeps the ring up to date: with the file, or, in memory, with its
 // policy.
 func (s *Server) keepKeys(ctx context.Context) {
-	tick := time.NewTicker(upkeep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	every(ctx, upkeep, func() {
 		changed, err := s.updateRing(ctx)
 		switch {
 		case err != nil:
@@ -70,7 +64,7 @@ func (s *Server) keepKeys(ctx context.Context) {
 		case changed:
 			s.log.Info("keys changed", "ring", s.ring)
 		}
-	}
+	})
 }
 
 func (s *Server) updateRing(ctx context.Context) (changed bool, err error) {

@@ -199,13 +199,17 @@ func (c *client) deleteMessage(q *request) {
 // connections that there are: one that is just being opened asks in the other
 // order, so that none is missed.
 func (c *client) disconnectUser(q *request) {
-	now := c.server.now()
-	c.server.revocations.RevokeUserInRoom(now, c.room.arn, *q.UserID, now)
+	err := c.server.revoke(c.ctx, c.room.arn, *q.UserID)
 	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.session)
 	f := c.newEvent("aws:DISCONNECT_USER", q)
 	f.Attributes["UserId"] = *q.UserID
 	frame := encode(f)
-	f.RequestID = q.RequestID
+	if err != nil {
+		c.server.log.Error("user not revoked on all hosts", "error", err)
+		c.refuse(500, "disconnected here, but perhaps not elsewhere: try again", q.RequestID)
+	} else {
+		f.RequestID = q.RequestID
+	}
 	c.room.disconnect(*q.UserID, c, frame, encode(f))
 }
 

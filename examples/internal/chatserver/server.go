@@ -56,8 +56,12 @@ type Config struct {
 	Policy keyring.Policy
 
 	// Guard spends tokens. Nil means a guard in memory, which is enough for one
-	// process.
+	// process. If it can revoke as well, as that of replay/valkey, then a user who
+	// is disconnected here is so on all hosts.
 	Guard token.Guard
+
+	// GuardStats is what /debug/vars shows of Guard, if there is one.
+	GuardStats func() any
 
 	// TokenTTL is how long a token can be used; zero means a minute.
 	TokenTTL time.Duration
@@ -109,6 +113,7 @@ type Server struct {
 	opener      token.Opener
 	ring        *keyring.Ring
 	revocations replay.Revocations
+	fleet       fleet            // the guard, if it is one
 	rooms       map[string]*room // by ARN; does not change
 	crossOrigin *http.CrossOriginProtection
 	counters    counters
@@ -154,6 +159,9 @@ func New(c Config) (*Server, error) {
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
 	s.running.Go(func() { s.keepKeys(ctx) })
+	if s.fleet != nil {
+		s.running.Go(func() { s.followRevocations(ctx) })
+	}
 	return s, nil
 }
 
