@@ -2,8 +2,11 @@
 // the chat server: the AWS command line, boto3, the AWS SDK for JavaScript, the
 // chat SDK in Node, and the page in a browser.
 //
-// The server is the real binary. Clients that are not installed are skipped. Those
-// of Node are installed by npm ci, in this directory.
+// The server is the real binary. Clients that are not installed are skipped. On
+// Debian 12 they are installed by
+//
+//	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm
+//	npm ci --ignore-scripts --prefix examples/conformance
 package conformance_test
 
 import (
