@@ -518,3 +518,52 @@ func TestShutdownWhileOpening(t *testing.T) {
 		assert.NoError(t, <-down)
 	})
 }
+
+// The longest token there is fits into the request, and its echo into the reply.
+func TestLongestToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attributes := map[string]string{}
+		for i := range 128 {
+			attributes[string(rune(i))] = ""
+		}
+		for i := range 448 {
+			attributes[string(rune(0x80+i))] = ""
+		}
+		registry := chatserver.Demo()
+		room := lobby + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(lobby))
+		registry.Rooms = append(registry.Rooms, room)
+		c := start(t, chatserver.Config{Registry: registry})
+		text := c.mint(claims.Claims{RoomIdentifier: room, UserID: strings.Repeat(astral, 128),
+			Attributes: attributes, Capabilities: everything, SessionMinutes: 180})
+		assert.Greater(t, len(text), token.MaxLen-16)
+		p, resp, refused := c.try(text, nil)
+		require.Empty(t, refused)
+		assert.Equal(t, text, resp.Header.Get("Sec-WebSocket-Protocol"))
+		p.say("hello")
+		assert.Equal(t, attributes, p.next().Sender.Attributes)
+	})
+}
+
+// A request that does not come to an end, or is too long, takes its connection
+// with it.
+func TestSlowAndLongRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		conn, err := c.pipes.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: chat\r\nX:")
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = conn.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+
+		conn, err = c.pipes.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: chat\r\nX: "+strings.Repeat("x", 32<<10)+"\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
+		conn.Close()
+	})
+}
