@@ -2,7 +2,7 @@
 // says what it took: how much of the CPU went into tokens, how connecting and
 // messages fared, and what memory a connection costs.
 //
-//	go run ./load [-write README.md]
+//	go run ./load [-write README.md] [-cpuprofile FILE]
 //
 // Clients and server share the machine. What can be compared from run to run
 // are the shares and ratios.
@@ -24,6 +24,7 @@ type plan struct {
 	rooms       int
 	messages    int // in each room
 	every       time.Duration
+	profile     string // file in which the server's CPU profile is kept, if it is not empty
 }
 
 func main() {
@@ -32,6 +33,7 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 15, "how often all of them connect")
 	flag.IntVar(&p.rooms, "rooms", 20, "rooms that they are spread over")
 	flag.IntVar(&p.messages, "messages", 25, "messages in each room, of which everyone in it gets one each")
+	flag.StringVar(&p.profile, "cpuprofile", "", "`file` in which the server's CPU profile is kept")
 	write := flag.String("write", "", "`file` in which the table is replaced")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

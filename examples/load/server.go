@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ func startServer(ctx context.Context, p plan) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, profile: filepath.Join(dir, "cpu")}
+	s := &server{dir: dir, profile: cmp.Or(p.profile, filepath.Join(dir, "cpu"))}
 	if err := s.start(ctx, p); err != nil {
 		s.kill()
 		return nil, err

@@ -336,6 +336,14 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
+func TestRegistryIsNotPrinted(t *testing.T) {
+	for _, verb := range strings.Split("v +v #v s q x d", " ") {
+		text := fmt.Sprintf("%"+verb, chatserver.Config{Registry: chatserver.Demo()})
+		assert.NotContains(t, text, secretKey)
+		assert.NotContains(t, text, fmt.Sprintf("%x", secretKey))
+	}
+}
+
 func TestParseRegistry(t *testing.T) {
 	demo, err := json.Marshal(chatserver.Demo())
 	require.NoError(t, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// Registry says which rooms there are, and who may mint tokens for them. It has
-// the form of a JSON file, and holds secrets: it is not to be printed.
+// Registry says which rooms there are, and who may mint tokens for them. It is
+// read from a JSON file of that form.
 type Registry struct {
 	// Region is the one that requests are signed for.
 	Region string `json:"region"`
@@ -23,7 +23,8 @@ type Registry struct {
 	Credentials []Credential `json:"credentials"`
 }
 
-// Credential is an access key of the application server.
+// Credential is an access key of the application server. Printed with fmt it
+// shows the ID only.
 type Credential struct {
 	AccessKeyID     string `json:"accessKeyId"`
 	SecretAccessKey string `json:"secretAccessKey"`
@@ -35,6 +36,9 @@ type Credential struct {
 	// Rooms are the ARNs of the rooms that it may mint for. None means all.
 	Rooms []string `json:"rooms,omitempty"`
 }
+
+// Format writes the ID, whatever the verb.
+func (c Credential) Format(f fmt.State, _ rune) { io.WriteString(f, c.AccessKeyID) }
 
 // The values of Credential.Access.
 const (
