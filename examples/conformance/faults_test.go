@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -27,6 +28,7 @@ func TestTermination(t *testing.T) {
 	}
 	talking.Wait()
 	s.terminate(t)
+	assert.Equal(t, talkers, strings.Count(s.log.String(), `msg="session opened"`), "it logs, and what it logs is looked at")
 	done.Wait()
 	for _, got := range status {
 		assert.Equal(t, websocket.StatusGoingAway, got)

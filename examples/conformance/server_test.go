@@ -151,7 +151,6 @@ func startServer(t testing.TB, args ...string) *server {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		s.kill()
-		assert.NotEmpty(t, s.log.String(), "nothing is logged")
 		assert.Empty(t, s.leaks(), "the log shows it")
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", s.url, s.log)
