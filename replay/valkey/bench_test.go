@@ -1,0 +1,73 @@
+package valkey_test
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	client "github.com/valkey-io/valkey-go"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+// BenchmarkSpend compares Spend with a bare SET of the same client, which it
+// pipelines by itself. Take the ratios of one run, and nothing else.
+func BenchmarkSpend(b *testing.B) {
+	s := startServer(b, anyEngine(b))
+	g := newGuard(b, config(s.address))
+	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.address}, ForceSingleClient: true})
+	require.NoError(b, err)
+	defer bare.Close()
+	for _, callers := range []int{1, 64, 512} {
+		b.Run("Bare/"+strconv.Itoa(callers), func(b *testing.B) { concurrently(b, callers, bareSet(b, bare)) })
+		b.Run("Guard/"+strconv.Itoa(callers), func(b *testing.B) { concurrently(b, callers, guardSpend(b, g)) })
+	}
+}
+
+// concurrently has callers call f until b is through.
+func concurrently(b *testing.B, callers int, f func(n uint64)) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				f(serial.Add(1))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+var serial atomic.Uint64
+
+func guardSpend(t testing.TB, g *valkey.Guard) func(n uint64) {
+	return func(n uint64) {
+		now := time.Now()
+		fresh, err := g.Spend(ctx, now, tokenAt(n, now, time.Minute))
+		if !fresh || err != nil {
+			t.Error(fresh, err)
+		}
+	}
+}
+
+// bareSet sets a key of as many bytes, with as long a time to live.
+func bareSet(t testing.TB, c client.Client) func(n uint64) {
+	return func(n uint64) {
+		tok := tokenAt(n, time.Now(), time.Minute)
+		if err := c.Do(ctx, setCommand(c, tok)).Error(); err != nil && !client.IsValkeyNil(err) {
+			t.Error(err)
+		}
+	}
+}
+
+func setCommand(c client.Client, tok claims.Summary) client.Completed {
+	key := "bare-set:\x00" + string(tok.TokenID[:])
+	return c.B().Set().Key(key).Value(key[10:]).Nx().Get().PxMilliseconds(120_000).Build()
+}

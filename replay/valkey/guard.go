@@ -1,0 +1,193 @@
+package valkey
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// Guard spends tokens on Valkey or Redis, and implements token.Guard. It must
+// be made with [New]; a zero or nil Guard refuses everything. It is safe for
+// concurrent use, must not be copied, and runs two goroutines for each server
+// until [Guard.Close].
+type Guard struct {
+	config Config
+
+	waiting  atomic.Int64 // calls of Spend that are not answered yet
+	requests sync.Pool    // of *request
+	topology atomic.Pointer[topology]
+	revoked  replay.Revocations
+	closed   chan struct{}
+	count    counters
+
+	mu        sync.Mutex // held by who changes topology
+	refreshed time.Time  // when topology was last asked for
+}
+
+// New makes a guard. It asks the server, or those of the Cluster, whether they
+// are fit, and fails where they are not or cannot be reached: with one of the
+// errors above, or one that says which field of c is outside its limits.
+//
+// A single server whose data is whole since some earlier moment is taken over
+// as it is. Otherwise, and always in a Cluster, what was issued before now is
+// refused: see [Guard.ReadyAt].
+func New(ctx context.Context, c Config) (*Guard, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{
+		config:  c,
+		revoked: replay.Revocations{MaxEntries: c.MaxRevocations, ClockSkew: c.ClockSkew},
+		closed:  make(chan struct{}),
+	}
+	g.requests.New = func() any { return newRequest() }
+	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
+	defer cancel()
+	if err := g.discover(ctx); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// made reports whether g comes from New.
+func (g *Guard) made() bool { return g != nil && g.closed != nil }
+
+// Close ends the guard and its connections, and refuses what is waiting.
+func (g *Guard) Close() {
+	if !g.made() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.closed:
+		return
+	default:
+	}
+	close(g.closed)
+	if t := g.topology.Load(); t != nil {
+		for _, n := range t.nodes {
+			n.retire()
+			n.client.Close()
+		}
+	}
+}
+
+// Spend reports whether the token is fresh, and from then on it is not, on any
+// gateway. The error is [ErrRevoked], or says why the guard could not tell. now
+// is the clock that the token was found to be timely by. Spend waits for
+// Config.Timeout at most and not longer than ctx; it makes one allocation of its
+// own, and retains nothing of t.
+func (g *Guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error) {
+	if !g.made() {
+		return false, ErrClosed
+	}
+	fresh, err = g.spend(ctx, now, t)
+	g.count.add(fresh, err)
+	return fresh, err
+}
+
+func (g *Guard) spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+	if g.tooLong(now, t) {
+		return false, ErrTooLong
+	}
+	if ctx.Err() != nil {
+		return false, ErrCanceled
+	}
+	if g.waiting.Add(1) > int64(g.config.MaxWaiting) {
+		g.waiting.Add(-1)
+		return false, ErrBusy
+	}
+	r := g.requests.Get().(*request)
+	r.set(g.config.Prefix, g.topology.Load(), now, t)
+	slot := r.slot
+	if err := g.refuse(slot, t); err != nil {
+		g.waiting.Add(-1)
+		g.requests.Put(r)
+		return false, err
+	}
+	g.route(r)
+	if err := g.wait(ctx, r); err != nil {
+		return false, err // r stays with the worker that has it, and then with nobody
+	}
+	fresh, err := r.fresh, r.err
+	g.requests.Put(r)
+	if fresh {
+		// What the same round trip told of lost data and revocations is in force.
+		err = g.refuse(slot, t)
+	}
+	return fresh && err == nil, err
+}
+
+// tooLong reports whether t is none of the tokens that the guard was configured
+// for. It keeps a time to live from being absurd.
+func (g *Guard) tooLong(now time.Time, t claims.Summary) bool {
+	lifetime := g.config.MaxTTL + g.config.ClockSkew + time.Second
+	return t.Expiration.Sub(now) > lifetime || t.IssuedAt.Unix() > now.Add(g.config.ClockSkew).Unix()
+}
+
+// refuse returns the error for a token that need not be asked about.
+func (g *Guard) refuse(slot uint16, t claims.Summary) error {
+	if g.revoked.Revoked(t) {
+		return ErrRevoked
+	}
+	if t.IssuedAt.Unix() <= g.topology.Load().marks[slot] {
+		return ErrDataLost
+	}
+	return nil
+}
+
+// wait waits until r is answered, or is not waited for any longer: an error says
+// why.
+func (g *Guard) wait(ctx context.Context, r *request) (err error) {
+	r.timer.Reset(g.config.Timeout)
+	defer r.timer.Stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-r.timer.C:
+		err = ErrTimeout
+	case <-ctx.Done():
+		err = ErrCanceled
+	case <-g.closed:
+		err = ErrClosed
+	}
+	if r.state.CompareAndSwap(isWaiting, isLeft) {
+		return err
+	}
+	<-r.done // answered at the last moment
+	return nil
+}
+
+// answer ends a request that a worker holds.
+func (g *Guard) answer(r *request, fresh bool, err error) {
+	r.fresh, r.err = fresh, err
+	g.waiting.Add(-1)
+	if r.state.CompareAndSwap(isWaiting, isAnswered) {
+		r.done <- struct{}{}
+	}
+}
+
+// ReadyAt returns the first moment at which a token that is issued then, by a
+// clock that agrees with this one, is accepted; until then some are refused with
+// [ErrDataLost], and a gateway should not report itself ready. It moves when data
+// may have been lost. A health check that finds it further away than ClockSkew
+// and a second shows that some gateway's clock was ahead. A zero or nil Guard is
+// ready at the end of the year 9999.
+func (g *Guard) ReadyAt() time.Time {
+	if !g.made() {
+		return time.Unix(limits.MaxUnix, 0).UTC()
+	}
+	return time.Unix(slices.Max(g.topology.Load().marks)+1, 0).UTC()
+}
+
+// mark is the last second in which tokens count as issued before now.
+func (g *Guard) mark() int64 { return g.config.Now().Add(g.config.ClockSkew).Unix() }

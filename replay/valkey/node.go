@@ -1,0 +1,224 @@
+package valkey
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	client "github.com/valkey-io/valkey-go"
+)
+
+// verifyEvery is how long an answer about the server is relied on. It bounds how
+// long a change of its configuration goes unnoticed. What happens to its data
+// is noticed with each spend.
+const verifyEvery = 5 * time.Second
+
+// node is one server that takes writes: the only one, or a primary of the
+// Cluster. It has a client of its own, with one connection, so that the guard
+// knows which process an answer comes from.
+type node struct {
+	g       *Guard
+	address string
+	client  client.Client
+	queue   chan *request // never full: it has room for MaxWaiting
+
+	// dials counts connections, each before it can carry a command. While it
+	// stands still, whoever answered is who answered before.
+	dials    atomic.Uint64
+	conn     atomic.Pointer[net.Conn] // the latest
+	verified atomic.Pointer[verified]
+	keys     atomic.Pointer[keys]
+
+	retired atomic.Bool
+	stop    chan struct{} // closed after retired is set
+
+	verifying sync.Mutex // held by who asks the server about itself
+	since     state      // up to which the revocations are known
+}
+
+// verified is what is known of the server behind the present connection.
+type verified struct {
+	dials uint64
+	state string // the value of the state key
+	at    time.Time
+}
+
+// keys are the names of a server's own keys. In a Cluster, they are in a slot
+// that it serves.
+type keys struct{ state, order, marks string }
+
+func newKeys(prefix, tag string) *keys {
+	base := prefix + "{" + tag + "}:guard-"
+	return &keys{base + "state", base + "revoked-order", base + "revoked"}
+}
+
+// newNode makes a node and starts its workers. It connects already, if the
+// server can be reached.
+func (g *Guard) newNode(address string, k *keys) (*node, error) {
+	n := &node{
+		g:       g,
+		address: address,
+		queue:   make(chan *request, g.config.MaxWaiting),
+		stop:    make(chan struct{}),
+	}
+	n.keys.Store(k)
+	c, err := client.NewClient(g.config.clientOption(address, n.dial))
+	if c == nil {
+		return nil, err // not even made
+	}
+	n.client = c
+	for range workers {
+		go n.work()
+	}
+	return n, nil
+}
+
+// dial counts connections.
+func (n *node) dial(next dialFunc) dialFunc {
+	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		n.dials.Add(1)
+		n.g.count.connections.Add(1)
+		c, err := next(ctx, address, d, t)
+		if err == nil {
+			n.conn.Store(&c)
+		}
+		return c, err
+	}
+}
+
+// hangUp closes the connection: the next one may lead to another server.
+func (n *node) hangUp() {
+	if c := n.conn.Load(); c != nil {
+		_ = (*c).Close()
+	}
+}
+
+// retire ends the node's workers. Its client has to be closed after it.
+func (n *node) retire() {
+	n.retired.Store(true)
+	close(n.stop)
+}
+
+// enqueue hands r to the workers. Where they are about to end, one of the two
+// sees what the other did, and r is sent on or refused.
+func (n *node) enqueue(r *request) {
+	n.queue <- r
+	if n.retired.Load() {
+		n.drain()
+	}
+}
+
+func (n *node) drain() {
+	for {
+		select {
+		case r := <-n.queue:
+			if !n.g.reroute(r, n) {
+				n.g.answer(r, false, ErrClosed)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// current returns what is known of the server, if that is to be relied on.
+func (n *node) current() *verified {
+	v := n.verified.Load()
+	if v == nil || v.dials != n.dials.Load() || time.Since(v.at) > verifyEvery {
+		return nil
+	}
+	return v
+}
+
+// verify returns what is known of the server, and asks it where need be.
+func (n *node) verify(ctx context.Context) (*verified, error) {
+	if v := n.current(); v != nil {
+		return v, nil
+	}
+	n.verifying.Lock()
+	defer n.verifying.Unlock()
+	if v := n.current(); v != nil {
+		return v, nil // another worker has asked
+	}
+	return n.ask(ctx)
+}
+
+// forget makes the next verify ask.
+func (n *node) forget(v *verified) { n.verified.CompareAndSwap(v, nil) }
+
+// ask asks the server who it is, what it can do, and what it says of its data.
+// verifying is held.
+func (n *node) ask(ctx context.Context) (*verified, error) {
+	// Once for a connection that is new, once for another gateway that writes the
+	// state at the same time, and once more.
+	for range 4 {
+		dials := n.dials.Load()
+		b := n.client.B()
+		k := n.keys.Load()
+		replies := n.client.DoMulti(ctx,
+			b.Info().Build(),
+			b.Get().Key(k.state).Build(),
+			b.Time().Build())
+		for _, r := range replies[:2] {
+			if err := r.Error(); err != nil && !client.IsValkeyNil(err) {
+				return nil, reason(err)
+			}
+		}
+		if n.dials.Load() != dials {
+			continue
+		}
+		text, _ := replies[0].ToString()
+		value, _ := replies[1].ToString()
+		v := &verified{dials: dials, state: value, at: time.Now()}
+		ok, err := n.settle(ctx, v, parseInfo(text), replies[2])
+		if err != nil {
+			return nil, err
+		}
+		if ok && n.dials.Load() == dials {
+			n.verified.Store(v)
+			return v, nil
+		}
+	}
+	return nil, ErrConnection
+}
+
+// settle judges what the server said, and makes v.state a state that is of this
+// server. It returns false when the server has to be asked again.
+func (n *node) settle(ctx context.Context, v *verified, in info, clock client.ValkeyResult) (bool, error) {
+	if err := n.g.config.fit(in); err != nil {
+		return false, err
+	}
+	server, err := milliseconds(clock)
+	if err != nil {
+		return false, err
+	}
+	if apart := n.g.config.Now().UnixMilli() - server; 2*max(apart, -apart) > n.g.config.Margin.Milliseconds() {
+		return false, ErrClock
+	}
+	s, ok := parseState(v.state)
+	if !ok || s.identity != n.g.config.identity(in) || n.g.config.bogus(s) {
+		return false, n.declareLoss(ctx, v.state, n.g.config.identity(in))
+	}
+	if s.epoch != n.since.epoch {
+		n.g.raise(n, s.mark)
+	}
+	return n.catchUp(ctx, s)
+}
+
+// milliseconds reads the reply to TIME.
+func milliseconds(reply client.ValkeyResult) (int64, error) {
+	values, err := reply.AsIntSlice()
+	if err != nil {
+		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
+			return 0, reason(err)
+		}
+		return 0, ErrReply
+	}
+	if len(values) != 2 {
+		return 0, ErrReply
+	}
+	return values[0]*1000 + values[1]/1000, nil
+}

@@ -1,0 +1,95 @@
+package valkey
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	client "github.com/valkey-io/valkey-go"
+)
+
+// refusals are the errors of a server by how they begin.
+var refusals = [...]struct {
+	begin string
+	err   error
+}{
+	{"OOM", ErrOutOfMemory},
+	{"LOADING", ErrLoading},
+	{"BUSY", ErrLoading},
+	{"READONLY", ErrReadOnly},
+	{"MASTERDOWN", ErrReadOnly},
+	{"NOREPLICAS", ErrReplicas},
+	{"MISCONF", ErrPersistence},
+	{"NOAUTH", ErrAuth},
+	{"WRONGPASS", ErrAuth},
+	{"NOPERM", ErrAuth},
+	{"MOVED", ErrCluster},
+	{"ASK", ErrCluster},
+	{"TRYAGAIN", ErrCluster},
+	{"CLUSTERDOWN", ErrCluster},
+	{"CROSSSLOT", ErrCluster},
+}
+
+// reason returns the error that stands for err, which is one of the client's or
+// of the server's.
+func reason(err error) error {
+	if e, ok := client.IsValkeyErr(err); ok {
+		return refusal(e.Error())
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimeout
+	case errors.Is(err, context.Canceled):
+		return ErrCanceled
+	case errors.Is(err, client.ErrClosing):
+		return ErrClosed
+	case client.IsValkeyNil(err), client.IsParseErr(err):
+		return ErrReply
+	}
+	return ErrConnection
+}
+
+func refusal(text string) error {
+	for _, r := range refusals {
+		if strings.HasPrefix(text, r.begin) {
+			return r.err
+		}
+	}
+	// A password that is asked for, or is none, before and since version 6.
+	if strings.Contains(text, "AUTH") || strings.Contains(text, "password") {
+		return ErrAuth
+	}
+	return ErrReply
+}
+
+// elsewhereNow reports whether err, from reason, may be over as soon as the
+// guard knows better who serves the slot.
+func elsewhereNow(err error) bool { return err == ErrCluster || err == ErrReadOnly }
+
+// passing reports whether an attempt that ended with err, from reason, is worth
+// another one.
+func passing(err error) bool {
+	return err == ErrConnection || err == ErrTimeout || err == errChanged || elsewhereNow(err)
+}
+
+// verdictOf judges the reply to the SET of an attempt. Only nil, and the value
+// of the same call, say that the token is fresh. A value of another call says
+// that it is spent, and anything else says nothing.
+func verdictOf(reply client.ValkeyResult, own string) (fresh bool, err error) {
+	m, err := reply.ToMessage()
+	if m.IsNil() {
+		return true, nil
+	}
+	if err != nil {
+		return false, reason(err)
+	}
+	got, err := m.ToString()
+	switch {
+	case err != nil || len(got) != len(own):
+		return false, ErrReply
+	case got == own:
+		return true, nil
+	}
+	return false, nil
+}

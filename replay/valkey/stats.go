@@ -1,0 +1,65 @@
+package valkey
+
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// Stats is the state of a [Guard] for those who operate it. Counts are since the
+// guard was made.
+type Stats struct {
+	Waiting int // calls of Spend that are under way, or were left and are not cleaned up
+
+	Fresh   uint64 // tokens that were let in
+	Spent   uint64 // refused because they were not fresh
+	Revoked uint64 // refused with ErrRevoked
+
+	DataLost    uint64 // refused with ErrDataLost
+	Busy        uint64 // refused with ErrBusy
+	Unavailable uint64 // refused with any other error
+
+	Losses      uint64 // how often data may have been lost
+	Connections uint64 // connections that were begun
+	Servers     int    // in use: one, or the primaries of the Cluster
+}
+
+type counters struct {
+	fresh, spent, revoked, dataLost, busy, unavailable, losses, connections atomic.Uint64
+}
+
+func (c *counters) add(fresh bool, err error) {
+	switch {
+	case fresh:
+		c.fresh.Add(1)
+	case err == nil:
+		c.spent.Add(1)
+	case errors.Is(err, ErrRevoked):
+		c.revoked.Add(1)
+	case err == ErrDataLost:
+		c.dataLost.Add(1)
+	case err == ErrBusy:
+		c.busy.Add(1)
+	default:
+		c.unavailable.Add(1)
+	}
+}
+
+// Stats returns the state. It asks no server and takes no lock.
+func (g *Guard) Stats() Stats {
+	if !g.made() {
+		return Stats{}
+	}
+	c := &g.count
+	return Stats{
+		Waiting:     int(g.waiting.Load()),
+		Fresh:       c.fresh.Load(),
+		Spent:       c.spent.Load(),
+		Revoked:     c.revoked.Load(),
+		DataLost:    c.dataLost.Load(),
+		Busy:        c.busy.Load(),
+		Unavailable: c.unavailable.Load(),
+		Losses:      c.losses.Load(),
+		Connections: c.connections.Load(),
+		Servers:     len(g.topology.Load().nodes),
+	}
+}

@@ -1,0 +1,312 @@
+package valkey
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	client "github.com/valkey-io/valkey-go"
+)
+
+// topology says which server has which slots. It is replaced, never changed. A
+// server that is no Cluster has the one slot there is.
+type topology struct {
+	nodes  []*node
+	owners []*node // by slot; nil where nobody serves it
+	marks  []int64 // by slot: tokens issued up to that second are refused
+}
+
+// slot returns the slot of a key. Their number is the same as long as the guard
+// lives.
+func (t *topology) slot(key []byte) uint16 {
+	if len(t.marks) == 1 {
+		return 0
+	}
+	return keySlot(key)
+}
+
+// raise has the slots of n refuse tokens issued up to mark.
+func (g *Guard) raise(n *node, mark int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.topology.Load()
+	next := *old
+	next.marks = slices.Clone(old.marks)
+	for slot, owner := range old.owners {
+		if owner == n {
+			next.marks[slot] = max(next.marks[slot], mark)
+		}
+	}
+	g.topology.Store(&next)
+}
+
+// route hands r to who serves its slot.
+func (g *Guard) route(r *request) {
+	switch n := g.topology.Load().owners[r.slot]; {
+	case n == nil:
+		g.answer(r, false, ErrCluster)
+	case n.retired.Load():
+		g.answer(r, false, ErrClosed)
+	default:
+		n.enqueue(r)
+	}
+}
+
+// reroute hands r on if another server than n serves its slot.
+func (g *Guard) reroute(r *request, n *node) bool {
+	if g.topology.Load().owners[r.slot] == n {
+		return false
+	}
+	g.route(r)
+	return true
+}
+
+// discover makes the first topology, and asks all servers in it whether they are
+// fit.
+func (g *Guard) discover(ctx context.Context) (err error) {
+	for _, address := range g.config.Client.InitAddress {
+		if err = g.discoverFrom(ctx, address); err == nil {
+			return g.verifyAll(ctx)
+		}
+	}
+	return err
+}
+
+func (g *Guard) verifyAll(ctx context.Context) error {
+	for _, n := range g.topology.Load().nodes {
+		if _, err := n.verify(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Guard) discoverFrom(ctx context.Context, address string) error {
+	c, err := client.NewClient(g.config.clientOption(address, func(d dialFunc) dialFunc { return d }))
+	if c == nil {
+		return err
+	}
+	defer c.Close()
+	text, err := c.Do(ctx, c.B().Info().Section("cluster").Build()).ToString()
+	if err != nil {
+		return reason(err)
+	}
+	if !parseInfo(text).cluster() {
+		return g.single(address)
+	}
+	ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), address)
+	if err != nil {
+		return err
+	}
+	return g.install(ranges)
+}
+
+func (g *Guard) single(address string) error {
+	if len(g.config.Client.InitAddress) > 1 {
+		return errSeveral
+	}
+	n, err := g.newNode(address, newKeys(g.config.Prefix, "0"))
+	if err != nil {
+		return err
+	}
+	g.topology.Store(&topology{[]*node{n}, []*node{n}, []int64{0}})
+	return nil
+}
+
+// slotRange is the slots from first to last, and who serves them.
+type slotRange struct {
+	first, last int
+	address     string
+}
+
+const slots = 1 << 14
+
+// slotRanges reads the reply to CLUSTER SLOTS of the server at an address.
+func slotRanges(reply client.ValkeyResult, address string) ([]slotRange, error) {
+	entries, err := reply.ToArray()
+	if err != nil {
+		return nil, reason(err)
+	}
+	ranges := make([]slotRange, 0, len(entries))
+	for _, entry := range entries {
+		r, ok := parseSlotRange(entry, address)
+		if !ok {
+			return nil, ErrReply
+		}
+		ranges = append(ranges, r)
+	}
+	if len(ranges) == 0 {
+		return nil, ErrCluster
+	}
+	slices.SortFunc(ranges, func(a, b slotRange) int { return a.first - b.first })
+	return ranges, nil
+}
+
+// parseSlotRange reads [first, last, [host, port, …] of the primary, …].
+func parseSlotRange(entry client.ValkeyMessage, address string) (r slotRange, ok bool) {
+	fields, err := entry.ToArray()
+	if err != nil || len(fields) < 3 {
+		return r, false
+	}
+	first, err1 := fields[0].ToInt64()
+	last, err2 := fields[1].ToInt64()
+	primary, err3 := fields[2].ToArray()
+	if err1 != nil || err2 != nil || err3 != nil || len(primary) < 2 || first < 0 || first > last || last >= slots {
+		return r, false
+	}
+	host, _ := primary[0].ToString()
+	if host == "" { // the same as that of who was asked
+		host, _, _ = net.SplitHostPort(address)
+	}
+	port, err := primary[1].ToInt64()
+	return slotRange{int(first), int(last), net.JoinHostPort(host, strconv.Itoa(int(port)))}, err == nil
+}
+
+// install makes ranges the topology. A server that gets a slot from another one
+// may have none of its data (the other one failed over, or was given up), so what
+// was issued before now is refused for that slot.
+func (g *Guard) install(ranges []slotRange) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.closed:
+		return ErrClosed
+	default:
+	}
+	old := g.topology.Load()
+	if old == nil {
+		old = &topology{owners: make([]*node, slots), marks: make([]int64, slots)}
+	}
+	next, err := g.assign(old, ranges)
+	if err != nil {
+		return err
+	}
+	mark := g.mark()
+	for slot, owner := range next.owners {
+		if owner != old.owners[slot] {
+			next.marks[slot] = max(next.marks[slot], mark)
+		}
+	}
+	g.topology.Store(next)
+	for _, n := range old.nodes {
+		if !slices.Contains(next.nodes, n) {
+			n.retire()
+			go n.client.Close()
+		}
+	}
+	return nil
+}
+
+// assign makes the nodes of a topology, or takes over those of old.
+func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
+	next := &topology{owners: make([]*node, slots), marks: slices.Clone(old.marks)}
+	byAddress := make(map[string]*node)
+	for _, r := range ranges {
+		n := byAddress[r.address]
+		if n == nil {
+			var err error
+			if n, err = g.take(old, r); err != nil {
+				return nil, err
+			}
+			byAddress[r.address] = n
+			next.nodes = append(next.nodes, n)
+		}
+		for slot := r.first; slot <= r.last; slot++ {
+			next.owners[slot] = n
+		}
+	}
+	return next, nil
+}
+
+// take returns the node for a server whose lowest slot is r.first: all gateways
+// have its state in that one.
+func (g *Guard) take(old *topology, r slotRange) (*node, error) {
+	k := newKeys(g.config.Prefix, slotTag(r.first))
+	for _, n := range old.nodes {
+		if n.address == r.address {
+			if *n.keys.Load() != *k {
+				n.keys.Store(k)
+				n.verified.Store(nil)
+			}
+			return n, nil
+		}
+	}
+	return g.newNode(r.address, k)
+}
+
+// rediscover asks who serves which slots: the others first, as n has failed or
+// sent us away. Workers that come together ask once.
+func (g *Guard) rediscover(n *node) {
+	t := g.topology.Load()
+	if len(t.marks) == 1 || !g.begin() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
+	defer cancel()
+	for _, other := range append(slices.Clone(t.nodes), n) {
+		if other == n && len(t.nodes) > 1 {
+			continue
+		}
+		c := other.client
+		if ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), other.address); err == nil {
+			_ = g.install(ranges)
+			return
+		}
+	}
+	for _, address := range g.config.Client.InitAddress {
+		if g.discoverFrom(ctx, address) == nil {
+			return
+		}
+	}
+}
+
+// rediscoverEvery is how often the Cluster is asked at most.
+const rediscoverEvery = 50 * time.Millisecond
+
+func (g *Guard) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.refreshed) < rediscoverEvery {
+		return false
+	}
+	g.refreshed = time.Now()
+	return true
+}
+
+// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of it, or
+// of what is in its first braces. A token ID is random, and may have braces.
+func keySlot(key []byte) uint16 {
+	if i := slices.Index(key, '{'); i >= 0 {
+		if j := slices.Index(key[i+1:], '}'); j > 0 {
+			key = key[i+1 : i+1+j]
+		}
+	}
+	crc := uint16(0)
+	for _, b := range key {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^b]
+	}
+	return crc % slots
+}
+
+var crc16 = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			carry := crc >> 15
+			crc = crc<<1 ^ carry*0x1021
+		}
+		table[i] = crc
+	}
+	return table
+}()
+
+// slotTag returns the least number whose decimal digits are in a slot.
+func slotTag(slot int) string {
+	for i := 0; ; i++ {
+		if tag := strconv.Itoa(i); int(keySlot([]byte(tag))) == slot {
+			return tag
+		}
+	}
+}

@@ -1,0 +1,279 @@
+package valkey
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	client "github.com/valkey-io/valkey-go"
+
+	"github.com/seed17cb2b26/chattoken/internal/verdict"
+)
+
+const (
+	// workers is how many pipelines of a server are under way at a time: while
+	// one is on its way, the next one fills.
+	workers = 2
+
+	// batch is how many requests travel in one pipeline. More add latency and
+	// nothing else.
+	batch = 128
+
+	// Between attempts the pause doubles from the first to the second of these.
+	minPause, maxPause = 5 * time.Millisecond, 160 * time.Millisecond
+)
+
+// errChanged says that the server, or its state, was another one after an attempt
+// than before it: the attempt is repeated.
+var errChanged = verdict.Unavailable("valkey: the server keeps changing")
+
+// worker sends the requests of a node, as many at a time as are waiting.
+type worker struct {
+	n        *node
+	requests []*request
+	commands []client.Completed
+	deadline *deadline
+}
+
+func (n *node) work() {
+	w := &worker{n: n, deadline: newDeadline()}
+	for {
+		select {
+		case r := <-n.queue:
+			w.collect(r)
+			w.serve()
+		case <-n.stop:
+			n.drain()
+			return
+		}
+	}
+}
+
+// collect takes what is waiting, besides r.
+func (w *worker) collect(r *request) {
+	w.requests = append(w.requests[:0], r)
+	for len(w.requests) < batch {
+		select {
+		case r := <-w.n.queue:
+			w.requests = append(w.requests, r)
+		default:
+			return
+		}
+	}
+}
+
+// serve answers all requests, with as many attempts as their time allows.
+func (w *worker) serve() {
+	pause := time.Duration(0)
+	for {
+		w.discard(pause, ErrTimeout)
+		if len(w.requests) == 0 {
+			return
+		}
+		err := w.attempt()
+		if err == nil {
+			continue // some may be left, whose slot is served elsewhere
+		}
+		if w.n.retired.Load() {
+			w.forward()
+			w.discard(time.Hour, ErrClosed)
+			return
+		}
+		if !passing(err) {
+			w.discard(time.Hour, err)
+			return
+		}
+		if err != errChanged || pause > 0 {
+			w.discard(pause, err)
+			time.Sleep(pause)
+		}
+		pause = min(max(2*pause, minPause), maxPause)
+	}
+}
+
+// discard answers requests that are not worth another attempt after pause.
+func (w *worker) discard(pause time.Duration, err error) {
+	rest := w.requests[:0]
+	for _, r := range w.requests {
+		if r.over(w.n.g.config.Timeout, pause) {
+			w.n.g.answer(r, false, err)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	clear(w.requests[len(rest):])
+	w.requests = rest
+}
+
+// attempt sends all requests once. Without an error, those that are left in
+// w.requests are served elsewhere, or nowhere.
+func (w *worker) attempt() error {
+	n, c := w.n, &w.n.g.config
+	last := w.requests[len(w.requests)-1]
+	w.deadline.start(c.Timeout - time.Since(last.start))
+	defer func() { w.deadline = w.deadline.stop() }()
+
+	v, err := n.verify(w.deadline)
+	if err != nil {
+		return w.moved(err)
+	}
+	w.build()
+	replies := n.client.DoMulti(w.deadline, w.commands...)
+	server, err := w.check(v, replies[len(w.requests):])
+	if err != nil {
+		w.commands = nil // the client may not have sent them yet
+		return err
+	}
+	return w.judge(replies, server)
+}
+
+// build makes the pipeline. What is asked last tells about all that is before
+// it: the state as it was after the tokens were set, and that each reply is at
+// its place.
+func (w *worker) build() {
+	b, c := w.n.client.B(), &w.n.g.config
+	w.commands = w.commands[:0]
+	for _, r := range w.requests {
+		w.commands = append(w.commands, r.command(b, c.Margin))
+	}
+	if c.Replicas > 0 {
+		w.commands = append(w.commands, c.wait(b))
+	}
+	w.commands = append(w.commands, b.Get().Key(w.n.keys.Load().state).Build(), b.Time().Build())
+}
+
+// check looks at the replies behind those of the requests, and returns the
+// server's clock. With an error, no reply says anything.
+func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, err error) {
+	if w.n.g.config.Replicas > 0 {
+		err = w.n.g.config.confirmed(tail[0])
+		tail = tail[1:]
+	}
+	value, e := tail[0].ToString()
+	if e != nil && !client.IsValkeyNil(e) {
+		return 0, w.moved(reason(e))
+	}
+	if value != v.state || w.n.dials.Load() != v.dials {
+		w.n.forget(v)
+		return 0, errChanged
+	}
+	if err != nil {
+		return 0, err
+	}
+	return milliseconds(tail[1])
+}
+
+// judge answers each request by its reply, and leaves those that are served
+// elsewhere.
+func (w *worker) judge(replies []client.ValkeyResult, server int64) error {
+	g := w.n.g
+	rest := w.requests[:0]
+	var moved error
+	for i, r := range w.requests {
+		fresh, err := verdictOf(replies[i], r.value())
+		if err != nil && elsewhereNow(err) {
+			rest = append(rest, r)
+			moved = err
+			continue
+		}
+		if fresh && !r.timely(server, g.config.Margin) {
+			fresh, err = false, ErrClock
+		}
+		g.answer(r, fresh, err)
+	}
+	clear(w.requests[len(rest):])
+	w.requests = rest
+	if moved != nil {
+		return w.moved(moved)
+	}
+	return nil
+}
+
+// moved finds out who serves the slots of the requests, where err says that it
+// may not be this server, and sends them on. It returns err.
+func (w *worker) moved(err error) error {
+	switch err {
+	case ErrReadOnly, ErrCluster, ErrConnection, ErrTimeout:
+		w.n.forget(w.n.verified.Load())
+		w.n.g.rediscover(w.n)
+		w.forward()
+	}
+	if err == ErrReadOnly {
+		w.n.hangUp()
+	}
+	return err
+}
+
+// forward gives requests away whose slot another server has.
+func (w *worker) forward() {
+	rest := w.requests[:0]
+	for _, r := range w.requests {
+		if !w.n.g.reroute(r, w.n) {
+			rest = append(rest, r)
+		}
+	}
+	clear(w.requests[len(rest):])
+	w.requests = rest
+}
+
+// wait returns WAIT. It is not made by the client's own builder, which would
+// send it over another connection.
+func (c *Config) wait(b client.Builder) client.Completed {
+	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
+}
+
+func (c *Config) confirmed(reply client.ValkeyResult) error {
+	n, err := reply.ToInt64()
+	switch {
+	case err != nil:
+		return reason(err)
+	case n < int64(c.Replicas):
+		return ErrReplicas
+	}
+	return nil
+}
+
+// deadline is a context that can be used again, so that an attempt does not
+// allocate one.
+type deadline struct {
+	context.Context
+	at      time.Time
+	timer   *time.Timer
+	done    chan struct{}
+	expired atomic.Bool
+}
+
+func newDeadline() *deadline {
+	d := &deadline{Context: context.Background(), done: make(chan struct{})}
+	d.timer = time.AfterFunc(time.Hour, func() {
+		d.expired.Store(true)
+		close(d.done)
+	})
+	d.timer.Stop()
+	return d
+}
+
+// start has d end after some time, at once if that is not positive.
+func (d *deadline) start(after time.Duration) {
+	d.at = time.Now().Add(after)
+	d.timer.Reset(after)
+}
+
+// stop returns d, or another one if d has ended.
+func (d *deadline) stop() *deadline {
+	if d.timer.Stop() {
+		return d
+	}
+	return newDeadline()
+}
+
+func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
+
+func (d *deadline) Done() <-chan struct{} { return d.done }
+
+func (d *deadline) Err() error {
+	if d.expired.Load() {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
