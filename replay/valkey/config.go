@@ -150,7 +150,7 @@ func (c *Config) checkBounds() error {
 
 // elsewhere reports whether o has commands go where the guard does not know.
 func elsewhere(o *ClientOption) bool {
-	return o.ReplicaOnly || o.SendToReplicas != nil || o.ReplicaSelector != nil || o.ReadNodeSelector != nil ||
+	return o.ReplicaOnly || o.SendToReplicas != nil ||
 		len(o.Standalone.ReplicaAddress) > 0 || o.Standalone.EnableRedirect ||
 		o.Sentinel.MasterSet != "" || o.ConnLifetime != 0
 }

@@ -90,9 +90,10 @@ func (n *node) dial(next dialFunc) dialFunc {
 }
 
 // hangUp closes the connection: the next one may lead to another server.
-func (n *node) hangUp() {
+func (n *node) hangUp(ctx context.Context) {
 	if c := n.conn.Load(); c != nil {
 		_ = (*c).Close()
+		n.client.Do(ctx, n.client.B().Ping().Build()) // has the client notice
 	}
 }
 

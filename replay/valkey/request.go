@@ -22,10 +22,11 @@ type request struct {
 	expiration int64     // of the token, in milliseconds
 	px         int64     // the shortest time to live of all attempts, in milliseconds
 
-	state atomic.Uint32
-	done  chan struct{} // receives once, when a worker has answered
-	fresh bool
-	err   error
+	state  atomic.Uint32
+	failed atomic.Pointer[error] // the error of the latest attempt
+	done   chan struct{}         // receives once, when a worker has answered
+	fresh  bool
+	err    error
 
 	// These are used again by the next request.
 	timer *time.Timer
@@ -63,6 +64,7 @@ func (r *request) set(prefix string, top *topology, now time.Time, t claims.Summ
 	r.expiration = t.Expiration.UnixMilli()
 	r.px = math.MaxInt64
 	r.state.Store(isWaiting)
+	r.failed.Store(nil)
 	r.fresh, r.err = false, nil
 }
 
@@ -91,6 +93,14 @@ func (r *request) timely(server int64, margin time.Duration) bool {
 	last := r.expiration + margin.Milliseconds()/2
 	set := server - time.Since(r.start).Milliseconds() - 1
 	return server < last && set+r.px >= last
+}
+
+// timedOut returns why r has no answer in time.
+func (r *request) timedOut() error {
+	if err := r.failed.Load(); err != nil {
+		return *err
+	}
+	return ErrTimeout
 }
 
 // over reports whether r is not worth another attempt that begins after d.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -228,6 +229,11 @@ var run = rand.Uint64()
 
 // token returns the token number n, issued now.
 func token(n uint64) claims.Summary { return tokenAt(n, time.Now(), time.Minute) }
+
+var uniques atomic.Uint64
+
+// unique returns a token that no number has.
+func unique() claims.Summary { return token(1<<63 + uniques.Add(1)) }
 
 func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
 	issued = issued.Truncate(time.Second)

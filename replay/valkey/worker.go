@@ -64,27 +64,23 @@ func (w *worker) collect(r *request) {
 
 // serve answers all requests, with as many attempts as their time allows.
 func (w *worker) serve() {
-	pause := time.Duration(0)
-	for {
-		w.discard(pause, ErrTimeout)
-		if len(w.requests) == 0 {
+	err, pause := ErrTimeout, time.Duration(0)
+	for w.discard(0, err); len(w.requests) > 0; w.discard(0, err) {
+		err = w.attempt()
+		switch {
+		case err == nil:
 			return
-		}
-		err := w.attempt()
-		if err == nil {
-			continue // some may be left, whose slot is served elsewhere
-		}
-		if w.n.retired.Load() {
+		case w.n.retired.Load():
 			w.forward()
-			w.discard(time.Hour, ErrClosed)
-			return
+			err, pause = ErrClosed, time.Hour
+		case !passing(err):
+			pause = time.Hour
+		case err == errChanged && pause == 0:
+			continue // at once
 		}
-		if !passing(err) {
-			w.discard(time.Hour, err)
-			return
-		}
-		if err != errChanged || pause > 0 {
-			w.discard(pause, err)
+		w.discard(pause, err)
+		if len(w.requests) > 0 {
+			w.explain(err)
 			time.Sleep(pause)
 		}
 		pause = min(max(2*pause, minPause), maxPause)
@@ -105,8 +101,14 @@ func (w *worker) discard(pause time.Duration, err error) {
 	w.requests = rest
 }
 
-// attempt sends all requests once. Without an error, those that are left in
-// w.requests are served elsewhere, or nowhere.
+// explain has those who wait know what the latest attempt ended with.
+func (w *worker) explain(err error) {
+	for _, r := range w.requests {
+		r.failed.Store(&err)
+	}
+}
+
+// attempt sends all requests once. With an error, some are left in w.requests.
 func (w *worker) attempt() error {
 	n, c := w.n, &w.n.g.config
 	last := w.requests[len(w.requests)-1]
@@ -199,7 +201,7 @@ func (w *worker) moved(err error) error {
 		w.forward()
 	}
 	if err == ErrReadOnly {
-		w.n.hangUp()
+		w.n.hangUp(w.deadline)
 	}
 	return err
 }

@@ -1,0 +1,549 @@
+package valkey_test
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	client "github.com/valkey-io/valkey-go"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+func TestServerDown(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	s.kill()
+	_, err := valkey.New(ctx, config(s.address))
+	require.Equal(t, valkey.ErrConnection, err)
+	s.restart()
+	assert.Equal(t, "fresh", spend(newGuard(t, config(s.address)), token(1)))
+}
+
+func TestPassword(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	require.Equal(t, "fresh", spend(g, token(1)))
+	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
+	s.must("ACL", "SETUSER", "limited", "on", ">secret", "+@all", "-set", "~*")
+	s.must("ACL", "SETUSER", "default", "resetpass", ">other")
+	for name, c := range map[string][2]string{"none": {}, "wrong": {"gateway", "guess"}} {
+		with := config(s.address)
+		with.Client.Username, with.Client.Password = c[0], c[1]
+		_, err := valkey.New(ctx, with)
+		assert.Equal(t, valkey.ErrAuth, err, name)
+	}
+	right := config(s.address)
+	right.Client.Username, right.Client.Password = "gateway", "secret"
+	assert.Equal(t, "spent", spend(newGuard(t, right), token(1)))
+	right.Client.Username = "limited"
+	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, right), token(2)))
+}
+
+// TestPause stops the server for a moment: fresh tokens are let in after it, and
+// none is taken for a replay.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s := startServer(t, engine)
+		g := newGuard(t, config(s.address))
+		var wg sync.WaitGroup
+		var next atomic.Uint64
+		end := time.Now().Add(2 * time.Second)
+		for range 50 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					n := next.Add(1)
+					assert.Equal(t, "fresh", spend(g, token(n)))
+					time.Sleep(5 * time.Millisecond)
+				}
+			})
+		}
+		for range 3 {
+			time.Sleep(200 * time.Millisecond)
+			s.stop()
+			time.Sleep(300 * time.Millisecond)
+			s.resume()
+		}
+		wg.Wait()
+		assert.Zero(t, g.Stats().Losses-1)
+		for n := range next.Load() {
+			require.Equal(t, "spent", spend(g, token(n+1)))
+		}
+	})
+}
+
+// TestSoakStall stops the server for far longer than anybody waits: for a minute,
+// or for a little with a shorter timeout.
+func TestSoakStall(t *testing.T) {
+	t.Parallel()
+	const maxWaiting = 300
+	stall, timeout := 3*time.Second, 250*time.Millisecond
+	if os.Getenv("CHATTOKEN_SOAK") == "1" {
+		stall, timeout = time.Minute, valkey.DefaultTimeout
+	}
+	s := startServer(t, anyEngine(t))
+	c := config(s.address)
+	c.MaxWaiting, c.Timeout = maxWaiting, timeout
+	g := newGuard(t, c)
+	require.Equal(t, "fresh", spend(g, token(0)))
+	goroutines, memory := runtime.NumGoroutine(), heap()
+
+	s.stop()
+	var mu sync.Mutex
+	count := make(map[string]int)
+	var longest atomic.Int64
+	var n atomic.Uint64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 * maxWaiting {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				began := time.Now()
+				outcome := spend(g, token(n.Add(1)))
+				longest.Store(max(longest.Load(), int64(time.Since(began))))
+				mu.Lock()
+				count[outcome]++
+				mu.Unlock()
+				if outcome == valkey.ErrBusy.Error() {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+		})
+	}
+	time.Sleep(stall)
+	during := heap()
+	assert.LessOrEqual(t, g.Stats().Waiting, maxWaiting+2*maxWaiting, "calls count for a moment when they are refused")
+	close(stop)
+	wg.Wait()
+	t.Log(count, time.Duration(longest.Load()), during-memory)
+	assert.Positive(t, count[valkey.ErrTimeout.Error()])
+	assert.Positive(t, count[valkey.ErrBusy.Error()])
+	assert.Zero(t, count["fresh"]+count["spent"])
+	assert.Less(t, time.Duration(longest.Load()), timeout+hang/2, "a call hangs")
+	assert.Less(t, during-memory, 16<<20)
+
+	s.resume()
+	fresh := n.Add(1)
+	eventually(t, func() bool { // the same one: what was sent in vain is not spent by it
+		outcome := spend(g, token(fresh))
+		require.NotEqual(t, "spent", outcome)
+		fresh = n.Add(1)
+		return outcome == "fresh"
+	})
+	assert.EqualValues(t, 1, g.Stats().Losses, "it is the same process")
+	eventually(t, func() bool { return g.Stats().Waiting == 0 })
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+5 })
+}
+
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapInuse + m.StackInuse)
+}
+
+// TestRestart kills the server. What was spent before stays spent, whatever is
+// left of it, and what is issued when the guard is ready again is let in.
+func TestRestart(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		lose func(s *server)
+		args []string
+	}{
+		{"with its append-only file", func(*server) {}, nil},
+		{"with nothing", (*server).forget, nil},
+		{"without an append-only file", func(*server) {}, []string{"--appendonly", "no"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, anyEngine(t), tt.args...)
+			c := config(s.address)
+			c.AcceptNoAppendOnlyFile = tt.args != nil
+			c.ClockSkew = time.Second
+			early := newGuard(t, c)
+			c.Now = nil // this one, and its mark, are to be real
+			g := newGuard(t, c)
+			spent := token(1)
+			require.Equal(t, "fresh", spend(early, spent))
+			unused := token(2)
+
+			s.kill()
+			tt.lose(s)
+			assert.Equal(t, valkey.ErrConnection.Error(), spend(g, spent))
+			s.restart()
+			for range 3 {
+				// "spent" is right too: g has just tried it.
+				assert.Contains(t, []string{valkey.ErrDataLost.Error(), "spent"}, spendLoaded(g, spent))
+				assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))
+			}
+			assert.Equal(t, valkey.ErrDataLost.Error(), spend(early, token(5)), "it takes over the other one's mark")
+			waitReady(t, g)
+			now := time.Now()
+			fresh, err := g.Spend(ctx, now, tokenAt(3, now, time.Minute))
+			assert.True(t, fresh, "%v", err)
+			assert.NotEqual(t, "fresh", spend(g, spent))
+			assert.NotEqual(t, "fresh", spend(early, spent))
+			assert.EqualValues(t, 1, g.Stats().Losses)
+
+			// A gateway that starts now need not wait.
+			late := newGuard(t, c)
+			assert.Equal(t, g.ReadyAt(), late.ReadyAt())
+			assert.Zero(t, late.Stats().Losses)
+			assert.Equal(t, "fresh", spend(late, tokenAt(4, now, time.Minute)))
+		})
+	}
+}
+
+// spendLoaded is spend when the server has read what it has.
+func spendLoaded(g *valkey.Guard, t claims.Summary) string {
+	for {
+		if outcome := spend(g, t); outcome != valkey.ErrLoading.Error() {
+			return outcome
+		}
+	}
+}
+
+// TestFlushed has the data go while the connections stay.
+func TestFlushed(t *testing.T) {
+	for _, command := range []string{"FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "DEBUG RELOAD NOSAVE NOFLUSH"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, anyEngine(t), "--enable-debug-command", "local")
+			c := config(s.address)
+			early := newGuard(t, c)
+			require.Equal(t, "fresh", spend(early, token(1)))
+			spent := token(1)
+			if strings.HasPrefix(command, "DEBUG") {
+				// The data is what it was on disk, and the state key with it.
+				require.Equal(t, "spent", spend(early, spent))
+				return
+			}
+			s.must(strings.Split(command, " ")...)
+			c.Now = nil
+			assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c), spent), "who notices first")
+			assert.Equal(t, valkey.ErrDataLost.Error(), spend(early, spent), "and the others")
+			assert.EqualValues(t, 1, early.Stats().Losses)
+		})
+	}
+}
+
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	require.Equal(t, "fresh", spend(g, token(1)))
+	s.must("CONFIG", "SET", "maxmemory", "1")
+	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, token(2)))
+	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, token(1)), "it is not told from a fresh one")
+	s.must("CONFIG", "SET", "maxmemory", "0")
+	assert.Equal(t, "fresh", spend(g, token(2)))
+	assert.Equal(t, "spent", spend(g, token(1)))
+}
+
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	c := config(s.address)
+	g := newGuard(t, c)
+	require.Equal(t, "fresh", spend(g, token(1)))
+	s.must("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+	_, err := valkey.New(ctx, c)
+	assert.Equal(t, valkey.ErrEviction, err)
+	c.AcceptEviction = true
+	accepting := newGuard(t, c)
+	assert.Equal(t, "spent", spend(accepting, token(1)))
+	eventually(t, func() bool { return spend(g, unique()) == valkey.ErrEviction.Error() })
+
+	// It has evicted: when the policy is right again, the data is not whole.
+	c.AcceptEviction, c.Now = false, nil
+	s.must("SET", "filler", strings.Repeat("x", 1<<20))
+	s.must("CONFIG", "SET", "maxmemory", "1mb")
+	eventually(t, func() bool {
+		text, err := s.do("INFO", "stats").ToString()
+		return err == nil && !strings.Contains(text, "evicted_keys:0")
+	})
+	s.must("CONFIG", "SET", "maxmemory", "0")
+	s.must("CONFIG", "SET", "maxmemory-policy", "noeviction")
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c), token(1)))
+}
+
+func TestNoAppendOnlyFile(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t), "--appendonly", "no")
+	c := config(s.address)
+	_, err := valkey.New(ctx, c)
+	require.Equal(t, valkey.ErrNoAppendOnlyFile, err)
+	c.AcceptNoAppendOnlyFile = true
+	assert.Equal(t, "fresh", spend(newGuard(t, c), token(1)))
+}
+
+// TestReplica has a guard on a replica, on a server that becomes one, and one
+// that was one in between.
+func TestReplica(t *testing.T) {
+	t.Parallel()
+	engine := anyEngine(t)
+	primary := startServer(t, engine)
+	replica := startServer(t, engine)
+	follow(t, replica, primary.address)
+	_, err := valkey.New(ctx, config(replica.address))
+	require.Equal(t, valkey.ErrReadOnly, err)
+
+	c := config(primary.address)
+	c.Timeout = 300 * time.Millisecond
+	g := newGuard(t, c)
+	require.Equal(t, "fresh", spend(g, token(1)))
+	other := startServer(t, engine)
+	follow(t, primary, other.address) // and loses all that it had
+	assert.Equal(t, valkey.ErrReadOnly.Error(), spend(g, token(2)))
+	c.Now = nil
+	spent := token(1)
+	primary.must("REPLICAOF", "NO", "ONE")
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c), spent))
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, spent))
+}
+
+// follow makes s a replica, and waits until it has all.
+func follow(t testing.TB, s *server, primary string) {
+	t.Helper()
+	_, port, _ := strings.Cut(primary, ":")
+	s.must("REPLICAOF", "127.0.0.1", port)
+	eventually(t, func() bool {
+		text, err := s.do("INFO", "replication").ToString()
+		return err == nil && strings.Contains(text, "master_link_status:up")
+	})
+}
+
+// TestFailover cuts a replica off, spends, and promotes it.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	engine := anyEngine(t)
+	primary, replica := startServer(t, engine), startServer(t, engine)
+	p := startProxy(t, primary.address) // the name that follows the primary
+	link := startProxy(t, primary.address)
+	follow(t, replica, link.address)
+	c := config(p.address)
+	c.ClockSkew = time.Second
+	first := newGuard(t, c)
+	c.Now = nil
+	g := newGuard(t, c)
+	require.Equal(t, "fresh", spend(first, token(1)))
+	link.target.Store(new(string))
+	link.hangUp()
+	spent := token(2)
+	require.Equal(t, "fresh", spend(first, spent))
+
+	primary.stop()
+	replica.must("REPLICAOF", "NO", "ONE")
+	p.target.Store(&replica.address)
+	p.hangUp()
+	require.Equal(t, "0", mustString(t, replica, "EXISTS", valkey.DefaultPrefix+string(spent.TokenID[:])), "it was lost")
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, spent))
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(first, token(4)))
+	waitReady(t, g)
+	assert.Equal(t, "fresh", spend(g, token(3)))
+	assert.NotEqual(t, "fresh", spend(g, spent))
+	primary.resume()
+}
+
+func mustString(t testing.TB, s *server, args ...string) string {
+	t.Helper()
+	v, err := s.do(args...).ToAny()
+	require.NoError(t, err)
+	if n, ok := v.(int64); ok {
+		return strconv.FormatInt(n, 10)
+	}
+	return v.(string)
+}
+
+// TestWait has each spend confirmed by a replica.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	engine := anyEngine(t)
+	primary, replica := startServer(t, engine), startServer(t, engine)
+	follow(t, replica, primary.address)
+	c := config(primary.address)
+	c.Replicas = 1
+	g := newGuard(t, c)
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" }) // the replica is ready
+	for n := range uint64(50) {
+		require.Equal(t, "fresh", spend(g, token(n)))
+		require.Equal(t, "spent", spend(g, token(n)))
+	}
+	replica.stop()
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, token(100)))
+	replica.resume()
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
+	assert.Equal(t, "spent", spend(g, token(100)), "it was refused, and stays spent")
+
+	primary.must("CONFIG", "SET", "min-replicas-to-write", "2")
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, token(101)))
+}
+
+// TestLoading starts a server that takes long to read what it has.
+func TestLoading(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	c := config(s.address)
+	g := newGuard(t, c)
+	spent := token(1)
+	require.Equal(t, "fresh", spend(g, spent))
+	// It looks up from reading after every 1024 commands.
+	var sets []client.Completed
+	for n := range 40_000 {
+		sets = append(sets, s.admin().B().Set().Key(strconv.Itoa(n)).Value("x").Build())
+	}
+	for _, r := range s.admin().DoMulti(ctx, sets...) {
+		require.NoError(t, r.Error())
+	}
+	s.kill()
+	s.args = []string{"--key-load-delay", "100"}
+	s.restart()
+	loading := 0
+	eventually(t, func() bool {
+		_, err := valkey.New(ctx, c)
+		if err == valkey.ErrLoading {
+			loading |= 1
+		}
+		outcome := spend(g, spent)
+		if outcome == valkey.ErrLoading.Error() {
+			loading |= 2
+		}
+		require.NotEqual(t, "fresh", outcome)
+		return outcome == "spent"
+	})
+	assert.Equal(t, 3, loading, "the reason is told, by New and by Spend")
+}
+
+// TestSplit has each byte of each reply arrive on its own.
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	p.split.Store(true)
+	g := newGuard(t, config(p.address))
+	var wg sync.WaitGroup
+	for i := range uint64(8) {
+		wg.Go(func() {
+			for n := range uint64(50) {
+				tok := token(i<<32 + n)
+				assert.Equal(t, "fresh", spend(g, tok))
+				assert.Equal(t, "spent", spend(g, tok))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestCut hangs up after each number of bytes of a reply. The request has been
+// sent, and was carried out; the token is let in by the next attempt.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	g := newGuard(t, config(p.address))
+	connections := g.Stats().Connections
+	// A nil, the state of about 140 bytes, and the time: all cuts within it, and
+	// beyond, within the reply to the next one.
+	for cut := range int64(260) {
+		p.cut.Store(cut)
+		tok := token(uint64(cut))
+		require.Equal(t, "fresh", spend(g, tok), "after %d bytes", cut)
+		p.cut.Store(-1)
+		require.Equal(t, "spent", spend(g, tok), "after %d bytes", cut)
+	}
+	st := g.Stats()
+	assert.Greater(t, st.Connections, connections+100)
+	assert.EqualValues(t, 1, st.Losses)
+	assert.EqualValues(t, 260, st.Fresh)
+}
+
+// TestDelayed has replies come later than anybody waits for them.
+func TestDelayed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	c := config(p.address)
+	c.Timeout = 200 * time.Millisecond
+	g := newGuard(t, c)
+	require.Equal(t, "fresh", spend(g, token(0)))
+	p.delay.Store(int64(time.Second))
+	for n := range uint64(5) {
+		assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, token(n+1)))
+	}
+	p.delay.Store(0)
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
+	for n := range uint64(5) {
+		// Some were carried out. Another call must not take that for its own.
+		assert.Contains(t, []string{"spent", "fresh"}, spend(g, token(n+1)))
+		assert.Equal(t, "spent", spend(g, token(n+1)))
+	}
+}
+
+// TestCanceled has callers leave before they are answered.
+func TestCanceled(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	require.Equal(t, "fresh", spend(g, token(0)))
+	s.stop()
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err := g.Spend(short, time.Now(), token(1))
+	assert.Equal(t, valkey.ErrCanceled, err)
+	s.resume()
+	eventually(t, func() bool { return g.Stats().Waiting == 0 })
+	assert.Equal(t, "spent", spend(g, token(1)), "the server got to it when it went on")
+}
+
+// TestClocks has gateways whose clock was set. The tokens are timely by it.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	for i, tt := range []struct {
+		off  time.Duration
+		want string
+	}{
+		{0, "fresh"},
+		{20 * time.Second, "fresh"},
+		{40 * time.Second, valkey.ErrClock.Error()},
+		{time.Hour, valkey.ErrClock.Error()},
+		{10 * 365 * 24 * time.Hour, valkey.ErrClock.Error()},
+	} {
+		now := time.Now().Add(tt.off)
+		tok := tokenAt(uint64(i), now, time.Minute)
+		fresh, err := g.Spend(ctx, now, tok)
+		assert.Equal(t, tt.want == "fresh", fresh, "ahead by %v: %v", tt.off, err)
+		if !fresh {
+			assert.Equal(t, valkey.ErrClock, err, tt.off)
+		}
+	}
+	// Who is behind finds the tokens timely that are long over. (They were issued
+	// when there was no guard yet.)
+	for _, off := range []time.Duration{2 * time.Minute, time.Hour} {
+		now := time.Now().Add(-off)
+		fresh, err := g.Spend(ctx, now, tokenAt(100, now, time.Minute))
+		assert.False(t, fresh)
+		assert.Equal(t, valkey.ErrDataLost, err)
+	}
+	ahead := config(s.address)
+	ahead.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	_, err := valkey.New(ctx, ahead)
+	assert.Equal(t, valkey.ErrClock, err, "its mark would refuse everything for an hour")
+}

@@ -1,0 +1,119 @@
+package valkey_test
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// proxy is a TCP proxy before a server, with faults that are switched on and off.
+type proxy struct {
+	t       testing.TB
+	address string
+	target  atomic.Pointer[string]
+
+	split atomic.Bool  // replies travel byte by byte
+	delay atomic.Int64 // of each piece of a reply, in nanoseconds
+	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func startProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{t: t, address: l.Addr().String()}
+	p.target.Store(&target)
+	p.cut.Store(-1)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.hangUp()
+	})
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(c)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) serve(c net.Conn) {
+	s, err := net.Dial("tcp", *p.target.Load())
+	if err != nil {
+		_ = c.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, c, s)
+	p.mu.Unlock()
+	hangUp := func() {
+		_ = c.Close()
+		_ = s.Close()
+	}
+	go func() {
+		defer hangUp()
+		p.copy(c, s.Write)
+	}()
+	defer hangUp()
+	p.copy(s, func(b []byte) (int, error) { return p.reply(c, b) })
+}
+
+func (p *proxy) copy(from net.Conn, write func([]byte) (int, error)) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, err := write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// reply passes a piece of a reply on, with what is to go wrong.
+func (p *proxy) reply(c net.Conn, b []byte) (int, error) {
+	time.Sleep(time.Duration(p.delay.Load()))
+	for left := p.cut.Load(); left >= 0; left = p.cut.Load() {
+		if !p.cut.CompareAndSwap(left, max(left-int64(len(b)), -1)) {
+			continue
+		}
+		if left >= int64(len(b)) {
+			break
+		}
+		_, _ = c.Write(b[:left])
+		_ = c.Close()
+		return 0, net.ErrClosed
+	}
+	if !p.split.Load() {
+		return c.Write(b)
+	}
+	for i := range b {
+		if _, err := c.Write(b[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(b), nil
+}
+
+// hangUp ends all connections.
+func (p *proxy) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
