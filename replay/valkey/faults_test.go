@@ -416,8 +416,9 @@ func TestLoading(t *testing.T) {
 	s.restart()
 	loading := 0
 	eventually(t, func() bool {
-		_, err := valkey.New(ctx, c)
-		if err == valkey.ErrLoading {
+		if other, err := valkey.New(ctx, c); err == nil {
+			other.Close()
+		} else if err == valkey.ErrLoading {
 			loading |= 1
 		}
 		outcome := spend(g, spent)

@@ -1,0 +1,245 @@
+package valkey_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+// of returns a fresh token of a user in a room.
+func of(user, room string) claims.Summary {
+	t := unique()
+	t.UserID, t.RoomIdentifier = []byte(user), []byte(room)
+	return t
+}
+
+const revoked = "chattoken: revoked"
+
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	type call func(g *valkey.Guard, before time.Time) error
+	user := func(id string) call {
+		return func(g *valkey.Guard, before time.Time) error { return g.RevokeUser(ctx, id, before) }
+	}
+	room := func(id string) call {
+		return func(g *valkey.Guard, before time.Time) error { return g.RevokeRoom(ctx, id, before) }
+	}
+	both := func(r, u string) call {
+		return func(g *valkey.Guard, before time.Time) error { return g.RevokeUserInRoom(ctx, r, u, before) }
+	}
+	all := func(g *valkey.Guard, before time.Time) error { return g.RevokeAll(ctx, before) }
+	targets := [][2]string{{"a", "r"}, {"a", "s"}, {"b", "r"}, {"b", "s"}, {"1:a", "r"}, {"ra", "r"}, {"é\x00", "s s"}}
+	for _, tt := range []struct {
+		name string
+		call call
+		hits string
+	}{
+		{"a user", user("a"), "a@r a@s"},
+		{"a room", room("r"), "a@r b@r 1:a@r ra@r"},
+		{"a user in a room", both("r", "a"), "a@r"},
+		{"all", all, "a@r a@s b@r b@s 1:a@r ra@r é\x00@s s"},
+		{"someone else", user("nobody"), ""},
+		{"odd names", both("s s", "é\x00"), "é\x00@s s"},
+		{"a name like another's length and name", user("1:a"), "1:a@r"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, anyEngine(t))
+			by, other := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+			require.NoError(t, tt.call(by, time.Now()))
+			late := newGuard(t, config(s.address))
+			var hits []string
+			for _, target := range targets {
+				tok := of(target[0], target[1])
+				outcome := spend(other, tok)
+				assert.Equal(t, outcome == revoked, other.Revoked(tok), "of a live session")
+				assert.Equal(t, outcome == revoked, spend(by, tok) == revoked)
+				assert.Equal(t, outcome == revoked, spend(late, tok) == revoked, "that started after it")
+				if outcome == revoked {
+					hits = append(hits, target[0]+"@"+target[1])
+				} else {
+					assert.Equal(t, "fresh", outcome)
+				}
+			}
+			assert.Equal(t, tt.hits, strings.Join(hits, " "))
+		})
+	}
+}
+
+// TestRevokeBefore goes by the rule of whole seconds and skew.
+func TestRevokeBefore(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	by, other := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	now := time.Now()
+	at := func(issued time.Time) string {
+		tok := unique()
+		tok.IssuedAt, tok.Expiration = issued.Truncate(time.Second), issued.Truncate(time.Second).Add(time.Minute)
+		return spend(other, tok)
+	}
+	before := now.Truncate(time.Second).Add(-4500 * time.Millisecond)
+	require.NoError(t, by.RevokeUser(ctx, "user", before))
+	assert.Equal(t, revoked, at(now.Add(-time.Second)), "floor(before) + 5 s is the last second")
+	assert.Equal(t, "fresh", at(now.Truncate(time.Second).Add(time.Second)))
+	require.NoError(t, by.RevokeUser(ctx, "user", before.Add(-time.Hour)))
+	assert.Equal(t, revoked, at(now.Add(-time.Second)), "the latest moment counts")
+	require.NoError(t, by.RevokeUser(ctx, "user", time.Unix(-100, 0)), "nothing is issued before 1970")
+	require.NoError(t, by.RevokeUser(ctx, "user", time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)))
+	assert.Equal(t, revoked, at(now.Add(2*time.Second)))
+	assert.Error(t, by.RevokeUser(ctx, "", now))
+	assert.Error(t, by.RevokeRoom(ctx, strings.Repeat("x", 1000), now))
+}
+
+// TestRevokeAtOnce has many gateways spend while one revokes. What begins after
+// the revocation has returned, is refused everywhere.
+func TestRevokeAtOnce(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	by := newGuard(t, config(s.address))
+	guards := []*valkey.Guard{newGuard(t, config(s.address)), newGuard(t, config(s.address)), newGuard(t, config(s.address))}
+	const users = 100
+	done := make([]chan struct{}, users)
+	for i := range done {
+		done[i] = make(chan struct{})
+	}
+	var wg sync.WaitGroup
+	for _, g := range guards {
+		for range 4 {
+			wg.Go(func() {
+				for i := range users {
+					user := fmt.Sprint("user ", i)
+					for running := true; running; {
+						select {
+						case <-done[i]:
+							running = false
+						default:
+						}
+						outcome := spend(g, of(user, "room"))
+						if !running {
+							assert.Equal(t, revoked, outcome)
+						} else {
+							assert.Contains(t, []string{revoked, "fresh"}, outcome)
+						}
+					}
+				}
+			})
+		}
+	}
+	for i := range users {
+		assert.NoError(t, by.RevokeUser(ctx, fmt.Sprint("user ", i), time.Now()))
+		close(done[i])
+	}
+	wg.Wait()
+}
+
+// TestSync has a gateway that nobody connects to learn of a revocation.
+func TestSync(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	by, idle := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	live := token(1)
+	require.Equal(t, "fresh", spend(idle, live))
+	require.NoError(t, by.RevokeUser(ctx, "user", time.Now()))
+	assert.False(t, idle.Revoked(live))
+	require.NoError(t, idle.Sync(ctx))
+	assert.True(t, idle.Revoked(live))
+
+	s.stop()
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	assert.Error(t, idle.Sync(short))
+	assert.Error(t, by.RevokeUser(short, "other", time.Now()))
+	s.resume()
+	assert.True(t, by.Revoked(of("other", "room")), "it is in force where it was called, for safety")
+}
+
+// TestRevokeMany goes past what there is room for: everyone's mark rises to that
+// of the oldest, and what was revoked stays revoked.
+func TestRevokeMany(t *testing.T) {
+	t.Parallel()
+	const room, many = 50, 2500 // more than a page
+	s := startServer(t, anyEngine(t))
+	for _, tt := range []struct {
+		name    string
+		entries int
+		all     bool // someone is taken for revoked whom nobody revoked
+	}{
+		{"roomy", many + 1, false},
+		{"full", room, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(s.address)
+			c.Prefix = tt.name
+			c.MaxRevocations = tt.entries
+			g := newGuard(t, c)
+			start := time.Now().Add(-10 * time.Minute)
+			for i := range many {
+				// Each one later than the one before.
+				require.NoError(t, g.RevokeUser(ctx, fmt.Sprint(i), start.Add(time.Duration(i)*time.Second/5)))
+			}
+			late := newGuard(t, c)
+			for i := range many {
+				issued := start.Add(time.Duration(i) * time.Second / 5)
+				tok := of(fmt.Sprint(i), "room")
+				tok.IssuedAt = issued
+				require.True(t, late.Revoked(tok), i)
+			}
+			tok := of("someone else", "room")
+			tok.IssuedAt = tok.IssuedAt.Add(-9 * time.Minute)
+			assert.Equal(t, tt.all, late.Revoked(tok))
+			n, err := s.do("ZCARD", tt.name+"{0}:guard-revoked-order").AsInt64()
+			require.NoError(t, err)
+			assert.LessOrEqual(t, n, int64(tt.entries+1))
+			marks, err := s.do("HLEN", tt.name+"{0}:guard-revoked").AsInt64()
+			require.NoError(t, err)
+			assert.Equal(t, n, marks)
+			for _, key := range []string{"revoked", "revoked-order"} {
+				ttl, err := s.do("TTL", tt.name+"{0}:guard-"+key).AsInt64()
+				require.NoError(t, err)
+				assert.InDelta(t, 3*3600+60, ttl, hang.Seconds())
+			}
+		})
+	}
+}
+
+// TestRevokeOver makes revocations that are past the longest session: the next
+// one clears them away.
+func TestRevokeOver(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	for i := range 40 {
+		require.NoError(t, g.RevokeUser(ctx, fmt.Sprint(i), time.Now().Add(-4*time.Hour)))
+	}
+	n, err := s.do("ZCARD", "chattoken:{0}:guard-revoked-order").AsInt64()
+	require.NoError(t, err)
+	assert.LessOrEqual(t, n, int64(2), "everyone, and the latest")
+	assert.Equal(t, "fresh", spend(g, of("1", "room")))
+}
+
+// TestRevokeLost has the server lose its revocations. What they were about is
+// refused for having been issued before that.
+func TestRevokeLost(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	c := config(s.address)
+	g := newGuard(t, c)
+	require.NoError(t, g.RevokeUser(ctx, "user", time.Now()))
+	c.Now = nil
+	s.must("FLUSHALL")
+	late := newGuard(t, c)
+	assert.NotEqual(t, "fresh", spend(late, token(1)))
+	assert.Equal(t, revoked, spend(g, token(1)), "who knew, knows")
+	require.NoError(t, g.RevokeUser(ctx, "other", time.Now()))
+	require.NoError(t, late.Sync(ctx))
+	assert.True(t, late.Revoked(of("other", "room")), "the revisions begin again, and are followed")
+}
