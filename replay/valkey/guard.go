@@ -154,7 +154,7 @@ func (g *Guard) wait(ctx context.Context, r *request) (err error) {
 	case <-r.done:
 		return nil
 	case <-r.timer.C:
-		err = r.timedOut()
+		err = r.because(ErrTimeout)
 	case <-ctx.Done():
 		err = ErrCanceled
 	case <-g.closed:

@@ -95,12 +95,13 @@ func (r *request) timely(server int64, margin time.Duration) bool {
 	return server < last && set+r.px >= last
 }
 
-// timedOut returns why r has no answer in time.
-func (r *request) timedOut() error {
-	if err := r.failed.Load(); err != nil {
-		return *err
+// because returns why r has no answer when err is what it was given up for: an
+// attempt that failed before says more than that the time was up.
+func (r *request) because(err error) error {
+	if earlier := r.failed.Load(); err == ErrTimeout && earlier != nil {
+		return *earlier
 	}
-	return ErrTimeout
+	return err
 }
 
 // over reports whether r is not worth another attempt that begins after d.

@@ -92,7 +92,7 @@ func (w *worker) discard(pause time.Duration, err error) {
 	rest := w.requests[:0]
 	for _, r := range w.requests {
 		if r.over(w.n.g.config.Timeout, pause) {
-			w.n.g.answer(r, false, err)
+			w.n.g.answer(r, false, r.because(err))
 		} else {
 			rest = append(rest, r)
 		}
@@ -101,8 +101,12 @@ func (w *worker) discard(pause time.Duration, err error) {
 	w.requests = rest
 }
 
-// explain has those who wait know what the latest attempt ended with.
+// explain has those who wait know what the latest attempt ended with. That there
+// was no more time for one does not say why.
 func (w *worker) explain(err error) {
+	if err == ErrTimeout {
+		return
+	}
 	for _, r := range w.requests {
 		r.failed.Store(&err)
 	}

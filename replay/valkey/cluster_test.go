@@ -1,0 +1,330 @@
+package valkey_test
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	client "github.com/valkey-io/valkey-go"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+const slots = 1 << 14
+
+// cluster is three primaries, each with a third of the slots.
+type cluster struct {
+	t     testing.TB
+	nodes []*server
+}
+
+func startCluster(t testing.TB, args ...string) *cluster {
+	t.Helper()
+	engine := anyEngine(t)
+	args = append([]string{"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"}, args...)
+	c := &cluster{t: t}
+	for i := range 3 {
+		s := startServer(t, engine, args...)
+		s.must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots*i/3), strconv.Itoa(slots*(i+1)/3-1))
+		c.nodes = append(c.nodes, s)
+	}
+	c.meet(c.nodes[1])
+	c.meet(c.nodes[2])
+	c.agree()
+	return c
+}
+
+// meet has s and the first node know each other.
+func (c *cluster) meet(s *server) {
+	host, port, _ := net.SplitHostPort(s.address)
+	c.nodes[0].must("CLUSTER", "MEET", host, port)
+	eventually(c.t, func() bool {
+		return strings.Contains(mustString(c.t, c.nodes[0], "CLUSTER", "NODES"), ":"+port+"@") &&
+			strings.Count(mustString(c.t, s, "CLUSTER", "NODES"), "connected") > 1
+	})
+}
+
+// agree waits until all nodes that run see the same, and nothing amiss.
+func (c *cluster) agree() {
+	c.t.Helper()
+	eventually(c.t, func() bool {
+		for _, s := range c.nodes {
+			info := mustString(c.t, s, "CLUSTER", "INFO")
+			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_slots_ok:16384") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (c *cluster) config() valkey.Config {
+	addresses := make([]string, len(c.nodes))
+	for i, s := range c.nodes {
+		addresses[i] = s.address
+	}
+	return config(addresses...)
+}
+
+// slotOf asks the server: the guard's own idea of it is what is to be tested.
+func (c *cluster) slotOf(t claims.Summary) int {
+	n, err := c.nodes[0].do("CLUSTER", "KEYSLOT", valkey.DefaultPrefix+string(t.TokenID[:])).AsInt64()
+	require.NoError(c.t, err)
+	return int(n)
+}
+
+// in returns a fresh token whose slot is of the third that node i has at first.
+func (c *cluster) in(i int) claims.Summary {
+	for {
+		t := unique()
+		if slot := c.slotOf(t); slot >= slots*i/3 && slot < slots*(i+1)/3 {
+			return t
+		}
+	}
+}
+
+func (c *cluster) id(i int) string { return mustString(c.t, c.nodes[i], "CLUSTER", "MYID") }
+
+// move gives slots of one node to another, with their keys.
+func (c *cluster) move(from, to int, moved ...int) {
+	c.t.Helper()
+	a, b := c.nodes[from], c.nodes[to]
+	host, port, _ := net.SplitHostPort(b.address)
+	for _, n := range moved {
+		slot := strconv.Itoa(n)
+		b.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
+		a.must("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to))
+		for {
+			keys, err := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
+			require.NoError(c.t, err)
+			if len(keys) == 0 {
+				break
+			}
+			a.must(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
+		}
+		b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+		a.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	}
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	a, b := newGuard(t, c.config()), newGuard(t, config(c.nodes[2].address))
+	assert.Equal(t, 3, a.Stats().Servers)
+	assert.Equal(t, 3, b.Stats().Servers)
+	for n := range uint64(1000) {
+		require.Equal(t, "fresh", spend(a, token(n)))
+		require.Equal(t, "spent", spend(b, token(n)))
+	}
+	for _, s := range c.nodes {
+		n, err := s.do("DBSIZE").AsInt64()
+		require.NoError(t, err)
+		assert.Greater(t, n, int64(200))
+	}
+	// IDs with braces: what is in them says where the key is.
+	for _, id := range []string{"{}{a}bcdefghijkl", "{abcdefghijklmn}", "abc{de}fghijklmn", "}abcdefghijklmn{", "{a}bcdefghijk{l}"} {
+		tok := token(0)
+		copy(tok.TokenID[:], id)
+		assert.Equal(t, "fresh", spend(a, tok), id)
+		assert.Equal(t, "spent", spend(b, tok), id)
+	}
+	assert.EqualValues(t, 3, a.Stats().Losses+b.Stats().Losses, "one for each new server")
+	assert.EqualValues(t, 6, a.Stats().Connections+b.Stats().Connections)
+
+	// Whether the slots were where they are now all the time, who starts cannot
+	// know.
+	right := c.config()
+	right.Now = nil
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, right), unique()))
+
+	require.NoError(t, a.RevokeUser(ctx, "user", time.Now()))
+	for i := range c.nodes {
+		assert.Equal(t, revoked, spend(b, c.in(i)))
+	}
+}
+
+// TestClusterMove moves slots while gateways spend. No token is let in twice, and
+// those of other slots are let in all the time.
+func TestClusterMove(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := c.config()
+	guards := []*valkey.Guard{newGuard(t, conf), newGuard(t, conf)}
+	conf.Now = nil
+	right := newGuard(t, conf) // its marks refuse what its clock says
+
+	// One token in each slot that will move, spent before; the lowest is that of
+	// the node's own state.
+	var before []claims.Summary
+	var moved []int
+	for len(moved) < 20 {
+		tok := c.in(1)
+		before, moved = append(before, tok), append(moved, c.slotOf(tok))
+		require.Equal(t, "fresh", spend(guards[0], tok))
+	}
+	moved = append(moved, slots/3)
+	waitReady(t, right)
+
+	var next atomic.Uint64
+	winners := make([]atomic.Int32, 200_000)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := next.Add(1) / 4 // each token about four times
+				if fresh, _ := guards[i%2].Spend(ctx, time.Now(), token(n)); fresh {
+					winners[n].Add(1)
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	}
+	c.move(1, 2, moved...)
+	for i, tok := range before {
+		assert.NotEqual(t, "fresh", spend(guards[1], tok), i)
+		assert.Equal(t, valkey.ErrDataLost.Error(), spend(right, tok), i)
+	}
+	assert.Equal(t, "fresh", spend(right, c.in(0)), "another node's")
+	close(stop)
+	wg.Wait()
+	fresh := 0
+	for n := range winners {
+		require.LessOrEqual(t, winners[n].Load(), int32(1), "token %d", n)
+		fresh += int(winners[n].Load())
+	}
+	assert.Greater(t, fresh, int(next.Load())/8, "this tests refusals only")
+	for _, slot := range moved {
+		assert.Equal(t, c.id(2), owner(t, c.nodes[0], slot))
+	}
+}
+
+// owner returns the ID of the node that has a slot, as s sees it.
+func owner(t testing.TB, s *server, slot int) (id string) {
+	t.Helper()
+	eventually(t, func() bool {
+		entries, err := s.do("CLUSTER", "SLOTS").ToArray()
+		require.NoError(t, err)
+		for _, e := range entries {
+			fields, _ := e.ToArray()
+			first, _ := fields[0].AsInt64()
+			last, _ := fields[1].AsInt64()
+			if int(first) <= slot && slot <= int(last) {
+				primary, _ := fields[2].ToArray()
+				id, _ = primary[2].ToString()
+			}
+		}
+		return id != ""
+	})
+	return id
+}
+
+// TestClusterNodeGone has a node die with all it had, and its slots given to
+// another one, empty.
+func TestClusterNodeGone(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := c.config()
+	conf.ClockSkew = time.Second
+	conf.Timeout = 500 * time.Millisecond
+	conf.Now = nil
+	g := newGuard(t, conf)
+	waitReady(t, g)
+	gone, here := c.in(1), c.in(0)
+	require.Equal(t, "fresh", spend(g, gone))
+	require.Equal(t, "fresh", spend(g, here))
+	id := c.id(1)
+	dead := c.nodes[1]
+	dead.kill()
+	require.Contains(t, []string{valkey.ErrConnection.Error(), valkey.ErrCluster.Error()}, spend(g, c.in(1)))
+	assert.Equal(t, "fresh", spend(g, c.in(0)), "the others go on")
+	assert.Equal(t, "spent", spend(g, here))
+
+	c.nodes = []*server{c.nodes[0], c.nodes[2]}
+	for _, s := range c.nodes {
+		s.must("CLUSTER", "FORGET", id)
+	}
+	for _, s := range c.nodes {
+		s.do("CLUSTER", "DELSLOTSRANGE", strconv.Itoa(slots/3), strconv.Itoa(slots*2/3-1))
+	}
+	c.nodes[0].must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots/3), strconv.Itoa(slots*2/3-1))
+	c.agree()
+	n, err := c.nodes[0].do("EXISTS", valkey.DefaultPrefix+string(gone.TokenID[:])).AsInt64()
+	require.NoError(t, err)
+	require.Zero(t, n, "it was lost")
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, gone))
+	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
+	assert.Equal(t, 2, g.Stats().Servers)
+	assert.NotEqual(t, "fresh", spend(g, gone))
+}
+
+// TestClusterFailover has a replica take over, which lacks what was spent last.
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, "--cluster-allow-replica-migration", "no")
+	replica := startServer(t, c.nodes[0].engine, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
+	c.meet(replica)
+	eventually(t, func() bool {
+		return client.IsValkeyNil(replica.do("CLUSTER", "REPLICATE", c.id(1)).Error()) || replica.do("ROLE").Error() == nil && strings.Contains(mustString(t, replica, "INFO", "replication"), "master_link_status:up")
+	})
+	conf := c.config()
+	conf.ClockSkew = time.Second
+	early := newGuard(t, conf)
+	conf.Now = nil
+	g := newGuard(t, conf)
+	require.Equal(t, "fresh", spend(early, c.in(1)))
+	replica.stop()
+	lost := c.in(1)
+	require.Equal(t, "fresh", spend(early, lost))
+	waitReady(t, g)
+	c.nodes[1].kill()
+	// What was on its way to the replica may arrive all the same. It is refused
+	// as it may not have.
+	replica.resume()
+	eventually(t, func() bool {
+		t.Log(replica.do("CLUSTER", "FAILOVER", "TAKEOVER").Error())
+		return strings.Contains(mustString(t, replica, "INFO", "replication"), "role:master")
+	})
+	assert.NotEqual(t, "fresh", spend(g, lost))
+	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
+	assert.GreaterOrEqual(t, g.Stats().Losses+early.Stats().Losses, uint64(4))
+	assert.NotEqual(t, "fresh", spend(g, lost))
+}
+
+// TestClusterStall stops one node. The tokens of the others do not wait for it.
+func TestClusterStall(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	g := newGuard(t, c.config())
+	stalled, others := make([]claims.Summary, 200), make([]claims.Summary, 200)
+	for i := range stalled {
+		stalled[i], others[i] = c.in(1), c.in(2*(i%2))
+	}
+	c.nodes[1].stop()
+	var wg sync.WaitGroup
+	for i := range stalled {
+		wg.Go(func() { assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, stalled[i])) })
+	}
+	began := time.Now()
+	for i := range others {
+		assert.Equal(t, "fresh", spend(g, others[i]))
+	}
+	// A fraction of what one of them would have waited.
+	t.Logf("%d spends in %v", len(others), time.Since(began))
+	wg.Wait()
+	c.nodes[1].resume()
+	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
+}
