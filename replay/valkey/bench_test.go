@@ -49,7 +49,7 @@ var serial atomic.Uint64
 
 func guardSpend(t testing.TB, g *valkey.Guard) func(n uint64) {
 	return func(n uint64) {
-		now := time.Now()
+		now := clock()
 		fresh, err := g.Spend(ctx, now, tokenAt(n, now, time.Minute))
 		if !fresh || err != nil {
 			t.Error(fresh, err)

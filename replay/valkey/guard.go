@@ -25,6 +25,7 @@ type Guard struct {
 	revoked  replay.Revocations
 	closed   chan struct{}
 	count    counters
+	ahead    atomic.Int64 // by how many milliseconds a server's clock is before this one
 
 	mu        sync.Mutex // held by who changes topology
 	refreshed time.Time  // when topology was last asked for
@@ -189,5 +190,10 @@ func (g *Guard) ReadyAt() time.Time {
 	return time.Unix(slices.Max(g.topology.Load().marks)+1, 0).UTC()
 }
 
-// mark is the last second in which tokens count as issued before now.
-func (g *Guard) mark() int64 { return g.config.Now().Add(g.config.ClockSkew).Unix() }
+// mark is the last second in which tokens count as issued before now, by the
+// later one of this clock and the server's: if one of them is slow, what was
+// spent and lost counts all the same.
+func (g *Guard) mark() int64 {
+	ahead := time.Duration(max(0, g.ahead.Load())) * time.Millisecond
+	return g.config.Now().Add(ahead + g.config.ClockSkew).Unix()
+}

@@ -49,7 +49,7 @@ func TestOnce(t *testing.T) {
 func TestRemembered(t *testing.T) {
 	s := startServer(t, anyEngine(t))
 	g := newGuard(t, config(s.address))
-	now := time.Now()
+	now := clock()
 	for _, tt := range []struct {
 		left time.Duration
 		want time.Duration
@@ -93,7 +93,7 @@ func TestRace(t *testing.T) {
 	for i := range 64 {
 		wg.Go(func() {
 			for n := range all {
-				fresh, err := guards[i%2].Spend(ctx, time.Now(), all[n])
+				fresh, err := guards[i%2].Spend(ctx, clock(), all[n])
 				if err != nil {
 					t.Error(err)
 					return
@@ -123,7 +123,7 @@ func TestEightProcesses(t *testing.T) {
 		s := startServer(t, engine)
 		newGuard(t, raceConfig(s.address))
 		issued := make([]byte, 8)
-		binary.BigEndian.PutUint64(issued, uint64(time.Now().Unix()))
+		binary.BigEndian.PutUint64(issued, uint64(clock().Unix()))
 		s.must("SET", "issued", string(issued))
 		outputs := make([][]byte, processes)
 		var wg sync.WaitGroup
@@ -205,7 +205,7 @@ func TestAllocs(t *testing.T) {
 	g := newGuard(t, config(s.address))
 	bare := connect(t, s.address)
 	n := uint64(0)
-	now := time.Now()
+	now := clock()
 	tok := tokenAt(0, now, time.Minute)
 	commands := make([]client.Completed, 3)
 	direct := testing.AllocsPerRun(2000, func() {
@@ -301,21 +301,19 @@ func TestErrors(t *testing.T) {
 
 func TestRefusedAtOnce(t *testing.T) {
 	s := startServer(t, anyEngine(t))
-	c := config(s.address)
-	c.Now = nil
-	g := newGuard(t, c)
+	g := newGuard(t, quick(s.address))
 	now := time.Now()
-	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, tokenAt(1, now, time.Minute)), "the server is new")
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(1, now, time.Minute)), "the server is new")
 	waitReady(t, g)
 	now = time.Now()
-	assert.Equal(t, valkey.ErrTooLong.Error(), spend(g, tokenAt(1, now, 70*time.Second)))
-	assert.Equal(t, valkey.ErrTooLong.Error(), spend(g, tokenAt(1, now.Add(7*time.Second), time.Minute)))
+	assert.Equal(t, valkey.ErrTooLong.Error(), spendAt(g, now, tokenAt(1, now, 63*time.Second)))
+	assert.Equal(t, valkey.ErrTooLong.Error(), spendAt(g, now, tokenAt(1, now.Add(2*time.Second), time.Minute)))
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err := g.Spend(ended, now, tokenAt(1, now, time.Minute))
 	assert.Equal(t, valkey.ErrCanceled, err)
-	assert.Equal(t, "fresh", spend(g, tokenAt(1, now, time.Minute)), "none of it was spent")
+	assert.Equal(t, "fresh", spendAt(g, now, tokenAt(1, now, time.Minute)), "none of it was spent")
 	g.Close()
 	g.Close()
-	assert.Equal(t, valkey.ErrClosed.Error(), spend(g, tokenAt(2, now, time.Minute)))
+	assert.Equal(t, valkey.ErrClosed.Error(), spendAt(g, now, tokenAt(2, now, time.Minute)))
 }

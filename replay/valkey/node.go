@@ -196,9 +196,11 @@ func (n *node) settle(ctx context.Context, v *verified, in info, clock client.Va
 	if err != nil {
 		return false, err
 	}
-	if apart := n.g.config.Now().UnixMilli() - server; 2*max(apart, -apart) > n.g.config.Margin.Milliseconds() {
+	ahead := server - n.g.config.Now().UnixMilli()
+	if 2*max(ahead, -ahead) > n.g.config.Margin.Milliseconds() {
 		return false, ErrClock
 	}
+	n.g.ahead.Store(ahead)
 	s, ok := parseState(v.state)
 	if !ok || s.identity != n.g.config.identity(in) || n.g.config.bogus(s) {
 		return false, n.declareLoss(ctx, v.state, n.g.config.identity(in))

@@ -205,15 +205,17 @@ func connect(t testing.TB, address string) client.Client {
 	return c
 }
 
-// config is that of a guard on addresses. Its clock is slow by more than
-// ClockSkew, and by less than the margin allows: so nothing that is issued now
-// counts as issued before a new server was found, and tests need not wait. Those
-// about that have a clock that is right.
+// config is that of a guard on addresses.
 func config(addresses ...string) valkey.Config {
-	return valkey.Config{
-		Client: valkey.ClientOption{InitAddress: addresses},
-		Now:    func() time.Time { return time.Now().Add(-8 * time.Second) },
-	}
+	return valkey.Config{Client: valkey.ClientOption{InitAddress: addresses}}
+}
+
+// quick is config with a ClockSkew of a second, for tests that have to wait until
+// the guard is ready.
+func quick(addresses ...string) valkey.Config {
+	c := config(addresses...)
+	c.ClockSkew = time.Second
+	return c
 }
 
 func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
@@ -227,8 +229,22 @@ func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
 // run is in the IDs of all tokens.
 var run = rand.Uint64()
 
-// token returns the token number n, issued now.
-func token(n uint64) claims.Summary { return tokenAt(n, time.Now(), time.Minute) }
+// ahead is by how much most tokens are issued in the future, and spent by a clock
+// that is as much ahead: more than ClockSkew, and less than the margin allows. So
+// they do not count as issued before the server was found to be new, and the
+// tests need not wait until they would be. Those that are about that take
+// honest tokens.
+const ahead = 8 * time.Second
+
+func clock() time.Time { return time.Now().Add(ahead) }
+
+// token returns the token number n, which was issued just now.
+func token(n uint64) claims.Summary { return tokenAt(n, clock(), time.Minute) }
+
+// honest returns one that nobody's clock is ahead for, and no number has.
+func honest() claims.Summary {
+	return tokenAt(1<<63+uniques.Add(1), time.Now(), time.Minute)
+}
 
 var uniques atomic.Uint64
 
@@ -248,8 +264,14 @@ func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
 	return t
 }
 
-func spend(g *valkey.Guard, t claims.Summary) string {
-	fresh, err := g.Spend(ctx, time.Now(), t)
+// spend spends a token of token or unique, and returns the outcome in a word.
+func spend(g *valkey.Guard, t claims.Summary) string { return spendAt(g, clock(), t) }
+
+// spendHonest spends one of honest.
+func spendHonest(g *valkey.Guard, t claims.Summary) string { return spendAt(g, time.Now(), t) }
+
+func spendAt(g *valkey.Guard, now time.Time, t claims.Summary) string {
+	fresh, err := g.Spend(ctx, now, t)
 	switch {
 	case fresh && err == nil:
 		return "fresh"

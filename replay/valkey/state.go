@@ -40,6 +40,12 @@ func parseState(text string) (s state, ok bool) {
 	return s, s.String() == text
 }
 
+// sameEpoch reports whether two values of the key differ in the revision at most.
+func sameEpoch(a, b string) bool {
+	i := strings.LastIndexByte(a, ' ')
+	return i >= 0 && i == strings.LastIndexByte(b, ' ') && a[:i] == b[:i]
+}
+
 // info is what INFO says, by name.
 type info map[string]string
 

@@ -76,7 +76,8 @@ func (w *worker) serve() {
 		case !passing(err):
 			pause = time.Hour
 		case err == errChanged && pause == 0:
-			continue // at once
+			pause = minPause
+			continue // once without a pause
 		}
 		w.discard(pause, err)
 		if len(w.requests) > 0 {
@@ -159,14 +160,37 @@ func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, e
 	if e != nil && !client.IsValkeyNil(e) {
 		return 0, w.moved(reason(e))
 	}
-	if value != v.state || w.n.dials.Load() != v.dials {
-		w.n.forget(v)
+	if value != v.state {
+		if e := w.follow(v, value); e != nil {
+			return 0, e
+		}
+	}
+	if w.n.dials.Load() != v.dials {
 		return 0, errChanged
 	}
 	if err != nil {
 		return 0, err
 	}
 	return milliseconds(tail[1])
+}
+
+// follow is for when the state was value after the requests, and not what v says.
+// If the epoch is the same, there was a revocation. Once it is known, the replies
+// are good, and need not be asked for again: they would never be, where there is
+// one revocation after the other.
+func (w *worker) follow(v *verified, value string) error {
+	w.n.forget(v)
+	if !sameEpoch(v.state, value) {
+		return errChanged
+	}
+	now, err := w.n.verify(w.deadline)
+	if err != nil {
+		return err
+	}
+	if !sameEpoch(v.state, now.state) {
+		return errChanged
+	}
+	return nil
 }
 
 // judge answers each request by its reply, and leaves those that are served
