@@ -2,7 +2,6 @@ package valkey_test
 
 import (
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,19 +29,9 @@ func BenchmarkSpend(b *testing.B) {
 
 // concurrently has callers call f until b is through.
 func concurrently(b *testing.B, callers int, f func(n uint64)) {
-	var left atomic.Int64
-	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for left.Add(-1) >= 0 {
-				f(serial.Add(1))
-			}
-		})
-	}
-	wg.Wait()
+	timed(callers, b.N, f)
 }
 
 var serial atomic.Uint64

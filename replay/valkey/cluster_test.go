@@ -120,8 +120,8 @@ func TestCluster(t *testing.T) {
 	assert.Equal(t, 3, a.Stats().Servers)
 	assert.Equal(t, 3, b.Stats().Servers)
 	for n := range uint64(1000) {
-		require.Equal(t, "fresh", spend(a, token(n)))
-		require.Equal(t, "spent", spend(b, token(n)))
+		require.Equal(t, "fresh", spend(a, numbered(n)))
+		require.Equal(t, "spent", spend(b, numbered(n)))
 	}
 	for _, s := range c.nodes {
 		n, err := s.do("DBSIZE").AsInt64()
@@ -130,7 +130,7 @@ func TestCluster(t *testing.T) {
 	}
 	// IDs with braces: what is in them says where the key is.
 	for _, id := range []string{"{}{a}bcdefghijkl", "{abcdefghijklmn}", "abc{de}fghijklmn", "}abcdefghijklmn{", "{a}bcdefghijk{l}"} {
-		tok := token(0)
+		tok := numbered(0)
 		copy(tok.TokenID[:], id)
 		assert.Equal(t, "fresh", spend(a, tok), id)
 		assert.Equal(t, "spent", spend(b, tok), id)
@@ -183,7 +183,7 @@ func TestClusterMove(t *testing.T) {
 				default:
 				}
 				n := next.Add(1) / 4 // each token about four times
-				if fresh, _ := guards[i%2].Spend(ctx, clock(), token(n)); fresh {
+				if fresh, _ := guards[i%2].Spend(ctx, clock(), numbered(n)); fresh {
 					winners[n].Add(1)
 				}
 				time.Sleep(2 * time.Millisecond)

@@ -24,8 +24,8 @@ const (
 )
 
 // Config says where the servers are and what is to be expected of them. Only
-// Client has to be stated. What concerns tokens (Prefix, MaxTTL, ClockSkew,
-// Margin) has to be the same on all gateways.
+// Client has to be stated. Everything but names, passwords, Timeout, MaxWaiting and
+// Now has to be the same on all gateways.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer

@@ -264,9 +264,9 @@ func TestServerChanges(t *testing.T) {
 			assert.Equal(t, tt.want, err)
 			f.hangUp() // or the guard would ask after five seconds
 			if tt.want == nil {
-				assert.Equal(t, "fresh", spend(g, token(1)))
+				assert.Equal(t, "fresh", spend(g, numbered(1)))
 			} else {
-				assert.Equal(t, tt.want.Error(), spend(g, token(1)))
+				assert.Equal(t, tt.want.Error(), spend(g, numbered(1)))
 			}
 		})
 	}
@@ -281,7 +281,7 @@ func TestIdentity(t *testing.T) {
 			f := startFake(t)
 			c := quick(f.address)
 			g := newGuard(t, c)
-			require.Equal(t, "fresh", spend(g, token(1)))
+			require.Equal(t, "fresh", spend(g, numbered(1)))
 			f.set(name, "7")
 			require.NoError(t, g.Sync(ctx))
 			assert.EqualValues(t, 2, g.Stats().Losses)
@@ -301,7 +301,7 @@ func TestBogusMark(t *testing.T) {
 	f := startFake(t)
 	key := "chattoken:{0}:guard-state"
 	f.values[key] = fakeValue{text: "1 epoch run-replication-0 99999999999 0"}
-	assert.Equal(t, "fresh", spend(newGuard(t, config(f.address)), token(1)))
+	assert.Equal(t, "fresh", spend(newGuard(t, config(f.address)), numbered(1)))
 	for _, text := range []string{"", "x", "1 2 3", "2 epoch run-replication-0 5 0", "1 epoch run-replication-0 05 0", "1 epoch run-replication-0 5 0 "} {
 		f.mu.Lock()
 		f.values[key] = fakeValue{text: text}

@@ -25,14 +25,14 @@ func TestServerDown(t *testing.T) {
 	_, err := valkey.New(ctx, config(s.address))
 	require.Equal(t, valkey.ErrConnection, err)
 	s.restart()
-	assert.Equal(t, "fresh", spend(newGuard(t, config(s.address)), token(1)))
+	assert.Equal(t, "fresh", spend(newGuard(t, config(s.address)), numbered(1)))
 }
 
 func TestPassword(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))
 	g := newGuard(t, config(s.address))
-	require.Equal(t, "fresh", spend(g, token(1)))
+	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
 	s.must("ACL", "SETUSER", "limited", "on", ">secret", "+@all", "-set", "~*")
 	s.must("ACL", "SETUSER", "default", "resetpass", ">other")
@@ -44,9 +44,9 @@ func TestPassword(t *testing.T) {
 	}
 	right := config(s.address)
 	right.Client.Username, right.Client.Password = "gateway", "secret"
-	assert.Equal(t, "spent", spend(newGuard(t, right), token(1)))
+	assert.Equal(t, "spent", spend(newGuard(t, right), numbered(1)))
 	right.Client.Username = "limited"
-	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, right), token(2)))
+	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, right), numbered(2)))
 }
 
 // TestPause stops the server for a moment: fresh tokens are let in after it, and
@@ -63,7 +63,7 @@ func TestPause(t *testing.T) {
 			wg.Go(func() {
 				for time.Now().Before(end) {
 					n := next.Add(1)
-					assert.Equal(t, "fresh", spend(g, token(n)))
+					assert.Equal(t, "fresh", spend(g, numbered(n)))
 					time.Sleep(5 * time.Millisecond)
 				}
 			})
@@ -77,7 +77,7 @@ func TestPause(t *testing.T) {
 		wg.Wait()
 		assert.Zero(t, g.Stats().Losses-1)
 		for n := range next.Load() {
-			require.Equal(t, "spent", spend(g, token(n+1)))
+			require.Equal(t, "spent", spend(g, numbered(n+1)))
 		}
 	})
 }
@@ -95,7 +95,7 @@ func TestSoakStall(t *testing.T) {
 	c := config(s.address)
 	c.MaxWaiting, c.Timeout = maxWaiting, timeout
 	g := newGuard(t, c)
-	require.Equal(t, "fresh", spend(g, token(0)))
+	require.Equal(t, "fresh", spend(g, numbered(0)))
 	goroutines, memory := runtime.NumGoroutine(), heap()
 
 	s.stop()
@@ -114,7 +114,7 @@ func TestSoakStall(t *testing.T) {
 				default:
 				}
 				began := time.Now()
-				outcome := spend(g, token(n.Add(1)))
+				outcome := spend(g, numbered(n.Add(1)))
 				longest.Store(max(longest.Load(), int64(time.Since(began))))
 				mu.Lock()
 				count[outcome]++
@@ -140,7 +140,7 @@ func TestSoakStall(t *testing.T) {
 	s.resume()
 	fresh := n.Add(1)
 	eventually(t, func() bool { // the same one: what was sent in vain is not spent by it
-		outcome := spend(g, token(fresh))
+		outcome := spend(g, numbered(fresh))
 		require.NotEqual(t, "spent", outcome)
 		fresh = n.Add(1)
 		return outcome == "fresh"
@@ -235,13 +235,13 @@ func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))
 	g := newGuard(t, config(s.address))
-	require.Equal(t, "fresh", spend(g, token(1)))
+	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("CONFIG", "SET", "maxmemory", "1")
-	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, token(2)))
-	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, token(1)), "it is not told from a fresh one")
+	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, numbered(2)))
+	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, numbered(1)), "it is not told from a fresh one")
 	s.must("CONFIG", "SET", "maxmemory", "0")
-	assert.Equal(t, "fresh", spend(g, token(2)))
-	assert.Equal(t, "spent", spend(g, token(1)))
+	assert.Equal(t, "fresh", spend(g, numbered(2)))
+	assert.Equal(t, "spent", spend(g, numbered(1)))
 }
 
 func TestEviction(t *testing.T) {
@@ -249,13 +249,13 @@ func TestEviction(t *testing.T) {
 	s := startServer(t, anyEngine(t))
 	c := config(s.address)
 	g := newGuard(t, c)
-	require.Equal(t, "fresh", spend(g, token(1)))
+	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
 	_, err := valkey.New(ctx, c)
 	assert.Equal(t, valkey.ErrEviction, err)
 	c.AcceptEviction = true
 	accepting := newGuard(t, c)
-	assert.Equal(t, "spent", spend(accepting, token(1)))
+	assert.Equal(t, "spent", spend(accepting, numbered(1)))
 	eventually(t, func() bool { return spend(g, unique()) == valkey.ErrEviction.Error() })
 
 	// It has evicted: when the policy is right again, the data is not whole.
@@ -278,7 +278,7 @@ func TestNoAppendOnlyFile(t *testing.T) {
 	_, err := valkey.New(ctx, c)
 	require.Equal(t, valkey.ErrNoAppendOnlyFile, err)
 	c.AcceptNoAppendOnlyFile = true
-	assert.Equal(t, "fresh", spend(newGuard(t, c), token(1)))
+	assert.Equal(t, "fresh", spend(newGuard(t, c), numbered(1)))
 }
 
 // TestReplica has a guard on a replica, on a server that becomes one, and one
@@ -300,7 +300,7 @@ func TestReplica(t *testing.T) {
 	require.Equal(t, "fresh", spendHonest(g, spent))
 	other := startServer(t, engine)
 	follow(t, primary, other.address) // and loses all that it had
-	assert.Equal(t, valkey.ErrReadOnly.Error(), spend(g, token(2)))
+	assert.Equal(t, valkey.ErrReadOnly.Error(), spend(g, numbered(2)))
 	primary.must("REPLICAOF", "NO", "ONE")
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), spent))
 	assert.NotEqual(t, "fresh", spendHonest(g, spent))
@@ -355,7 +355,7 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	if n, ok := v.(int64); ok {
 		return strconv.FormatInt(n, 10)
 	}
-	return v.(string)
+	return strings.TrimPrefix(v.(string), "txt:")
 }
 
 // TestWait has each spend confirmed by a replica.
@@ -369,17 +369,17 @@ func TestWait(t *testing.T) {
 	g := newGuard(t, c)
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" }) // the replica is ready
 	for n := range uint64(50) {
-		require.Equal(t, "fresh", spend(g, token(n)))
-		require.Equal(t, "spent", spend(g, token(n)))
+		require.Equal(t, "fresh", spend(g, numbered(n)))
+		require.Equal(t, "spent", spend(g, numbered(n)))
 	}
 	replica.stop()
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, token(100)))
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(100)))
 	replica.resume()
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
-	assert.Equal(t, "spent", spend(g, token(100)), "it was refused, and stays spent")
+	assert.Equal(t, "spent", spend(g, numbered(100)), "it was refused, and stays spent")
 
 	primary.must("CONFIG", "SET", "min-replicas-to-write", "2")
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, token(101)))
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(101)))
 }
 
 // TestLoading starts a server that takes long to read what it has.
@@ -388,7 +388,7 @@ func TestLoading(t *testing.T) {
 	s := startServer(t, anyEngine(t))
 	c := config(s.address)
 	g := newGuard(t, c)
-	spent := token(1)
+	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))
 	// It looks up from reading after every 1024 commands.
 	var sets []client.Completed
@@ -429,7 +429,7 @@ func TestSplit(t *testing.T) {
 	for i := range uint64(8) {
 		wg.Go(func() {
 			for n := range uint64(50) {
-				tok := token(i<<32 + n)
+				tok := numbered(i<<32 + n)
 				assert.Equal(t, "fresh", spend(g, tok))
 				assert.Equal(t, "spent", spend(g, tok))
 			}
@@ -450,7 +450,7 @@ func TestCut(t *testing.T) {
 	// beyond, within the reply to the next one.
 	for cut := range int64(260) {
 		p.cut.Store(cut)
-		tok := token(uint64(cut))
+		tok := numbered(uint64(cut))
 		require.Equal(t, "fresh", spend(g, tok), "after %d bytes", cut)
 		p.cut.Store(-1)
 		require.Equal(t, "spent", spend(g, tok), "after %d bytes", cut)
@@ -469,17 +469,17 @@ func TestDelayed(t *testing.T) {
 	c := config(p.address)
 	c.Timeout = 200 * time.Millisecond
 	g := newGuard(t, c)
-	require.Equal(t, "fresh", spend(g, token(0)))
+	require.Equal(t, "fresh", spend(g, numbered(0)))
 	p.delay.Store(int64(time.Second))
 	for n := range uint64(5) {
-		assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, token(n+1)))
+		assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, numbered(n+1)))
 	}
 	p.delay.Store(0)
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 	for n := range uint64(5) {
 		// Some were carried out. Another call must not take that for its own.
-		assert.Contains(t, []string{"spent", "fresh"}, spend(g, token(n+1)))
-		assert.Equal(t, "spent", spend(g, token(n+1)))
+		assert.Contains(t, []string{"spent", "fresh"}, spend(g, numbered(n+1)))
+		assert.Equal(t, "spent", spend(g, numbered(n+1)))
 	}
 }
 
@@ -488,15 +488,15 @@ func TestCanceled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))
 	g := newGuard(t, config(s.address))
-	require.Equal(t, "fresh", spend(g, token(0)))
+	require.Equal(t, "fresh", spend(g, numbered(0)))
 	s.stop()
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	_, err := g.Spend(short, clock(), token(1))
+	_, err := g.Spend(short, clock(), numbered(1))
 	assert.Equal(t, valkey.ErrCanceled, err)
 	s.resume()
 	eventually(t, func() bool { return g.Stats().Waiting == 0 })
-	assert.Equal(t, "spent", spend(g, token(1)), "the server got to it when it went on")
+	assert.Equal(t, "spent", spend(g, numbered(1)), "the server got to it when it went on")
 }
 
 // TestClocks has gateways whose clock was set. The tokens are timely by it.

@@ -20,19 +20,19 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
-	chattoken "github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
-var _ chattoken.Guard = (*valkey.Guard)(nil)
+var _ token.Guard = (*valkey.Guard)(nil)
 
 func TestOnce(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		s := startServer(t, engine)
 		a, b := newGuard(t, config(s.address)), newGuard(t, config(s.address))
 		for n := range uint64(300) {
-			require.Equal(t, "fresh", spend(a, token(n)))
-			require.Equal(t, "spent", spend(b, token(n)))
-			require.Equal(t, "spent", spend(a, token(n)))
+			require.Equal(t, "fresh", spend(a, numbered(n)))
+			require.Equal(t, "spent", spend(b, numbered(n)))
+			require.Equal(t, "spent", spend(a, numbered(n)))
 		}
 		st := a.Stats()
 		assert.EqualValues(t, 300, st.Fresh)
@@ -87,7 +87,7 @@ func TestRace(t *testing.T) {
 	winners := make([]atomic.Int32, tokens)
 	all := make([]claims.Summary, tokens)
 	for n := range all {
-		all[n] = token(uint64(n))
+		all[n] = numbered(uint64(n))
 	}
 	var wg sync.WaitGroup
 	for i := range 64 {
@@ -272,12 +272,12 @@ func TestConfig(t *testing.T) {
 func TestZero(t *testing.T) {
 	for name, g := range map[string]*valkey.Guard{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, valkey.ErrClosed.Error(), spend(g, token(1)))
+			assert.Equal(t, valkey.ErrClosed.Error(), spend(g, numbered(1)))
 			assert.Equal(t, 9999, g.ReadyAt().Year())
 			assert.Zero(t, g.Stats())
 			assert.ErrorIs(t, g.RevokeAll(ctx, time.Now()), valkey.ErrClosed)
 			assert.ErrorIs(t, g.Sync(ctx), valkey.ErrClosed)
-			assert.False(t, g.Revoked(token(1)))
+			assert.False(t, g.Revoked(numbered(1)))
 			g.Close()
 		})
 	}
@@ -291,12 +291,12 @@ func TestErrors(t *testing.T) {
 		valkey.ErrPersistence, valkey.ErrCluster, valkey.ErrClock, valkey.ErrVersion, valkey.ErrEviction,
 		valkey.ErrNoAppendOnlyFile, valkey.ErrReply, valkey.ErrClosed,
 	} {
-		assert.ErrorIs(t, err, chattoken.ErrUnavailable, err.Error())
-		assert.Equal(t, chattoken.TryLater, chattoken.Action(err))
-		assert.NotErrorIs(t, err, chattoken.ErrRevoked)
+		assert.ErrorIs(t, err, token.ErrUnavailable, err.Error())
+		assert.Equal(t, token.TryLater, token.Action(err))
+		assert.NotErrorIs(t, err, token.ErrRevoked)
 	}
 	assert.ErrorIs(t, valkey.ErrCanceled, context.Canceled)
-	assert.Equal(t, chattoken.ErrRevoked, valkey.ErrRevoked)
+	assert.Equal(t, token.ErrRevoked, valkey.ErrRevoked)
 }
 
 func TestRefusedAtOnce(t *testing.T) {

@@ -63,8 +63,10 @@ func (g *Guard) Sync(ctx context.Context) error {
 	var errs error
 	for _, n := range g.topology.Load().nodes {
 		n.forget(n.verified.Load())
-		_, err := n.verify(ctx)
-		errs = errors.Join(errs, err)
+		errs = errors.Join(errs, persist(ctx, func() error {
+			_, err := n.verify(ctx)
+			return err
+		}))
 	}
 	return errs
 }
@@ -105,7 +107,7 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	defer cancel()
 	var errs error
 	for _, n := range g.topology.Load().nodes {
-		errs = errors.Join(errs, n.revoke(ctx, name, mark))
+		errs = errors.Join(errs, persist(ctx, func() error { return n.revoke(ctx, name, mark) }))
 	}
 	g.apply(name, mark)
 	return errs
@@ -162,23 +164,38 @@ end
 redis.call('SET', KEYS[1], ARGV[1] .. string.format('%.0f', revision))
 return revision`
 
-// revoke writes a revocation to n.
-func (n *node) revoke(ctx context.Context, name string, mark int64) error {
-	for range 3 {
-		v, err := n.verify(ctx)
-		if err != nil {
+// persist repeats what failed for a reason that may pass, until ctx ends.
+func persist(ctx context.Context, try func() error) error {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		err := try()
+		if err == nil || !passing(err) {
 			return err
 		}
-		revision, err := n.client.Do(ctx, n.insert(v, name, mark)).AsInt64()
-		switch {
-		case err != nil:
-			return reason(err)
-		case revision >= 0:
-			return nil
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
 		}
-		n.forget(v)
 	}
-	return errChanged
+}
+
+// revoke writes a revocation to n, once: if the reply is lost, it can be written
+// again.
+func (n *node) revoke(ctx context.Context, name string, mark int64) error {
+	v, err := n.verify(ctx)
+	if err != nil {
+		n.g.rediscover(n) // for the next call
+		return err
+	}
+	revision, err := n.client.Do(ctx, n.insert(v, name, mark)).AsInt64()
+	switch {
+	case err != nil:
+		return reason(err)
+	case revision < 0:
+		n.forget(v)
+		return errChanged
+	}
+	return nil
 }
 
 func (n *node) insert(v *verified, name string, mark int64) client.Completed {

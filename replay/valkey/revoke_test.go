@@ -146,7 +146,7 @@ func TestSync(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))
 	by, idle := newGuard(t, config(s.address)), newGuard(t, config(s.address))
-	live := token(1)
+	live := numbered(1)
 	require.Equal(t, "fresh", spend(idle, live))
 	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
 	assert.False(t, idle.Revoked(live))

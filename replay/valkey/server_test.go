@@ -238,8 +238,8 @@ const ahead = 8 * time.Second
 
 func clock() time.Time { return time.Now().Add(ahead) }
 
-// token returns the token number n, which was issued just now.
-func token(n uint64) claims.Summary { return tokenAt(n, clock(), time.Minute) }
+// numbered returns the token number n, which was issued just now.
+func numbered(n uint64) claims.Summary { return tokenAt(n, clock(), time.Minute) }
 
 // honest returns one that nobody's clock is ahead for, and no number has.
 func honest() claims.Summary {
@@ -249,7 +249,7 @@ func honest() claims.Summary {
 var uniques atomic.Uint64
 
 // unique returns a token that no number has.
-func unique() claims.Summary { return token(1<<63 + uniques.Add(1)) }
+func unique() claims.Summary { return numbered(1<<63 + uniques.Add(1)) }
 
 func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
 	issued = issued.Truncate(time.Second)
@@ -264,7 +264,7 @@ func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
 	return t
 }
 
-// spend spends a token of token or unique, and returns the outcome in a word.
+// spend spends one of numbered or unique, and returns the outcome in a word.
 func spend(g *valkey.Guard, t claims.Summary) string { return spendAt(g, clock(), t) }
 
 // spendHonest spends one of honest.

@@ -1,0 +1,116 @@
+package valkey_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// address is that of the server that the examples use.
+var address = "127.0.0.1:6379"
+
+// Two gateways with the same keys and the same server: a token opens a connection
+// to one of them, once.
+func Example() {
+	ctx := context.Background()
+	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, where there are several hosts
+	if err != nil {
+		panic(err)
+	}
+	gateway := func() *token.Opener {
+		guard, err := valkey.New(ctx, valkey.Config{
+			Client:    valkey.ClientOption{InitAddress: []string{address}},
+			MaxTTL:    ring.Policy().MaxTTL,
+			ClockSkew: ring.Policy().ClockSkew,
+		})
+		if err != nil {
+			panic(err)
+		}
+		time.Sleep(time.Until(guard.ReadyAt())) // the health check's part
+		return &token.Opener{Ring: ring, Guard: guard}
+	}
+	first, second := gateway(), gateway()
+
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(claims.Claims{
+		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+		UserID:         "alice",
+	})
+	if err != nil {
+		panic(err)
+	}
+	var session token.Session
+	fmt.Println(first.Open(ctx, &session, minted.Token))
+	fmt.Println(first.Open(ctx, &session, minted.Token))
+	fmt.Println(second.Open(ctx, &session, minted.Token))
+	// Prints:
+	// <nil>
+	// token: already used
+	// token: already used
+}
+
+// Alice is banned on one gateway. The others refuse her tokens from then on, and
+// end the connections that she has.
+func ExampleGuard_RevokeUser() {
+	ctx := context.Background()
+	config := valkey.Config{Client: valkey.ClientOption{InitAddress: []string{address}}}
+	here, err := valkey.New(ctx, config)
+	if err != nil {
+		panic(err)
+	}
+	elsewhere, err := valkey.New(ctx, config)
+	if err != nil {
+		panic(err)
+	}
+	alice := claims.Summary{UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
+
+	if err := here.RevokeUser(ctx, "alice", time.Now()); err != nil {
+		panic(err) // not everybody may know: again
+	}
+	_, err = elsewhere.Spend(ctx, time.Now(), alice)
+	fmt.Println("another token:", err)
+
+	if err := elsewhere.Sync(ctx); err != nil { // every few seconds
+		panic(err)
+	}
+	fmt.Println("a live session:", elsewhere.Revoked(alice))
+	// Prints:
+	// another token: chattoken: revoked
+	// a live session: true
+}
+
+// TestExamples runs the examples, which need a server.
+func TestExamples(t *testing.T) {
+	s := startServer(t, anyEngine(t))
+	old := address
+	address = s.address
+	defer func() { address = old }()
+	assert.Equal(t, "<nil>\ntoken: already used\ntoken: already used\n", printed(t, Example))
+	assert.Equal(t, "another token: chattoken: revoked\na live session: true\n", printed(t, ExampleGuard_RevokeUser))
+}
+
+// printed returns what f prints.
+func printed(t *testing.T, f func()) string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	stdout := os.Stdout
+	os.Stdout = w
+	defer func() { os.Stdout = stdout }()
+	f()
+	require.NoError(t, w.Close())
+	out, err := io.ReadAll(r)
+	require.NoError(t, err)
+	return string(out)
+}

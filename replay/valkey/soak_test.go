@@ -1,0 +1,106 @@
+package valkey_test
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+// TestSoakRate spends at full rate, while connections are cut and users revoked:
+// ten minutes of it, or two seconds. Heap, goroutines and file descriptors
+// stay what they were.
+func TestSoakRate(t *testing.T) {
+	length, pause := 2*time.Second, 100*time.Millisecond
+	if os.Getenv("CHATTOKEN_SOAK") == "1" {
+		length, pause = 10*time.Minute, time.Second
+	}
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	c := config(p.address)
+	c.MaxRevocations = 1000
+	g := newGuard(t, c)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for !stop.Load() {
+				if outcome := spend(g, of("user", "room")); outcome != "fresh" {
+					t.Errorf("outcome: %s", outcome)
+					stop.Store(true)
+				}
+			}
+		})
+	}
+	time.Sleep(length / 10)
+	before := resources(t)
+	for end := time.Now().Add(length); time.Now().Before(end) && !stop.Load(); time.Sleep(pause) {
+		p.hangUp()
+		assert.NoError(t, g.RevokeUser(ctx, "nobody "+strconv.FormatInt(time.Now().UnixNano(), 10), time.Now().Add(-time.Hour)))
+	}
+	after := resources(t)
+	stop.Store(true)
+	wg.Wait()
+	t.Logf("%d tokens, %d connections; heap, goroutines, descriptors: %v before, %v after",
+		g.Stats().Fresh, g.Stats().Connections, before, after)
+	assert.Less(t, after[0]-before[0], 16<<20)
+	assert.Less(t, after[1]-before[1], 50, "goroutines")
+	assert.Less(t, after[2]-before[2], 20, "file descriptors")
+	assert.EqualValues(t, 1, g.Stats().Losses)
+}
+
+// resources returns the bytes of the heap, goroutines and file descriptors.
+func resources(t testing.TB) [3]int {
+	descriptors, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	return [3]int{heap(), runtime.NumGoroutine(), len(descriptors)}
+}
+
+// TestBytes measures what SIZING.md calculates with.
+func TestBytes(t *testing.T) {
+	if testing.Short() || testenv.Race {
+		t.Skip("spends many tokens")
+	}
+	const tokens = 1 << 17 // the server's hash table is as full as it gets
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	before := used(t, s)
+	timed(256, tokens-100, guardSpend(t, g))
+	bytes := float64(used(t, s)-before) / tokens
+	size := 0
+	files, err := filepath.Glob(filepath.Join(s.dir, "appendonlydir", "*"))
+	require.NoError(t, err)
+	for _, f := range files {
+		info, err := os.Stat(f)
+		require.NoError(t, err)
+		size += int(info.Size())
+	}
+	t.Logf("%.0f bytes of memory and %.0f of file for a token", bytes, float64(size)/tokens)
+	assert.InDelta(t, 150, bytes, 50)
+	assert.EqualValues(t, tokens-100, g.Stats().Fresh)
+	assert.Equal(t, valkey.DefaultPrefix, "chattoken:", "the name of a key is 26 bytes")
+}
+
+func used(t testing.TB, s *server) int {
+	t.Helper()
+	for line := range strings.Lines(mustString(t, s, "INFO", "memory")) {
+		if value, ok := strings.CutPrefix(line, "used_memory:"); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			require.NoError(t, err)
+			return n
+		}
+	}
+	t.Fatal("the server does not say how much memory it uses")
+	return 0
+}

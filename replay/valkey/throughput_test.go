@@ -1,0 +1,65 @@
+package valkey_test
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	client "github.com/valkey-io/valkey-go"
+
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+)
+
+// TestThroughput compares Spend with a bare SET of the same client, which it
+// pipelines by itself: in turns, so that what else the machine does slows both
+// down.
+func TestThroughput(t *testing.T) {
+	if testing.Short() || testenv.Race {
+		t.Skip("compares speeds")
+	}
+	const rounds, each = 7, 10_000
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.address}, ForceSingleClient: true})
+	require.NoError(t, err)
+	t.Cleanup(bare.Close)
+	for _, callers := range []int{1, 64, 512} {
+		ratios := make([]float64, rounds)
+		for i := range ratios {
+			n := each
+			if callers == 1 {
+				n /= 10
+			}
+			set := timed(callers, n, bareSet(t, bare))
+			spend := timed(callers, n, guardSpend(t, g))
+			ratios[i] = float64(set) / float64(spend)
+		}
+		slices.Sort(ratios)
+		median := ratios[rounds/2]
+		t.Logf("%d callers: %.2f of the rate of a bare SET (%.2f to %.2f)", callers, median, ratios[0], ratios[rounds-1])
+		if callers > 1 { // one alone pays for the two commands that many share
+			assert.GreaterOrEqual(t, median, 0.8)
+		}
+	}
+}
+
+// timed returns how long callers take for n calls of f.
+func timed(callers, n int, f func(n uint64)) time.Duration {
+	var left atomic.Int64
+	left.Store(int64(n))
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				f(serial.Add(1))
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began)
+}
