@@ -116,7 +116,7 @@ func (c *cluster) move(from, to int, moved ...int) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	a, b := newGuard(t, c.config()), newGuard(t, config(c.nodes[2].address))
+	a, b := newGuard(t, c.config()), newGuard(t, config("127.0.0.1:1", c.nodes[2].address))
 	assert.Equal(t, 3, a.Stats().Servers)
 	assert.Equal(t, 3, b.Stats().Servers)
 	for n := range uint64(1000) {
@@ -239,7 +239,7 @@ func TestClusterNodeGone(t *testing.T) {
 	c := startCluster(t)
 	conf := c.config()
 	conf.ClockSkew = time.Second
-	conf.Timeout = 500 * time.Millisecond
+	conf.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, conf)
 	waitReady(t, g)
 	gone, here := c.in(1), c.in(0)
@@ -310,7 +310,9 @@ func TestClusterFailover(t *testing.T) {
 func TestClusterStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	g := newGuard(t, c.config())
+	conf := c.config()
+	conf.Timeout = valkey.DefaultTimeout
+	g := newGuard(t, conf)
 	stalled, others := make([]claims.Summary, 200), make([]claims.Summary, 200)
 	for i := range stalled {
 		stalled[i], others[i] = c.in(1), c.in(2*(i%2))

@@ -58,7 +58,7 @@ type Config struct {
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may be waiting at a time, for all
-	// servers together. Further ones are refused at once. Each takes about 300
+	// servers together. Further ones are refused at once. Each takes about 650
 	// bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 

@@ -186,7 +186,7 @@ func TestReplies(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
 	c := config(f.address)
-	c.Timeout = 100 * time.Millisecond
+	c.Timeout = time.Second // which some of it takes
 	g := newGuard(t, c)
 	for _, tt := range []struct {
 		command, reply string
@@ -257,7 +257,7 @@ func TestServerChanges(t *testing.T) {
 			t.Parallel()
 			f := startFake(t)
 			c := config(f.address)
-			c.Timeout = 100 * time.Millisecond
+			c.Timeout = valkey.DefaultTimeout
 			g := newGuard(t, c)
 			f.set(tt.name, tt.value)
 			_, err := valkey.New(ctx, c)

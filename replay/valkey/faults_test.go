@@ -42,11 +42,22 @@ func TestPassword(t *testing.T) {
 		_, err := valkey.New(ctx, with)
 		assert.Equal(t, valkey.ErrAuth, err, name)
 	}
-	right := config(s.address)
-	right.Client.Username, right.Client.Password = "gateway", "secret"
-	assert.Equal(t, "spent", spend(newGuard(t, right), numbered(1)))
-	right.Client.Username = "limited"
-	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, right), numbered(2)))
+	// One that may do what the documentation lists, and nothing else.
+	s.must(append([]string{"ACL", "SETUSER", "least", "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, strings.Split(
+		"+auth +hello +ping +set +get +time +info +eval +hget +hset +hdel +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zrevrange", " ")...)...)
+	for _, user := range []string{"gateway", "least"} {
+		right := config(s.address)
+		right.Client.Username, right.Client.Password = user, "secret"
+		with := newGuard(t, right)
+		assert.Equal(t, "spent", spend(with, numbered(1)))
+		assert.Equal(t, "fresh", spend(with, unique()))
+		assert.NoError(t, with.RevokeUser(ctx, user, time.Now()))
+		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-state") // has it write another one
+		assert.NoError(t, with.Sync(ctx))
+	}
+	limited := config(s.address)
+	limited.Client.Username, limited.Client.Password = "limited", "secret"
+	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, limited), numbered(2)))
 }
 
 // TestPause stops the server for a moment: fresh tokens are let in after it, and
@@ -165,7 +176,7 @@ func TestRestart(t *testing.T) {
 		lose func(s *server)
 		args []string
 	}{
-		{"with its append-only file", func(*server) {}, nil},
+		{"with its append-only file", func(*server) {}, []string{"--appendfsync", "everysec"}},
 		{"with nothing", (*server).forget, nil},
 		{"without an append-only file", func(*server) {}, []string{"--appendonly", "no"}},
 	} {
@@ -173,7 +184,8 @@ func TestRestart(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, anyEngine(t), tt.args...)
 			c := quick(s.address)
-			c.AcceptNoAppendOnlyFile = tt.args != nil
+			c.Timeout = valkey.DefaultTimeout
+			c.AcceptNoAppendOnlyFile = true
 			early, g := newGuard(t, c), newGuard(t, c)
 			waitReady(t, g)
 			spent, unused := honest(), honest()
@@ -293,7 +305,7 @@ func TestReplica(t *testing.T) {
 	require.Equal(t, valkey.ErrReadOnly, err)
 
 	c := quick(primary.address)
-	c.Timeout = 300 * time.Millisecond
+	c.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, c)
 	waitReady(t, g)
 	spent := honest()
@@ -365,6 +377,7 @@ func TestWait(t *testing.T) {
 	primary, replica := startServer(t, engine), startServer(t, engine)
 	follow(t, replica, primary.address)
 	c := config(primary.address)
+	c.Timeout = valkey.DefaultTimeout
 	c.Replicas = 1
 	g := newGuard(t, c)
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" }) // the replica is ready
@@ -387,6 +400,7 @@ func TestLoading(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))
 	c := config(s.address)
+	c.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, c)
 	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))

@@ -266,6 +266,10 @@ func TestConfig(t *testing.T) {
 	}
 	_, err := valkey.New(ctx, config(address...))
 	assert.ErrorIs(t, err, replay.ErrUnavailable, "the limits themselves")
+
+	s := startServer(t, anyEngine(t))
+	_, err = valkey.New(ctx, config(s.address, s.address))
+	assert.ErrorContains(t, err, "Cluster")
 }
 
 // TestZero has guards that nobody made.

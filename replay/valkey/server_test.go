@@ -73,7 +73,9 @@ type server struct {
 	client  client.Client
 }
 
-// startServer starts a server with an append-only file and further settings.
+// startServer starts a server with an append-only file and further settings. The
+// file is not flushed to disk, so that no other disk activity stops the server; what
+// a process wrote before it was killed is there all the same.
 func startServer(t testing.TB, engine string, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, engine: engine, dir: t.TempDir(), args: args}
@@ -108,7 +110,7 @@ func (s *server) start() bool {
 	_, port, _ := net.SplitHostPort(s.address)
 	args := append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
-		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction",
 		"--repl-diskless-sync-delay", "0", "--loglevel", "warning",
 	}, s.args...)
 	s.output = new(bytes.Buffer)
@@ -205,9 +207,10 @@ func connect(t testing.TB, address string) client.Client {
 	return c
 }
 
-// config is that of a guard on addresses.
+// config is that of a guard on addresses, which waits as long as it can: the
+// machine may be busy.
 func config(addresses ...string) valkey.Config {
-	return valkey.Config{Client: valkey.ClientOption{InitAddress: addresses}}
+	return valkey.Config{Client: valkey.ClientOption{InitAddress: addresses}, Timeout: 6 * time.Second}
 }
 
 // quick is config with a ClockSkew of a second, for tests that have to wait until

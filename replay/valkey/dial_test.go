@@ -1,0 +1,87 @@
+package valkey_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/replay/valkey"
+)
+
+// TestDial has the embedder make the connections.
+func TestDial(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	var dialed atomic.Int64
+	dial := func(ctx context.Context, d *net.Dialer) (net.Conn, error) {
+		dialed.Add(1)
+		return d.DialContext(ctx, "tcp", s.address)
+	}
+	c := config("the.server:1")
+	c.Client.DialCtxFn = func(ctx context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		return dial(ctx, d)
+	}
+	assert.Equal(t, "fresh", spend(newGuard(t, c), numbered(1)))
+	n := dialed.Load()
+	assert.Positive(t, n)
+	c.Client.DialCtxFn = nil
+	c.Client.DialFn = func(_ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) { return dial(ctx, d) }
+	assert.Equal(t, "spent", spend(newGuard(t, c), numbered(1)))
+	assert.Greater(t, dialed.Load(), n)
+}
+
+// TestTLS has a server that speaks TLS only.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	cert, key, pool := certificate(t)
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	startServer(t, anyEngine(t), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	c := config(address)
+	c.Client.TLSConfig = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
+	g := newGuard(t, c)
+	assert.Equal(t, "fresh", spend(g, numbered(1)))
+	assert.Equal(t, "spent", spend(g, numbered(1)))
+	c.Client.TLSConfig = &tls.Config{ServerName: "127.0.0.1"}
+	_, err := valkey.New(ctx, c)
+	assert.Equal(t, valkey.ErrConnection, err, "the certificate is nobody's that it knows")
+}
+
+// certificate returns the files of a certificate for 127.0.0.1, and a pool that
+// trusts it.
+func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	parsed, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool = x509.NewCertPool()
+	pool.AddCert(parsed)
+	return cert, key, pool
+}
