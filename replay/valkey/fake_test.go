@@ -206,7 +206,7 @@ func TestReplies(t *testing.T) {
 		{"SET", "*1\r\n_\r\n", valkey.ErrReply},
 		{"SET", "%0\r\n", valkey.ErrReply},
 		{"SET", "-ERR syntax error\r\n", valkey.ErrReply},
-		{"SET", "-ERR max number of clients reached\r\n", valkey.ErrReply},
+		{"SET", "-ERR max number of clients reached\r\n", valkey.ErrConnection},
 		{"SET", "-OOM command not allowed when used memory > 'maxmemory'.\r\n", valkey.ErrOutOfMemory},
 		{"SET", "-LOADING Redis is loading the dataset in memory\r\n", valkey.ErrLoading},
 		{"SET", "-BUSY Redis is busy running a script.\r\n", valkey.ErrLoading},

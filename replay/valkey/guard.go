@@ -103,18 +103,11 @@ func (g *Guard) spend(ctx context.Context, now time.Time, t claims.Summary) (boo
 	if ctx.Err() != nil {
 		return false, ErrCanceled
 	}
-	if g.waiting.Add(1) > int64(g.config.MaxWaiting) {
-		g.waiting.Add(-1)
-		return false, ErrBusy
-	}
-	r := g.requests.Get().(*request)
-	r.set(g.config.Prefix, g.topology.Load(), now, t)
-	slot := r.slot
-	if err := g.refuse(slot, t); err != nil {
-		g.waiting.Add(-1)
-		g.requests.Put(r)
+	r, err := g.request(now, t)
+	if err != nil {
 		return false, err
 	}
+	slot := r.slot
 	g.route(r)
 	if err := g.wait(ctx, r); err != nil {
 		return false, err // r stays with the worker that has it, and then with nobody
@@ -126,6 +119,22 @@ func (g *Guard) spend(ctx context.Context, now time.Time, t claims.Summary) (boo
 		err = g.refuse(slot, t)
 	}
 	return fresh && err == nil, err
+}
+
+// request returns a request for t, or why there is to be none.
+func (g *Guard) request(now time.Time, t claims.Summary) (*request, error) {
+	if g.waiting.Add(1) > int64(g.config.MaxWaiting) {
+		g.waiting.Add(-1)
+		return nil, ErrBusy
+	}
+	r := g.requests.Get().(*request)
+	r.set(g.config.Prefix, g.topology.Load(), now, t)
+	if err := g.refuse(r.slot, t); err != nil {
+		g.waiting.Add(-1)
+		g.requests.Put(r)
+		return nil, err
+	}
+	return r, nil
 }
 
 // tooLong reports whether t is none of the tokens that the guard was configured

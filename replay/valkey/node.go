@@ -150,60 +150,72 @@ func (n *node) verify(ctx context.Context) (*verified, error) {
 // forget makes the next verify ask.
 func (n *node) forget(v *verified) { n.verified.CompareAndSwap(v, nil) }
 
-// ask asks the server who it is, what it can do, and what it says of its data.
-// verifying is held.
+// ask asks the server until it has an answer that holds. verifying is held.
 func (n *node) ask(ctx context.Context) (*verified, error) {
 	// Once for a connection that is new, once for another gateway that writes the
 	// state at the same time, and once more.
 	for range 4 {
 		dials := n.dials.Load()
-		b := n.client.B()
-		k := n.keys.Load()
-		replies := n.client.DoMulti(ctx,
-			b.Info().Build(),
-			b.Get().Key(k.state).Build(),
-			b.Time().Build())
-		for _, r := range replies[:2] {
-			if err := r.Error(); err != nil && !client.IsValkeyNil(err) {
-				return nil, reason(err)
-			}
+		a, err := n.question(ctx)
+		if err != nil {
+			return nil, err
 		}
 		if n.dials.Load() != dials {
 			continue
 		}
-		text, _ := replies[0].ToString()
-		value, _ := replies[1].ToString()
-		v := &verified{dials: dials, state: value, at: time.Now()}
-		ok, err := n.settle(ctx, v, parseInfo(text), replies[2])
+		ok, err := n.settle(ctx, a)
 		if err != nil {
 			return nil, err
 		}
 		if ok && n.dials.Load() == dials {
+			v := &verified{dials: dials, state: a.state, at: time.Now()}
 			n.verified.Store(v)
 			return v, nil
 		}
 	}
-	return nil, ErrConnection
+	return nil, errChanged
 }
 
-// settle judges what the server said, and makes v.state a state that is of this
-// server. It returns false when the server has to be asked again.
-func (n *node) settle(ctx context.Context, v *verified, in info, clock client.ValkeyResult) (bool, error) {
-	if err := n.g.config.fit(in); err != nil {
-		return false, err
-	}
-	server, err := milliseconds(clock)
+// answer is what a server says of itself.
+type answer struct {
+	info  info
+	state string
+	clock int64 // in milliseconds
+}
+
+// question asks the server who it is, what it can do, and what it says of its
+// data.
+func (n *node) question(ctx context.Context) (a answer, err error) {
+	b := n.client.B()
+	replies := n.client.DoMulti(ctx, b.Info().Build(), b.Get().Key(n.keys.Load().state).Build(), b.Time().Build())
+	text, err := replies[0].ToString()
 	if err != nil {
+		return a, reason(err)
+	}
+	a.state, err = replies[1].ToString()
+	if err != nil && !client.IsValkeyNil(err) {
+		return a, reason(err)
+	}
+	a.info = parseInfo(text)
+	a.clock, err = milliseconds(replies[2])
+	return a, err
+}
+
+// settle judges the answer, and has the state be one of this server. It returns
+// false when the server has to be asked again.
+func (n *node) settle(ctx context.Context, a answer) (bool, error) {
+	c := &n.g.config
+	if err := c.fit(a.info); err != nil {
 		return false, err
 	}
-	ahead := server - n.g.config.Now().UnixMilli()
-	if 2*max(ahead, -ahead) > n.g.config.Margin.Milliseconds() {
+	ahead := a.clock - c.Now().UnixMilli()
+	if 2*max(ahead, -ahead) > c.Margin.Milliseconds() {
 		return false, ErrClock
 	}
 	n.g.ahead.Store(ahead)
-	s, ok := parseState(v.state)
-	if !ok || s.identity != n.g.config.identity(in) || n.g.config.bogus(s) {
-		return false, n.declareLoss(ctx, v.state, n.g.config.identity(in))
+	s, ok := parseState(a.state)
+	if !ok || s.identity != c.identity(a.info) || c.bogus(s) {
+		return false, n.declareLoss(ctx, a.state, c.identity(a.info))
 	}
 	if s.epoch != n.since.epoch {
 		n.g.raise(n, s.mark)

@@ -29,6 +29,7 @@ var refusals = [...]struct {
 	{"TRYAGAIN", ErrCluster},
 	{"CLUSTERDOWN", ErrCluster},
 	{"CROSSSLOT", ErrCluster},
+	{"max number of clients", ErrConnection},
 }
 
 // reason returns the error that stands for err, which is one of the client's or

@@ -150,7 +150,7 @@ end
 raise(ARGV[2], ARGV[3])
 local excess = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[4])
 for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, 15)) do
-	local mark = redis.call('HGET', KEYS[3], name)
+	local mark = redis.call('HGET', KEYS[3], name) or '0'
 	if name ~= 'a' and (excess > 0 or tonumber(mark) < tonumber(ARGV[5])) then
 		redis.call('HDEL', KEYS[3], name)
 		redis.call('ZREM', KEYS[2], name)

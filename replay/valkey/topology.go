@@ -190,13 +190,18 @@ func (g *Guard) install(ranges []slotRange) error {
 		}
 	}
 	g.topology.Store(next)
-	for _, n := range old.nodes {
-		if !slices.Contains(next.nodes, n) {
+	old.retireBut(next.nodes)
+	return nil
+}
+
+// retireBut ends the nodes of t that are not among others.
+func (t *topology) retireBut(others []*node) {
+	for _, n := range t.nodes {
+		if !slices.Contains(others, n) {
 			n.retire()
 			go n.client.Close()
 		}
 	}
-	return nil
 }
 
 // assign makes the nodes of a topology, or takes over those of old.
@@ -240,7 +245,7 @@ func (g *Guard) take(old *topology, r slotRange) (*node, error) {
 // sent us away. Workers that come together ask once.
 func (g *Guard) rediscover(n *node) {
 	t := g.topology.Load()
-	if len(t.marks) == 1 || !g.begin() {
+	if len(t.marks) == 1 || !g.mayAsk() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
@@ -265,7 +270,7 @@ func (g *Guard) rediscover(n *node) {
 // rediscoverEvery is how often the Cluster is asked at most.
 const rediscoverEvery = 50 * time.Millisecond
 
-func (g *Guard) begin() bool {
+func (g *Guard) mayAsk() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if time.Since(g.refreshed) < rediscoverEvery {

@@ -65,8 +65,8 @@
 // # The server
 //
 // Version 7.0 or later; maxmemory-policy noeviction; the append-only file on. New
-// refuses anything else, and so does Spend when it changes, unless a setting whose
-// name begins with Accept accepts it. The guard needs the commands AUTH, HELLO,
+// refuses anything else, and so does Spend within five seconds after it has changed,
+// unless a setting whose name begins with Accept accepts it. The guard needs the commands AUTH, HELLO,
 // PING, SET, GET, TIME, INFO, EVAL, and in it HGET, HSET, HDEL, PEXPIRE, PTTL,
 // ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM and ZREVRANGE; WAIT with
 // Config.Replicas; CLUSTER SLOTS in a Cluster. The connection may pass through
@@ -164,11 +164,11 @@ var (
 	ErrClosed = verdict.Unavailable("valkey: the guard is closed")
 )
 
-// canceled matches context.Canceled besides.
+// canceled matches the errors of a context besides.
 type canceled struct{}
 
 func (*canceled) Error() string { return "valkey: the context of the call ended" }
 
 func (*canceled) Is(target error) bool {
-	return target == replay.ErrUnavailable || target == context.Canceled
+	return target == replay.ErrUnavailable || target == context.Canceled || target == context.DeadlineExceeded
 }
