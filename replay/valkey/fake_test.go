@@ -295,6 +295,27 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestNewConnection has a process with another identity and the same data take the
+// place of the one that was asked, between two spends: nothing but the new
+// connection tells.
+func TestNewConnection(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	g := newGuard(t, quick(f.address))
+	waitReady(t, g)
+	var wg sync.WaitGroup
+	for range 64 { // from now on the client reads all the time, and notices
+		wg.Go(func() { assert.Equal(t, "fresh", spendHonest(g, honest())) })
+	}
+	wg.Wait()
+	f.set("run_id", "another")
+	f.hangUp()
+	time.Sleep(100 * time.Millisecond) // for the client to notice, before the guard could
+	tok := honest()
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, tok))
+	assert.EqualValues(t, 2, g.Stats().Losses)
+}
+
 // TestBogusMark has a state whose mark is years ahead: it is replaced.
 func TestBogusMark(t *testing.T) {
 	t.Parallel()
