@@ -116,10 +116,12 @@ func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
 	return credential, body, nil
 }
 
-// checkTime returns the time at which the request was signed.
+// checkTime returns the time at which the request was signed. The signer writes
+// it anew, without the fraction of a second that Parse would take.
 func (a *authenticator) checkTime(h http.Header, date string) (time.Time, error) {
-	at, err := time.Parse(amzDateFormat, h.Get("X-Amz-Date"))
-	if err != nil || !strings.HasPrefix(h.Get("X-Amz-Date"), date) {
+	text := h.Get("X-Amz-Date")
+	at, err := time.Parse(amzDateFormat, text)
+	if err != nil || at.Format(amzDateFormat) != text || !strings.HasPrefix(text, date) {
 		return time.Time{}, incompleteSignature("X-Amz-Date is missing, or not on the day of the credential scope")
 	}
 	if d := a.now().Sub(at); d > maxSkew || d < -maxSkew {
