@@ -130,10 +130,11 @@ func (a *authenticator) checkTime(h http.Header, date string) (time.Time, error)
 	return at, nil
 }
 
-// signedRequest returns a request of the parts that were signed. It has to have
-// all that decides what the request means: host, date, and whatever begins with
-// X-Amz-. Method, path, query and body are always part of a signature.
+// signedRequest returns a request of the parts that were signed.
 func signedRequest(r *http.Request, names []string) (*http.Request, error) {
+	if err := checkSigned(r, names); err != nil {
+		return nil, err
+	}
 	signed := &http.Request{
 		Method: r.Method,
 		Host:   r.Host,
@@ -154,15 +155,25 @@ func signedRequest(r *http.Request, names []string) (*http.Request, error) {
 			signed.Header.Set(name, values[0])
 		}
 	}
+	return signed, nil
+}
+
+// checkSigned wants all to be signed that decides what the request means: host,
+// date, and whatever begins with X-Amz-. Method, path, query and body are always
+// part of a signature, but of the query only what the signer can read.
+func checkSigned(r *http.Request, names []string) error {
 	for name := range r.Header {
 		if strings.HasPrefix(name, "X-Amz-") && !slices.Contains(names, strings.ToLower(name)) {
-			return nil, incompleteSignature("an X-Amz- header is not signed")
+			return incompleteSignature("an X-Amz- header is not signed")
 		}
 	}
 	if !slices.Contains(names, "host") {
-		return nil, incompleteSignature("the host is not signed")
+		return incompleteSignature("the host is not signed")
 	}
-	return signed, nil
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return incompleteSignature("the query cannot be read")
+	}
+	return nil
 }
 
 func readBody(r *http.Request) ([]byte, error) {

@@ -166,6 +166,8 @@ func TestSignatures(t *testing.T) {
 		"method":        {signing{}, func(r *http.Request) { r.Method = http.MethodPut }, invalid},
 		"path":          {signing{}, func(r *http.Request) { r.URL.Path = "/createchattoken" }, invalid},
 		"query":         {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b" }, invalid},
+		"bad escape":    {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=%zz" }, incomplete},
+		"semicolon":     {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b;c=d" }, incomplete},
 		"body replaced": {signing{}, func(r *http.Request) { setBody(r, strings.Replace(validBody, "ann", "bob", 1)) }, invalid},
 		"body cut":      {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody[:len(validBody)-1]) }, invalid},
 		"body longer":   {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody+" ") }, invalid},
