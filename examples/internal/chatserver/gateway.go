@@ -2,6 +2,7 @@ package chatserver
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -25,10 +26,40 @@ func isUpgrade(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
+// isHandshake reports whether an upgrade is otherwise as RFC 6455, section
+// 4.2.1, has it. websocket.Accept looks at that too, but with a token in hand
+// that has been spent.
+func isHandshake(r *http.Request) bool {
+	keys := r.Header.Values("Sec-WebSocket-Key")
+	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || len(keys) != 1 ||
+		r.Header.Get("Sec-WebSocket-Version") != "13" {
+		return false
+	}
+	key, err := base64.StdEncoding.DecodeString(keys[0])
+	return err == nil && len(key) == 16 && hasToken(r.Header.Values("Connection"), "upgrade")
+}
+
+// hasToken reports whether one of the comma-separated lists has the token, in
+// whatever case.
+func hasToken(lists []string, token string) bool {
+	for text := range strings.SplitSeq(strings.Join(lists, ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(text), token) {
+			return true
+		}
+	}
+	return false
+}
+
 // connect lets a client in that presents a token as the WebSocket's
 // subprotocol. All that can be refused without the token is refused before it
 // is spent.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
+	if !isHandshake(r) {
+		s.counters.refused.Add("handshake", 1)
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		http.Error(w, "not the handshake of a WebSocket", http.StatusBadRequest)
+		return
+	}
 	if !s.isOriginAllowed(r) {
 		s.counters.refused.Add("origin", 1)
 		http.Error(w, "origin not allowed", http.StatusForbidden)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,14 +61,17 @@ func TestConnect(t *testing.T) {
 	})
 }
 
+// handshake is the request of a client in full.
+const handshake = "GET / HTTP/1.1\r\nHost: chat\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: "
+
 // upgrade writes the request of a client that reads nothing yet.
-func (c *chat) upgrade(token, more string) net.Conn {
+func (c *chat) upgrade(handshake, token string) net.Conn {
 	c.Helper()
 	conn, err := c.pipes.dial(context.Background(), "", "")
 	require.NoError(c, err)
 	c.Cleanup(func() { conn.Close() })
-	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Protocol: "+token+"\r\nSec-WebSocket-Version: 13\r\n"+more+"\r\n")
+	_, err = io.WriteString(conn, handshake+token+"\r\n\r\n")
 	require.NoError(c, err)
 	return conn
 }
@@ -76,21 +80,50 @@ func (c *chat) upgrade(token, more string) net.Conn {
 func TestInTheRoomFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, chatserver.Config{})
-		c.upgrade(c.mint(user("ann", 0)), "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n")
+		c.upgrade(handshake, c.mint(user("ann", 0)))
 		synctest.Wait() // the server waits for its reply to be read
 		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])
 	})
 }
 
-// A handshake that fails after the token was spent leaves nothing behind.
+// A handshake that cannot succeed is refused before it costs the token.
 func TestBadHandshake(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"method":      {"GET", "HEAD"},
+		"HTTP/1.0":    {"HTTP/1.1", "HTTP/1.0"},
+		"connection":  {"keep-alive, Upgrade", "keep-alive"},
+		"version":     {"Version: 13", "Version: 8"},
+		"no key":      {"Sec-WebSocket-Key", "X-Key"},
+		"two keys":    {"Upgrade: websocket", "Upgrade: websocket\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="},
+		"a short key": {"MDEyMzQ1Njc4OWFiY2RlZg==", "MDEyMzQ1Njc4OWFiY2Rl"},
+		"not a key":   {"MDEyMzQ1Njc4OWFiY2RlZg==", "MDEyMzQ1Njc4OWFiY2RlZg"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, chatserver.Config{})
+				text := c.mint(user("ann", 0))
+				conn := c.upgrade(strings.Replace(handshake, change[0], change[1], 1), text)
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+				assert.Equal(t, map[string]int{"handshake": 1}, c.vars().Refused)
+				assert.Zero(t, c.Live())
+				_, _, refused := c.try(text, nil)
+				assert.Empty(t, refused, "the token was not spent")
+			})
+		})
+	}
+}
+
+// A connection that cannot be taken over leaves nothing behind.
+func TestNoConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, chatserver.Config{})
-		conn := c.upgrade(c.mint(user("ann", 0)), "")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(handshake + c.mint(user("ann", 0)) + "\r\n\r\n")))
 		require.NoError(t, err)
-		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
-		synctest.Wait()
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, r)
+		assert.Equal(t, http.StatusNotImplemented, w.Code)
 		v := c.vars()
 		assert.Equal(t, map[string]int{"handshake": 1}, v.Refused)
 		assert.Zero(t, v.Rooms["g1H2I3j4k5L6"])
