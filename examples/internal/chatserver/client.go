@@ -228,6 +228,11 @@ func (c *client) receive(r io.Reader) bool {
 	return true
 }
 
+// pinged is called for a ping of the client's, and reports whether to answer. It
+// waits until a message might come: with no limit, a connection could keep a
+// processor busy with pongs.
+func (c *client) pinged(ctx context.Context, _ []byte) bool { return c.limit.Wait(ctx) == nil }
+
 // refuse tells the client that a request failed.
 func (c *client) refuse(code int, message, requestID string) {
 	c.server.counters.errors.Add(1)

@@ -101,6 +101,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 	c.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{text}, // the client insists that it is echoed
 		InsecureSkipVerify: true,           // the origin has been checked
+		OnPingReceived:     c.pinged,
 	})
 	if err != nil {
 		c.room.leave(c)

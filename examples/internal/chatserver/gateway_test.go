@@ -473,6 +473,22 @@ func TestMessageRate(t *testing.T) {
 	})
 }
 
+// Pings are answered, and not faster than messages.
+func TestPingRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 5})
+		ann := c.enter(user("ann", claims.SendMessage))
+		began := time.Now()
+		for range 50 {
+			require.NoError(t, ann.conn.Ping(t.Context()))
+		}
+		assert.GreaterOrEqual(t, time.Since(began), 8900*time.Millisecond)
+		time.Sleep(time.Minute)
+		ann.say("still here")
+		assert.Equal(t, "still here", ann.next().Content)
+	})
+}
+
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, chatserver.Config{MessageRate: 1000})
