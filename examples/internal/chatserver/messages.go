@@ -199,7 +199,7 @@ func (c *client) deleteMessage(q *request) {
 // connections that there are: one that is just being opened asks in the other
 // order, so that none is missed.
 func (c *client) disconnectUser(q *request) {
-	err := c.server.revoke(c.ctx, c.room.arn, *q.UserID)
+	err := c.server.revoke(c.room.arn, *q.UserID)
 	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.session)
 	f := c.newEvent("aws:DISCONNECT_USER", q)
 	f.Attributes["UserId"] = *q.UserID

@@ -22,14 +22,14 @@ type fleet interface {
 
 // revoke takes back what was minted for a user in a room until now. It is in
 // force on this host in any case. The error says that other hosts may not have
-// heard of it.
-func (s *Server) revoke(ctx context.Context, room, user string) error {
+// heard of it. They are told also if the moderator's connection ends meanwhile.
+func (s *Server) revoke(room, user string) error {
 	now := s.now()
 	s.revocations.RevokeUserInRoom(now, room, user, now)
 	if s.fleet == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	return s.fleet.RevokeUserInRoom(ctx, room, user, now)
 }

@@ -20,6 +20,7 @@ import (
 type network struct {
 	revoked replay.Revocations
 	down    atomic.Bool
+	delay   time.Duration
 }
 
 var errDown = errors.New("down")
@@ -31,7 +32,12 @@ type member struct {
 	synced atomic.Bool
 }
 
-func (m *member) RevokeUserInRoom(_ context.Context, room, user string, before time.Time) error {
+func (m *member) RevokeUserInRoom(ctx context.Context, room, user string, before time.Time) error {
+	select {
+	case <-time.After(m.net.delay):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if m.net.down.Load() {
 		return errDown
 	}
@@ -65,6 +71,24 @@ func TestDisconnectOnAnotherHost(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(began), 3*time.Second)
 		bob.say("still here")
 		assert.Equal(t, "still here", bob.next().Content)
+	})
+}
+
+// Others hear of it, although the moderator goes away before it is done.
+func TestDisconnectAndLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &network{delay: time.Second}
+		keys := newShared(t)
+		host := func() *chat { return keys.start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}}) }
+		here, there := host(), host()
+		time.Sleep(10 * time.Second)
+		mod, bob := here.enter(user("mod", everything)), here.enter(user("bob", claims.SendMessage))
+		ann := there.enter(user("ann", 0))
+		mod.send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "ann"})
+		synctest.Wait()
+		mod.conn.CloseNow()
+		bob.say("the server notices that mod is gone")
+		assert.EqualValues(t, 1008, ann.closed())
 	})
 }
 
