@@ -141,8 +141,8 @@ func (s *Server) isOriginAllowed(r *http.Request) bool {
 	if origin == "" || slices.Contains(s.config.Origins, origin) {
 		return true
 	}
-	u, err := url.Parse(origin)
-	return err == nil && strings.EqualFold(u.Host, r.Host)
+	u, err := url.Parse(origin) // "null" has no host, like a request that names none
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 // reserve takes a place for a connection, which release gives back.

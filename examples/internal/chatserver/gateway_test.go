@@ -304,6 +304,17 @@ func TestOrigin(t *testing.T) {
 	})
 }
 
+// The origin of a sandbox is not that of a request without a host.
+func TestNoOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{})
+		conn := c.upgrade(strings.Replace(handshake, "Host: chat", "Host:\r\nOrigin: null", 1), c.mint(user("ann", 0)))
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+	})
+}
+
 func TestMaxConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, chatserver.Config{MaxConnections: 2})
