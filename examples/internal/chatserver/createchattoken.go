@@ -63,7 +63,7 @@ func (c Credential) mayMint(room string) error {
 	switch {
 	case c.Access == pending:
 		return pendingVerification()
-	case c.Access == deny, len(c.Rooms) > 0 && !slices.Contains(c.Rooms, room):
+	case c.Access == deny, c.Rooms != nil && !slices.Contains(c.Rooms, room):
 		return accessDenied()
 	}
 	return nil

@@ -245,6 +245,17 @@ func TestCredentialOfARoom(t *testing.T) {
 	assert.ErrorAs(t, err, &denied)
 }
 
+// A list without rooms is not one of all rooms.
+func TestCredentialOfNoRoom(t *testing.T) {
+	registry, err := chatserver.ParseRegistry(fmt.Appendf(nil, `{"region":"us-west-2","rooms":[%q],
+		"credentials":[{"accessKeyId":%q,"secretAccessKey":%q,"rooms":[]}]}`, lobby, accessKey, secretKey))
+	require.NoError(t, err)
+	_, s := serve(t, chatserver.Config{Registry: registry})
+	_, err = sdk(s, accessKey, secretKey).CreateChatToken(t.Context(), &ivschat.CreateChatTokenInput{RoomIdentifier: aws.String(lobby), UserId: aws.String("ann")})
+	var denied *types.AccessDeniedException
+	assert.ErrorAs(t, err, &denied)
+}
+
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, chatserver.Config{Join: true})

@@ -33,8 +33,9 @@ type Credential struct {
 	// "pending-verification" for an account that is not in order yet.
 	Access string `json:"access,omitempty"`
 
-	// Rooms are the ARNs of the rooms that it may mint for. None means all.
-	Rooms []string `json:"rooms,omitempty"`
+	// Rooms are the ARNs of the rooms that it may mint for. Nil, or to leave it
+	// out, means all; an empty list means none.
+	Rooms []string `json:"rooms,omitzero"`
 }
 
 // Format writes the ID, whatever the verb.
