@@ -368,6 +368,7 @@ func TestParseRegistry(t *testing.T) {
 		"no secret":      {`"secretAccessKey":"wJalr`, `"secretAccessKey":"","note":"`},
 		"twice":          {"AKIDDENIED", "AKIDEXAMPLE"},
 		"no ARN":         {"arn:aws:ivschat", "arn:aws:ivs"},
+		"an ID twice":    {`"rooms":[`, `"rooms":["arn:aws:ivschat:us-west-2:210987654321:room/g1H2I3j4k5L6",`},
 		"two values":     {"{", "{}{"},
 	} {
 		_, err := chatserver.ParseRegistry([]byte(strings.Replace(string(demo), change[0], change[1], 1)))

@@ -88,10 +88,8 @@ func (r Registry) check() error {
 	if len(r.Rooms) == 0 {
 		return errors.New("chatserver: registry: no rooms")
 	}
-	for _, room := range r.Rooms {
-		if !claims.IsRoomARN(room) || len(room) > claims.MaxRoomIdentifierBytes {
-			return fmt.Errorf("chatserver: registry: %q is not the ARN of a room", room)
-		}
+	if err := checkRooms(r.Rooms); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, c := range r.Credentials {
@@ -102,6 +100,22 @@ func (r Registry) check() error {
 			return fmt.Errorf("chatserver: registry: access key %q occurs twice", c.AccessKeyID)
 		}
 		seen[c.AccessKeyID] = true
+	}
+	return nil
+}
+
+// checkRooms wants IDs to be different, also of rooms of different accounts:
+// they name rooms to /join and on /debug/vars.
+func checkRooms(arns []string) error {
+	seen := map[string]bool{}
+	for _, room := range arns {
+		if !claims.IsRoomARN(room) || len(room) > claims.MaxRoomIdentifierBytes {
+			return fmt.Errorf("chatserver: registry: %q is not the ARN of a room", room)
+		}
+		if seen[roomID(room)] {
+			return fmt.Errorf("chatserver: registry: the ID of room %q occurs twice", room)
+		}
+		seen[roomID(room)] = true
 	}
 	return nil
 }
