@@ -15,6 +15,9 @@ const (
 	QueueLen   = queueLen
 	PingEvery  = pingEvery
 	Upkeep     = upkeep
+
+	DisconnectRate  = disconnectRate
+	DisconnectBurst = disconnectBurst
 )
 
 // Verify verifies the signature of a request, of whatever operation.

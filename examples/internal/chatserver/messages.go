@@ -199,6 +199,10 @@ func (c *client) deleteMessage(q *request) {
 // connections that there are: one that is just being opened asks in the other
 // order, so that none is missed.
 func (c *client) disconnectUser(q *request) {
+	if !c.room.disconnects.Allow() {
+		c.refuse(429, "too many users disconnected", q.RequestID)
+		return
+	}
 	err := c.server.revoke(c.room.arn, *q.UserID)
 	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.session)
 	f := c.newEvent("aws:DISCONNECT_USER", q)

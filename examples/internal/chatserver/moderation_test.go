@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
+	"github.com/seed17cb2b26/chattoken/replay"
 )
 
 // disconnect asks for the disconnection of a user, and returns the reply.
@@ -192,6 +193,29 @@ func TestCloseInABusyRoom(t *testing.T) {
 		require.NoError(t, err, "the event")
 		_, _, err = ann.Read(t.Context())
 		assert.EqualValues(t, 1008, websocket.CloseStatus(err), err)
+	})
+}
+
+// However many moderators a room has, they cannot have so many users
+// disconnected that the others' rooms are affected.
+func TestDisconnectRate(t *testing.T) {
+	const kept = 3 * time.Hour
+	assert.Less(t, chatserver.DisconnectBurst+chatserver.DisconnectRate*int(kept/time.Second), replay.DefaultMaxRevocations/4)
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 1000})
+		mods := []*peer{c.enter(user("mod", everything)), c.enter(user("mod", everything))}
+		claim := user("mod", everything)
+		claim.RoomIdentifier = other
+		elsewhere := c.enter(claim)
+		for i := range chatserver.DisconnectBurst {
+			assert.Equal(t, "EVENT", mods[i%2].disconnect(fmt.Sprint("user ", i)).Type)
+		}
+		for _, mod := range mods {
+			assert.Equal(t, 429, mod.disconnect("ann").ErrorCode)
+		}
+		assert.Equal(t, "EVENT", elsewhere.disconnect("ann").Type)
+		time.Sleep(time.Second)
+		assert.Equal(t, "EVENT", mods[0].disconnect("ann").Type)
 	})
 }
 

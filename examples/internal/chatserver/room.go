@@ -1,16 +1,38 @@
 package chatserver
 
-import "sync"
+import (
+	"sync"
+
+	"golang.org/x/time/rate"
+)
+
+// In a room, disconnectBurst users may be disconnected at once, and then
+// disconnectRate a second. Each is a revocation that is kept for three hours, and
+// for all rooms there are replay.DefaultMaxRevocations: with no limit, who moderates
+// one room could use them up, and so end the sessions in all others.
+const (
+	disconnectRate  = 1
+	disconnectBurst = 100
+)
 
 // room knows who is connected to it. It is safe for concurrent use.
 //
 // What it sends is sent under its lock, without waiting: everyone sees the same
 // order, and nothing follows from a client that has been ended.
 type room struct {
-	arn string
+	arn         string
+	disconnects *rate.Limiter
 
 	mu      sync.Mutex
 	members map[*client]struct{}
+}
+
+func newRoom(arn string) *room {
+	return &room{
+		arn:         arn,
+		disconnects: rate.NewLimiter(disconnectRate, disconnectBurst),
+		members:     map[*client]struct{}{},
+	}
 }
 
 func (r *room) join(c *client) {

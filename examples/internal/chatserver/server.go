@@ -270,7 +270,7 @@ func (s *Server) unready() string {
 func newRooms(arns []string) map[string]*room {
 	rooms := make(map[string]*room, len(arns))
 	for _, arn := range arns {
-		rooms[arn] = &room{arn: arn, members: map[*client]struct{}{}}
+		rooms[arn] = newRoom(arn)
 	}
 	return rooms
 }
