@@ -92,7 +92,6 @@ func (s *Server) newClient(session *token.Session) *client {
 func (c *client) run() {
 	defer c.server.release()
 	defer c.room.leave(c)
-	c.askAgain()
 	c.conn.SetReadLimit(maxDiscard)
 	var writing sync.WaitGroup
 	writing.Go(c.write)

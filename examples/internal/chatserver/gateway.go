@@ -84,7 +84,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 
 // accept opens the token and the WebSocket. On an error it has written the
 // reply. The client is in the room before it hears that it is in, so that it
-// misses nothing after that.
+// misses nothing after that, not even the event of its own disconnection.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error) {
 	// A token is one subprotocol: of several, what is joined here is no token.
 	text := strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ",")
@@ -97,6 +97,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 	}
 	c := s.newClient(session)
 	c.room.join(c)
+	c.askAgain()
 	var err error
 	c.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{text}, // the client insists that it is echoed
