@@ -37,6 +37,7 @@ type flags struct {
 	listen, config string
 	keyring, kek   string
 	keyContext     string
+	valkey         string
 	origins        string
 	verbose        bool
 	cpuProfile     string
@@ -52,6 +53,7 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.keyring, "keyring", "", "sealed keyring `file`, which is followed (default: keys in memory)")
 	set.StringVar(&f.kek, "kek", "", "`file` of the key that it is sealed under")
 	set.StringVar(&f.keyContext, "key-context", "", "`text` that the keyring was made with")
+	set.StringVar(&f.valkey, "valkey", "", "`addresses` of the Valkey or Redis server, or of nodes of a Cluster, that\nremembers spent tokens for all hosts, separated by commas (default: in memory)")
 	set.StringVar(&f.origins, "origins", "", "further origins of web pages, separated by commas")
 	set.BoolVar(&f.server.AllowUnsigned, "allow-unsigned", false, "mint for requests without a signature: for development only")
 	set.BoolVar(&f.server.Join, "join", false, "with -config: serve the page, and /join, which lets in anybody as anyone")
@@ -87,6 +89,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	guard, err := f.useValkey(ctx, &config)
+	if err != nil {
+		return err
+	}
+	defer guard.Close()
 	server, err := chatserver.New(config)
 	if err != nil {
 		return err

@@ -41,14 +41,23 @@ func started(t *testing.T, args ...string) (url string) {
 	return url
 }
 
-func TestRun(t *testing.T) {
+// sealedRing returns the names of a keyring and of what it is sealed under.
+func sealedRing(t *testing.T) (name, kekName string) {
+	t.Helper()
 	dir := t.TempDir()
+	name, kekName = filepath.Join(dir, "keyring"), filepath.Join(dir, "kek")
 	kek, err := keyring.GenerateKEK()
 	require.NoError(t, err)
-	require.NoError(t, kek.WriteFile(filepath.Join(dir, "kek")))
+	require.NoError(t, kek.WriteFile(kekName))
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	require.NoError(t, err)
-	require.NoError(t, ring.WriteFile(t.Context(), kek, filepath.Join(dir, "keyring")))
+	require.NoError(t, ring.WriteFile(t.Context(), kek, name))
+	return name, kekName
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	ring, kek := sealedRing(t)
 	config := filepath.Join(dir, "config.json")
 	require.NoError(t, os.WriteFile(config, []byte(
 		`{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`), 0o600))
@@ -59,7 +68,7 @@ func TestRun(t *testing.T) {
 	}{
 		"nothing":      {nil, http.StatusOK},
 		"config":       {[]string{"-config", config, "-cpuprofile", filepath.Join(dir, "cpu")}, http.StatusOK},
-		"keys of file": {[]string{"-keyring", filepath.Join(dir, "keyring"), "-kek", filepath.Join(dir, "kek")}, http.StatusServiceUnavailable},
+		"keys of file": {[]string{"-keyring", ring, "-kek", kek}, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, err := http.Get(started(t, test.args...) + "/healthz")
