@@ -83,7 +83,6 @@ func benchClock(b *testing.B) {
 }
 
 func encode(b *testing.B, e *claims.Encoder, dst []byte, r *rig) []byte {
-	b.Helper()
 	payload, err := e.Append(dst, &r.claims, nil, issued, ttl)
 	check(b, err)
 	return payload

@@ -3,9 +3,9 @@ package token
 import "sync"
 
 // UseOneWorkspace replaces the pool by one that has a single workspace, whose
-// box it returns. Only one goroutine may open and seal then.
-func UseOneWorkspace() (box []byte, restore func()) {
+// memory it returns. Only one goroutine may open and seal then.
+func UseOneWorkspace() (box, text []byte, restore func()) {
 	ws := new(workspace)
 	workspaces = sync.Pool{New: func() any { return ws }}
-	return ws.box[:], func() { workspaces = sync.Pool{New: func() any { return new(workspace) }} }
+	return ws.box[:], ws.text[:], func() { workspaces = sync.Pool{New: func() any { return new(workspace) }} }
 }

@@ -68,11 +68,12 @@ func TestRefusalClearsTheSession(t *testing.T) {
 // What is pooled holds no claims while it waits for the next token, which is
 // somebody else's.
 func TestPooledMemoryHoldsNoClaims(t *testing.T) {
-	pooled, restore := token.UseOneWorkspace()
+	pooled, pooledText, restore := token.UseOneWorkspace()
 	defer restore()
 	for _, test := range leftovers {
 		h := newHouse(t)
 		text := h.mint(t, example())
+		require.Equal(t, make([]byte, len(text)), pooledText[:len(text)], "minting left the token")
 		require.NotZero(t, pooled, "the token was not sealed here")
 		require.False(t, bytes.Contains(pooled, []byte("11231234")), "sealing left the user ID")
 		require.False(t, bytes.Contains(pooled, []byte("DemoUser")), "sealing left an attribute")

@@ -77,15 +77,17 @@ func (t ChatToken) LogValue() slog.Value {
 // *claims.ValidationError that lists every field outside the limits, or one
 // about the Sealer's own fields or clock.
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
-	var text [MaxLen]byte
-	b, at, err := s.seal(text[:0], &c)
+	ws := workspaces.Get().(*workspace)
+	defer workspaces.Put(ws)
+	text, at, err := s.seal(ws, ws.text[:0], &c)
 	if err != nil {
 		return ChatToken{}, err
 	}
+	defer clear(text)
 	issued := unixTime(at.issuedAt)
 	return ChatToken{
 		ID:                at.id,
-		Token:             string(b),
+		Token:             string(text),
 		TokenExpiration:   issued.Add(time.Duration(at.ttl) * time.Second),
 		SessionExpiration: issued.Add(c.SessionDuration()),
 	}, nil
@@ -96,7 +98,9 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 // changed nor retained. On an error, as listed at [Sealer.Create], dst is
 // returned as it was.
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, error) {
-	dst, _, err := s.seal(dst, c)
+	ws := workspaces.Get().(*workspace)
+	defer workspaces.Put(ws)
+	dst, _, err := s.seal(ws, dst, c)
 	return dst, err
 }
 
@@ -107,14 +111,12 @@ type times struct {
 	id            claims.TokenID
 }
 
-func (s *Sealer) seal(dst []byte, c *claims.Claims) ([]byte, times, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, times, error) {
 	now := clock(s.Now)
 	at, err := s.times(now, c.SessionMinutes)
 	if err != nil {
 		return dst, at, err
 	}
-	ws := workspaces.Get().(*workspace)
-	defer workspaces.Put(ws)
 	// The payload is written where it is encrypted in place, so that no
 	// plaintext is left in the workspace.
 	payload, err := ws.encoder.Append(ws.box[:boxHeader], c, s.Room, at.issuedAt, at.ttl)

@@ -82,6 +82,7 @@ const (
 // otherwise be allocated for every token that a stranger makes up.
 type workspace struct {
 	box     [maxBox]byte
+	text    [MaxLen]byte // for those who want a string of it
 	encoder claims.Encoder
 }
 
