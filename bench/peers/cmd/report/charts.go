@@ -127,6 +127,7 @@ func labelBars(p *plot.Plot, names []string, numbers plotter.XYLabels) error {
 	p.Add(labels)
 	p.NominalY(names...)
 	p.Y.LineStyle.Width = 0
+	p.Y.Padding = vg.Points(12) // for fonts that are wider than the one measured with
 	p.HideX()
 	return nil
 }

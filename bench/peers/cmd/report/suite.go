@@ -84,7 +84,7 @@ func plan(quick bool) []phase {
 		{peers, "^Benchmark(Mint|Verify|Bytes)$", ""},
 		{peers, "^Benchmark(VerifyParallel|Forged)$/./^small$", ""},
 	}}
-	guards := phase{"guards with a million tokens", 3, "100ms", true, []selection{
+	guards := phase{"guards with a million tokens", 6, "100ms", true, []selection{
 		{library, "^BenchmarkGuard", ""},
 		{peers, "^BenchmarkGuardPeer$", ""},
 	}}
