@@ -71,6 +71,9 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	if (f.keyring == "") != (f.kek == "") {
 		return f, errors.New("-keyring and -kek go together")
 	}
+	if f.valkey != "" && f.keyring == "" {
+		return f, errors.New("-valkey is for hosts that share keys: -keyring and -kek")
+	}
 	return f, nil
 }
 

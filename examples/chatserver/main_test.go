@@ -90,6 +90,7 @@ func TestRunErrors(t *testing.T) {
 		"unknown flag":  {"-nothing"},
 		"argument":      {"serve"},
 		"no KEK":        {"-keyring", junk},
+		"no keyring":    {"-valkey", "127.0.0.1:1"},
 		"bad KEK":       {"-keyring", junk, "-kek", junk},
 		"no config":     {"-config", filepath.Join(dir, "none")},
 		"bad config":    {"-config", junk},

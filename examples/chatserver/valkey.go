@@ -15,15 +15,12 @@ func (f flags) useValkey(ctx context.Context, c *chatserver.Config) (*valkey.Gua
 	if f.valkey == "" {
 		return nil, nil
 	}
-	guarded := valkey.Config{
-		Client: valkey.ClientOption{InitAddress: strings.Split(f.valkey, ",")},
-		MaxTTL: c.TokenTTL,
-	}
-	if c.Follower != nil {
-		ring := c.Follower.Ring()
-		guarded.MaxTTL, guarded.ClockSkew = ring.MaxTTL(), ring.ClockSkew()
-	}
-	guard, err := valkey.New(ctx, guarded)
+	ring := c.Follower.Ring()
+	guard, err := valkey.New(ctx, valkey.Config{
+		Client:    valkey.ClientOption{InitAddress: strings.Split(f.valkey, ",")},
+		MaxTTL:    ring.MaxTTL(),
+		ClockSkew: ring.ClockSkew(),
+	})
 	if err != nil {
 		return nil, err
 	}

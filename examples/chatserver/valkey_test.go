@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/replay"
 )
 
 // hang is when a test has waited too long. It is no measure of speed.
@@ -141,5 +142,7 @@ func TestValkeyIsNotThere(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	l.Close()
-	assert.Error(t, run(t.Context(), []string{"-listen", "127.0.0.1:0", "-valkey", l.Addr().String()}, io.Discard, io.Discard))
+	ring, kek := sealedRing(t)
+	args := []string{"-listen", "127.0.0.1:0", "-keyring", ring, "-kek", kek, "-valkey", l.Addr().String()}
+	assert.ErrorIs(t, run(t.Context(), args, io.Discard, io.Discard), replay.ErrUnavailable)
 }

@@ -74,7 +74,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	c, err := s.accept(w, r)
 	if err != nil {
 		s.release()
-		s.log.Debug("connection refused", "reason", token.Reason(err))
+		s.log.Debug("connection refused", "reason", token.Reason(err), "error", err)
 		return
 	}
 	s.log.Debug("session opened", "session", c.session)
@@ -124,6 +124,7 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer") // as RFC 9110, section 15.5.2, demands
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+		err = token.ErrUnavailable // why is for the log: it tells about other servers
 	}
 	http.Error(w, err.Error(), status)
 }

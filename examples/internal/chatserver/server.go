@@ -33,9 +33,10 @@ import (
 var page embed.FS
 
 // Config is what the operator decides. The zero value of each field is a safe
-// default.
+// default, but for Registry.
 type Config struct {
-	// Registry has the rooms and credentials. Without any rooms it is [Demo].
+	// Registry has the rooms and credentials. Without any rooms it is [Demo],
+	// whose credentials are public.
 	Registry Registry
 
 	// AllowUnsigned lets anybody mint tokens without a signature. It is for
