@@ -119,16 +119,20 @@ var refusals = [...]struct {
 
 // Action tells a gateway what a client should do after err, which [Opener.Open]
 // or [Session.Authorize] returned. An error that this package does not know is
-// an admission rule's own refusal: GiveUp. For nil there is no advice.
+// an admission rule's own refusal: GiveUp. That of a context that has ended is
+// known: TryLater. For nil there is no advice.
 func Action(err error) Advice {
 	advice, _ := judge(err)
 	return advice
 }
 
-// Reason names err for counters and logs, in one of a fixed set of words such
-// as "malformed", "forged", "expired" or "spent"; "refused" is an admission
-// rule's own error, "" is nil. The words are not for the client, who is to
-// learn no more than the error's text.
+// Reason names err for counters and logs, in one of a fixed set of words. From
+// Open they are "malformed", "unknown-key", "revoked-key", "forged", "payload",
+// "not-yet-valid", "expired", "spent", "revoked", "unavailable", and "canceled"
+// where a rule returned the error of a context; from Authorize
+// "session-expired" and "not-permitted". "refused" is any other error, as an
+// admission rule's own, "invalid" is [ErrInvalid] itself, "" is nil. The words
+// are not for the client, who is to learn no more than the error's text.
 func Reason(err error) string {
 	_, reason := judge(err)
 	return reason
