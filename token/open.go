@@ -26,7 +26,8 @@ type Guard interface {
 
 // Opener verifies tokens. Its fields are set before first use and not changed
 // after; it is then safe for concurrent use. It may be copied, for instance to
-// give one connection an Admit of its own.
+// give one connection an Admit of its own, which takes the place of the other:
+// what that one asked, such as a revocation list, it has to ask itself.
 type Opener struct {
 	// Ring has the keys. It must not be nil.
 	Ring *keyring.Ring
@@ -38,7 +39,8 @@ type Opener struct {
 	// the room match the address, is the user banned, was the token revoked? It
 	// is asked before the token is spent, and its error is returned as it is. A
 	// rule that cannot tell returns [ErrUnavailable] or an error that matches
-	// it. Nil admits all. What t lends is not retained.
+	// it; any other error tells the client to give up. Nil admits all, to
+	// whichever room the token is for. What t lends is not retained.
 	Admit func(ctx context.Context, now time.Time, t claims.Summary) error
 
 	// Now is the clock, read once per token. Nil means time.Now. A clock may
