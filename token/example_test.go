@@ -87,7 +87,7 @@ func ExampleOpener_Open() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var revoked replay.Revocations
+	revoked := &replay.Revocations{ClockSkew: ring.ClockSkew()}
 	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
@@ -99,8 +99,11 @@ func ExampleOpener_Open() {
 			return
 		}
 		w.Header().Set("Sec-WebSocket-Protocol", text)
-		// Upgrade, and keep the session for the life of the connection: ask
-		// session.Authorize before each message, and close the connection at
-		// session.SessionExpiration().
+		// Upgrade, and keep the session for the life of the connection, in the
+		// room that session.RoomIdentifier() names: where the address names one
+		// too, Admit has to compare them. Register the connection, then ask
+		// revoked.Revoked(session.Summary()), in case it was revoked meanwhile.
+		// Ask session.Authorize before each message, and close the connection
+		// at session.SessionExpiration().
 	})
 }
