@@ -194,7 +194,11 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	if ring.Serial() == serial {
 		return nil
 	}
-	return ring.WriteFile(context.Background(), file.KEK, file.Name)
+	if err := ring.WriteFile(context.Background(), file.KEK, file.Name); err != nil {
+		return err
+	}
+	_, err = load(file) // for the high-water mark
+	return err
 }
 
 const newKEKFlag = "new-kek-file"

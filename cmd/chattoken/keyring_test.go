@@ -351,3 +351,29 @@ func TestKeyringDefaults(t *testing.T) {
 		assert.Equal(t, d, got, flag)
 	}
 }
+
+// The rotator must not go on from an old keyring that somebody put back: in it,
+// keys are live that were revoked since.
+func TestHighWater(t *testing.T) {
+	r := newRig(t)
+	ring, mark := r.args[1], filepath.Join(r.dir, "mark")
+	old, err := os.ReadFile(ring)
+	require.NoError(t, err)
+	r.change(t, "revoke", "--high-water", mark, r.list(t).Keys[0].ID)
+	serial, err := os.ReadFile(mark)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintln(r.list(t).Serial), string(serial))
+
+	require.NoError(t, os.WriteFile(ring, old, 0o600))
+	for _, command := range [][]string{{"rotate"}, {"set", "--period", "48h"}, {"revoke", r.list(t).Keys[0].ID}, {"list"}} {
+		args := append(append([]string{"keyring"}, command...), append(r.args, "--high-water", mark)...)
+		status, _, stderr := r.run(args...)
+		assert.Equal(t, exitTrouble, status, command)
+		assert.Contains(t, stderr, keyring.ErrRollback.Error(), command)
+	}
+	now, err := os.ReadFile(ring)
+	require.NoError(t, err)
+	assert.Equal(t, old, now)
+	r.change(t, "set", "--serial", "1000", "--high-water", filepath.Join(r.dir, "another")) // the way out
+	r.change(t, "rotate", "--high-water", mark)
+}

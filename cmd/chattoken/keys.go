@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
@@ -18,13 +19,16 @@ const keyUsage = `Keys:
                           is in the environment variable CHATTOKEN_KEK
   --context TEXT          the context that the keyring was made with, if any; if
                           not given, CHATTOKEN_CONTEXT
+  --high-water FILE       where to keep the highest serial that was seen: an
+                          older keyring, put back by whomever, is then refused.
+                          It is made when there is none
 
 Without --keyring, a keyring and its KEK in your configuration directory are
 used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
-var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one}
+var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one}
 
 // The environment variables that stand in for flags.
 const (
@@ -46,6 +50,7 @@ func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 // file returns where that keyring is.
 func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	f.Config.Context = a.value("context", p.getenv(envContext))
+	f.HighWater = a.value("high-water", "")
 	if a.has("keyring") {
 		f.Name = a.value("keyring", "")
 		f.KEK, err = p.kek(a, "kek-file", envKEK)
@@ -88,16 +93,16 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 	return kek, nil
 }
 
+// load loads the keyring in a file, and has the high-water mark follow it.
 func load(f keyring.File) (*keyring.Ring, error) {
-	sealed, err := keyring.ReadFile(f.Name)
-	if err != nil {
+	follower, err := f.Follow(context.Background(), time.Time{}) // as of when does not matter here
+	if named := new(fs.PathError); errors.As(err, &named) {
 		return nil, err
 	}
-	ring, err := keyring.Load(context.Background(), f.KEK, sealed, f.Config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
-	return ring, nil
+	return follower.Ring(), nil
 }
 
 // home is the directory of the user's own keyring and its KEK.
