@@ -332,3 +332,23 @@ func TestClusterStall(t *testing.T) {
 	c.nodes[1].resume()
 	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
 }
+
+// TestClusterNoMore has a node come back as a server of its own, and the others
+// go: the guard asks it who has their slots.
+func TestClusterNoMore(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := config(c.nodes[0].address)
+	conf.Timeout = valkey.DefaultTimeout
+	g := newGuard(t, conf)
+	here, gone := c.in(0), c.in(1)
+	require.Equal(t, "fresh", spend(g, here))
+	c.nodes[0].kill()
+	c.nodes[0].args = nil
+	c.nodes[0].restart()
+	c.nodes[1].kill()
+	c.nodes[2].kill()
+	assert.NotEqual(t, "fresh", spend(g, gone))
+	assert.NotEqual(t, "fresh", spend(g, here))
+	assert.Equal(t, 3, g.Stats().Servers)
+}

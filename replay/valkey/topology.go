@@ -94,6 +94,9 @@ func (g *Guard) discoverFrom(ctx context.Context, address string) error {
 		return reason(err)
 	}
 	if !parseInfo(text).cluster() {
+		if g.topology.Load() != nil {
+			return ErrCluster // whatever it is now, it has no slots
+		}
 		return g.single(address)
 	}
 	ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), address)
