@@ -243,6 +243,41 @@ func TestFlushed(t *testing.T) {
 	}
 }
 
+// TestThereAndBack has the guard see other data for a while, with an epoch of
+// their own, and then the former again, in which nothing is missing that it says
+// of itself. What was spent in between is.
+func TestThereAndBack(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"two databases", "two servers"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			s, other := startServer(t, anyEngine(t)), startServer(t, anyEngine(t))
+			p := startProxy(t, s.address)
+			g := newGuard(t, quick(p.address))
+			waitReady(t, g)
+			require.Equal(t, "fresh", spendHonest(g, honest()))
+			swap := func(to *server) {
+				if way == "two databases" {
+					s.must("SWAPDB", "0", "1")
+					return
+				}
+				p.target.Store(&to.address)
+				p.hangUp()
+			}
+			swap(other)
+			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
+			waitReady(t, g)
+			tok := honest()
+			require.Equal(t, "fresh", spendHonest(g, tok))
+			swap(s)
+			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, tok))
+			assert.EqualValues(t, 3, g.Stats().Losses)
+			waitReady(t, g)
+			assert.Equal(t, "fresh", spendHonest(g, honest()))
+		})
+	}
+}
+
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, anyEngine(t))

@@ -37,6 +37,7 @@ type node struct {
 
 	verifying sync.Mutex // held by who asks the server about itself
 	since     state      // up to which the revocations are known
+	left      string     // the epoch before that one
 }
 
 // verified is what is known of the server behind the present connection.
@@ -214,13 +215,26 @@ func (n *node) settle(ctx context.Context, a answer) (bool, error) {
 	}
 	n.g.ahead.Store(ahead)
 	s, ok := parseState(a.state)
-	if !ok || s.identity != c.identity(a.info) || c.bogus(s) {
+	if !ok || s.identity != c.identity(a.info) || c.bogus(s) || n.older(s) {
 		return false, n.declareLoss(ctx, a.state, c.identity(a.info))
 	}
 	if s.epoch != n.since.epoch {
 		n.g.raise(n, s.mark)
 	}
 	return n.catchUp(ctx, s)
+}
+
+// older reports whether s is from before what is known already: data were swapped
+// or restored, or the address led to another server meanwhile, and is back. What
+// was spent in between is not among them.
+func (n *node) older(s state) bool {
+	switch {
+	case n.g.config.bogus(n.since): // the clock was ahead
+		return false
+	case s.epoch == n.since.epoch:
+		return s.revision < n.since.revision
+	}
+	return s.mark < n.since.mark || s.epoch == n.left
 }
 
 // milliseconds reads the reply to TIME.

@@ -230,7 +230,7 @@ const page = 1000
 // those of s. It returns false where n has another state by now.
 func (n *node) catchUp(ctx context.Context, s state) (bool, error) {
 	if s.epoch != n.since.epoch {
-		n.since = state{epoch: s.epoch} // from the beginning
+		n.left, n.since = n.since.epoch, state{epoch: s.epoch, mark: s.mark} // from the beginning
 	}
 	for n.since.revision < s.revision {
 		k := n.keys.Load()

@@ -113,9 +113,13 @@ return now`
 
 // declareLoss begins a new epoch, in which everything issued before now is
 // refused, unless another gateway did so meanwhile. The clock is read now that
-// the server has answered: whatever was lost was lost before.
+// the server has answered: whatever was lost was lost before. The mark is not below
+// the one before it, or other gateways would take the new epoch for an older one.
 func (n *node) declareLoss(ctx context.Context, old, identity string) error {
 	next := state{epoch: rand.Text(), identity: identity, mark: n.g.mark()}
+	if !n.g.config.bogus(n.since) {
+		next.mark = max(next.mark, n.since.mark)
+	}
 	k := n.keys.Load()
 	err := n.client.Do(ctx, n.client.B().Eval().Script(adopt).Numkeys(2).
 		Key(k.state, k.order).Arg(old, next.fixed()).Build()).Error()
