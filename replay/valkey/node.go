@@ -148,6 +148,15 @@ func (n *node) verify(ctx context.Context) (*verified, error) {
 	return n.ask(ctx)
 }
 
+// askAnew is verify for who must not rely on an answer to a question that was asked
+// before this call.
+func (n *node) askAnew(ctx context.Context) error {
+	n.verifying.Lock()
+	defer n.verifying.Unlock()
+	_, err := n.ask(ctx)
+	return err
+}
+
 // forget makes the next verify ask.
 func (n *node) forget(v *verified) { n.verified.CompareAndSwap(v, nil) }
 

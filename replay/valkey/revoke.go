@@ -62,11 +62,7 @@ func (g *Guard) Sync(ctx context.Context) error {
 	defer cancel()
 	var errs error
 	for _, n := range g.topology.Load().nodes {
-		n.forget(n.verified.Load())
-		errs = errors.Join(errs, persist(ctx, func() error {
-			_, err := n.verify(ctx)
-			return err
-		}))
+		errs = errors.Join(errs, persist(ctx, func() error { return n.askAnew(ctx) }))
 	}
 	return errs
 }

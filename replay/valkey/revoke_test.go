@@ -162,6 +162,23 @@ func TestSync(t *testing.T) {
 	assert.True(t, by.Revoked(of("other", "room")), "it is in force where it was called, for safety")
 }
 
+// TestSyncTwice has a revocation come after one Sync has asked, and before another
+// is called: that one must not be content with the answer to the former.
+func TestSyncTwice(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	by, g := newGuard(t, config(s.address)), newGuard(t, config(p.address))
+	p.delay.Store(int64(500 * time.Millisecond))
+	var wg sync.WaitGroup
+	wg.Go(func() { assert.NoError(t, g.Sync(ctx)) })
+	time.Sleep(200 * time.Millisecond)
+	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
+	require.NoError(t, g.Sync(ctx))
+	assert.True(t, g.Revoked(numbered(1)))
+	wg.Wait()
+}
+
 // TestRevokeMany goes past what there is room for: everyone's mark rises to that
 // of the oldest, and what was revoked stays revoked.
 func TestRevokeMany(t *testing.T) {
