@@ -37,6 +37,9 @@ func (g *Guard) RevokeRoom(ctx context.Context, roomIdentifier string, issuedBef
 
 // RevokeUserInRoom is [Guard.RevokeUser] for one room.
 func (g *Guard) RevokeUserInRoom(ctx context.Context, roomIdentifier, userID string, issuedBefore time.Time) error {
+	if roomIdentifier == "" || userID == "" {
+		return errName // and not all rooms of the user, or all users of the room
+	}
 	return g.revoke(ctx, member(roomIdentifier, userID), issuedBefore)
 }
 

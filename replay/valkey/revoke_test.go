@@ -96,6 +96,8 @@ func TestRevokeBefore(t *testing.T) {
 	require.NoError(t, by.RevokeUser(ctx, "user", time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)))
 	assert.Equal(t, revoked, at(now.Add(2*time.Second)))
 	assert.Error(t, by.RevokeUser(ctx, "", now))
+	assert.Error(t, by.RevokeUserInRoom(ctx, "room", "", now))
+	assert.Error(t, by.RevokeUserInRoom(ctx, "", "user", now))
 	assert.Error(t, by.RevokeRoom(ctx, strings.Repeat("x", 1000), now))
 }
 
