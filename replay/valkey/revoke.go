@@ -10,6 +10,7 @@ import (
 	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
 
 // longestSession is how long a revocation can matter.
@@ -98,7 +99,8 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	if len(name) > maxMember || name == "u" || name == "r" {
 		return errName
 	}
-	mark := issuedBefore.Add(g.config.ClockSkew).Unix()
+	// Nothing is issued after MaxUnix either, and there the sum does not overflow.
+	mark := min(issuedBefore.Unix(), limits.MaxUnix) + int64(g.config.ClockSkew/time.Second)
 	if mark <= 0 {
 		return nil // nothing is issued before 1970
 	}

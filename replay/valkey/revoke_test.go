@@ -3,6 +3,7 @@ package valkey_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,10 @@ func TestRevokeBefore(t *testing.T) {
 	require.NoError(t, by.RevokeUser(ctx, "user", time.Unix(-100, 0)), "nothing is issued before 1970")
 	require.NoError(t, by.RevokeUser(ctx, "user", time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)))
 	assert.Equal(t, revoked, at(now.Add(2*time.Second)))
+	require.NoError(t, by.RevokeRoom(ctx, "for ever", time.Unix(math.MaxInt64, 0)))
+	assert.True(t, by.Revoked(of("someone", "for ever")))
+	require.NoError(t, other.Sync(ctx))
+	assert.True(t, other.Revoked(of("someone", "for ever")))
 	assert.Error(t, by.RevokeUser(ctx, "", now))
 	assert.Error(t, by.RevokeUserInRoom(ctx, "room", "", now))
 	assert.Error(t, by.RevokeUserInRoom(ctx, "", "user", now))
