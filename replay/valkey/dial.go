@@ -4,13 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 )
 
 // ringScale is the binary logarithm of how many pipelines may be under way on a
 // connection, or abandoned and unanswered. More would have to wait where no
-// context reaches them; but a connection that answers nothing is given up after
-// Timeout, and until then there are only a few.
+// context reaches them; but a connection that answers nothing is given up a Timeout
+// after maxQuiet, and until then there are only a few.
 const ringScale = 8
+
+// maxQuiet is after how long without a reply the client sends a PING. Without one
+// it would not give a connection up that answers nothing, and would soon block.
+const maxQuiet = time.Second
 
 // clientOption makes of the embedder's options those for one server: one
 // connection, nothing repeated, nothing cached, and what wrap makes of the way in
@@ -28,6 +33,9 @@ func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) Clie
 	o.ConnWriteTimeout = c.Timeout
 	if o.Dialer.Timeout <= 0 || o.Dialer.Timeout > c.Timeout {
 		o.Dialer.Timeout = c.Timeout
+	}
+	if o.Dialer.KeepAlive <= 0 || o.Dialer.KeepAlive > maxQuiet {
+		o.Dialer.KeepAlive = maxQuiet
 	}
 	o.DialFn, o.DialCtxFn = nil, wrap(dialer(&c.Client))
 	return o

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +43,31 @@ func TestDial(t *testing.T) {
 	c.Client.DialFn = func(_ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) { return dial(ctx, d) }
 	assert.Equal(t, "spent", spend(newGuard(t, c), numbered(1)))
 	assert.Greater(t, dialed.Load(), n)
+}
+
+// TestMute has a connection from which nothing comes any more, and an embedder
+// whose connections are not to be asked whether they live. The guard makes a new
+// one.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	p := startProxy(t, s.address)
+	c := config(p.address)
+	c.Timeout = 500 * time.Millisecond
+	c.Client.Dialer.KeepAlive = -1
+	g := newGuard(t, c)
+	many := func() {
+		var wg sync.WaitGroup
+		for range 64 { // has the client read in the background
+			wg.Go(func() { spend(g, unique()) })
+		}
+		wg.Wait()
+	}
+	many()
+	p.mute.Store(true)
+	many()
+	p.mute.Store(false)
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 }
 
 // TestTLS has a server that speaks TLS only.

@@ -19,6 +19,7 @@ type proxy struct {
 	split atomic.Bool  // replies travel byte by byte
 	delay atomic.Int64 // of each piece of a reply, in nanoseconds
 	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
+	mute  atomic.Bool  // connections that reply now say nothing any more
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -65,7 +66,13 @@ func (p *proxy) serve(c net.Conn) {
 		p.copy(c, s.Write)
 	}()
 	defer hangUp()
-	p.copy(s, func(b []byte) (int, error) { return p.reply(c, b) })
+	muted := false
+	p.copy(s, func(b []byte) (int, error) {
+		if muted = muted || p.mute.Load(); muted {
+			return len(b), nil
+		}
+		return p.reply(c, b)
+	})
 }
 
 func (p *proxy) copy(from net.Conn, write func([]byte) (int, error)) {
