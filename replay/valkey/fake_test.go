@@ -30,6 +30,7 @@ type fake struct {
 	reply  map[string]string // to a command, instead of what is right; raw
 	values map[string]fakeValue
 	offset time.Duration // of the clock
+	drop   string        // hang up after the next one of that command
 	conns  []net.Conn
 }
 
@@ -66,12 +67,23 @@ func (f *fake) serve(c net.Conn) {
 	f.conns = append(f.conns, c)
 	f.mu.Unlock()
 	r := bufio.NewReader(c)
+	wrote := false
 	for {
 		args, err := readCommand(r)
 		if err != nil {
 			return
 		}
-		if _, err := io.WriteString(c, f.answer(args)); err != nil {
+		reply := f.answer(args)
+		switch {
+		case args[0] == "SET":
+			wrote = wrote || reply != bulk(args[2])
+		case args[0] == "WAIT" && !wrote: // for nothing: the replica has all of that
+			reply = ":1\r\n"
+		}
+		if f.dropped(args[0]) {
+			return
+		}
+		if _, err := io.WriteString(c, reply); err != nil {
 			return
 		}
 	}
@@ -128,7 +140,13 @@ func (f *fake) answer(args []string) string {
 		return "*2\r\n" + bulk(strconv.FormatInt(now.Unix(), 10)) + bulk(strconv.Itoa(now.Nanosecond()/1000))
 	case "GET":
 		return f.get(args[1])
-	case "SET": // key value NX GET PX milliseconds
+	case "WAIT":
+		return ":0\r\n" // there is a replica, and it says nothing
+	case "SET": // key value, or key value NX GET PX milliseconds
+		if len(args) == 3 {
+			f.values[args[1]] = fakeValue{text: args[2]}
+			return "+OK\r\n"
+		}
 		old := f.get(args[1])
 		if old == fakeNil {
 			ms, _ := strconv.Atoi(args[6])
@@ -162,6 +180,17 @@ func (f *fake) say(command, reply string) {
 	} else {
 		f.reply[command] = reply
 	}
+}
+
+// dropped reports whether this is the command to hang up after.
+func (f *fake) dropped(command string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.drop != command {
+		return false
+	}
+	f.drop = ""
+	return true
 }
 
 // hangUp ends all connections.
@@ -314,6 +343,22 @@ func TestNewConnection(t *testing.T) {
 	tok := honest()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, tok))
 	assert.EqualValues(t, 2, g.Stats().Losses)
+}
+
+// TestWaitAgain has a connection end after a token was set, which no replica
+// confirms. The next attempt finds it set, and must not take that for confirmed:
+// since version 7.2, WAIT is for what was written over the same connection.
+func TestWaitAgain(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	c := config(f.address)
+	c.Replicas = 1
+	g := newGuard(t, c)
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(1)))
+	f.mu.Lock()
+	f.drop = "SET"
+	f.mu.Unlock()
+	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(2)))
 }
 
 // TestBogusMark has a state whose mark is years ahead: it is replaced.

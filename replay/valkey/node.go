@@ -49,11 +49,11 @@ type verified struct {
 
 // keys are the names of a server's own keys. In a Cluster, they are in a slot
 // that it serves.
-type keys struct{ state, order, marks string }
+type keys struct{ state, order, marks, written string }
 
 func newKeys(prefix, tag string) *keys {
 	base := prefix + "{" + tag + "}:guard-"
-	return &keys{base + "state", base + "revoked-order", base + "revoked"}
+	return &keys{base + "state", base + "revoked-order", base + "revoked", base + "written"}
 }
 
 // newNode makes a node and starts its workers. It connects already, if the

@@ -144,7 +144,9 @@ func (w *worker) build() {
 		w.commands = append(w.commands, r.command(b, c.Margin))
 	}
 	if c.Replicas > 0 {
-		w.commands = append(w.commands, c.wait(b))
+		// What WAIT waits for is the last write of this connection. An attempt that
+		// is repeated over a new one finds what it wrote, and would write nothing.
+		w.commands = append(w.commands, b.Set().Key(w.n.keys.Load().written).Value("").Build(), c.wait(b))
 	}
 	w.commands = append(w.commands, b.Get().Key(w.n.keys.Load().state).Build(), b.Time().Build())
 }
@@ -153,8 +155,8 @@ func (w *worker) build() {
 // server's clock. With an error, no reply says anything.
 func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, err error) {
 	if w.n.g.config.Replicas > 0 {
-		err = w.n.g.config.confirmed(tail[0])
-		tail = tail[1:]
+		err = w.n.g.config.confirmed(tail[0], tail[1])
+		tail = tail[2:]
 	}
 	value, e := tail[0].ToString()
 	if e != nil && !client.IsValkeyNil(e) {
@@ -252,8 +254,12 @@ func (c *Config) wait(b client.Builder) client.Completed {
 	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
 }
 
-func (c *Config) confirmed(reply client.ValkeyResult) error {
-	n, err := reply.ToInt64()
+// confirmed judges the replies to a write and WAIT.
+func (c *Config) confirmed(write, wait client.ValkeyResult) error {
+	if err := write.Error(); err != nil {
+		return reason(err)
+	}
+	n, err := wait.ToInt64()
 	switch {
 	case err != nil:
 		return reason(err)
