@@ -377,6 +377,29 @@ func TestBogusMark(t *testing.T) {
 	}
 }
 
+// TestClocksAhead starts a guard while its clock and the server's are ten years
+// ahead, as they may be before a host has asked for the time. When they are right
+// it works, without a restart.
+func TestClocksAhead(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	c := config(f.address)
+	c.Now = func() time.Time {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.now()
+	}
+	f.offset = 10 * 365 * 24 * time.Hour
+	g := newGuard(t, c)
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, numbered(1)))
+	f.mu.Lock()
+	f.offset = 0
+	f.mu.Unlock()
+	require.NoError(t, g.Sync(ctx)) // or it would ask after five seconds
+	assert.Equal(t, "fresh", spend(g, numbered(2)))
+	assert.Less(t, time.Until(g.ReadyAt()), 10*time.Second)
+}
+
 // TestClockModel has a server whose clock goes forward at random, by a second or by
 // an hour, and is set back as long as nothing was forgotten, and gateways whose
 // clocks show anything. No token is let in twice; and while the clocks agree,

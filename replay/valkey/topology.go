@@ -27,7 +27,8 @@ func (t *topology) slot(key []byte) uint16 {
 	return keySlot(key)
 }
 
-// raise has the slots of n refuse tokens issued up to mark.
+// raise has the slots of n refuse tokens issued up to mark. A mark that was made
+// while all clocks were far ahead goes, now that they are not.
 func (g *Guard) raise(n *node, mark int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -36,6 +37,9 @@ func (g *Guard) raise(n *node, mark int64) {
 	next.marks = slices.Clone(old.marks)
 	for slot, owner := range old.owners {
 		if owner == n {
+			if g.config.bogus(state{mark: old.marks[slot]}) {
+				next.marks[slot] = mark
+			}
 			next.marks[slot] = max(next.marks[slot], mark)
 		}
 	}
