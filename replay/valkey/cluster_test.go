@@ -232,6 +232,62 @@ func owner(t testing.TB, s *server, slot int) (id string) {
 	return id
 }
 
+// TestClusterRevokeMoved has slots move where some gateways do not look. What is
+// revoked is refused all the same.
+func TestClusterRevokeMoved(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	by, idle, g := newGuard(t, c.config()), newGuard(t, c.config()), newGuard(t, c.config())
+	require.Equal(t, "fresh", spend(idle, c.in(2)))
+
+	// A server is added, and who revokes has not heard of it.
+	added := startServer(t, c.nodes[0].engine, c.nodes[0].args...)
+	c.meet(added)
+	c.nodes = append(c.nodes, added)
+	moved := make([]int, 500)
+	for i := range moved {
+		moved[i] = 4000 + i
+	}
+	c.move(0, 3, moved...)
+	c.agree()
+	there := func() claims.Summary {
+		for {
+			if tok := c.in(0); c.slotOf(tok) >= 4000 && c.slotOf(tok) < 4500 {
+				return tok
+			}
+		}
+	}
+	eventually(t, func() bool { return spend(g, there()) == "fresh" })
+	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
+	assert.Equal(t, revoked, spend(g, there()))
+
+	// A server's lowest slot is another one, and who is asked has not heard of it.
+	c.move(0, 2, 100)
+	c.agree()
+	time.Sleep(5100 * time.Millisecond)
+	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "other", clock()))
+	tok := c.in(2)
+	tok.UserID = []byte("other")
+	assert.Equal(t, revoked, spend(idle, tok))
+}
+
+// TestClusterRevokeStall has one server stand still, the first of all. The others
+// are told.
+func TestClusterRevokeStall(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := c.config()
+	conf.Timeout = valkey.DefaultTimeout
+	by, g := newGuard(t, conf), newGuard(t, conf)
+	tok := c.in(2)
+	c.nodes[0].stop()
+	defer c.nodes[0].resume()
+	assert.Error(t, by.RevokeUser(ctx, "user", clock()))
+	assert.False(t, g.Revoked(tok))
+	assert.Error(t, g.Sync(ctx))
+	assert.True(t, g.Revoked(tok))
+}
+
 // TestClusterNodeGone has a node die with all it had, and its slots given to
 // another one, empty.
 func TestClusterNodeGone(t *testing.T) {

@@ -140,12 +140,23 @@ func (n *node) verify(ctx context.Context) (*verified, error) {
 	if v := n.current(); v != nil {
 		return v, nil
 	}
+	n.resurvey(ctx)
 	n.verifying.Lock()
 	defer n.verifying.Unlock()
 	if v := n.current(); v != nil {
 		return v, nil // another worker has asked
 	}
 	return n.ask(ctx)
+}
+
+// resurvey asks n who serves which slots, if it was not asked anything for a while.
+// Nothing else may tell that a slot moved: and with the lowest one of a server moves
+// the name of the state that others write their revocations to.
+func (n *node) resurvey(ctx context.Context) {
+	v := n.verified.Load()
+	if v != nil && time.Since(v.at) > verifyEvery && n.g.topology.Load().cluster() && n.g.mayAsk() {
+		n.g.survey(ctx, n)
+	}
 }
 
 // askAnew is verify for who must not rely on an answer to a question that was asked

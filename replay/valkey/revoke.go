@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	client "github.com/valkey-io/valkey-go"
@@ -22,7 +23,9 @@ var errName = errors.New("valkey: no token has a room or user of that length")
 // issued before the moment issuedBefore, by the rule in the documentation of
 // package replay. Of several calls the latest moment counts. When it returns nil,
 // every gateway refuses the tokens in each Spend that begins later. After an error
-// some may and some may not: it is to be called again.
+// some may and some may not: it is to be called again. In a Cluster in which slots
+// moved, a gateway may take five seconds to see that they did, and as long to see
+// a revocation.
 //
 // It is kept for as long as a session it applies to can last, three hours. When
 // there is no room left for another one, the oldest is replaced by one of everything
@@ -64,11 +67,20 @@ func (g *Guard) Sync(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	var errs error
-	for _, n := range g.topology.Load().nodes {
-		errs = errors.Join(errs, persist(ctx, func() error { return n.askAnew(ctx) }))
+	return g.each(ctx, func(n *node) error { return n.askAnew(ctx) })
+}
+
+// each does something with each server, at the same time: one that stands still
+// must not keep it from the others.
+func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
+	nodes := g.topology.Load().nodes
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() { errs[i] = persist(ctx, func() error { return do(n) }) })
 	}
-	return errs
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // everyone is the name of the revocation of all. A user has "u" before it, a room
@@ -106,12 +118,12 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	var errs error
-	for _, n := range g.topology.Load().nodes {
-		errs = errors.Join(errs, persist(ctx, func() error { return n.revoke(ctx, name, mark) }))
+	if t := g.topology.Load(); t.cluster() {
+		g.survey(ctx, t.nodes...) // it must not pass a server by
 	}
+	err := g.each(ctx, func(n *node) error { return n.revoke(ctx, name, mark) })
 	g.apply(name, mark)
-	return errs
+	return err
 }
 
 // apply has this gateway know of a revocation.

@@ -18,10 +18,12 @@ type topology struct {
 	marks  []int64 // by slot: tokens issued up to that second are refused
 }
 
+func (t *topology) cluster() bool { return len(t.marks) > 1 }
+
 // slot returns the slot of a key. Their number is the same as long as the guard
 // lives.
 func (t *topology) slot(key []byte) uint16 {
-	if len(t.marks) == 1 {
+	if !t.cluster() {
 		return 0
 	}
 	return keySlot(key)
@@ -252,26 +254,38 @@ func (g *Guard) take(old *topology, r slotRange) (*node, error) {
 // sent us away. Workers that come together ask once.
 func (g *Guard) rediscover(n *node) {
 	t := g.topology.Load()
-	if len(t.marks) == 1 || !g.mayAsk() {
+	if !t.cluster() || !g.mayAsk() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
 	defer cancel()
-	for _, other := range append(slices.Clone(t.nodes), n) {
-		if other == n && len(t.nodes) > 1 {
-			continue
-		}
-		c := other.client
-		if ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), other.address); err == nil {
-			_ = g.install(ranges)
-			return
-		}
+	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
+	if len(others) == 0 {
+		others = []*node{n}
+	}
+	if g.survey(ctx, others...) {
+		return
 	}
 	for _, address := range g.config.Client.InitAddress {
 		if g.discoverFrom(ctx, address) == nil {
 			return
 		}
 	}
+}
+
+// survey asks nodes, one after the other, who serves which slots, and reports
+// whether one knew. One that stands still leaves time for the next.
+func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
+	for _, n := range nodes {
+		ctx, cancel := context.WithTimeout(ctx, g.config.Timeout/4)
+		ranges, err := slotRanges(n.client.Do(ctx, n.client.B().ClusterSlots().Build()), n.address)
+		cancel()
+		if err == nil {
+			_ = g.install(ranges)
+			return true
+		}
+	}
+	return false
 }
 
 // rediscoverEvery is how often the Cluster is asked at most.
