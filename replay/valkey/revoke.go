@@ -60,7 +60,9 @@ func (g *Guard) Revoked(t claims.Summary) bool { return g.made() && g.revoked.Re
 
 // Sync fetches what others have revoked. A gateway calls it every few seconds,
 // and then closes the connections for which [Guard.Revoked] says so. With an error
-// what is known may be out of date.
+// what is known may be out of date. What the servers lost before this gateway asked,
+// it does not learn, and only the tokens concerned are refused: for the sake of
+// live sessions, revoke again when [Stats].Losses rises.
 func (g *Guard) Sync(ctx context.Context) error {
 	if !g.made() {
 		return ErrClosed

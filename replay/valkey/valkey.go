@@ -36,6 +36,13 @@
 // ClockSkew and a second, tokens have to be fetched anew. [Guard.ReadyAt] says
 // until when.
 //
+// Over a connection that stays, the guard asks every five seconds. So what it
+// does not see in time is a primary that is made a replica and a primary again in
+// less than that, and has the state of another one whose data was the same before.
+// Nor does it see a machine that goes on from a snapshot of its memory. Close the
+// connections (CLIENT KILL TYPE normal) after the former, and restart the server
+// after the latter.
+//
 // The state key holds for which process the data is whole, and since when. It is
 // read together with each spend, so that FLUSHALL, a swapped or restored data set
 // and what other gateways found out are noticed too. A gateway that starts, and
@@ -59,8 +66,8 @@
 // expiration, while it is remembered for longer than that. A gateway whose clock,
 // or a server whose clock, is wrong by so much that this cannot be told refuses
 // with [ErrClock]. What is left is a server's clock that jumps ahead by more than
-// half of Margin, and back again, while nobody asks: it forgets early. So run NTP
-// on servers and gateways, let it slew, and monitor it.
+// half of Margin, and back again: it forgets early. So run NTP on servers and
+// gateways, let it slew, and monitor it.
 //
 // # The server
 //
