@@ -62,7 +62,7 @@ func (g *Guard) Revoked(t claims.Summary) bool { return g.made() && g.revoked.Re
 // and then closes the connections for which [Guard.Revoked] says so. With an error
 // what is known may be out of date. What the servers lost before this gateway asked,
 // it does not learn, and only the tokens concerned are refused: for the sake of
-// live sessions, revoke again when [Stats].Losses rises.
+// live sessions, revoke again when [Guard.ReadyAt] moves.
 func (g *Guard) Sync(ctx context.Context) error {
 	if !g.made() {
 		return ErrClosed

@@ -1,6 +1,7 @@
 package valkey_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -105,6 +106,59 @@ func TestBytes(t *testing.T) {
 	assert.InDelta(t, 150, bytes, 50)
 	assert.EqualValues(t, tokens-100, g.Stats().Fresh)
 	assert.Equal(t, valkey.DefaultPrefix, "chattoken:", "the name of a key is 26 bytes")
+}
+
+// TestBytesRevoked measures the same for revocations.
+func TestBytesRevoked(t *testing.T) {
+	const revocations = 1 << 12
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	room := strings.Repeat("r", 56)
+	measure := func(name string, want float64, revoke func(user string) error) {
+		before := used(t, s)
+		for i := range revocations {
+			require.NoError(t, revoke(fmt.Sprintf("%013d", i)))
+		}
+		bytes := float64(used(t, s)-before) / revocations
+		t.Logf("%.0f bytes for %s", bytes, name)
+		assert.InDelta(t, want, bytes, want/3)
+	}
+	measure("a user", 205, func(user string) error { return g.RevokeUser(ctx, user, clock()) })
+	measure("a user in a room", 330, func(user string) error { return g.RevokeUserInRoom(ctx, room, user, clock()) })
+}
+
+// TestBytesWaiting measures what a call takes while it waits, beyond its goroutine.
+func TestBytesWaiting(t *testing.T) {
+	if testenv.Race {
+		t.Skip("measures memory")
+	}
+	const calls = 1 << 13
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, config(s.address))
+	begin := make(chan struct{})
+	var wg sync.WaitGroup
+	for n := range uint64(calls) {
+		wg.Go(func() {
+			<-begin
+			spend(g, numbered(n))
+		})
+	}
+	s.stop()
+	before := allocated()
+	close(begin)
+	eventually(t, func() bool { return g.Stats().Waiting == calls })
+	bytes := float64(allocated()-before) / calls
+	s.resume()
+	wg.Wait()
+	t.Logf("%.0f bytes for a call that waits", bytes)
+	assert.InDelta(t, 650, bytes, 250)
+}
+
+func allocated() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 func used(t testing.TB, s *server) int {

@@ -292,7 +292,9 @@ func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
 const rediscoverEvery = 50 * time.Millisecond
 
 func (g *Guard) mayAsk() bool {
-	g.mu.Lock()
+	if !g.mu.TryLock() {
+		return false // somebody knows already, and may be connecting
+	}
 	defer g.mu.Unlock()
 	if time.Since(g.refreshed) < rediscoverEvery {
 		return false
