@@ -244,6 +244,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	added := startServer(t, c.nodes[0].engine, c.nodes[0].args...)
 	c.meet(added)
 	c.nodes = append(c.nodes, added)
+	c.agree()
 	moved := make([]int, 500)
 	for i := range moved {
 		moved[i] = 4000 + i

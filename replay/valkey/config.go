@@ -58,7 +58,7 @@ type Config struct {
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may be waiting at a time, for all
-	// servers together. Further ones are refused at once. Each takes about 650
+	// servers together. Further ones are refused at once. Each takes about 900
 	// bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 

@@ -123,8 +123,8 @@ func TestBytesRevoked(t *testing.T) {
 		t.Logf("%.0f bytes for %s", bytes, name)
 		assert.InDelta(t, want, bytes, want/3)
 	}
-	measure("a user", 205, func(user string) error { return g.RevokeUser(ctx, user, clock()) })
-	measure("a user in a room", 330, func(user string) error { return g.RevokeUserInRoom(ctx, room, user, clock()) })
+	measure("a user", 220, func(user string) error { return g.RevokeUser(ctx, user, clock()) })
+	measure("a user in a room", 310, func(user string) error { return g.RevokeUserInRoom(ctx, room, user, clock()) })
 }
 
 // TestBytesWaiting measures what a call takes while it waits, beyond its goroutine.
@@ -147,16 +147,19 @@ func TestBytesWaiting(t *testing.T) {
 	before := allocated()
 	close(begin)
 	eventually(t, func() bool { return g.Stats().Waiting == calls })
+	time.Sleep(100 * time.Millisecond) // for the last of them to wait
 	bytes := float64(allocated()-before) / calls
 	s.resume()
 	wg.Wait()
 	t.Logf("%.0f bytes for a call that waits", bytes)
-	assert.InDelta(t, 650, bytes, 250)
+	assert.InDelta(t, 900, bytes, 300)
 }
 
 func allocated() int {
 	var m runtime.MemStats
-	runtime.GC()
+	for range 3 { // twice is what a sync.Pool outlives
+		runtime.GC()
+	}
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
