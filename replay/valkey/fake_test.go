@@ -324,6 +324,28 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestFormerState has the state be replaced by the one before it, in the same second
+// as the other times: their marks tell nothing.
+func TestFormerState(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	g := newGuard(t, config(f.address))
+	key := "chattoken:{0}:guard-state"
+	swap := func(v fakeValue) (former fakeValue) {
+		f.mu.Lock()
+		former, f.values[key] = f.values[key], v
+		f.mu.Unlock()
+		require.NoError(t, g.Sync(ctx))
+		return former
+	}
+	first := swap(fakeValue{})
+	assert.EqualValues(t, 2, g.Stats().Losses)
+	second := swap(first)
+	assert.EqualValues(t, 3, g.Stats().Losses)
+	swap(second)
+	assert.EqualValues(t, 4, g.Stats().Losses)
+}
+
 // TestNewConnection has a process with another identity and the same data take the
 // place of the one that was asked, between two spends: nothing but the new
 // connection tells.

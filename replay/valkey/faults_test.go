@@ -395,6 +395,29 @@ func TestFailover(t *testing.T) {
 	primary.resume()
 }
 
+// TestFailoverConnected has a name lead to the new primary, while the connection to
+// the old one stays, which follows the new one.
+func TestFailoverConnected(t *testing.T) {
+	t.Parallel()
+	engine := anyEngine(t)
+	primary, replica := startServer(t, engine), startServer(t, engine)
+	follow(t, replica, primary.address)
+	p := startProxy(t, primary.address)
+	c := quick(p.address)
+	c.Timeout = valkey.DefaultTimeout
+	g := newGuard(t, c)
+	waitReady(t, g)
+	spent := honest()
+	require.Equal(t, "fresh", spendHonest(g, spent))
+	replica.must("REPLICAOF", "NO", "ONE")
+	p.target.Store(&replica.address)
+	follow(t, primary, replica.address)
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
+	assert.NotEqual(t, "fresh", spendHonest(g, spent))
+	waitReady(t, g)
+	assert.Equal(t, "fresh", spendHonest(g, honest()))
+}
+
 func mustString(t testing.TB, s *server, args ...string) string {
 	t.Helper()
 	v, err := s.do(args...).ToAny()

@@ -148,6 +148,23 @@ func TestRevokeAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// TestRevokeCommands counts what a spend sends while there are revocations: they
+// take no command of their own, but for the first spend after each.
+func TestRevokeCommands(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	by, g := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	require.NoError(t, by.RevokeUser(ctx, "other", clock()))
+	require.Equal(t, "fresh", spend(g, unique()))
+	s.must("CONFIG", "RESETSTAT")
+	for range 20 {
+		require.Equal(t, "fresh", spend(g, unique()))
+	}
+	stats := mustString(t, s, "INFO", "commandstats")
+	assert.Contains(t, stats, "cmdstat_set:calls=20,")
+	assert.NotContains(t, stats, "cmdstat_eval")
+}
+
 // TestSync has a gateway that nobody connects to learn of a revocation.
 func TestSync(t *testing.T) {
 	t.Parallel()
