@@ -283,3 +283,17 @@ func TestRevokeLost(t *testing.T) {
 	require.NoError(t, late.Sync(ctx))
 	assert.True(t, late.Revoked(of("other", "room")), "the revisions begin again, and are followed")
 }
+
+// TestRevokeFlushed revokes right after the server lost everything: that must not
+// bring the state back which says that nothing is missing.
+func TestRevokeFlushed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, anyEngine(t))
+	g := newGuard(t, quick(s.address))
+	waitReady(t, g)
+	tok := honest()
+	require.Equal(t, "fresh", spendHonest(g, tok))
+	s.must("FLUSHALL")
+	require.NoError(t, g.RevokeUser(ctx, "other", time.Now()))
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, tok))
+}
