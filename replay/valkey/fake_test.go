@@ -422,6 +422,19 @@ func TestClocksAhead(t *testing.T) {
 	assert.Less(t, time.Until(g.ReadyAt()), 10*time.Second)
 }
 
+// TestClockSlow has a gateway whose clock is behind the server's when data may have
+// been lost: the later one says up to when.
+func TestClockSlow(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	f.offset = 20 * time.Second
+	c := config(f.address)
+	began := time.Now()
+	g := newGuard(t, c)
+	lost := began.Add(f.offset + 5*time.Second)
+	assert.False(t, g.ReadyAt().Before(lost), "%v, and not %v", g.ReadyAt(), lost)
+}
+
 // TestClockModel has a server whose clock goes forward at random, by a second or by
 // an hour, and is set back as long as nothing was forgotten, and gateways whose
 // clocks show anything. No token is let in twice; and while the clocks agree,
