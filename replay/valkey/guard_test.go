@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -198,34 +200,52 @@ func raceAlone(t *testing.T, address string) {
 }
 
 // TestAllocs counts what a Spend allocates beyond the client, which is made to
-// send the same commands.
+// send the same commands. The least of some counts: where the client happens to
+// read in the background, it allocates more.
 func TestAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
 	s := startServer(t, anyEngine(t))
+	guarded, direct := math.Inf(1), math.Inf(1)
+	for range 5 {
+		guarded = min(guarded, spendAllocs(t, s))
+		direct = min(direct, bareAllocs(t, s))
+	}
+	t.Logf("%v allocations, of which %v are the client's", guarded, direct)
+	assert.LessOrEqual(t, guarded, direct+1)
+}
+
+const allocRuns = 1000
+
+func spendAllocs(t *testing.T, s *server) float64 {
 	g := newGuard(t, config(s.address))
-	bare := connect(t, s.address)
-	n := uint64(0)
 	now := clock()
 	tok := tokenAt(0, now, time.Minute)
-	commands := make([]client.Completed, 3)
-	direct := testing.AllocsPerRun(2000, func() {
-		n++
-		b := bare.B()
-		commands[0] = b.Set().Key("a-key-of-the-same-length").Value("a-value-of-16-by").Nx().Get().PxMilliseconds(120_000).Build()
-		commands[1] = b.Get().Key("chattoken:{0}:guard-state").Build()
-		commands[2] = b.Time().Build()
-		bare.DoMulti(ctx, commands...)
-	})
-	guarded := testing.AllocsPerRun(2000, func() {
-		n++
-		binary.BigEndian.PutUint64(tok.TokenID[8:], n)
+	return testing.AllocsPerRun(allocRuns, func() {
+		binary.BigEndian.PutUint64(tok.TokenID[8:], serial.Add(1))
 		fresh, err := g.Spend(ctx, now, tok)
 		if !fresh || err != nil {
 			t.Fatal(fresh, err)
 		}
 	})
-	t.Logf("%v allocations, of which %v are the client's", guarded, direct)
-	assert.LessOrEqual(t, guarded, direct+1)
+}
+
+func bareAllocs(t *testing.T, s *server) float64 {
+	bare := connect(t, s.address)
+	commands := make([]client.Completed, 3)
+	// New ones: the reply for one that is there would have its value.
+	keys := make([]string, allocRuns+1)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("a-key-of-26-bytes-%08d", serial.Add(1))
+	}
+	n := 0
+	return testing.AllocsPerRun(allocRuns, func() {
+		b := bare.B()
+		commands[0] = b.Set().Key(keys[n]).Value("a-value-of-16-by").Nx().Get().PxMilliseconds(120_000).Build()
+		commands[1] = b.Get().Key("chattoken:{0}:guard-state").Build()
+		commands[2] = b.Time().Build()
+		n++
+		bare.DoMulti(ctx, commands...)
+	})
 }
 
 func TestConfig(t *testing.T) {

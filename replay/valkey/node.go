@@ -259,7 +259,7 @@ func (n *node) older(s state) bool {
 
 // milliseconds reads the reply to TIME.
 func milliseconds(reply client.ValkeyResult) (int64, error) {
-	values, err := reply.AsIntSlice()
+	values, err := reply.ToArray() // AsIntSlice would allocate
 	if err != nil {
 		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
 			return 0, reason(err)
@@ -269,5 +269,10 @@ func milliseconds(reply client.ValkeyResult) (int64, error) {
 	if len(values) != 2 {
 		return 0, ErrReply
 	}
-	return values[0]*1000 + values[1]/1000, nil
+	seconds, err := values[0].AsInt64()
+	micros, err2 := values[1].AsInt64()
+	if err != nil || err2 != nil {
+		return 0, ErrReply
+	}
+	return seconds*1000 + micros/1000, nil
 }
