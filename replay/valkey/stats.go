@@ -8,19 +8,19 @@ import (
 // Stats is the state of a [Guard] for those who operate it. Counts are since the
 // guard was made.
 type Stats struct {
-	Waiting int // calls of Spend that are under way, or were left and are not cleaned up
+	Waiting int `json:"waiting"` // calls of Spend that are under way, or were left and are not cleaned up
 
-	Fresh   uint64 // tokens that were let in
-	Spent   uint64 // refused because they were not fresh
-	Revoked uint64 // refused with ErrRevoked
+	Fresh   uint64 `json:"fresh"`   // tokens that were let in
+	Spent   uint64 `json:"spent"`   // refused because they were not fresh
+	Revoked uint64 `json:"revoked"` // refused with ErrRevoked
 
-	DataLost    uint64 // refused with ErrDataLost
-	Busy        uint64 // refused with ErrBusy
-	Unavailable uint64 // refused with any other error
+	DataLost    uint64 `json:"dataLost"`    // refused with ErrDataLost
+	Busy        uint64 `json:"busy"`        // refused with ErrBusy
+	Unavailable uint64 `json:"unavailable"` // refused with any other error
 
-	Losses      uint64 // how often data may have been lost
-	Connections uint64 // connections that were begun
-	Servers     int    // in use: one, or the primaries of the Cluster
+	Losses      uint64 `json:"losses"`      // how often data may have been lost
+	Connections uint64 `json:"connections"` // connections that were begun
+	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
 }
 
 type counters struct {

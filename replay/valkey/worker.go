@@ -21,6 +21,10 @@ const (
 
 	// Between attempts the pause doubles from the first to the second of these.
 	minPause, maxPause = 5 * time.Millisecond, 160 * time.Millisecond
+
+	// tooLongPause is one that no request has the time for: there is no other
+	// attempt.
+	tooLongPause = time.Hour
 )
 
 // errChanged says that the server, or its state, was another one after an attempt
@@ -72,9 +76,9 @@ func (w *worker) serve() {
 			return
 		case w.n.retired.Load():
 			w.forward()
-			err, pause = ErrClosed, time.Hour
+			err, pause = ErrClosed, tooLongPause
 		case !passing(err):
-			pause = time.Hour
+			pause = tooLongPause
 		case err == errChanged && pause == 0:
 			pause = minPause
 			continue // once without a pause
@@ -269,8 +273,9 @@ func (c *Config) confirmed(write, wait client.ValkeyResult) error {
 	return nil
 }
 
-// deadline is a context that can be used again, so that an attempt does not
-// allocate one.
+// deadline is a context that can be used again. One of package context for each
+// attempt would be several allocations, and a spend that travels alone is promised
+// one.
 type deadline struct {
 	context.Context
 	at      time.Time
