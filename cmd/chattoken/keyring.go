@@ -194,10 +194,10 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	if ring.Serial() == serial {
 		return nil
 	}
-	if err := ring.WriteFile(context.Background(), file.KEK, file.Name); err != nil {
-		return err
+	err = ring.WriteFile(context.Background(), file.KEK, file.Name)
+	if err == nil && file.HighWater != "" {
+		_, err = load(file) // the mark follows what is loaded
 	}
-	_, err = load(file) // for the high-water mark
 	return err
 }
 
