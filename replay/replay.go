@@ -22,10 +22,10 @@
 // # Issued before
 //
 // Tokens carry the second in which they were issued, by a clock that may be
-// ahead of this one by the configured ClockSkew. A token therefore counts as
-// issued before a moment T unless its issued-at is later than T, rounded down
-// to the second, plus ClockSkew. Restarts and revocations both go by that rule;
-// SPEC.md shows that the two simpler ones let replays through.
+// ahead of this one by the ClockSkew of the ring's policy. A token therefore
+// counts as issued before a moment T unless its issued-at is later than T,
+// rounded down to the second, plus ClockSkew. Restarts and revocations both go
+// by that rule; SPEC.md shows that the two simpler ones let replays through.
 //
 // # Errors
 //

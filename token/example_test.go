@@ -87,7 +87,7 @@ func ExampleOpener_Open() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	revoked := &replay.Revocations{ClockSkew: ring.ClockSkew()}
+	revoked := new(replay.Revocations)
 	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {

@@ -153,7 +153,8 @@ func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) e
 		return ErrPayload
 	}
 	copy(v.id[:], box[len(Prefix)+len(keyring.ID{}):])
-	return v.checkTimes(now.Unix(), int64(o.Ring.ClockSkew()/time.Second))
+	v.skew = o.Ring.ClockSkew()
+	return v.checkTimes(now.Unix())
 }
 
 // invalidKind is the error for a box that the ring did not open.

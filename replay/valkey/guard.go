@@ -45,7 +45,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	}
 	g := &Guard{
 		config:  c,
-		revoked: replay.Revocations{MaxEntries: c.MaxRevocations, ClockSkew: c.ClockSkew},
+		revoked: replay.Revocations{MaxEntries: c.MaxRevocations},
 		closed:  make(chan struct{}),
 	}
 	g.requests.New = func() any { return newRequest() }

@@ -87,6 +87,14 @@ func TestRevokeBefore(t *testing.T) {
 		tok.IssuedAt, tok.Expiration = issued.Truncate(time.Second), issued.Truncate(time.Second).Add(time.Minute)
 		return spend(other, tok)
 	}
+	ahead := of("user", "room")
+	ahead.ClockSkew = 10 * time.Second
+	ahead.IssuedAt = now.Truncate(time.Second).Add(-time.Second)
+	require.NoError(t, by.RevokeUser(ctx, "user", now.Add(-10*time.Second)))
+	require.NoError(t, other.Sync(ctx))
+	assert.True(t, other.Revoked(ahead), "by a ring with a larger skew than the guard was told of")
+	ahead.IssuedAt = ahead.IssuedAt.Add(2 * time.Second)
+	assert.False(t, other.Revoked(ahead))
 	before := now.Truncate(time.Second).Add(-4500 * time.Millisecond)
 	require.NoError(t, by.RevokeUser(ctx, "user", before))
 	assert.Equal(t, revoked, at(now.Add(-time.Second)), "floor(before) + 5 s is the last second")
