@@ -271,11 +271,11 @@ var faults = []fault{
 	{"token longer than its session", "token/seal.go", "./token",
 		one("if sessionMinutes > 0 {", "if sessionMinutes < 0 {")},
 	{"issued-at rounded up", "token/seal.go", "./token",
-		one("times{issuedAt: now.Unix()}", "times{issuedAt: now.Add(time.Second - 1).Unix()}")},
+		one("issue{issuedAt: now.Unix()}", "issue{issuedAt: now.Add(time.Second - 1).Unix()}")},
 	{"TTL beyond the ring's", "token/seal.go", "./token",
 		one("case ttl > longest:", "case ttl > longest+time.Second:")},
 	{"before 1970", "token/seal.go", "./token",
-		one("at.issuedAt < 0 || ", "")},
+		one("is.issuedAt < 0 || ", "")},
 	{"default TTL beyond the ring's", "token/seal.go", "./token",
 		one("ttl = min(DefaultTTL, longest)", "ttl = DefaultTTL")},
 
