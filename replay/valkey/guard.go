@@ -192,6 +192,9 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 // may have been lost. A health check that finds it further away than ClockSkew
 // and a second shows that some gateway's clock was ahead. A zero or nil Guard is
 // ready at the end of the year 9999.
+//
+// It says nothing of whether the server can be reached now. The error of
+// [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(limits.MaxUnix, 0).UTC()
