@@ -93,7 +93,10 @@ func (r *Revocations) RevokeUserInRoom(now time.Time, roomIdentifier, userID str
 	})
 }
 
-// RevokeAll is [Revocations.RevokeUser] for everyone everywhere.
+// RevokeAll is [Revocations.RevokeUser] for everyone everywhere. Fresh tokens are
+// refused too until they are issued ClockSkew and a second after issuedBefore, and
+// token.Action takes ErrRevoked for final. So where users are to come back, let an
+// admission rule that is asked before Admit return ErrUnavailable until then.
 func (r *Revocations) RevokeAll(issuedBefore time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
