@@ -99,11 +99,12 @@ func finish(f *os.File, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// WriteFile saves the sealed form of the ring, durably, in mode 0600: after a
-// crash at any moment the file is the old one or the new one. A crash may leave
-// a draft beside it, named .*.tmp and sealed as well. name may be a symbolic
-// link, which then stays. After an error of the last step, which makes the new
-// file durable, it is in place all the same; saving again is safe.
+// WriteFile saves the sealed form of the ring, durably, in a new file of mode
+// 0600, whatever mode and owner the old one had: after a crash at any moment the
+// file is the old one or the new one. A crash may leave a draft beside it, named
+// .*.tmp and sealed as well. name may be a symbolic link, which then stays. After
+// an error of the last step, which makes the new file durable, it is in place all
+// the same; saving again is safe.
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict] or

@@ -20,6 +20,8 @@ type File struct {
 	// that it may be in a volume of Kubernetes', which swaps one.
 	Name string
 
+	// KEK opens the file, and is fixed. To change it without a restart takes a KEK
+	// of the caller's whose Unwrap reads its file anew.
 	KEK    KEK
 	Config Config
 
