@@ -91,6 +91,8 @@ func ExampleOpener_Open() {
 	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
+		// What else an upgrade needs, the Origin too, is checked before: once a
+		// token was opened, it is spent.
 		text := r.Header.Get("Sec-WebSocket-Protocol")
 		session := new(token.Session)
 		if err := opener.Open(r.Context(), session, text); err != nil {
