@@ -25,7 +25,8 @@ const (
 
 // Config says where the servers are and what is to be expected of them. Only
 // Client has to be stated. Everything but names, passwords, Timeout, MaxWaiting and
-// Now has to be the same on all gateways.
+// Now has to be the same on all gateways. Only while a rollout raises MaxTTL or
+// ClockSkew, which comes before the ring's, may these differ.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer
