@@ -2,7 +2,6 @@ package replay
 
 import (
 	"cmp"
-	"context"
 	"hash/maphash"
 	"math/bits"
 	"slices"
@@ -23,7 +22,7 @@ const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second
 
 // Revocations takes tokens back: those of a user, of a room, of a user in a
 // room, or all, as far as they were issued before some moment. It answers for
-// tokens that are about to be spent ([Revocations.Admit], for token.Opener) and
+// tokens that are about to be spent ([Revocations.Check], for token.Opener) and
 // for sessions that are live ([Revocations.Revoked]). The zero value has none
 // and is ready for use. It is safe for concurrent use, and must not be copied.
 //
@@ -93,10 +92,9 @@ func (r *Revocations) RevokeUserInRoom(now time.Time, roomIdentifier, userID str
 	})
 }
 
-// RevokeAll is [Revocations.RevokeUser] for everyone everywhere. Fresh tokens are
-// refused too until they are issued ClockSkew and a second after issuedBefore, and
-// token.Action takes ErrRevoked for final. So where users are to come back, let an
-// admission rule that is asked before Admit return ErrUnavailable until then.
+// RevokeAll is [Revocations.RevokeUser] for everyone everywhere. Users may come
+// back: [ErrAllRevoked] has token.Action tell clients to wait and fetch a new token,
+// which is accepted if it was issued ClockSkew and a second after issuedBefore.
 func (r *Revocations) RevokeAll(issuedBefore time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,25 +103,28 @@ func (r *Revocations) RevokeAll(issuedBefore time.Time) {
 
 // Revoked reports whether the token, or the session that was opened with it, is
 // revoked. Ask it for live sessions with token.Session.Summary.
-func (r *Revocations) Revoked(t claims.Summary) bool {
+func (r *Revocations) Revoked(t claims.Summary) bool { return r.Check(t) != nil }
+
+// Check is for token.Opener.Revoked: it returns [ErrRevoked] for a token of a
+// user or a room that was revoked, [ErrAllRevoked] for one that was only revoked
+// with everyone's, and nil for all others.
+func (r *Revocations) Check(t claims.Summary) error {
 	c := r.current.Load()
 	if c == nil {
-		return false
+		return nil
 	}
 	room := nonzero(maphash.Bytes(c.seed, t.RoomIdentifier))
 	user := nonzero(maphash.Bytes(c.seed, t.UserID))
-	mark := max(c.all.Load(),
+	own := max(
 		c.mark(target{room: room}),
 		c.mark(target{user: user}),
 		c.mark(target{room: room, user: user}))
-	return mark > 0 && t.IssuedAt.Add(-cmp.Or(t.ClockSkew, limits.DefaultClockSkew)).Unix() < mark
-}
-
-// Admit returns [ErrRevoked] if the token is revoked, and nil otherwise. It has
-// the signature of token.Opener.Admit, and uses neither ctx nor now.
-func (r *Revocations) Admit(_ context.Context, _ time.Time, t claims.Summary) error {
-	if r.Revoked(t) {
+	issued := t.IssuedAt.Add(-cmp.Or(t.ClockSkew, limits.DefaultClockSkew)).Unix()
+	if own > 0 && issued < own {
 		return ErrRevoked
+	}
+	if all := c.all.Load(); all > 0 && issued < all {
+		return ErrAllRevoked
 	}
 	return nil
 }

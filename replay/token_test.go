@@ -24,7 +24,7 @@ func TestOpener(t *testing.T) {
 	now := epoch
 	clock := func() time.Time { return now }
 	sealer := token.Sealer{Ring: ring, Now: clock}
-	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit, Now: clock}
+	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check, Now: clock}
 	mint := func(user string) string {
 		minted, err := sealer.Create(claims.Claims{
 			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
@@ -77,7 +77,7 @@ func TestRevocationByTheRingsSkew(t *testing.T) {
 			ahead, now := epoch.Add(skew), epoch
 			sealer := token.Sealer{Ring: ring, Now: func() time.Time { return ahead }}
 			var revoked replay.Revocations
-			opener := token.Opener{Ring: ring, Admit: revoked.Admit, Now: func() time.Time { return now }}
+			opener := token.Opener{Ring: ring, Revoked: revoked.Check, Now: func() time.Time { return now }}
 			mint := func() string {
 				minted, err := sealer.Create(claims.Claims{
 					RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",

@@ -88,7 +88,7 @@ func ExampleOpener_Open() {
 		log.Fatal(err)
 	}
 	revoked := new(replay.Revocations)
-	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit}
+	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
 		// What else an upgrade needs, the Origin too, is checked before: once a

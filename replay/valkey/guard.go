@@ -83,7 +83,7 @@ func (g *Guard) Close() {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is [ErrRevoked], or says why the guard could not tell. now
+// gateway. The error is [ErrRevoked] or [ErrAllRevoked], or says why the guard could not tell. now
 // is the clock that the token was found to be timely by. Spend waits for
 // Config.Timeout at most and not longer than ctx; it makes one allocation of its
 // own, and retains nothing of t.
@@ -146,8 +146,8 @@ func (g *Guard) tooLong(now time.Time, t claims.Summary) bool {
 
 // refuse returns the error for a token that need not be asked about.
 func (g *Guard) refuse(slot uint16, t claims.Summary) error {
-	if g.revoked.Revoked(t) {
-		return ErrRevoked
+	if err := g.revoked.Check(t); err != nil {
+		return err
 	}
 	if t.IssuedAt.Unix() <= g.topology.Load().marks[slot] {
 		return ErrDataLost

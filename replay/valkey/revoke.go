@@ -47,8 +47,8 @@ func (g *Guard) RevokeUserInRoom(ctx context.Context, roomIdentifier, userID str
 	return g.revoke(ctx, member(roomIdentifier, userID), issuedBefore)
 }
 
-// RevokeAll is [Guard.RevokeUser] for everyone everywhere. What
-// [replay.Revocations.RevokeAll] says of fresh tokens holds here as well.
+// RevokeAll is [Guard.RevokeUser] for everyone everywhere. Users may come back, as
+// [replay.Revocations.RevokeAll] says.
 func (g *Guard) RevokeAll(ctx context.Context, issuedBefore time.Time) error {
 	return g.revoke(ctx, everyone, issuedBefore)
 }

@@ -34,7 +34,7 @@ func (s *Server) makeKeys() error {
 	}
 	s.fleet, _ = guard.(fleet)
 	s.sealer = token.Sealer{Ring: s.ring, TTL: s.config.TokenTTL, Now: s.now}
-	s.opener = token.Opener{Ring: s.ring, Guard: guard, Admit: s.admit, Now: s.now}
+	s.opener = token.Opener{Ring: s.ring, Guard: guard, Revoked: s.revocations.Check, Admit: s.admit, Now: s.now}
 	return nil
 }
 
