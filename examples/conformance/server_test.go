@@ -168,7 +168,7 @@ func launch(args ...string) (*server, error) {
 	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
 	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
-	dieWithParent(s.cmd)
+	testenv.DieWithParent(s.cmd)
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
@@ -26,7 +27,7 @@ type cluster struct {
 
 func startCluster(t testing.TB, args ...string) *cluster {
 	t.Helper()
-	engine := anyEngine(t)
+	engine := redistest.Any(t)
 	args = append([]string{"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"}, args...)
 	c := &cluster{t: t}
 	for i := range 3 {
@@ -42,7 +43,7 @@ func startCluster(t testing.TB, args ...string) *cluster {
 
 // meet has s and the first node know each other.
 func (c *cluster) meet(s *server) {
-	host, port, _ := net.SplitHostPort(s.address)
+	host, port, _ := net.SplitHostPort(s.Address)
 	c.nodes[0].must("CLUSTER", "MEET", host, port)
 	eventually(c.t, func() bool {
 		return strings.Contains(mustString(c.t, c.nodes[0], "CLUSTER", "NODES"), ":"+port+"@") &&
@@ -67,7 +68,7 @@ func (c *cluster) agree() {
 func (c *cluster) config() valkey.Config {
 	addresses := make([]string, len(c.nodes))
 	for i, s := range c.nodes {
-		addresses[i] = s.address
+		addresses[i] = s.Address
 	}
 	return config(addresses...)
 }
@@ -95,7 +96,7 @@ func (c *cluster) id(i int) string { return mustString(c.t, c.nodes[i], "CLUSTER
 func (c *cluster) move(from, to int, moved ...int) {
 	c.t.Helper()
 	a, b := c.nodes[from], c.nodes[to]
-	host, port, _ := net.SplitHostPort(b.address)
+	host, port, _ := net.SplitHostPort(b.Address)
 	for _, n := range moved {
 		slot := strconv.Itoa(n)
 		b.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
@@ -116,7 +117,7 @@ func (c *cluster) move(from, to int, moved ...int) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	a, b := newGuard(t, c.config()), newGuard(t, config("127.0.0.1:1", c.nodes[2].address))
+	a, b := newGuard(t, c.config()), newGuard(t, config("127.0.0.1:1", c.nodes[2].Address))
 	assert.Equal(t, 3, a.Stats().Servers)
 	assert.Equal(t, 3, b.Stats().Servers)
 	for n := range uint64(1000) {
@@ -241,7 +242,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	require.Equal(t, "fresh", spend(idle, c.in(2)))
 
 	// A server is added, and who revokes has not heard of it.
-	added := startServer(t, c.nodes[0].engine, c.nodes[0].args...)
+	added := startServer(t, c.nodes[0].Engine, c.nodes[0].Args...)
 	c.meet(added)
 	c.nodes = append(c.nodes, added)
 	c.agree()
@@ -281,8 +282,8 @@ func TestClusterRevokeStall(t *testing.T) {
 	conf.Timeout = valkey.DefaultTimeout
 	by, g := newGuard(t, conf), newGuard(t, conf)
 	tok := c.in(2)
-	c.nodes[0].stop()
-	defer c.nodes[0].resume()
+	c.nodes[0].Stop()
+	defer c.nodes[0].Resume()
 	assert.Error(t, by.RevokeUser(ctx, "user", clock()))
 	assert.False(t, g.Revoked(tok))
 	assert.Error(t, g.Sync(ctx))
@@ -332,7 +333,7 @@ func TestClusterNodeGone(t *testing.T) {
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, "--cluster-allow-replica-migration", "no")
-	replica := startServer(t, c.nodes[0].engine, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
+	replica := startServer(t, c.nodes[0].Engine, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
 	c.meet(replica)
 	eventually(t, func() bool { // it knows whom, which slots he has, and what is in them
 		replica.do("CLUSTER", "REPLICATE", c.id(1))
@@ -344,14 +345,14 @@ func TestClusterFailover(t *testing.T) {
 	early, g := newGuard(t, conf), newGuard(t, conf)
 	require.Equal(t, "fresh", spend(early, c.in(1)))
 	waitReady(t, g)
-	replica.stop()
+	replica.Stop()
 	lost := c.in(1)
 	lost.IssuedAt = time.Now().Truncate(time.Second)
 	require.Equal(t, "fresh", spend(early, lost))
 	c.nodes[1].kill()
 	// What was on its way to the replica may arrive all the same. It is refused
 	// as it may not have.
-	replica.resume()
+	replica.Resume()
 	eventually(t, func() bool {
 		replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
 		return strings.Contains(mustString(t, replica, "INFO", "replication"), "role:master")
@@ -374,7 +375,7 @@ func TestClusterStall(t *testing.T) {
 	for i := range stalled {
 		stalled[i], others[i] = c.in(1), c.in(2*(i%2))
 	}
-	c.nodes[1].stop()
+	c.nodes[1].Stop()
 	var wg sync.WaitGroup
 	for i := range stalled {
 		wg.Go(func() { assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, stalled[i])) })
@@ -386,7 +387,7 @@ func TestClusterStall(t *testing.T) {
 	// A fraction of what one of them would have waited.
 	t.Logf("%d spends in %v", len(others), time.Since(began))
 	wg.Wait()
-	c.nodes[1].resume()
+	c.nodes[1].Resume()
 	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
 }
 
@@ -395,14 +396,14 @@ func TestClusterStall(t *testing.T) {
 func TestClusterNoMore(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	conf := config(c.nodes[0].address)
+	conf := config(c.nodes[0].Address)
 	conf.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, conf)
 	here, gone := c.in(0), c.in(1)
 	require.Equal(t, "fresh", spend(g, here))
 	c.nodes[0].kill()
-	c.nodes[0].args = nil
-	c.nodes[0].restart()
+	c.nodes[0].Args = nil
+	c.nodes[0].Restart()
 	c.nodes[1].kill()
 	c.nodes[2].kill()
 	assert.NotEqual(t, "fresh", spend(g, gone))

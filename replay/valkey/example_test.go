@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -92,9 +93,9 @@ func ExampleGuard_RevokeUser() {
 
 // TestExamples runs the examples, which need a server.
 func TestExamples(t *testing.T) {
-	s := startServer(t, anyEngine(t))
+	s := startServer(t, redistest.Any(t))
 	old := address
-	address = s.address
+	address = s.Address
 	defer func() { address = old }()
 	assert.Equal(t, "<nil>\ntoken: already used\ntoken: already used\n", printed(t, Example))
 	assert.Equal(t, "another token: chattoken: revoked\na live session: true\n", printed(t, ExampleGuard_RevokeUser))

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
@@ -28,8 +29,8 @@ func TestSoakRate(t *testing.T) {
 	if long {
 		length, pause = 10*time.Minute, time.Second
 	}
-	s := startServer(t, anyEngine(t), "--appendonly", "no")
-	p := startProxy(t, s.address)
+	s := startServer(t, redistest.Any(t), "--appendonly", "no")
+	p := startProxy(t, s.Address)
 	c := quick(p.address)
 	c.AcceptNoAppendOnlyFile = true
 	if long { // tens of millions of tokens: they are to be forgotten soon
@@ -89,13 +90,13 @@ func TestBytes(t *testing.T) {
 		t.Skip("spends many tokens")
 	}
 	const tokens = 1 << 17 // the server's hash table is as full as it gets
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t, redistest.Any(t))
+	g := newGuard(t, config(s.Address))
 	before := used(t, s)
 	timed(256, tokens-100, guardSpend(t, g))
 	bytes := float64(used(t, s)-before) / tokens
 	size := 0
-	files, err := filepath.Glob(filepath.Join(s.dir, "appendonlydir", "*"))
+	files, err := filepath.Glob(filepath.Join(s.Dir, "appendonlydir", "*"))
 	require.NoError(t, err)
 	for _, f := range files {
 		info, err := os.Stat(f)
@@ -111,8 +112,8 @@ func TestBytes(t *testing.T) {
 // TestBytesRevoked measures the same for revocations.
 func TestBytesRevoked(t *testing.T) {
 	const revocations = 1 << 12
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t, redistest.Any(t))
+	g := newGuard(t, config(s.Address))
 	room := strings.Repeat("r", 56)
 	measure := func(name string, want float64, revoke func(user string) error) {
 		before := used(t, s)
@@ -133,8 +134,8 @@ func TestBytesWaiting(t *testing.T) {
 		t.Skip("measures memory")
 	}
 	const calls = 1 << 13
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t, redistest.Any(t))
+	g := newGuard(t, config(s.Address))
 	begin := make(chan struct{})
 	var wg sync.WaitGroup
 	for n := range uint64(calls) {
@@ -143,13 +144,13 @@ func TestBytesWaiting(t *testing.T) {
 			spend(g, numbered(n))
 		})
 	}
-	s.stop()
+	s.Stop()
 	before := allocated()
 	close(begin)
 	eventually(t, func() bool { return g.Stats().Waiting == calls })
 	time.Sleep(100 * time.Millisecond) // for the last of them to wait
 	bytes := float64(allocated()-before) / calls
-	s.resume()
+	s.Resume()
 	wg.Wait()
 	t.Logf("%.0f bytes for a call that waits", bytes)
 	assert.InDelta(t, 900, bytes, 300)
