@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -30,6 +29,7 @@ type server struct {
 	dir     string
 	profile string
 	address string // host and port
+	numbers string // the URL of /debug/vars
 	rooms   []string
 	process *exec.Cmd
 	client  *ivschat.Client
@@ -60,8 +60,8 @@ func (s *server) start(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
-	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-config", config,
-		"-cpuprofile", s.profile, "-message-rate", "1000", "-join")
+	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-debug", "127.0.0.1:0",
+		"-config", config, "-cpuprofile", s.profile, "-message-rate", "1000", "-join")
 	s.process.Stderr = os.Stderr
 	stdout, err := s.process.StdoutPipe()
 	if err != nil {
@@ -70,11 +70,9 @@ func (s *server) start(ctx context.Context, p plan) error {
 	if err := s.process.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
+	if _, err := fmt.Fscanf(stdout, "chatserver: listening on http://%s\nchatserver: numbers at %s\n", &s.address, &s.numbers); err != nil {
 		return fmt.Errorf("the server did not start: %w", err)
 	}
-	_, s.address, _ = strings.Cut(strings.TrimSpace(line), "http://")
 	s.client = newClient("http://" + s.address)
 	return nil
 }
@@ -174,7 +172,7 @@ func (s *server) liveMemory(ctx context.Context) (int64, error) {
 // collects garbage when there is some.
 func (s *server) makeGarbage(ctx context.Context) error {
 	return inParallel(parallel, func(int) error {
-		return s.do(ctx, http.MethodPost, "/join", strings.NewReader(strings.Repeat(" ", 60<<10)), nil)
+		return s.do(ctx, http.MethodPost, "http://"+s.address+"/join", strings.NewReader(strings.Repeat(" ", 60<<10)), nil)
 	})
 }
 
@@ -185,13 +183,13 @@ type vars struct {
 
 func (s *server) vars(ctx context.Context) (vars, error) {
 	var reply struct{ Chattoken vars }
-	err := s.do(ctx, http.MethodGet, "/debug/vars", nil, &reply)
+	err := s.do(ctx, http.MethodGet, s.numbers, nil, &reply)
 	return reply.Chattoken, err
 }
 
 // do sends a request and reads the reply as JSON into v, if there is one.
-func (s *server) do(ctx context.Context, method, path string, body io.Reader, v any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, body)
+func (s *server) do(ctx context.Context, method, url string, body io.Reader, v any) error {
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return err
 	}

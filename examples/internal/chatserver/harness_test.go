@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -262,9 +263,15 @@ func (c *chat) vars() (v struct {
 	}
 }) {
 	c.Helper()
-	_, data := c.get("/debug/vars")
 	var all struct{ Chattoken json.RawMessage }
-	require.NoError(c, json.Unmarshal(data, &all))
+	require.NoError(c, json.Unmarshal([]byte(c.varsText()), &all))
 	require.NoError(c, json.Unmarshal(all.Chattoken, &v))
 	return v
+}
+
+// varsText is vars in JSON.
+func (c *chat) varsText() string {
+	reply := httptest.NewRecorder()
+	c.ServeVars(reply, nil)
+	return reply.Body.String()
 }

@@ -61,7 +61,9 @@ type Config struct {
 	// is disconnected here is so on all hosts.
 	Guard token.Guard
 
-	// GuardStats is what /debug/vars shows of Guard, if there is one.
+	// GuardStats returns what [Server.ServeVars] shows of Guard, in a form that
+	// encoding/json takes. It is not asked about a replay.Guard, which has Stats of
+	// its own. Nil shows nothing.
 	GuardStats func() any
 
 	// TokenTTL is how long a token can be used; zero means a minute.
@@ -177,7 +179,6 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST /CreateChatToken", s.createChatToken)
 	mux.HandleFunc("POST /", s.unknownOperation)
 	mux.HandleFunc("GET /", http.NotFound)
-	mux.HandleFunc("GET /debug/vars", s.vars)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	other := http.NotFoundHandler()
 	if s.config.Join {
