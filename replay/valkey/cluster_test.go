@@ -410,3 +410,28 @@ func TestClusterNoMore(t *testing.T) {
 	assert.NotEqual(t, "fresh", spend(g, here))
 	assert.Equal(t, 3, g.Stats().Servers)
 }
+
+// TestClusterMuteAddress has the first address lead to a server that accepts
+// connections and answers nothing. The second one is asked all the same: at first,
+// and after the Cluster has moved.
+func TestClusterMuteAddress(t *testing.T) {
+	t.Parallel()
+	alone := func() *server {
+		s := startServer(t, redistest.Any(t), "--cluster-enabled", "yes")
+		s.must("CLUSTER", "ADDSLOTSRANGE", "0", strconv.Itoa(slots-1))
+		eventually(t, func() bool { return strings.Contains(mustString(t, s, "CLUSTER", "INFO"), "cluster_state:ok") })
+		return s
+	}
+	old, moved := alone(), alone()
+	first, second := startProxy(t, old.Address), startProxy(t, old.Address)
+	first.mute.Store(true)
+	conf := config(first.address, second.address)
+	conf.Timeout = valkey.DefaultTimeout
+	g := newGuard(t, conf)
+	require.Equal(t, "fresh", spend(g, unique()))
+
+	first.target.Store(&moved.Address)
+	second.target.Store(&moved.Address)
+	old.kill()
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
+}

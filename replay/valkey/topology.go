@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -71,16 +72,10 @@ func (g *Guard) reroute(r *request, n *node) bool {
 
 // discover makes the first topology, and asks all servers in it whether they are
 // fit.
-func (g *Guard) discover(ctx context.Context) (err error) {
-	for _, address := range g.config.Client.InitAddress {
-		if err = g.discoverFrom(ctx, address); err == nil {
-			return g.verifyAll(ctx)
-		}
+func (g *Guard) discover(ctx context.Context) error {
+	if err := g.askAddresses(ctx); err != nil {
+		return err
 	}
-	return err
-}
-
-func (g *Guard) verifyAll(ctx context.Context) error {
 	for _, n := range g.topology.Load().nodes {
 		if _, err := n.verify(ctx); err != nil {
 			return err
@@ -89,8 +84,32 @@ func (g *Guard) verifyAll(ctx context.Context) error {
 	return nil
 }
 
-func (g *Guard) discoverFrom(ctx context.Context, address string) error {
-	c, err := client.NewClient(g.config.clientOption(address, func(d dialFunc) dialFunc { return d }))
+// askAddresses installs the topology that the configured addresses lead to: the
+// first one that answers decides. ctx has a deadline, and each address gets an equal
+// share of the time that is left, so that one that never answers does not keep the
+// guard from the next.
+func (g *Guard) askAddresses(ctx context.Context) (err error) {
+	addresses := g.config.Client.InitAddress
+	deadline, _ := ctx.Deadline()
+	for i, address := range addresses {
+		if ctx.Err() != nil {
+			return cmp.Or(err, reason(ctx.Err()))
+		}
+		share := time.Until(deadline) / time.Duration(len(addresses)-i)
+		if err = g.askAddress(ctx, address, share); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// askAddress is askAddresses for one address, within a timeout.
+func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	limited := g.config
+	limited.Timeout = min(limited.Timeout, timeout) // NewClient connects, and knows nothing of ctx
+	c, err := client.NewClient(limited.clientOption(address, func(d dialFunc) dialFunc { return d }))
 	if c == nil {
 		return err
 	}
@@ -257,20 +276,19 @@ func (g *Guard) rediscover(n *node) {
 	if !t.cluster() || !g.mayAsk() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
-	defer cancel()
 	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
 	if len(others) == 0 {
 		others = []*node{n}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
+	defer cancel()
 	if g.survey(ctx, others...) {
 		return
 	}
-	for _, address := range g.config.Client.InitAddress {
-		if g.discoverFrom(ctx, address) == nil {
-			return
-		}
-	}
+	// They may have taken all of that time.
+	ctx, cancel = context.WithTimeout(context.Background(), g.config.Timeout)
+	defer cancel()
+	_ = g.askAddresses(ctx) // the next attempt finds out
 }
 
 // survey asks nodes, one after the other, who serves which slots, and reports
