@@ -94,3 +94,23 @@ func verdictOf(reply client.ValkeyResult, own string) (fresh bool, err error) {
 	}
 	return false, nil
 }
+
+// milliseconds reads the reply to TIME.
+func milliseconds(reply client.ValkeyResult) (int64, error) {
+	values, err := reply.ToArray() // AsIntSlice would allocate
+	if err != nil {
+		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
+			return 0, reason(err)
+		}
+		return 0, ErrReply
+	}
+	if len(values) != 2 {
+		return 0, ErrReply
+	}
+	seconds, err := values[0].AsInt64()
+	micros, err2 := values[1].AsInt64()
+	if err != nil || err2 != nil {
+		return 0, ErrReply
+	}
+	return seconds*1000 + micros/1000, nil
+}

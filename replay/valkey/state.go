@@ -46,54 +46,6 @@ func sameEpoch(a, b string) bool {
 	return i >= 0 && i == strings.LastIndexByte(b, ' ') && a[:i] == b[:i]
 }
 
-// info is what INFO says, by name.
-type info map[string]string
-
-func parseInfo(text string) info {
-	in := make(info)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
-			in[name] = value
-		}
-	}
-	return in
-}
-
-func (in info) cluster() bool { return in["cluster_enabled"] == "1" }
-
-// fit says why a server cannot be relied on.
-func (c *Config) fit(in info) error {
-	major, _, _ := strings.Cut(in["redis_version"], ".")
-	version, _ := strconv.Atoi(major)
-	switch {
-	case in["loading"] == "1":
-		return ErrLoading
-	case in["run_id"] == "" || in["master_replid"] == "" || version == 0:
-		return ErrReply
-	case version < 7:
-		return ErrVersion
-	case in["role"] != "master":
-		return ErrReadOnly
-	case in["maxmemory_policy"] != "noeviction" && !c.AcceptEviction:
-		return ErrEviction
-	case in["aof_enabled"] != "1" && !c.AcceptNoAppendOnlyFile:
-		return ErrNoAppendOnlyFile
-	}
-	return nil
-}
-
-// identity names a process and the history of its data. The run ID is another
-// one after a restart and on a replica; the replication ID changes besides when
-// a server is made a replica and a primary again, and the count of evictions
-// when it forgot something.
-func (c *Config) identity(in info) string {
-	id := in["run_id"] + "-" + in["master_replid"]
-	if !c.AcceptEviction {
-		id += "-" + in["evicted_keys"]
-	}
-	return id
-}
-
 // bogus reports whether the mark of s is further ahead than any clock can have
 // been that agrees with the server's as far as is asked for. It would refuse
 // everything until then.

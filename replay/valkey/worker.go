@@ -1,8 +1,6 @@
 package valkey
 
 import (
-	"context"
-	"sync/atomic"
 	"time"
 
 	client "github.com/valkey-io/valkey-go"
@@ -250,71 +248,4 @@ func (w *worker) forward() {
 	}
 	clear(w.requests[len(rest):])
 	w.requests = rest
-}
-
-// wait returns WAIT. It is not made by the client's own builder, which would
-// send it over another connection.
-func (c *Config) wait(b client.Builder) client.Completed {
-	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
-}
-
-// confirmed judges the replies to a write and WAIT.
-func (c *Config) confirmed(write, wait client.ValkeyResult) error {
-	if err := write.Error(); err != nil {
-		return reason(err)
-	}
-	n, err := wait.ToInt64()
-	switch {
-	case err != nil:
-		return reason(err)
-	case n < int64(c.Replicas):
-		return ErrReplicas
-	}
-	return nil
-}
-
-// deadline is a context that can be used again. One of package context for each
-// attempt would be several allocations, and a spend that travels alone is promised
-// one.
-type deadline struct {
-	context.Context
-	at      time.Time
-	timer   *time.Timer
-	done    chan struct{}
-	expired atomic.Bool
-}
-
-func newDeadline() *deadline {
-	d := &deadline{Context: context.Background(), done: make(chan struct{})}
-	d.timer = time.AfterFunc(time.Hour, func() {
-		d.expired.Store(true)
-		close(d.done)
-	})
-	d.timer.Stop()
-	return d
-}
-
-// start has d end after some time, at once if that is not positive.
-func (d *deadline) start(after time.Duration) {
-	d.at = time.Now().Add(after)
-	d.timer.Reset(after)
-}
-
-// stop returns d, or another one if d has ended.
-func (d *deadline) stop() *deadline {
-	if d.timer.Stop() {
-		return d
-	}
-	return newDeadline()
-}
-
-func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
-
-func (d *deadline) Done() <-chan struct{} { return d.done }
-
-func (d *deadline) Err() error {
-	if d.expired.Load() {
-		return context.DeadlineExceeded
-	}
-	return nil
 }

@@ -1,0 +1,135 @@
+package valkey
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	client "github.com/valkey-io/valkey-go"
+)
+
+// discover makes the first topology, and asks all servers in it whether they are
+// fit.
+func (g *Guard) discover(ctx context.Context) error {
+	if err := g.askAddresses(ctx); err != nil {
+		return err
+	}
+	for _, n := range g.topology.Load().nodes {
+		if _, err := n.verify(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askAddresses installs the topology that the configured addresses lead to: the
+// first one that answers decides. ctx has a deadline, and each address gets an equal
+// share of the time that is left, so that one that never answers does not keep the
+// guard from the next.
+func (g *Guard) askAddresses(ctx context.Context) (err error) {
+	addresses := g.config.Client.InitAddress
+	deadline, _ := ctx.Deadline()
+	for i, address := range addresses {
+		if ctx.Err() != nil {
+			return cmp.Or(err, reason(ctx.Err()))
+		}
+		share := time.Until(deadline) / time.Duration(len(addresses)-i)
+		if err = g.askAddress(ctx, address, share); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// askAddress is askAddresses for one address, within a timeout.
+func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	limited := g.config
+	limited.Timeout = min(limited.Timeout, timeout) // NewClient connects, and knows nothing of ctx
+	c, err := client.NewClient(limited.clientOption(address, func(d dialFunc) dialFunc { return d }))
+	if c == nil {
+		return err
+	}
+	defer c.Close()
+	text, err := c.Do(ctx, c.B().Info().Section("cluster").Build()).ToString()
+	if err != nil {
+		return reason(err)
+	}
+	if !parseInfo(text).cluster() {
+		if g.topology.Load() != nil {
+			return ErrCluster // whatever it is now, it has no slots
+		}
+		return g.single(address)
+	}
+	ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), address)
+	if err != nil {
+		return err
+	}
+	return g.install(ranges)
+}
+
+func (g *Guard) single(address string) error {
+	if len(g.config.Client.InitAddress) > 1 {
+		return errSeveral
+	}
+	n, err := g.newNode(address, newKeys(g.config.Prefix, "0"))
+	if err != nil {
+		return err
+	}
+	g.topology.Store(&topology{[]*node{n}, []*node{n}, []int64{0}})
+	return nil
+}
+
+// rediscover asks who serves which slots: the others first, as n has failed or
+// sent us away. Workers that come together ask once.
+func (g *Guard) rediscover(n *node) {
+	t := g.topology.Load()
+	if !t.cluster() || !g.mayAsk() {
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
+	if len(others) == 0 {
+		others = []*node{n}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
+	defer cancel()
+	if g.survey(ctx, others...) {
+		return
+	}
+	// They may have taken all of that time.
+	ctx, cancel = context.WithTimeout(context.Background(), g.config.Timeout)
+	defer cancel()
+	_ = g.askAddresses(ctx) // the next attempt finds out
+}
+
+// survey asks nodes, one after the other, who serves which slots, and reports
+// whether one knew. One that stands still leaves time for the next.
+func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
+	for _, n := range nodes {
+		ctx, cancel := context.WithTimeout(ctx, g.config.Timeout/4)
+		ranges, err := slotRanges(n.client.Do(ctx, n.client.B().ClusterSlots().Build()), n.address)
+		cancel()
+		if err == nil {
+			_ = g.install(ranges)
+			return true
+		}
+	}
+	return false
+}
+
+// rediscoverEvery is how often the Cluster is asked at most.
+const rediscoverEvery = 50 * time.Millisecond
+
+func (g *Guard) mayAsk() bool {
+	if !g.mu.TryLock() {
+		return false // somebody knows already, and may be connecting
+	}
+	defer g.mu.Unlock()
+	if time.Since(g.refreshed) < rediscoverEvery {
+		return false
+	}
+	g.refreshed = time.Now()
+	return true
+}

@@ -1,0 +1,24 @@
+package valkey
+
+import client "github.com/valkey-io/valkey-go"
+
+// wait returns WAIT. It is not made by the client's own builder, which would
+// send it over another connection.
+func (c *Config) wait(b client.Builder) client.Completed {
+	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
+}
+
+// confirmed judges the replies to a write and WAIT.
+func (c *Config) confirmed(write, wait client.ValkeyResult) error {
+	if err := write.Error(); err != nil {
+		return reason(err)
+	}
+	n, err := wait.ToInt64()
+	switch {
+	case err != nil:
+		return reason(err)
+	case n < int64(c.Replicas):
+		return ErrReplicas
+	}
+	return nil
+}
