@@ -24,8 +24,9 @@ const (
 )
 
 // Config says where the servers are and what is to be expected of them. Only
-// Client has to be stated. Everything but names, passwords, Timeout, MaxWaiting and
-// Now has to be the same on all gateways.
+// Client has to be stated. On all gateways, everything has to be the same but names,
+// passwords, Timeout, MaxWaiting and Now. The guard keeps a copy; what Client refers to
+// must not be changed.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer
@@ -63,8 +64,8 @@ type Config struct {
 	MaxWaiting int
 
 	// Replicas is how many replicas have to confirm each spend, by WAIT, within
-	// half of Timeout. A spend then takes as long as the slowest of them. It
-	// narrows what a failover can lose: see the package documentation.
+	// half of Timeout: a spend waits until so many have. It narrows what a failover
+	// can lose, as the package documentation says. Zero asks for none.
 	Replicas int
 
 	// MaxRevocations is how many revocations there may be at a time, apart from
@@ -72,7 +73,7 @@ type Config struct {
 	MaxRevocations int
 
 	// Now is the clock; nil means time.Now. It is read when data may have been
-	// lost, and for revocations.
+	// lost, and for revocations. Spend gets its own.
 	Now func() time.Time
 
 	// AcceptEviction accepts a server whose maxmemory-policy is not noeviction.
@@ -80,9 +81,10 @@ type Config struct {
 	// can be used again.
 	AcceptEviction bool
 
-	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. A
-	// restart is noticed all the same. It loses the revocations, of which only
-	// those of a moment in the future are not covered by what a restart refuses.
+	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. The
+	// guard notices a restart all the same, and refuses the tokens issued before.
+	// But a restart loses the revocations, and one of a moment that was still in
+	// the future reaches further than that.
 	AcceptNoAppendOnlyFile bool
 }
 
@@ -120,7 +122,7 @@ func (c *Config) check() error {
 	switch {
 	case len(c.Client.InitAddress) == 0:
 		return errAddress
-	case elsewhere(&c.Client):
+	case redirects(&c.Client):
 		return errClientOption
 	case len(c.Prefix) > 64 || strings.ContainsAny(c.Prefix, "{}"):
 		return errPrefix
@@ -148,8 +150,9 @@ func (c *Config) checkBounds() error {
 	return nil
 }
 
-// elsewhere reports whether o has commands go where the guard does not know.
-func elsewhere(o *ClientOption) bool {
+// redirects reports whether o sends commands to servers that the guard does not
+// know of, or makes new connections without need.
+func redirects(o *ClientOption) bool {
 	return o.ReplicaOnly || o.SendToReplicas != nil ||
 		len(o.Standalone.ReplicaAddress) > 0 || o.Standalone.EnableRedirect ||
 		o.Sentinel.MasterSet != "" || o.ConnLifetime != 0

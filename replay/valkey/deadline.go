@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// deadline is a context that can be used again. One of package context for each
-// attempt would be several allocations, and a spend that travels alone is promised
-// one.
+// deadline is a context that ends at a time, and can be used again if it did not. A
+// new one of package context for each attempt would be several allocations, and
+// Spend promises one.
 type deadline struct {
 	context.Context
 	at      time.Time
@@ -27,13 +27,14 @@ func newDeadline() *deadline {
 	return d
 }
 
-// start has d end after some time, at once if that is not positive.
+// start has d end after some time, or at once if that is not positive. d must be new
+// or stopped.
 func (d *deadline) start(after time.Duration) {
 	d.at = time.Now().Add(after)
 	d.timer.Reset(after)
 }
 
-// stop returns d, or another one if d has ended.
+// stop returns a deadline that can be started: d, or a new one if d has ended.
 func (d *deadline) stop() *deadline {
 	if d.timer.Stop() {
 		return d

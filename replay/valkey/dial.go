@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// ringScale is the binary logarithm of how many pipelines may be under way on a
-// connection, or abandoned and unanswered. More would have to wait where no
-// context reaches them; but a connection that answers nothing is given up a Timeout
-// after maxQuiet, and until then there are only a few.
+// ringScale is the binary logarithm of how many pipelines a connection may have that
+// are not answered yet, those that nobody waits for any more included. One more would
+// wait where no context ends it. It does not come to that: a connection that answers
+// nothing is given up a Timeout after maxQuiet.
 const ringScale = 8
 
-// maxQuiet is after how long without a reply the client sends a PING. Without one
-// it would not give a connection up that answers nothing, and would soon block.
+// maxQuiet is after how long without a reply the client sends a PING. Without that it
+// would not give up a connection that answers nothing, and would soon block.
 const maxQuiet = time.Second
 
-// clientOption makes of the embedder's options those for one server: one
-// connection, nothing repeated, nothing cached, and what wrap makes of the way in
-// which connections are made.
+// clientOption returns the embedder's options, changed for one server: one
+// connection, nothing repeated, nothing cached. Connections are made by what wrap
+// returns for the embedder's own way to make them.
 func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) ClientOption {
 	o := c.Client
 	o.InitAddress = []string{address}
@@ -43,7 +43,7 @@ func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) Clie
 
 type dialFunc = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
-// dialer is how the embedder has connections made.
+// dialer returns how the embedder has connections made.
 func dialer(o *ClientOption) dialFunc {
 	switch {
 	case o.DialCtxFn != nil:

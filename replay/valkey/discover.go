@@ -42,12 +42,12 @@ func (g *Guard) askAddresses(ctx context.Context) (err error) {
 	return err
 }
 
-// askAddress is askAddresses for one address, within a timeout.
+// askAddress installs the topology that one address leads to, within a timeout.
 func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	limited := g.config
-	limited.Timeout = min(limited.Timeout, timeout) // NewClient connects, and knows nothing of ctx
+	limited.Timeout = min(limited.Timeout, timeout) // for NewClient, which connects and takes no context
 	c, err := client.NewClient(limited.clientOption(address, func(d dialFunc) dialFunc { return d }))
 	if c == nil {
 		return err
@@ -70,6 +70,7 @@ func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Dur
 	return g.install(ranges)
 }
 
+// single installs the topology of a server that is no Cluster.
 func (g *Guard) single(address string) error {
 	if len(g.config.Client.InitAddress) > 1 {
 		return errSeveral
@@ -82,8 +83,9 @@ func (g *Guard) single(address string) error {
 	return nil
 }
 
-// rediscover asks who serves which slots: the others first, as n has failed or
-// sent us away. Workers that come together ask once.
+// rediscover finds out which server has which slots, after n failed or sent a request
+// elsewhere. It asks the other servers first, then the configured addresses. It does
+// nothing where another worker has just asked.
 func (g *Guard) rediscover(n *node) {
 	t := g.topology.Load()
 	if !t.cluster() || !g.mayAsk() {
@@ -98,14 +100,15 @@ func (g *Guard) rediscover(n *node) {
 	if g.survey(ctx, others...) {
 		return
 	}
-	// They may have taken all of that time.
+	// Those may have used up their time.
 	ctx, cancel = context.WithTimeout(context.Background(), g.config.Timeout)
 	defer cancel()
 	_ = g.askAddresses(ctx) // the next attempt finds out
 }
 
-// survey asks nodes, one after the other, who serves which slots, and reports
-// whether one knew. One that stands still leaves time for the next.
+// survey asks nodes, one after the other, which server has which slots, and reports
+// whether one answered. Each has a quarter of Timeout, so that one that stands still
+// leaves time for the next.
 func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
 	for _, n := range nodes {
 		ctx, cancel := context.WithTimeout(ctx, g.config.Timeout/4)
@@ -119,17 +122,19 @@ func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
 	return false
 }
 
-// rediscoverEvery is how often the Cluster is asked at most.
-const rediscoverEvery = 50 * time.Millisecond
+// surveyEvery is the least time between two surveys of the Cluster.
+const surveyEvery = 50 * time.Millisecond
 
+// mayAsk reports whether the Cluster may be surveyed now, and if so counts it as
+// done.
 func (g *Guard) mayAsk() bool {
 	if !g.mu.TryLock() {
-		return false // somebody knows already, and may be connecting
+		return false // a topology is just being installed
 	}
 	defer g.mu.Unlock()
-	if time.Since(g.refreshed) < rediscoverEvery {
+	if time.Since(g.surveyed) < surveyEvery {
 		return false
 	}
-	g.refreshed = time.Now()
+	g.surveyed = time.Now()
 	return true
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// info is what INFO says, by name.
+// info is the reply to INFO: values by name.
 type info map[string]string
 
 func parseInfo(text string) info {
@@ -20,7 +20,7 @@ func parseInfo(text string) info {
 
 func (in info) cluster() bool { return in["cluster_enabled"] == "1" }
 
-// fit says why a server cannot be relied on.
+// fit returns why a server cannot be relied on, or nil if it can.
 func (c *Config) fit(in info) error {
 	major, _, _ := strings.Cut(in["redis_version"], ".")
 	version, _ := strconv.Atoi(major)
@@ -41,10 +41,9 @@ func (c *Config) fit(in info) error {
 	return nil
 }
 
-// identity names a process and the history of its data. The run ID is another
-// one after a restart and on a replica; the replication ID changes besides when
-// a server is made a replica and a primary again, and the count of evictions
-// when it forgot something.
+// identity names a process and the history of its data. A restart and a failover
+// change the run ID. To be made a replica, and a primary again, changes the
+// replication ID. To forget a key for want of memory changes the count of evictions.
 func (c *Config) identity(in info) string {
 	id := in["run_id"] + "-" + in["master_replid"]
 	if !c.AcceptEviction {

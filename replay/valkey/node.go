@@ -17,34 +17,40 @@ type node struct {
 	g       *Guard
 	address string
 	client  client.Client
-	queue   chan *request // never full: it has room for MaxWaiting
+	queue   chan *request // has room for MaxWaiting, so that it is never full
 
-	// dials counts connections, each before it can carry a command. While it
-	// stands still, whoever answered is who answered before.
+	// dials counts connections, each before it can carry a command. As long as
+	// the count is the same, so is the process that answers.
 	dials    atomic.Uint64
 	conn     atomic.Pointer[net.Conn] // the latest
-	verified atomic.Pointer[verified]
+	verified atomic.Pointer[verified] // nil: the server has to be asked
 	keys     atomic.Pointer[keys]
 
 	retired atomic.Bool
 	stop    chan struct{} // closed after retired is set
 
-	verifying sync.Mutex // held by who asks the server about itself
-	since     state      // up to which the revocations are known
-	left      string     // the epoch before that one
+	verifying sync.Mutex // is held to ask the server about itself, and guards what follows
+	known     state      // the latest state of which this guard has all revocations
+	left      string     // the epoch before that of known
 }
 
-// keys are the names of a server's own keys. In a Cluster, they are in a slot
-// that it serves.
-type keys struct{ state, order, marks, written string }
+// keys are the names of the keys that the guard keeps on each server, beside those
+// of tokens. In a Cluster they have the same slot, one that the server has.
+type keys struct {
+	state   string // a string: the value of type state
+	order   string // a sorted set: the names of revocations by their revision
+	marks   string // a hash: the marks of revocations by their name
+	written string // an empty string: what is written before a WAIT
+}
 
 func newKeys(prefix, tag string) *keys {
 	base := prefix + "{" + tag + "}:guard-"
-	return &keys{base + "state", base + "revoked-order", base + "revoked", base + "written"}
+	return &keys{state: base + "state", order: base + "revoked-order", marks: base + "revoked", written: base + "written"}
 }
 
-// newNode makes a node and starts its workers. It connects already, if the
-// server can be reached.
+// newNode makes a node and starts its workers. It tries to connect, which may take
+// as long as Timeout. A server that cannot be reached is no error: each attempt to
+// spend connects anew.
 func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	n := &node{
 		g:       g,
@@ -55,7 +61,7 @@ func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	n.keys.Store(k)
 	c, err := client.NewClient(g.config.clientOption(address, n.dial))
 	if c == nil {
-		return nil, err // not even made
+		return nil, err // with an error that may pass, there is a client besides
 	}
 	n.client = c
 	for range workers {
@@ -64,7 +70,7 @@ func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	return n, nil
 }
 
-// dial counts connections.
+// dial has the connections that next makes counted, and the latest one known.
 func (n *node) dial(next dialFunc) dialFunc {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		n.dials.Add(1)
@@ -77,22 +83,23 @@ func (n *node) dial(next dialFunc) dialFunc {
 	}
 }
 
-// hangUp closes the connection: the next one may lead to another server.
+// hangUp closes the connection, because the next one may lead to another server.
 func (n *node) hangUp(ctx context.Context) {
 	if c := n.conn.Load(); c != nil {
 		_ = (*c).Close()
-		n.client.Do(ctx, n.client.B().Ping().Build()) // has the client notice
+		n.client.Do(ctx, n.client.B().Ping().Build()) // so that the client notices it now
 	}
 }
 
-// retire ends the node's workers. Its client has to be closed after it.
+// retire ends the node's workers, and has its requests sent on or refused. The
+// client is to be closed afterwards.
 func (n *node) retire() {
 	n.retired.Store(true)
 	close(n.stop)
 }
 
-// enqueue hands r to the workers. Where they are about to end, one of the two
-// sees what the other did, and r is sent on or refused.
+// enqueue hands r to the workers. If they end at the same time, they or this call
+// find r in the queue, because retired is set before they stop.
 func (n *node) enqueue(r *request) {
 	n.queue <- r
 	if n.retired.Load() {
@@ -100,6 +107,7 @@ func (n *node) enqueue(r *request) {
 	}
 }
 
+// drain sends on or refuses what is in the queue.
 func (n *node) drain() {
 	for {
 		select {

@@ -2,13 +2,14 @@ package valkey
 
 import client "github.com/valkey-io/valkey-go"
 
-// wait returns WAIT. It is not made by the client's own builder, which would
-// send it over another connection.
+// wait returns WAIT for Config.Replicas and half of Timeout. The client's builder for
+// WAIT would have it sent over another connection, where it waits for other writes.
 func (c *Config) wait(b client.Builder) client.Completed {
 	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
 }
 
-// confirmed judges the replies to a write and WAIT.
+// confirmed judges the replies to a write and to WAIT: nil means that enough replicas
+// have the write, and all before it.
 func (c *Config) confirmed(write, wait client.ValkeyResult) error {
 	if err := write.Error(); err != nil {
 		return reason(err)

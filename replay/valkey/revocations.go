@@ -9,12 +9,16 @@ import (
 	client "github.com/valkey-io/valkey-go"
 )
 
-// insert adds a revocation: to a hash of marks, and to a sorted set that has the
-// names in the order of their revisions. It changes nothing, and answers -1, if
-// the state is another one than the caller knows. Then the oldest make room, if there are
-// too many, or if they are over; both become one of everyone. The new revision is
-// written last, and is what other gateways notice.
-var insert = `
+// insert is the script that writes a revocation. KEYS are the state, the sorted set of
+// names in the order of their revisions, and the hash of marks. ARGV are the fixed
+// part of the state, the name, the mark, how many revocations there may be, up to
+// which mark they are over, and for how many milliseconds they are kept.
+//
+// If the state has another fixed part, the script changes nothing and answers -1.
+// After it has written, it looks at the oldest 16: those that are over, or too many,
+// are merged into the revocation of everyone ('a'), which fails closed. The new
+// revision goes into the state last; it is what other gateways notice.
+const insert = `
 local now = redis.call('GET', KEYS[1])
 if not now or string.sub(now, 1, #ARGV[1]) ~= ARGV[1] then return -1 end
 local revision = tonumber(string.sub(now, #ARGV[1] + 1))
@@ -42,12 +46,12 @@ end
 redis.call('SET', KEYS[1], ARGV[1] .. string.format('%.0f', revision))
 return revision`
 
-// revoke writes a revocation to n, once: if the reply is lost, it can be written
-// again.
+// revoke tries once to write a revocation to n. If the reply is lost, to write it
+// again does no harm.
 func (n *node) revoke(ctx context.Context, name string, mark int64) error {
 	v, err := n.verify(ctx)
 	if err != nil {
-		n.g.rediscover(n) // for the next call
+		n.g.rediscover(n) // so that the next attempt asks the right servers
 		return err
 	}
 	revision, err := n.client.Do(ctx, n.insert(v, name, mark)).AsInt64()
@@ -61,6 +65,7 @@ func (n *node) revoke(ctx context.Context, name string, mark int64) error {
 	return nil
 }
 
+// insert returns the command that runs the script insert.
 func (n *node) insert(v *verified, name string, mark int64) client.Completed {
 	c, k := &n.g.config, n.keys.Load()
 	s, _ := parseState(v.state)
@@ -68,14 +73,15 @@ func (n *node) insert(v *verified, name string, mark int64) client.Completed {
 	kept := int64((longestSession + c.Margin) / time.Second)
 	return n.client.B().Eval().Script(insert).Numkeys(3).Key(k.state, k.order, k.marks).Arg(
 		s.fixed(), name, strconv.FormatInt(mark, 10),
-		itoa(c.MaxRevocations+1), // everyone comes on top
+		itoa(c.MaxRevocations+1), // that of everyone does not count
 		strconv.FormatInt(now-kept, 10),
 		strconv.FormatInt(1000*(max(mark-now, 0)+kept), 10)).Build()
 }
 
-// after returns the state, and the names and marks of the revocations after a
-// revision, in their order.
-var after = `
+// after is the script that returns the state, and then the name, mark and revision of
+// each revocation after the revision ARGV[1], in their order, at most ARGV[2] of them.
+// KEYS are those of insert.
+const after = `
 local reply = {redis.call('GET', KEYS[1]) or ''}
 local page = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 for i = 1, #page, 2 do
@@ -85,20 +91,20 @@ for i = 1, #page, 2 do
 end
 return reply`
 
-// page is how many revocations are fetched at a time: no server stands still for
-// long.
+// page is how many revocations are fetched at a time, so that no server stands still
+// for long.
 const page = 1000
 
-// catchUp fetches the revocations that n has and the guard may not know, up to
-// those of s. It returns false where n has another state by now.
+// catchUp fetches the revocations that n has and this guard does not know yet, up to
+// the revision of s. It returns false if another epoch has begun meanwhile.
 func (n *node) catchUp(ctx context.Context, s state) (bool, error) {
-	if s.epoch != n.since.epoch {
-		n.left, n.since = n.since.epoch, state{epoch: s.epoch, mark: s.mark} // from the beginning
+	if s.epoch != n.known.epoch {
+		n.left, n.known = n.known.epoch, state{epoch: s.epoch, mark: s.mark} // of its revocations, none
 	}
-	for n.since.revision < s.revision {
+	for n.known.revision < s.revision {
 		k := n.keys.Load()
 		reply, err := n.client.Do(ctx, n.client.B().Eval().Script(after).Numkeys(3).Key(k.state, k.order, k.marks).
-			Arg(strconv.FormatInt(n.since.revision, 10), itoa(page)).Build()).AsStrSlice()
+			Arg(strconv.FormatInt(n.known.revision, 10), itoa(page)).Build()).AsStrSlice()
 		if err != nil {
 			return false, reason(err)
 		}
@@ -113,17 +119,17 @@ func (n *node) catchUp(ctx context.Context, s state) (bool, error) {
 	return true, nil
 }
 
-// applyPage applies names, marks and revisions. A page that is not full is the
-// last one.
+// applyPage applies the revocations of a reply to after. A page that is not full is the
+// last one up to revision, even if it ends before: some revisions have been merged.
 func (n *node) applyPage(reply []string, revision int64) {
 	for i := 0; i < len(reply); i += 3 {
 		mark, _ := strconv.ParseInt(reply[i+1], 10, 64)
 		if reply[i] != "" && mark > 0 {
 			n.g.apply(reply[i], mark)
 		}
-		n.since.revision, _ = strconv.ParseInt(reply[i+2], 10, 64)
+		n.known.revision, _ = strconv.ParseInt(reply[i+2], 10, 64)
 	}
 	if len(reply) < 3*page {
-		n.since.revision = max(n.since.revision, revision)
+		n.known.revision = max(n.known.revision, revision)
 	}
 }

@@ -7,42 +7,47 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
 
-// longestSession is how long a revocation can matter.
+// longestSession is for how long a revocation can matter: so long may a session last
+// that began before it.
 const longestSession = claims.MaxSessionMinutes * time.Minute
 
+// errName is returned for a room or user that no token can name.
 var errName = errors.New("valkey: no token has a room or user of that length")
 
 // RevokeUser revokes the tokens and sessions of a user, in all rooms, that were
-// issued before the moment issuedBefore, by the rule in the documentation of
-// package replay. Of several calls the latest moment counts. When it returns nil,
-// every gateway refuses the tokens in each Spend that begins later. After an error
-// some may and some may not: it is to be called again. In a Cluster in which slots
-// moved, a gateway may take five seconds to see that they did, and as long to see
-// a revocation.
+// issued before issuedBefore, by the rule in the documentation of package replay. Of
+// several calls the latest issuedBefore counts. It takes Config.Timeout at most, and
+// not longer than ctx.
 //
-// It is kept for as long as a session it applies to can last, three hours. When
-// there is no room left for another one, the oldest is replaced by one of everything
-// issued up to its moment. That fails closed.
+// When it returns nil, every gateway refuses the tokens in each Spend that begins
+// later. In a Cluster whose slots have just moved, a gateway may take five seconds to
+// notice that, and until then may not see the revocation. After an error, some
+// gateways may refuse the tokens and some may not: call it again.
+//
+// A revocation is kept for three hours, which is as long as a session that it applies
+// to can last. When there are Config.MaxRevocations already, the oldest is replaced by
+// the revocation of everything that was issued before its moment. That fails closed.
 func (g *Guard) RevokeUser(ctx context.Context, userID string, issuedBefore time.Time) error {
-	return g.revoke(ctx, member("", userID), issuedBefore)
+	return g.revoke(ctx, nameOf("", userID), issuedBefore)
 }
 
 // RevokeRoom is [Guard.RevokeUser] for all users of a room.
 func (g *Guard) RevokeRoom(ctx context.Context, roomIdentifier string, issuedBefore time.Time) error {
-	return g.revoke(ctx, member(roomIdentifier, ""), issuedBefore)
+	return g.revoke(ctx, nameOf(roomIdentifier, ""), issuedBefore)
 }
 
 // RevokeUserInRoom is [Guard.RevokeUser] for one room.
 func (g *Guard) RevokeUserInRoom(ctx context.Context, roomIdentifier, userID string, issuedBefore time.Time) error {
 	if roomIdentifier == "" || userID == "" {
-		return errName // and not all rooms of the user, or all users of the room
+		return errName // an empty one would stand for all rooms, or all users
 	}
-	return g.revoke(ctx, member(roomIdentifier, userID), issuedBefore)
+	return g.revoke(ctx, nameOf(roomIdentifier, userID), issuedBefore)
 }
 
 // RevokeAll is [Guard.RevokeUser] for everyone everywhere.
@@ -51,16 +56,19 @@ func (g *Guard) RevokeAll(ctx context.Context, issuedBefore time.Time) error {
 }
 
 // Revoked reports whether the token, or the session that was opened with it, is
-// revoked, as far as this gateway knows: by what it revoked itself, and what its
-// last Spend or [Guard.Sync] brought along. Ask it for live sessions, with
-// token.Session.Summary, after Sync. It asks no server.
+// revoked, as far as this gateway knows: from its own calls, its last Spend and its
+// last [Guard.Sync]. It asks no server. After a Sync, call it for each live session,
+// with token.Session.Summary.
 func (g *Guard) Revoked(t claims.Summary) bool { return g.made() && g.revoked.Revoked(t) }
 
-// Sync fetches what others have revoked. A gateway calls it every few seconds,
-// and then closes the connections for which [Guard.Revoked] says so. With an error
-// what is known may be out of date. What the servers lost before this gateway asked,
-// it does not learn, and only the tokens concerned are refused: for the sake of
-// live sessions, revoke again when [Guard.ReadyAt] moves.
+// Sync fetches what other gateways have revoked. A gateway calls it every few seconds,
+// and then closes the connections for which [Guard.Revoked] reports true. It takes
+// Config.Timeout at most, and not longer than ctx. After an error, what is known may
+// be out of date.
+//
+// If a server loses a revocation before this gateway has asked for it, the tokens
+// concerned are refused as those issued before the loss, but live sessions go on. So
+// when [Guard.ReadyAt] moves, revoke again.
 func (g *Guard) Sync(ctx context.Context) error {
 	if !g.made() {
 		return ErrClosed
@@ -70,8 +78,9 @@ func (g *Guard) Sync(ctx context.Context) error {
 	return g.each(ctx, func(n *node) error { return n.askAnew(ctx) })
 }
 
-// each does something with each server, at the same time: one that stands still
-// must not keep it from the others.
+// each calls do for all servers at the same time, so that one that stands still does
+// not keep it from the others. It repeats calls whose error may pass, until ctx ends,
+// and returns all last errors.
 func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
 	nodes := g.topology.Load().nodes
 	errs := make([]error, len(nodes))
@@ -83,12 +92,14 @@ func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
 	return errors.Join(errs...)
 }
 
-// everyone is the name of the revocation of all. A user has "u" before it, a room
-// "r", and a user in a room "b", with the length of the room between the two: no
-// part of one name can be taken for a part of the other.
+// everyone is the name under which servers store the revocation of everyone. For all
+// others, see nameOf.
 const everyone = "a"
 
-func member(room, user string) string {
+// nameOf returns the name of the revocation of a user, a room (if user is empty), or
+// both: "u" and the user, "r" and the room, or "b", the length of the room, a colon,
+// room and user. So no two revocations have the same name.
+func nameOf(room, user string) string {
 	switch {
 	case room == "":
 		return "u" + user
@@ -98,8 +109,9 @@ func member(room, user string) string {
 	return "b" + itoa(len(room)) + ":" + room + user
 }
 
-// maxMember is longer than any that a token can match.
-const maxMember = 1 + 4 + 1 + 128 + 4*128
+// maxName is how long a name may be, in bytes, that a token can match: "b", three
+// digits and one in reserve, a colon, room and user.
+const maxName = 1 + 4 + 1 + claims.MaxRoomIdentifierBytes + utf8.UTFMax*claims.MaxUserIDRunes
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
@@ -108,7 +120,7 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	if !g.made() {
 		return ErrClosed
 	}
-	if len(name) > maxMember || name == "u" || name == "r" {
+	if len(name) > maxName || name == "u" || name == "r" {
 		return errName
 	}
 	// Nothing is issued after MaxUnix either, and there the sum does not overflow.
@@ -119,14 +131,14 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
 	if t := g.topology.Load(); t.cluster() {
-		g.survey(ctx, t.nodes...) // it must not pass a server by
+		g.survey(ctx, t.nodes...) // so that no server is left out that has joined
 	}
 	err := g.each(ctx, func(n *node) error { return n.revoke(ctx, name, mark) })
 	g.apply(name, mark)
 	return err
 }
 
-// apply has this gateway know of a revocation.
+// apply enters a revocation by its name into what this gateway knows.
 func (g *Guard) apply(name string, mark int64) {
 	now, before := g.config.Now(), time.Unix(mark, 0).Add(-g.config.ClockSkew)
 	switch kind, rest := name[0], name[1:]; kind {
@@ -148,7 +160,7 @@ func (g *Guard) apply(name string, mark int64) {
 func persist(ctx context.Context, try func() error) error {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		err := try()
-		if err == nil || !passing(err) {
+		if err == nil || !transient(err) {
 			return err
 		}
 		select {

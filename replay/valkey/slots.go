@@ -8,15 +8,17 @@ import (
 	client "github.com/valkey-io/valkey-go"
 )
 
+// slots is how many slots a Cluster has.
 const slots = 1 << 14
 
-// slotRange is the slots from first to last, and who serves them.
+// slotRange is the slots from first to last, which the server at address has.
 type slotRange struct {
 	first, last int
 	address     string
 }
 
-// slotRanges reads the reply to CLUSTER SLOTS of the server at an address.
+// slotRanges reads the reply to CLUSTER SLOTS of the server at address. The ranges
+// are in ascending order.
 func slotRanges(reply client.ValkeyResult, address string) ([]slotRange, error) {
 	entries, err := reply.ToArray()
 	if err != nil {
@@ -50,15 +52,16 @@ func parseSlotRange(entry client.ValkeyMessage, address string) (r slotRange, ok
 		return r, false
 	}
 	host, _ := primary[0].ToString()
-	if host == "" { // the same as that of who was asked
+	if host == "" { // means that of the server that was asked
 		host, _, _ = net.SplitHostPort(address)
 	}
 	port, err := primary[1].ToInt64()
 	return slotRange{int(first), int(last), net.JoinHostPort(host, strconv.Itoa(int(port)))}, err == nil
 }
 
-// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of it, or
-// of what is in its first braces. A token ID is random, and may have braces.
+// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of the key, or
+// of what is in its first pair of braces, if there is anything. A token ID is random,
+// so it may have braces.
 func keySlot(key []byte) uint16 {
 	if i := slices.Index(key, '{'); i >= 0 {
 		if j := slices.Index(key[i+1:], '}'); j > 0 {
@@ -84,7 +87,8 @@ var crc16 = func() (table [256]uint16) {
 	return table
 }()
 
-// slotTag returns the least number whose decimal digits are in a slot.
+// slotTag returns the least number whose decimal digits, as a key, have that slot.
+// Between braces in a name they make it a key of the slot.
 func slotTag(slot int) string {
 	for i := 0; ; i++ {
 		if tag := strconv.Itoa(i); int(keySlot([]byte(tag))) == slot {

@@ -3,17 +3,17 @@ package valkey
 import "slices"
 
 // topology says which server has which slots. It is replaced, never changed. A
-// server that is no Cluster has the one slot there is.
+// server that is no Cluster is taken for one with a single slot.
 type topology struct {
 	nodes  []*node
 	owners []*node // by slot; nil where nobody serves it
-	marks  []int64 // by slot: tokens issued up to that second are refused
+	marks  []int64 // by slot: tokens issued up to that Unix second are refused
 }
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
 
-// slot returns the slot of a key. Their number is the same as long as the guard
-// lives.
+// slot returns the slot of a key. It holds for all later topologies of the guard,
+// too: a Cluster stays one.
 func (t *topology) slot(key []byte) uint16 {
 	if !t.cluster() {
 		return 0
@@ -21,8 +21,9 @@ func (t *topology) slot(key []byte) uint16 {
 	return keySlot(key)
 }
 
-// raise has the slots of n refuse tokens issued up to mark. A mark that was made
-// while all clocks were far ahead goes, now that they are not.
+// raise has the slots of n refuse tokens issued up to mark, if they did not refuse
+// even later ones. A bogus mark is replaced: it was made when all clocks were far
+// ahead.
 func (g *Guard) raise(n *node, mark int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -30,17 +31,14 @@ func (g *Guard) raise(n *node, mark int64) {
 	next := *old
 	next.marks = slices.Clone(old.marks)
 	for slot, owner := range old.owners {
-		if owner == n {
-			if g.config.bogus(state{mark: old.marks[slot]}) {
-				next.marks[slot] = mark
-			}
-			next.marks[slot] = max(next.marks[slot], mark)
+		if owner == n && (mark > old.marks[slot] || g.config.bogus(old.marks[slot])) {
+			next.marks[slot] = mark
 		}
 	}
 	g.topology.Store(&next)
 }
 
-// route hands r to who serves its slot.
+// route hands r to the server that has its slot.
 func (g *Guard) route(r *request) {
 	switch n := g.topology.Load().owners[r.slot]; {
 	case n == nil:
@@ -52,7 +50,7 @@ func (g *Guard) route(r *request) {
 	}
 }
 
-// reroute hands r on if another server than n serves its slot.
+// reroute hands r on, and reports true, if another server than n has its slot.
 func (g *Guard) reroute(r *request, n *node) bool {
 	if g.topology.Load().owners[r.slot] == n {
 		return false
@@ -61,9 +59,9 @@ func (g *Guard) reroute(r *request, n *node) bool {
 	return true
 }
 
-// install makes ranges the topology. A server that gets a slot from another one
-// may have none of its data (the other one failed over, or was given up), so what
-// was issued before now is refused for that slot.
+// install makes the topology that of ranges. A server that takes over a slot may have
+// none of its data, because the one before it is dead: so for that slot, what was
+// issued before now is refused.
 func (g *Guard) install(ranges []slotRange) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -91,17 +89,18 @@ func (g *Guard) install(ranges []slotRange) error {
 	return nil
 }
 
-// retireBut ends the nodes of t that are not among others.
-func (t *topology) retireBut(others []*node) {
+// retireBut ends the nodes of t that are not among kept.
+func (t *topology) retireBut(kept []*node) {
 	for _, n := range t.nodes {
-		if !slices.Contains(others, n) {
+		if !slices.Contains(kept, n) {
 			n.retire()
-			go n.client.Close()
+			go n.client.Close() // which may wait for replies
 		}
 	}
 }
 
-// assign makes the nodes of a topology, or takes over those of old.
+// assign returns the topology of ranges, with the nodes of old where they are still
+// needed, and the marks of old.
 func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
 	next := &topology{owners: make([]*node, slots), marks: slices.Clone(old.marks)}
 	byAddress := make(map[string]*node)
@@ -122,8 +121,8 @@ func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
 	return next, nil
 }
 
-// take returns the node for a server whose lowest slot is r.first: all gateways
-// have its state in that one.
+// take returns the node for the server of r, its first range. All gateways keep the
+// state of a server in its lowest slot, so its keys are renamed when that changes.
 func (g *Guard) take(old *topology, r slotRange) (*node, error) {
 	k := newKeys(g.config.Prefix, slotTag(r.first))
 	for _, n := range old.nodes {
