@@ -43,10 +43,10 @@ type snapshot struct {
 	Revocations replay.RevocationStats `json:"revocations"`
 }
 
-// memory is in bytes, where it says nothing else.
+// memory is what the process uses.
 type memory struct {
-	Heap        uint64 `json:"heap"` // live at the last garbage collection
-	Stacks      uint64 `json:"stacks"`
+	Heap        uint64 `json:"heap"`   // bytes that were live at the last garbage collection
+	Stacks      uint64 `json:"stacks"` // bytes
 	Collections uint64 `json:"collections"`
 	Goroutines  uint64 `json:"goroutines"`
 }
@@ -99,7 +99,7 @@ func (s *Server) snapshot() snapshot {
 	return snap
 }
 
-// readMemory does not stop the world, as runtime.ReadMemStats does.
+// readMemory does not stop the world, which runtime.ReadMemStats would.
 func readMemory() memory {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},
