@@ -58,7 +58,7 @@ func connect(t *testing.T, url, token string) (*websocket.Conn, int) {
 // Two hosts share keys and what was spent. While nobody can tell what was, users
 // have to wait, and those who are in go on.
 func TestValkey(t *testing.T) {
-	server := redistest.Start(t, redistest.Any(t))
+	server := redistest.Start(t)
 	ring, kek := sealedRing(t)
 	args := []string{"-valkey", server.Address, "-keyring", ring, "-kek", kek}
 	here, there := started(t, args...), started(t, args...)

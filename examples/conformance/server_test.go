@@ -5,7 +5,7 @@
 // The server is the real binary. Clients that are not installed are skipped. On
 // Debian 12 they are installed by
 //
-//	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm
+//	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm redis-server
 //	npm ci --ignore-scripts --prefix examples/conformance
 package conformance_test
 

@@ -15,7 +15,7 @@ import (
 // is everything.
 func TestValkeyDown(t *testing.T) {
 	t.Parallel()
-	v := redistest.Start(t, redistest.Any(t))
+	v := redistest.Start(t)
 	flags := append(newSharedKeys(t).flags(), "-valkey", v.Address)
 	a, b := startServer(t, flags...), startServer(t, flags...)
 	a.waitReady(t)

@@ -10,14 +10,13 @@ import (
 	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
 // BenchmarkSpend compares Spend with a bare SET of the same client, which it
 // pipelines by itself. Take the ratios of one run, and nothing else.
 func BenchmarkSpend(b *testing.B) {
-	s := startServer(b, redistest.Any(b))
+	s := startServer(b)
 	g := newGuard(b, config(s.Address))
 	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true})
 	require.NoError(b, err)

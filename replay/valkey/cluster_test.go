@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
@@ -27,11 +26,10 @@ type cluster struct {
 
 func startCluster(t testing.TB, args ...string) *cluster {
 	t.Helper()
-	engine := redistest.Any(t)
 	args = append([]string{"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"}, args...)
 	c := &cluster{t: t}
 	for i := range 3 {
-		s := startServer(t, engine, args...)
+		s := startServer(t, args...)
 		s.must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots*i/3), strconv.Itoa(slots*(i+1)/3-1))
 		c.nodes = append(c.nodes, s)
 	}
@@ -242,7 +240,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	require.Equal(t, "fresh", spend(idle, c.in(2)))
 
 	// A server is added, and who revokes has not heard of it.
-	added := startServer(t, c.nodes[0].Engine, c.nodes[0].Args...)
+	added := startServer(t, c.nodes[0].Args...)
 	c.meet(added)
 	c.nodes = append(c.nodes, added)
 	c.agree()
@@ -333,7 +331,7 @@ func TestClusterNodeGone(t *testing.T) {
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, "--cluster-allow-replica-migration", "no")
-	replica := startServer(t, c.nodes[0].Engine, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
+	replica := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
 	c.meet(replica)
 	eventually(t, func() bool { // it knows whom, which slots he has, and what is in them
 		replica.do("CLUSTER", "REPLICATE", c.id(1))
@@ -417,7 +415,7 @@ func TestClusterNoMore(t *testing.T) {
 func TestClusterMuteAddress(t *testing.T) {
 	t.Parallel()
 	alone := func() *server {
-		s := startServer(t, redistest.Any(t), "--cluster-enabled", "yes")
+		s := startServer(t, "--cluster-enabled", "yes")
 		s.must("CLUSTER", "ADDSLOTSRANGE", "0", strconv.Itoa(slots-1))
 		eventually(t, func() bool { return strings.Contains(mustString(t, s, "CLUSTER", "INFO"), "cluster_state:ok") })
 		return s

@@ -27,7 +27,7 @@ import (
 // TestDial has the embedder make the connections.
 func TestDial(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	var dialed atomic.Int64
 	dial := func(ctx context.Context, d *net.Dialer) (net.Conn, error) {
 		dialed.Add(1)
@@ -51,7 +51,7 @@ func TestDial(t *testing.T) {
 // one.
 func TestMute(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.Timeout = 500 * time.Millisecond
@@ -77,7 +77,7 @@ func TestTLS(t *testing.T) {
 	cert, key, pool := certificate(t)
 	address := redistest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	startServer(t, redistest.Any(t), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	startServer(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	c := config(address)
 	c.Client.TLSConfig = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 	g := newGuard(t, c)

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -93,7 +92,7 @@ func ExampleGuard_RevokeUser() {
 
 // TestExamples runs the examples, which need a server.
 func TestExamples(t *testing.T) {
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	old := address
 	address = s.Address
 	defer func() { address = old }()

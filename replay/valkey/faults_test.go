@@ -21,7 +21,7 @@ import (
 
 func TestServerDown(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	s.kill()
 	_, err := valkey.New(ctx, config(s.Address))
 	require.Equal(t, valkey.ErrConnection, err)
@@ -31,7 +31,7 @@ func TestServerDown(t *testing.T) {
 
 func TestPassword(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
@@ -66,7 +66,7 @@ func TestPassword(t *testing.T) {
 func TestPause(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
+		s := startEngine(t, engine)
 		g := newGuard(t, config(s.Address))
 		var wg sync.WaitGroup
 		var next atomic.Uint64
@@ -103,7 +103,7 @@ func TestSoakStall(t *testing.T) {
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
 		stall, timeout = time.Minute, valkey.DefaultTimeout
 	}
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	c := config(s.Address)
 	c.MaxWaiting, c.Timeout = maxWaiting, timeout
 	g := newGuard(t, c)
@@ -183,7 +183,7 @@ func TestRestart(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, redistest.Any(t), tt.args...)
+			s := startServer(t, tt.args...)
 			c := quick(s.Address)
 			c.Timeout = valkey.DefaultTimeout
 			c.AcceptNoAppendOnlyFile = true
@@ -229,7 +229,7 @@ func TestFlushed(t *testing.T) {
 	for _, command := range []string{"FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "DEL chattoken:{0}:guard-state"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, redistest.Any(t))
+			s := startServer(t)
 			c := quick(s.Address)
 			g := newGuard(t, c)
 			waitReady(t, g)
@@ -252,7 +252,7 @@ func TestThereAndBack(t *testing.T) {
 	for _, way := range []string{"two databases", "two servers"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			s, other := startServer(t, redistest.Any(t)), startServer(t, redistest.Any(t))
+			s, other := startServer(t), startServer(t)
 			p := startProxy(t, s.Address)
 			g := newGuard(t, quick(p.address))
 			waitReady(t, g)
@@ -281,7 +281,7 @@ func TestThereAndBack(t *testing.T) {
 
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("CONFIG", "SET", "maxmemory", "1")
@@ -294,7 +294,7 @@ func TestOutOfMemory(t *testing.T) {
 
 func TestEviction(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	c := config(s.Address)
 	g := newGuard(t, c)
 	require.Equal(t, "fresh", spend(g, numbered(1)))
@@ -321,102 +321,12 @@ func TestEviction(t *testing.T) {
 
 func TestNoAppendOnlyFile(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t), "--appendonly", "no")
+	s := startServer(t, "--appendonly", "no")
 	c := config(s.Address)
 	_, err := valkey.New(ctx, c)
 	require.Equal(t, valkey.ErrNoAppendOnlyFile, err)
 	c.AcceptNoAppendOnlyFile = true
 	assert.Equal(t, "fresh", spend(newGuard(t, c), numbered(1)))
-}
-
-// TestReplica has a guard on a replica, on a server that becomes one, and one
-// that was one in between.
-func TestReplica(t *testing.T) {
-	t.Parallel()
-	engine := redistest.Any(t)
-	primary := startServer(t, engine)
-	replica := startServer(t, engine)
-	follow(t, replica, primary.Address)
-	_, err := valkey.New(ctx, config(replica.Address))
-	require.Equal(t, valkey.ErrReadOnly, err)
-
-	c := quick(primary.Address)
-	c.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, c)
-	waitReady(t, g)
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(g, spent))
-	other := startServer(t, engine)
-	follow(t, primary, other.Address) // and loses all that it had
-	assert.Equal(t, valkey.ErrReadOnly.Error(), spend(g, numbered(2)))
-	primary.must("REPLICAOF", "NO", "ONE")
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), spent))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
-}
-
-// follow makes s a replica, and waits until it has all.
-func follow(t testing.TB, s *server, primary string) {
-	t.Helper()
-	_, port, _ := strings.Cut(primary, ":")
-	s.must("REPLICAOF", "127.0.0.1", port)
-	eventually(t, func() bool {
-		text, err := s.do("INFO", "replication").ToString()
-		return err == nil && strings.Contains(text, "master_link_status:up")
-	})
-}
-
-// TestFailover cuts a replica off, spends, and promotes it.
-func TestFailover(t *testing.T) {
-	t.Parallel()
-	engine := redistest.Any(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	p := startProxy(t, primary.Address) // the name that follows the primary
-	link := startProxy(t, primary.Address)
-	follow(t, replica, link.address)
-	c := quick(p.address)
-	first, g := newGuard(t, c), newGuard(t, c)
-	waitReady(t, g)
-	require.Equal(t, "fresh", spendHonest(first, honest()))
-	link.target.Store(new(string))
-	link.hangUp()
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(first, spent))
-
-	primary.Stop()
-	replica.must("REPLICAOF", "NO", "ONE")
-	p.target.Store(&replica.Address)
-	p.hangUp()
-	require.Equal(t, "0", mustString(t, replica, "EXISTS", valkey.DefaultPrefix+string(spent.TokenID[:])), "it was lost")
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, spent))
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(first, honest()))
-	waitReady(t, g)
-	assert.Equal(t, "fresh", spendHonest(g, honest()))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	primary.Resume()
-}
-
-// TestFailoverConnected has a name lead to the new primary, while the connection to
-// the old one stays, which follows the new one.
-func TestFailoverConnected(t *testing.T) {
-	t.Parallel()
-	engine := redistest.Any(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	follow(t, replica, primary.Address)
-	p := startProxy(t, primary.Address)
-	c := quick(p.address)
-	c.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, c)
-	waitReady(t, g)
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(g, spent))
-	replica.must("REPLICAOF", "NO", "ONE")
-	p.target.Store(&replica.Address)
-	follow(t, primary, replica.Address)
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	waitReady(t, g)
-	assert.Equal(t, "fresh", spendHonest(g, honest()))
 }
 
 func mustString(t testing.TB, s *server, args ...string) string {
@@ -429,35 +339,10 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	return strings.TrimPrefix(v.(string), "txt:")
 }
 
-// TestWait has each spend confirmed by a replica.
-func TestWait(t *testing.T) {
-	t.Parallel()
-	engine := redistest.Any(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	follow(t, replica, primary.Address)
-	c := config(primary.Address)
-	c.Timeout = valkey.DefaultTimeout
-	c.Replicas = 1
-	g := newGuard(t, c)
-	eventually(t, func() bool { return spend(g, unique()) == "fresh" }) // the replica is ready
-	for n := range uint64(50) {
-		require.Equal(t, "fresh", spend(g, numbered(n)))
-		require.Equal(t, "spent", spend(g, numbered(n)))
-	}
-	replica.Stop()
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(100)))
-	replica.Resume()
-	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
-	assert.Equal(t, "spent", spend(g, numbered(100)), "it was refused, and stays spent")
-
-	primary.must("CONFIG", "SET", "min-replicas-to-write", "2")
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(101)))
-}
-
 // TestLoading starts a server that takes long to read what it has.
 func TestLoading(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	c := config(s.Address)
 	c.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, c)
@@ -494,7 +379,7 @@ func TestLoading(t *testing.T) {
 // TestSplit has each byte of each reply arrive on its own.
 func TestSplit(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	p := startProxy(t, s.Address)
 	p.split.Store(true)
 	g := newGuard(t, config(p.address))
@@ -515,7 +400,7 @@ func TestSplit(t *testing.T) {
 // sent, and was carried out; the token is let in by the next attempt.
 func TestCut(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	p := startProxy(t, s.Address)
 	g := newGuard(t, config(p.address))
 	connections := g.Stats().Connections
@@ -537,7 +422,7 @@ func TestCut(t *testing.T) {
 // TestDelayed has replies come later than anybody waits for them.
 func TestDelayed(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.Timeout = 200 * time.Millisecond
@@ -559,7 +444,7 @@ func TestDelayed(t *testing.T) {
 // TestCanceled has callers leave before they are answered.
 func TestCanceled(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(0)))
 	s.Stop()
@@ -575,7 +460,7 @@ func TestCanceled(t *testing.T) {
 // TestClocks has gateways whose clock was set. The tokens are timely by it.
 func TestClocks(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	waitReady(t, g)
 	for i, tt := range []struct {

@@ -30,7 +30,7 @@ var _ token.Guard = (*valkey.Guard)(nil)
 
 func TestOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
+		s := startEngine(t, engine)
 		a, b := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 		for n := range uint64(300) {
 			require.Equal(t, "fresh", spend(a, numbered(n)))
@@ -50,7 +50,7 @@ func TestOnce(t *testing.T) {
 // TestRemembered looks at what is on the server: the time to live is what is left
 // of the token, and the margin.
 func TestRemembered(t *testing.T) {
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	now := clock()
 	for _, tt := range []struct {
@@ -85,7 +85,7 @@ func TestRace(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		tokens = 2000
 	}
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	guards := []*valkey.Guard{newGuard(t, config(s.Address)), newGuard(t, config(s.Address))}
 	winners := make([]atomic.Int32, tokens)
 	all := make([]claims.Summary, tokens)
@@ -123,7 +123,7 @@ func TestEightProcesses(t *testing.T) {
 		return
 	}
 	redistest.Each(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
+		s := startEngine(t, engine)
 		newGuard(t, raceConfig(s.Address))
 		issued := make([]byte, 8)
 		binary.BigEndian.PutUint64(issued, uint64(clock().Unix()))
@@ -205,7 +205,7 @@ func raceAlone(t *testing.T, address string) {
 // read in the background, it allocates more.
 func TestAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	guarded, direct := math.Inf(1), math.Inf(1)
 	for range 5 {
 		guarded = min(guarded, spendAllocs(t, s))
@@ -288,7 +288,7 @@ func TestConfig(t *testing.T) {
 	_, err := valkey.New(ctx, config(address...))
 	assert.ErrorIs(t, err, replay.ErrUnavailable, "the limits themselves")
 
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	_, err = valkey.New(ctx, config(s.Address, s.Address))
 	assert.ErrorContains(t, err, "Cluster")
 }
@@ -325,7 +325,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestRefusedAtOnce(t *testing.T) {
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, quick(s.Address))
 	now := time.Now()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(1, now, time.Minute)), "the server is new")

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
@@ -55,7 +54,7 @@ func TestRevoke(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, redistest.Any(t))
+			s := startServer(t)
 			by, other := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 			require.NoError(t, tt.call(by, clock()))
 			late := newGuard(t, config(s.Address))
@@ -80,7 +79,7 @@ func TestRevoke(t *testing.T) {
 // TestRevokeBefore goes by the rule of whole seconds and skew.
 func TestRevokeBefore(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	by, other := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	now := clock()
 	at := func(issued time.Time) string {
@@ -111,7 +110,7 @@ func TestRevokeBefore(t *testing.T) {
 // the revocation has returned, is refused everywhere.
 func TestRevokeAtOnce(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	by := newGuard(t, config(s.Address))
 	guards := []*valkey.Guard{newGuard(t, config(s.Address)), newGuard(t, config(s.Address)), newGuard(t, config(s.Address))}
 	const users = 100
@@ -153,7 +152,7 @@ func TestRevokeAtOnce(t *testing.T) {
 // take no command of their own, but for the first spend after each.
 func TestRevokeCommands(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	by, g := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	require.NoError(t, by.RevokeUser(ctx, "other", clock()))
 	require.Equal(t, "fresh", spend(g, unique()))
@@ -169,7 +168,7 @@ func TestRevokeCommands(t *testing.T) {
 // TestSync has a gateway that nobody connects to learn of a revocation.
 func TestSync(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	by, idle := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	live := numbered(1)
 	require.Equal(t, "fresh", spend(idle, live))
@@ -191,7 +190,7 @@ func TestSync(t *testing.T) {
 // is called: that one must not be content with the answer to the former.
 func TestSyncTwice(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	p := startProxy(t, s.Address)
 	by, g := newGuard(t, config(s.Address)), newGuard(t, config(p.address))
 	p.delay.Store(int64(500 * time.Millisecond))
@@ -209,7 +208,7 @@ func TestSyncTwice(t *testing.T) {
 func TestRevokeMany(t *testing.T) {
 	t.Parallel()
 	const room, many = 50, 2500 // more than a page
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	for _, tt := range []struct {
 		name    string
 		entries int
@@ -258,7 +257,7 @@ func TestRevokeMany(t *testing.T) {
 // one clears them away.
 func TestRevokeOver(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	for i := range 40 {
 		require.NoError(t, g.RevokeUser(ctx, fmt.Sprint(i), clock().Add(-4*time.Hour)))
@@ -273,7 +272,7 @@ func TestRevokeOver(t *testing.T) {
 // refused for having been issued before that.
 func TestRevokeLost(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	c := config(s.Address)
 	g := newGuard(t, c)
 	require.NoError(t, g.RevokeUser(ctx, "user", time.Now()))
@@ -290,7 +289,7 @@ func TestRevokeLost(t *testing.T) {
 // bring the state back which says that nothing is missing.
 func TestRevokeFlushed(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, quick(s.Address))
 	waitReady(t, g)
 	tok := honest()

@@ -32,9 +32,14 @@ type server struct {
 	client  client.Client
 }
 
-func startServer(t testing.TB, engine string, args ...string) *server {
+func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	return &server{Server: redistest.Start(t, engine, args...), t: t}
+	return &server{Server: redistest.Start(t, args...), t: t}
+}
+
+func startEngine(t testing.TB, engine string) *server {
+	t.Helper()
+	return &server{Server: redistest.StartEngine(t, engine), t: t}
 }
 
 // kill kills the server. The client goes with it: its next command would meet the

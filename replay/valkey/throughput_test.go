@@ -12,7 +12,6 @@ import (
 	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 )
 
 // TestThroughput compares Spend with a bare SET of the same client, which it
@@ -23,7 +22,7 @@ func TestThroughput(t *testing.T) {
 		t.Skip("compares speeds")
 	}
 	const rounds, each = 7, 10_000
-	s := startServer(t, redistest.Any(t))
+	s := startServer(t)
 	g := newGuard(t, config(s.Address))
 	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true})
 	require.NoError(t, err)

@@ -562,12 +562,7 @@ func TestShutdownWhileOpening(t *testing.T) {
 		g := newGuard(t)
 		g.entered, g.proceed = make(chan struct{}), make(chan struct{})
 		c := start(t, chatserver.Config{Guard: g})
-		text := c.mint(user("ann", everything))
-		opened := make(chan *peer)
-		go func() {
-			ann, _, _ := c.try(text, nil)
-			opened <- ann
-		}()
+		opened := c.entering(user("ann", everything))
 		<-g.entered
 		down := make(chan error)
 		go func() { down <- c.Shutdown(t.Context()) }()

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package redistest runs Redis and Valkey servers for tests: [Start] one of an
-// engine from [Each] or [Any].
+// Package redistest runs Redis and Valkey servers for tests. [Start] starts one; with
+// [Each] and [StartEngine] a test runs on both.
 package redistest
 
 import (
@@ -40,7 +40,7 @@ func engines(t testing.TB) (paths []string) {
 	return paths
 }
 
-// Each runs a test on every engine that is installed.
+// Each runs a test for every engine that is installed, with the path of its program.
 func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	for _, path := range engines(t) {
@@ -48,32 +48,32 @@ func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
-// Any returns one engine that is installed.
-func Any(t testing.TB) string {
-	t.Helper()
-	return engines(t)[0]
-}
-
 // Server is a process on loopback that the test has started, in a directory of its
 // own. It is killed at the end of the test.
 type Server struct {
-	Engine  string   // the path of the program
 	Address string   // host and port
 	Dir     string   // has what the server stores
 	Args    []string // further settings; a change is in force after Restart
 
 	t      testing.TB
+	engine string
 	cmd    *exec.Cmd
 	output *bytes.Buffer // to be read when the process has ended
 	exited chan struct{} // closed then
 }
 
-// Start starts a server on a free port and waits until it listens. It keeps an
-// append-only file and evicts nothing, unless args, settings of the command line,
-// say otherwise.
-func Start(t testing.TB, engine string, args ...string) *Server {
+// Start starts a server of some engine on a free port and waits until it listens. It
+// keeps an append-only file and evicts nothing, unless args, settings of the command
+// line, say otherwise.
+func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s := &Server{Engine: engine, Dir: t.TempDir(), Args: args, t: t}
+	return StartEngine(t, engines(t)[0], args...)
+}
+
+// StartEngine is [Start] for an engine from [Each].
+func StartEngine(t testing.TB, engine string, args ...string) *Server {
+	t.Helper()
+	s := &Server{Dir: t.TempDir(), Args: args, t: t, engine: engine}
 	for range 20 { // somebody else may have taken the port meanwhile
 		s.Address = FreeAddress(t)
 		if s.start() {
@@ -109,7 +109,7 @@ func (s *Server) start() bool {
 	s.output = new(bytes.Buffer)
 	// The file is not flushed to disk, so that no other disk activity stops the
 	// server. What a process wrote before it was killed is there all the same.
-	s.cmd = exec.Command(s.Engine, append([]string{
+	s.cmd = exec.Command(s.engine, append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--daemonize", "no",
 		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction",
 		"--repl-diskless-sync-delay", "0", "--loglevel", "warning",
