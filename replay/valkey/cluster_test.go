@@ -271,6 +271,20 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.Equal(t, revoked, spend(idle, tok))
 }
 
+// TestClusterSyncMoved has a server lose its lowest slot, and with it the name of its
+// state, while a gateway has nothing to spend. It learns of revocations all the same.
+func TestClusterSyncMoved(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	idle := newGuard(t, c.config())
+	require.NoError(t, idle.Sync(ctx))
+	c.move(0, 2, 0)
+	c.agree()
+	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "user", clock()))
+	require.NoError(t, idle.Sync(ctx))
+	assert.True(t, idle.Revoked(c.in(0)))
+}
+
 // TestClusterRevokeStall has one server stand still, the first of all. The others
 // are told.
 func TestClusterRevokeStall(t *testing.T) {

@@ -84,9 +84,9 @@ func (g *Guard) single(address string) error {
 }
 
 // rediscover finds out which server has which slots, after n failed or sent a request
-// elsewhere. It asks the other servers first, then the configured addresses. It does
-// nothing where another worker has just asked.
-func (g *Guard) rediscover(n *node) {
+// elsewhere. It asks the other servers first, then the configured addresses, for
+// Timeout each, or until ctx ends. It does nothing if somebody has just asked.
+func (g *Guard) rediscover(ctx context.Context, n *node) {
 	t := g.topology.Load()
 	if !t.cluster() || !g.mayAsk() {
 		return
@@ -95,15 +95,14 @@ func (g *Guard) rediscover(n *node) {
 	if len(others) == 0 {
 		others = []*node{n}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
+	surveying, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	if g.survey(ctx, others...) {
+	if g.survey(surveying, others...) {
 		return
 	}
-	// Those may have used up their time.
-	ctx, cancel = context.WithTimeout(context.Background(), g.config.Timeout)
+	asking, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	_ = g.askAddresses(ctx) // the next attempt finds out
+	_ = g.askAddresses(asking) // the next attempt finds out
 }
 
 // survey asks nodes, one after the other, which server has which slots, and reports

@@ -51,7 +51,6 @@ return revision`
 func (n *node) revoke(ctx context.Context, name string, mark int64) error {
 	v, err := n.verify(ctx)
 	if err != nil {
-		n.g.rediscover(n) // so that the next attempt asks the right servers
 		return err
 	}
 	revision, err := n.client.Do(ctx, n.insert(v, name, mark)).AsInt64()

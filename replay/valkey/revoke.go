@@ -79,14 +79,22 @@ func (g *Guard) Sync(ctx context.Context) error {
 }
 
 // each calls do for all servers at the same time, so that one that stands still does
-// not keep it from the others. It repeats calls whose error may pass, until ctx ends,
-// and returns all last errors.
+// not keep it from the others. Calls whose error may pass are repeated until ctx ends,
+// after the guard has looked who has which slots. It returns all last errors.
 func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
 	nodes := g.topology.Load().nodes
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {
-		wg.Go(func() { errs[i] = persist(ctx, func() error { return do(n) }) })
+		wg.Go(func() {
+			errs[i] = persist(ctx, func() error {
+				err := do(n)
+				if err != nil {
+					g.rediscover(ctx, n)
+				}
+				return err
+			})
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)

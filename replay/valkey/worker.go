@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -233,7 +234,7 @@ func (w *worker) moved(err error) error {
 	switch err {
 	case ErrReadOnly, ErrCluster, ErrConnection, ErrTimeout:
 		w.n.forget(w.n.verified.Load())
-		w.n.g.rediscover(w.n)
+		w.n.g.rediscover(context.Background(), w.n)
 		w.forward()
 	}
 	if err == ErrReadOnly {
