@@ -1,6 +1,7 @@
 package valkey_test
 
 import (
+	"context"
 	"net"
 	"strconv"
 	"strings"
@@ -283,6 +284,22 @@ func TestClusterSyncMoved(t *testing.T) {
 	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "user", clock()))
 	require.NoError(t, idle.Sync(ctx))
 	assert.True(t, idle.Revoked(c.in(0)))
+}
+
+// TestClusterNewContext has one server of three stand still. New does not wait for it
+// any longer than its context.
+func TestClusterNewContext(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	c.nodes[1].Stop()
+	defer c.nodes[1].Resume()
+	conf := c.config()
+	short, cancel := context.WithTimeout(ctx, conf.Timeout/4)
+	defer cancel()
+	began := time.Now()
+	_, err := valkey.New(short, conf)
+	assert.Equal(t, valkey.ErrTimeout, err)
+	assert.Less(t, time.Since(began), conf.Timeout)
 }
 
 // TestClusterRevokeStall has one server stand still, the first of all. The others

@@ -3,8 +3,11 @@ package valkey
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
+
+	client "github.com/valkey-io/valkey-go"
 )
 
 // ringScale is the binary logarithm of how many pipelines a connection may have that
@@ -17,10 +20,31 @@ const ringScale = 8
 // would not give up a connection that answers nothing, and would soon block.
 const maxQuiet = time.Second
 
+// errNotYet is what newClient has NewClient's own attempt to connect end with.
+var errNotYet = errors.New("valkey: the first command connects")
+
+// newClient returns a client of one server, which connects with its first command.
+// NewClient would connect at once, and heed no context. Connections are made by what
+// wrap returns for the embedder's own way to make them.
+func (c *Config) newClient(address string, wrap func(dialFunc) dialFunc) (client.Client, error) {
+	making, next := true, wrap(dialer(&c.Client))
+	dial := func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		if making {
+			return nil, errNotYet
+		}
+		return next(ctx, address, d, t)
+	}
+	cl, err := client.NewClient(c.clientOption(address, dial))
+	making = false
+	if cl == nil {
+		return nil, err // the options are no good
+	}
+	return cl, nil
+}
+
 // clientOption returns the embedder's options, changed for one server: one
-// connection, nothing repeated, nothing cached. Connections are made by what wrap
-// returns for the embedder's own way to make them.
-func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) ClientOption {
+// connection, nothing repeated, nothing cached.
+func (c *Config) clientOption(address string, dial dialFunc) ClientOption {
 	o := c.Client
 	o.InitAddress = []string{address}
 	o.ForceSingleClient = true
@@ -37,7 +61,7 @@ func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) Clie
 	if o.Dialer.KeepAlive <= 0 || o.Dialer.KeepAlive > maxQuiet {
 		o.Dialer.KeepAlive = maxQuiet
 	}
-	o.DialFn, o.DialCtxFn = nil, wrap(dialer(&c.Client))
+	o.DialFn, o.DialCtxFn = nil, dial
 	return o
 }
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"slices"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 )
 
 // discover makes the first topology, and asks all servers in it whether they are
@@ -46,10 +44,8 @@ func (g *Guard) askAddresses(ctx context.Context) (err error) {
 func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	limited := g.config
-	limited.Timeout = min(limited.Timeout, timeout) // for NewClient, which connects and takes no context
-	c, err := client.NewClient(limited.clientOption(address, func(d dialFunc) dialFunc { return d }))
-	if c == nil {
+	c, err := g.config.newClient(address, func(d dialFunc) dialFunc { return d })
+	if err != nil {
 		return err
 	}
 	defer c.Close()

@@ -33,7 +33,8 @@ type Guard struct {
 
 // New makes a guard. It asks the server, or those of the Cluster, whether they
 // are fit, and fails where they are not or cannot be reached: with one of the
-// errors above, or one that says which field of c is outside its limits.
+// errors above, or one that says which field of c is outside its limits. It takes
+// twice Config.Timeout at most, and not longer than ctx.
 //
 // A single server whose data is whole since some earlier moment is taken over
 // as it is. Otherwise, and always in a Cluster, what was issued before now is

@@ -48,9 +48,8 @@ func newKeys(prefix, tag string) *keys {
 	return &keys{state: base + "state", order: base + "revoked-order", marks: base + "revoked", written: base + "written"}
 }
 
-// newNode makes a node and starts its workers. It tries to connect, which may take
-// as long as Timeout. A server that cannot be reached is no error: each attempt to
-// spend connects anew.
+// newNode makes a node and starts its workers. It does not connect: whoever asks the
+// server something does, within a context.
 func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	n := &node{
 		g:       g,
@@ -59,11 +58,10 @@ func (g *Guard) newNode(address string, k *keys) (*node, error) {
 		stop:    make(chan struct{}),
 	}
 	n.keys.Store(k)
-	c, err := client.NewClient(g.config.clientOption(address, n.dial))
-	if c == nil {
-		return nil, err // with an error that may pass, there is a client besides
+	var err error
+	if n.client, err = g.config.newClient(address, n.dial); err != nil {
+		return nil, err
 	}
-	n.client = c
 	for range workers {
 		go n.work()
 	}
