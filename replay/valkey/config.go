@@ -33,7 +33,8 @@ type Config struct {
 	// and SelectDB are used as they are. The guard decides itself about
 	// connections, pipelining, repetition and caching; options that would send
 	// commands elsewhere (replicas, Sentinel, redirection) or at another time
-	// (ConnLifetime) are refused.
+	// (ConnLifetime) are refused. DialFn gets no context, so it has to end by itself
+	// within the Dialer's Timeout; DialCtxFn is the better choice.
 	Client ClientOption
 
 	// Prefix begins the name of each key: deployments that share a server need
@@ -50,7 +51,8 @@ type Config struct {
 
 	// Margin is for how long the server remembers a token after it has expired:
 	// 20 s to an hour, zero means DefaultMargin. Half of it, less ClockSkew and
-	// twice Timeout, is how far the server's clock may be behind or ahead.
+	// twice Timeout, is how far the server's clock may be behind or ahead; that has
+	// to be positive.
 	Margin time.Duration
 
 	// Timeout is how long a Spend waits at most; a context may end it sooner.
@@ -59,8 +61,8 @@ type Config struct {
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may be waiting at a time, for all
-	// servers together. Further ones are refused at once. Each takes about 900
-	// bytes. Zero means DefaultMaxWaiting.
+	// servers together, at most 2^20. Further ones are refused at once. Each takes
+	// about 900 bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
 	// Replicas is how many replicas have to confirm each spend, by WAIT, within
@@ -68,8 +70,8 @@ type Config struct {
 	// can lose, as the package documentation says. Zero asks for none.
 	Replicas int
 
-	// MaxRevocations is how many revocations there may be at a time, apart from
-	// that of everyone. Zero means replay.DefaultMaxRevocations.
+	// MaxRevocations is how many revocations there may be at a time, at most 2^20,
+	// apart from that of everyone. Zero means replay.DefaultMaxRevocations.
 	MaxRevocations int
 
 	// Now is the clock; nil means time.Now. It is read when data may have been

@@ -36,9 +36,9 @@ type Guard struct {
 // errors above, or one that says which field of c is outside its limits. It takes
 // twice Config.Timeout at most, and not longer than ctx.
 //
-// A single server whose data is whole since some earlier moment is taken over
-// as it is. Otherwise, and always in a Cluster, what was issued before now is
-// refused: see [Guard.ReadyAt].
+// If a single server has complete data since some earlier moment, the guard is ready
+// at once. Otherwise, and always in a Cluster, it refuses what was issued before now:
+// see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -62,7 +62,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.closed != nil }
 
-// Close ends the guard and its connections, and refuses what is waiting.
+// Close ends the guard and its connections, and refuses what is waiting with
+// [ErrClosed]. It may be called more than once.
 func (g *Guard) Close() {
 	if !g.made() {
 		return
@@ -84,8 +85,8 @@ func (g *Guard) Close() {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is [ErrRevoked], or says why the guard could not tell. now
-// is the clock that the token was found to be timely by. Spend waits for
+// gateway. The error is [ErrRevoked], or says why the guard could not tell. now is the
+// time at which the token was found not to be expired yet. Spend waits for
 // Config.Timeout at most and not longer than ctx; it makes one allocation of its
 // own, and retains nothing of t.
 func (g *Guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error) {

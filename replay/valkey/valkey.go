@@ -4,7 +4,7 @@
 // [New] makes a [Guard], which goes into token.Opener.Guard of every gateway.
 // [Guard.RevokeUser] and its siblings revoke what was issued to a user, to a room or
 // to everyone. Called on one gateway, they are in force on all: each later Spend,
-// wherever it is, refuses the tokens. It takes no further round trip for that.
+// wherever it is, refuses the tokens, and needs no further round trip for that.
 //
 // # What is promised
 //
@@ -135,15 +135,15 @@ var (
 	// ErrAuth says that the server refused user, password or a command.
 	ErrAuth = verdict.Unavailable("valkey: not authorized by the server")
 
-	// ErrLoading says that the server is reading its data from disk, or runs a
-	// script for too long.
+	// ErrLoading says that the server is still reading its data from disk, or is
+	// kept busy by somebody's script.
 	ErrLoading = verdict.Unavailable("valkey: the server is loading or busy")
 
-	// ErrReadOnly says that the server is a replica, and that nobody told the
-	// guard of its primary.
+	// ErrReadOnly says that the server is a replica, and that the guard knows of no
+	// primary in its place.
 	ErrReadOnly = verdict.Unavailable("valkey: the server is a read-only replica")
 
-	// ErrOutOfMemory says that the server has no room for another token.
+	// ErrOutOfMemory says that the server has reached its maxmemory.
 	ErrOutOfMemory = verdict.Unavailable("valkey: the server is out of memory")
 
 	// ErrReplicas says that fewer replicas confirmed the write than
