@@ -2,6 +2,7 @@ package valkey_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"strconv"
 	"strings"
@@ -300,6 +301,48 @@ func TestClusterNewContext(t *testing.T) {
 	_, err := valkey.New(short, conf)
 	assert.Equal(t, valkey.ErrTimeout, err)
 	assert.Less(t, time.Since(began), conf.Timeout)
+}
+
+// TestClusterOthersContext has a spend wait for a connection that a revocation has begun
+// to make, when the context of that ends. The spend makes another one.
+func TestClusterOthersContext(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := c.config()
+	var hold atomic.Bool
+	dialing := make(chan struct{}, 1000)
+	conf.Client.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if hold.Load() {
+			dialing <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return d.DialContext(ctx, "tcp", address)
+	}
+	g := newGuard(t, conf)
+	tok := c.in(0)
+	hold.Store(true)
+	for _, s := range c.nodes {
+		s.must("CLIENT", "KILL", "TYPE", "normal")
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // finds that the connections are closed
+	defer cancel()
+	require.Error(t, g.RevokeUser(short, "somebody", clock()))
+	for len(dialing) > 0 {
+		<-dialing
+	}
+
+	revoking, cancel := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() { done <- g.RevokeUser(revoking, "somebody", clock()) }()
+	<-dialing
+	outcome := make(chan string)
+	go func() { outcome <- spend(g, tok) }()
+	time.Sleep(100 * time.Millisecond) // for it to wait
+	hold.Store(false)
+	cancel()
+	assert.Equal(t, "fresh", <-outcome)
+	<-done
 }
 
 // TestClusterRevokeStall has one server stand still, the first of all. The others

@@ -69,9 +69,10 @@ func refusal(text string) error {
 func misrouted(err error) bool { return err == ErrCluster || err == ErrReadOnly }
 
 // transient reports whether another attempt is worth while after one that ended with
-// err, from reason.
+// err, from reason. Calls wait together for a connection that one of them makes: so
+// ErrCanceled need not be about a context of this one.
 func transient(err error) bool {
-	return err == ErrConnection || err == ErrTimeout || err == errChanged || misrouted(err)
+	return err == ErrCanceled || err == ErrConnection || err == ErrTimeout || err == errChanged || misrouted(err)
 }
 
 // verdictOf judges the reply to the SET of a call whose value is own. The token is

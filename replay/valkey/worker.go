@@ -71,7 +71,9 @@ func (w *worker) collect(r *request) {
 func (w *worker) serve() {
 	err, pause := ErrTimeout, time.Duration(0)
 	for w.discard(0, err); len(w.requests) > 0; w.discard(0, err) {
-		err = w.attempt()
+		if err = w.attempt(); err == ErrCanceled {
+			err = ErrConnection // another call began to connect, and its context ended
+		}
 		switch {
 		case err == nil:
 			return
