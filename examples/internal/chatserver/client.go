@@ -65,7 +65,7 @@ type client struct {
 
 	queue  chan []byte
 	ending chan ending
-	ended  atomic.Bool // no more messages are accepted
+	ended  atomic.Bool // from then on, no message is accepted and no frame is queued
 
 	ctx  context.Context
 	drop context.CancelFunc // ends the connection without another word

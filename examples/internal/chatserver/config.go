@@ -43,11 +43,12 @@ type Config struct {
 	// its own. Nil shows nothing.
 	GuardStats func() any
 
-	// TokenTTL is how long a token can be used; zero means a minute.
+	// TokenTTL is how long a token can be used, from 5 seconds to the MaxTTL of the
+	// keys; zero means a minute.
 	TokenTTL time.Duration
 
-	// MessageRate is how many messages a second a connection may send, and at
-	// once; zero means 10.
+	// MessageRate is how many messages a second a connection may send, and how many
+	// at once. Pings count. Zero means 10.
 	MessageRate int
 
 	// MaxConnections is how many there may be at a time; zero means 10,000.
