@@ -39,6 +39,11 @@ type Summary struct {
 	IssuedAt   time.Time // whole seconds, UTC
 	Expiration time.Time // of the token, not of its session; whole seconds, UTC
 
+	// ClockSkew is how far ahead the clock that issued the token may have been,
+	// by the policy of the ring that opened it: whole seconds. Of a Summary that
+	// no Opener made it may be zero, which means 5 s.
+	ClockSkew time.Duration
+
 	// RoomIdentifier and UserID are lent: who keeps them copies them.
 	RoomIdentifier, UserID []byte
 }

@@ -59,11 +59,8 @@ func Example_file() {
 	}
 
 	// In every other process, at its start.
-	kek, err = keyring.ReadKEKFile(kekName)
-	if err != nil {
-		log.Fatal(err)
-	}
-	follower, err := keyring.File{Name: name, KEK: kek, Config: config}.Follow(ctx, time.Now())
+	file := keyring.File{Name: name, KEK: keyring.KEKFile{Name: kekName}, Config: config}
+	follower, err := file.Follow(ctx, time.Now())
 	if err != nil {
 		log.Fatal(err)
 	}

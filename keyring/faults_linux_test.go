@@ -34,6 +34,7 @@ func newTarget(t *testing.T, dir string) *target {
 	var err error
 	x.content, err = os.ReadFile(x.name)
 	require.NoError(t, err)
+	x.share(t)
 	return x
 }
 
@@ -44,6 +45,16 @@ func (x *target) reset(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(x.dir, name)))
 	}
 	require.NoError(t, os.WriteFile(x.name, x.content, 0o600))
+	x.share(t)
+}
+
+// share lets a group read the file, so that a save has to let it do so too.
+func (x *target) share(t *testing.T) {
+	t.Helper()
+	require.NoError(t, os.Chmod(x.name, 0o640))
+	if os.Getuid() == 0 {
+		require.NoError(t, os.Chown(x.name, 0, 1))
+	}
 }
 
 // isNew reports whether the file holds what the saver was to write. It must
@@ -190,6 +201,8 @@ func TestSaveFails(t *testing.T) {
 		"read":       {"EIO"},
 		"write":      {"EIO", "ENOSPC", "EDQUOT", "EROFS"},
 		"fsync":      {"EIO", "ENOSPC", "EROFS"},
+		"fchown":     {"EPERM", "EIO"},
+		"fchmod":     {"EPERM", "EIO"},
 		"close":      {"EIO"},
 		"renameat":   {"EIO", "ENOSPC", "EROFS"},
 	}
@@ -213,7 +226,7 @@ func TestSaveFails(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"write EIO", "write ENOSPC", "openat EROFS", "fsync EIO"} {
+	for _, what := range []string{"write EIO", "write ENOSPC", "openat EROFS", "fsync EIO", "fchmod EIO"} {
 		assert.NotZero(t, failed[what], what)
 	}
 	t.Logf("%d kinds of failure: %v", len(failed), slices.Sorted(maps.Keys(failed)))

@@ -8,16 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
-
-const maxKEKFile = 4096
 
 var (
 	errNotRegular = errors.New("not a regular file")
 	errDangling   = errors.New("a symbolic link to no file")
 	errFileSize   = errors.New("file is too large")
-	errKEKMode    = errors.New("others can read it; its mode must be 0600 or 0400")
 )
 
 // ReadFile returns the content of a file of at most 1 MiB for [Load] or
@@ -29,28 +25,6 @@ func ReadFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("keyring: reading %s: %w", name, err)
 	}
 	return data, nil
-}
-
-// ReadKEKFile reads a KEK from a file of one line. On Unix the file must be
-// inaccessible to the group and to others.
-func ReadKEKFile(name string) (*LocalKEK, error) { return readKEKFile(name, checkPrivate) }
-
-// InsecureReadKEKFile is [ReadKEKFile] without a look at the file's mode, for
-// places that do not let one choose it, as Kubernetes with fsGroup.
-func InsecureReadKEKFile(name string) (*LocalKEK, error) {
-	return readKEKFile(name, func(fs.FileInfo) error { return nil })
-}
-
-func readKEKFile(name string, checkMode func(fs.FileInfo) error) (*LocalKEK, error) {
-	data, info, err := readRegular(name, maxKEKFile)
-	defer clear(data)
-	if err == nil {
-		err = checkMode(info)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("keyring: reading KEK %s: %w", name, err)
-	}
-	return ParseKEK(strings.TrimSuffix(string(data), "\n"))
 }
 
 // readRegular reads a regular file of at most limit bytes.
@@ -77,33 +51,21 @@ func readRegular(name string, limit int64) ([]byte, fs.FileInfo, error) {
 	return data, info, err
 }
 
-// WriteFile saves the KEK to a new file of mode 0600. It does not replace a
-// file.
-func (k *LocalKEK) WriteFile(name string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("keyring: writing KEK: %w", err)
-	}
-	data := []byte(k.text() + "\n")
-	defer clear(data)
-	if err := finish(f, data); err != nil {
-		os.Remove(name)
-		return fmt.Errorf("keyring: writing KEK: %w", err)
-	}
-	return syncDir(filepath.Dir(name))
-}
-
 // finish writes data durably and closes f.
 func finish(f *os.File, data []byte) error {
 	_, err := f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// WriteFile saves the sealed form of the ring, durably, in mode 0600: after a
-// crash at any moment the file is the old one or the new one. A crash may leave
-// a draft beside it, named .*.tmp and sealed as well. name may be a symbolic
-// link, which then stays. After an error of the last step, which makes the new
-// file durable, it is in place all the same; saving again is safe.
+// WriteFile saves the sealed form of the ring, durably: after a crash at any moment
+// the file is the old one or the new one. A crash may leave a draft beside it,
+// named .*.tmp and sealed as well. name may be a symbolic link, which then stays.
+// After an error of the last step, which makes the new file durable, it is in
+// place all the same; saving again is safe.
+//
+// The first file has mode 0600. The next ones have the mode of the one before, as
+// it was set, and its owner and group as far as the system allows; nothing else,
+// such as an access control list, is taken over.
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict] or
@@ -159,7 +121,7 @@ func replace(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = finish(f, data)
+	err = errors.Join(giveAccess(f, name), finish(f, data))
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -168,4 +130,23 @@ func replace(name string, data []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// giveAccess lets those read f who can read the file that it is to replace, if
+// there is one. Where nothing has to be changed for that it changes nothing: not
+// every file system can.
+func giveAccess(f *os.File, name string) error {
+	old, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	draft, draftErr := f.Stat()
+	if err := errors.Join(err, draftErr); err != nil {
+		return err
+	}
+	giveOwner(f, draft, old)
+	if draft.Mode() == old.Mode() {
+		return nil
+	}
+	return f.Chmod(old.Mode().Perm())
 }

@@ -152,7 +152,7 @@ func TestKEKFile(t *testing.T) {
 	name := filepath.Join(dir, "kek")
 	kek := newKEK(t)
 	require.NoError(t, kek.WriteFile(name))
-	got, err := keyring.ReadKEKFile(name)
+	got, err := keyring.KEKFile{Name: name}.Read()
 	require.NoError(t, err)
 	require.Equal(t, kek.InsecureText(), got.InsecureText())
 	require.Error(t, newKEK(t).WriteFile(name), "never replaced")
@@ -176,11 +176,11 @@ func TestKEKFile(t *testing.T) {
 	} {
 		name := filepath.Join(t.TempDir(), "kek")
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-		_, err := keyring.ReadKEKFile(name)
+		_, err := keyring.KEKFile{Name: name}.Read()
 		require.Equal(t, ok, err == nil, "%q: %v", text, err)
 	}
-	_, err = keyring.ReadKEKFile(filepath.Join(dir, "missing"))
+	_, err = keyring.KEKFile{Name: filepath.Join(dir, "missing")}.Read()
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = keyring.ReadKEKFile(dir)
+	_, err = keyring.KEKFile{Name: dir}.Read()
 	require.Error(t, err)
 }

@@ -40,6 +40,19 @@ func syncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// giveOwner gives f, of which is tells what it is, the owner and group of another
+// file. Where only root may do that, it gives it the group alone, or neither.
+func giveOwner(f *os.File, is, other fs.FileInfo) {
+	from, ok := is.Sys().(*syscall.Stat_t)
+	to, okToo := other.Sys().(*syscall.Stat_t)
+	if !ok || !okToo || from.Uid == to.Uid && from.Gid == to.Gid {
+		return
+	}
+	if f.Chown(int(to.Uid), int(to.Gid)) != nil {
+		f.Chown(-1, int(to.Gid))
+	}
+}
+
 func checkPrivate(info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 != 0 {
 		return errKEKMode

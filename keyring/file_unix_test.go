@@ -27,9 +27,9 @@ func TestNotRegular(t *testing.T) {
 	for _, name := range []string{fifo, loop, dangling, dir, "/dev/null", "/dev/zero"} {
 		_, err := keyring.ReadFile(name)
 		require.Error(t, err, name)
-		_, err = keyring.ReadKEKFile(name)
+		_, err = keyring.KEKFile{Name: name}.Read()
 		require.Error(t, err, name)
-		_, err = keyring.InsecureReadKEKFile(name)
+		_, err = keyring.KEKFile{Name: name, InsecureAnyMode: true}.Read()
 		require.Error(t, err, name)
 	}
 	directory := filepath.Join(dir, "directory")
@@ -72,15 +72,42 @@ func TestModes(t *testing.T) {
 		0o400: true, 0o600: true, 0o700: true, 0o604: false, 0o640: false, 0o644: false, 0o620: false, 0o601: false, 0o610: false,
 	} {
 		require.NoError(t, os.Chmod(name, mode))
-		_, err := keyring.ReadKEKFile(name)
+		_, err := keyring.KEKFile{Name: name}.Read()
 		require.Equal(t, ok, err == nil, "%v: %v", mode, err)
-		_, err = keyring.InsecureReadKEKFile(name)
+		_, err = keyring.KEKFile{Name: name, InsecureAnyMode: true}.Read()
 		require.NoError(t, err)
 	}
 	ring := filepath.Join(dir, "ring")
 	require.NoError(t, newRing(t, start).WriteFile(t.Context(), kek, ring))
 	require.NoError(t, os.Chmod(ring, 0o444))
 	loadFile(t, kek, ring)
+}
+
+// Who could read the ring before a save can read it after that.
+func TestSaveKeepsAccess(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ring")
+	kek, r := newKEK(t), newRing(t, start)
+	save := func() *syscall.Stat_t {
+		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
+		require.NoError(t, r.WriteFile(t.Context(), kek, name))
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		return info.Sys().(*syscall.Stat_t)
+	}
+	defer syscall.Umask(syscall.Umask(0))
+	require.EqualValues(t, 0o600, save().Mode&0o7777, "the first one is private")
+	syscall.Umask(0o077)
+	for _, mode := range []uint32{0o644, 0o640, 0o664, 0o400, 0o444, 0o604} {
+		require.NoError(t, os.Chmod(name, fs.FileMode(mode)))
+		require.Equal(t, mode, uint32(save().Mode)&0o7777)
+	}
+	if os.Getuid() != 0 {
+		return // nobody else may give files away
+	}
+	require.NoError(t, os.Chown(name, 4711, 4712))
+	require.NoError(t, os.Chmod(name, 0o640))
+	got := save()
+	require.EqualValues(t, []uint32{4711, 4712, 0o640}, []uint32{got.Uid, got.Gid, uint32(got.Mode) & 0o7777})
 }
 
 // A second saver is turned away, not queued, and the first one's lock ends with

@@ -20,6 +20,7 @@ type File struct {
 	// that it may be in a volume of Kubernetes', which swaps one.
 	Name string
 
+	// KEK opens the file. With a [KEKFile] it can be another one later on.
 	KEK    KEK
 	Config Config
 
@@ -33,7 +34,7 @@ type File struct {
 
 // Follow loads the ring and returns what keeps it up to date.
 func (f File) Follow(ctx context.Context, now time.Time) (*Follower, error) {
-	highest, err := f.highest()
+	highest, err := f.HighestSerial()
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +127,8 @@ const maxHighWater = 64
 
 var errHighWater = errors.New("not a serial in decimal")
 
-// highest returns the serial in the HighWater file, or 0 where there is none.
-func (f File) highest() (uint64, error) {
+// HighestSerial returns what is in the HighWater file, or 0 where there is none.
+func (f File) HighestSerial() (uint64, error) {
 	if f.HighWater == "" {
 		return 0, nil
 	}
@@ -136,7 +137,7 @@ func (f File) highest() (uint64, error) {
 		return 0, nil
 	}
 	text := strings.TrimSuffix(string(data), "\n")
-	serial, parseErr := strconv.ParseUint(text, 10, 64)
+	serial, parseErr := strconv.ParseUint(text, 10, 63)
 	if err == nil && (parseErr != nil || strconv.FormatUint(serial, 10) != text) {
 		err = errHighWater
 	}
@@ -148,7 +149,7 @@ func (f File) highest() (uint64, error) {
 
 // record writes serial to the HighWater file, unless a higher one is there.
 func (f File) record(serial uint64) error {
-	highest, err := f.highest()
+	highest, err := f.HighestSerial()
 	if err != nil || f.HighWater == "" || serial <= highest {
 		return err
 	}

@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -234,7 +235,7 @@ func TestHighWater(t *testing.T) {
 	s.follow(t)
 
 	for content, ok := range map[string]bool{
-		"2\n": true, "2": true, "0\n": true, "3\n": false, "18446744073709551615\n": false, "18446744073709551616\n": false,
+		"2\n": true, "2": true, "0\n": true, "3\n": false, "9223372036854775807\n": false, "9223372036854775808\n": false, "18446744073709551615\n": false, "18446744073709551616\n": false,
 		"": false, "\n": false, "02\n": false, "+2\n": false, "-1\n": false, "2 \n": false, "2\n\n": false, "0x2\n": false, "2\x00": false,
 		strings.Repeat("1", 64): false, strings.Repeat("1", 65): false,
 	} {
@@ -252,6 +253,53 @@ func TestHighWater(t *testing.T) {
 	s.File.HighWater = ""
 	s.put(t, backup)
 	s.follow(t)
+}
+
+// Another KEK takes the place of the old one without a restart: in the sealed ring
+// first, or in the file of the KEK first.
+func TestFollowAnotherKEK(t *testing.T) {
+	for name, kekFirst := range map[string]bool{"ring first": false, "KEK first": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			kekName, other := filepath.Join(dir, "kek"), newKEK(t)
+			require.NoError(t, newKEK(t).WriteFile(kekName))
+			s := newSource(t, keyring.KEKFile{Name: kekName})
+			replaceKEK := func() {
+				require.NoError(t, os.Remove(kekName))
+				require.NoError(t, other.WriteFile(kekName))
+			}
+			rewrap := func(both keyring.KEKs) {
+				require.NoError(t, s.writer.Revoke(start, sealer(t, s.writer, start)))
+				require.NoError(t, s.writer.WriteFile(t.Context(), both, s.Name))
+			}
+			old, err := keyring.KEKFile{Name: kekName}.Read()
+			require.NoError(t, err)
+			both := keyring.KEKs{other, old}
+			if kekFirst {
+				replaceKEK()
+				_, err := s.follower.Refresh(t.Context(), start)
+				require.NoError(t, err, "nothing is new")
+				rewrap(both)
+			} else {
+				rewrap(both)
+				_, err := s.follower.Refresh(t.Context(), start)
+				require.ErrorContains(t, err, other.ID())
+				require.NotErrorIs(t, err, fs.ErrNotExist)
+				require.NoError(t, os.Rename(kekName, kekName+".old"))
+				_, err = s.follower.Refresh(t.Context(), start)
+				require.ErrorIs(t, err, fs.ErrNotExist)
+				require.ErrorContains(t, err, kekName)
+				require.NoError(t, os.Rename(kekName+".old", kekName))
+				replaceKEK()
+			}
+			changed, err := s.follower.Refresh(t.Context(), start)
+			require.NoError(t, err)
+			require.True(t, changed)
+			require.Equal(t, keys(s.writer, start), keys(s.follower.Ring(), start))
+			s.change(t) // sealed by what is in the file
+			loadFile(t, other, s.Name)
+		})
+	}
 }
 
 // Another process may have seen more: its mark stays.

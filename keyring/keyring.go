@@ -2,9 +2,10 @@
 // makes a ring that needs no configuration; [Ring.Seal] and [Ring.Open] use it.
 //
 // A ring lives in one of three places: in memory only; in a sealed file that one
-// process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File]); or
-// in a store of the caller's ([Ring.Marshal], [Load], [Ring.Update]). KEYS.md, in
-// the root of the module, says what to do when something goes wrong.
+// process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File], with
+// a [KEKFile]); or in a store of the caller's ([Ring.Marshal], [Load],
+// [Ring.Update]). KEYS.md, in the root of the module, says what to do when
+// something goes wrong.
 //
 // # Boxes
 //

@@ -78,7 +78,7 @@ func ExampleRevocations() {
 		online  = make(map[string]func()) // closes the connection of a user
 	)
 	connect := func(s claims.Summary, hangUp func()) {
-		// The token was opened, with revoked.Admit for token.Opener.Admit.
+		// The token was opened, with revoked.Check for token.Opener.Revoked.
 		mu.Lock()
 		online[string(s.UserID)] = hangUp
 		mu.Unlock()
@@ -99,7 +99,7 @@ func ExampleRevocations() {
 	mallory := claims.Summary{UserID: []byte("mallory"), IssuedAt: now, Expiration: now.Add(time.Minute)}
 	connect(mallory, func() { fmt.Println("mallory is disconnected") })
 	ban(now.Add(10*time.Second), "mallory")
-	fmt.Println("another of the same tokens:", revoked.Admit(context.Background(), now, mallory))
+	fmt.Println("another of the same tokens:", revoked.Check(mallory))
 	// Output:
 	// mallory is disconnected
 	// another of the same tokens: chattoken: revoked

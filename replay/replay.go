@@ -4,7 +4,7 @@
 // [New] makes a [Guard], which goes into token.Opener.Guard and remembers, in
 // memory, every token that was spent until it expires. [Revocations] refuses
 // the tokens of a user or a room that were issued before some moment; its
-// Admit method goes into token.Opener.Admit.
+// Check method goes into token.Opener.Revoked.
 //
 // # What is promised
 //
@@ -22,10 +22,10 @@
 // # Issued before
 //
 // Tokens carry the second in which they were issued, by a clock that may be
-// ahead of this one by the configured ClockSkew. A token therefore counts as
-// issued before a moment T unless its issued-at is later than T, rounded down
-// to the second, plus ClockSkew. Restarts and revocations both go by that rule;
-// SPEC.md shows that the two simpler ones let replays through.
+// ahead of this one by the ClockSkew of the ring's policy. A token therefore
+// counts as issued before a moment T unless its issued-at is later than T,
+// rounded down to the second, plus ClockSkew. Restarts and revocations both go
+// by that rule; SPEC.md shows that the two simpler ones let replays through.
 //
 // # Errors
 //
@@ -37,9 +37,13 @@ package replay
 import "github.com/seed17cb2b26/chattoken/internal/verdict"
 
 var (
-	// ErrRevoked says that the token was issued before its user, its room, or
-	// everyone was revoked. It is token.ErrRevoked.
+	// ErrRevoked says that the token was issued before its user or its room was
+	// revoked. It is token.ErrRevoked.
 	ErrRevoked = verdict.ErrRevoked
+
+	// ErrAllRevoked says that the token was issued before everyone was revoked,
+	// and matches ErrRevoked. It is token.ErrAllRevoked.
+	ErrAllRevoked = verdict.ErrAllRevoked
 
 	// ErrUnavailable is what all reasons of a [Guard] for not telling match. It
 	// is token.ErrUnavailable.

@@ -1,9 +1,8 @@
 package replay
 
 import (
-	"context"
+	"cmp"
 	"hash/maphash"
-	"math"
 	"math/bits"
 	"slices"
 	"sync"
@@ -17,20 +16,20 @@ import (
 // DefaultMaxRevocations is the [Revocations].MaxEntries where none is stated.
 const DefaultMaxRevocations = 1 << 16
 
-// longestSession is in seconds. When a session that began in some second has
-// lasted that long, no revocation up to that second says anything any more.
-const longestSession = claims.MaxSessionMinutes * 60
+// kept is for how many seconds a revocation can matter: the last session that it
+// applies to may begin by a clock that is ahead, and lasts three hours.
+const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second)
 
 // Revocations takes tokens back: those of a user, of a room, of a user in a
 // room, or all, as far as they were issued before some moment. It answers for
-// tokens that are about to be spent ([Revocations.Admit], for token.Opener) and
+// tokens that are about to be spent ([Revocations.Check], for token.Opener) and
 // for sessions that are live ([Revocations.Revoked]). The zero value has none
 // and is ready for use. It is safe for concurrent use, and must not be copied.
 //
-// Tokens issued more than ClockSkew later are not affected, and those issued
-// sooner are: a user who may come back has to wait that long. That a banned user
-// is given no more tokens is for the application to see to, or for an admission
-// rule of its own.
+// Tokens issued later than that moment by more than the ring's ClockSkew are not
+// affected, and those issued sooner are: a user who may come back has to wait that
+// long. That a banned user is given no more tokens is for the application to see
+// to, or for an admission rule of its own.
 //
 // A gateway that drops the connections of a revoked user must not miss the one
 // that is just being opened. Open the token, register the connection where the
@@ -40,8 +39,8 @@ const longestSession = claims.MaxSessionMinutes * 60
 //
 // # Limits
 //
-// A revocation is kept for as long as a session it applies to can last, three
-// hours. Rooms and users are kept as 64-bit keyed hashes: with n revocations,
+// A revocation is kept for as long as a session it applies to can last: three
+// hours and a minute. Rooms and users are kept as 64-bit keyed hashes: with n revocations,
 // the chance that a user or room shares a hash with one of them, and is taken
 // for it, is n in 2^64. Asking takes no lock, does not allocate, and costs the
 // same for any number of revocations.
@@ -50,7 +49,7 @@ const longestSession = claims.MaxSessionMinutes * 60
 // a moment. When there is no room left, the older half of the revocations is
 // replaced by one of everything issued up to the latest of that half. That
 // fails closed: it refuses tokens, and ends sessions, that nobody revoked. The
-// same becomes of revocations whose three hours are over, which is harmless,
+// same becomes of revocations whose time is over, which is harmless,
 // as are the sessions, unless the clock is then set back by hours.
 //
 // A moment in the future is a valid one to revoke up to. So a revocation made
@@ -63,12 +62,6 @@ type Revocations struct {
 	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
 	// changed after first use.
 	MaxEntries int
-
-	// ClockSkew is how far ahead the clock that issued a token may be. Zero
-	// means 5 s. It has to be that of the ring's policy: with less, tokens that
-	// were issued shortly before may slip past. It is not to be changed after
-	// first use.
-	ClockSkew time.Duration
 
 	mu      sync.Mutex // held by writers
 	current atomic.Pointer[revocations]
@@ -99,34 +92,39 @@ func (r *Revocations) RevokeUserInRoom(now time.Time, roomIdentifier, userID str
 	})
 }
 
-// RevokeAll is [Revocations.RevokeUser] for everyone everywhere.
+// RevokeAll is [Revocations.RevokeUser] for everyone everywhere. Users may come
+// back: [ErrAllRevoked] has token.Action tell clients to wait and fetch a new token,
+// which is accepted if it was issued ClockSkew and a second after issuedBefore.
 func (r *Revocations) RevokeAll(issuedBefore time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	raise(&r.load().all, r.mark(issuedBefore))
+	raise(&r.load().all, markOf(issuedBefore))
 }
 
 // Revoked reports whether the token, or the session that was opened with it, is
 // revoked. Ask it for live sessions with token.Session.Summary.
-func (r *Revocations) Revoked(t claims.Summary) bool {
+func (r *Revocations) Revoked(t claims.Summary) bool { return r.Check(t) != nil }
+
+// Check is for token.Opener.Revoked: it returns [ErrRevoked] for a token of a
+// user or a room that was revoked, [ErrAllRevoked] for one that was only revoked
+// with everyone's, and nil for all others.
+func (r *Revocations) Check(t claims.Summary) error {
 	c := r.current.Load()
 	if c == nil {
-		return false
+		return nil
 	}
 	room := nonzero(maphash.Bytes(c.seed, t.RoomIdentifier))
 	user := nonzero(maphash.Bytes(c.seed, t.UserID))
-	mark := max(c.all.Load(),
+	own := max(
 		c.mark(target{room: room}),
 		c.mark(target{user: user}),
 		c.mark(target{room: room, user: user}))
-	return mark > 0 && t.IssuedAt.Unix() <= mark
-}
-
-// Admit returns [ErrRevoked] if the token is revoked, and nil otherwise. It has
-// the signature of token.Opener.Admit, and uses neither ctx nor now.
-func (r *Revocations) Admit(_ context.Context, _ time.Time, t claims.Summary) error {
-	if r.Revoked(t) {
+	issued := t.IssuedAt.Add(-cmp.Or(t.ClockSkew, limits.DefaultClockSkew)).Unix()
+	if own > 0 && issued < own {
 		return ErrRevoked
+	}
+	if all := c.all.Load(); all > 0 && issued < all {
+		return ErrAllRevoked
 	}
 	return nil
 }
@@ -135,7 +133,7 @@ func (r *Revocations) Admit(_ context.Context, _ time.Time, t claims.Summary) er
 type RevocationStats struct {
 	Entries    int       `json:"entries"`      // revocations kept, some of which may be over
 	MaxEntries int       `json:"maxEntries"`   // as configured
-	All        time.Time `json:"all,omitzero"` // everything issued in that second or before is revoked; or zero
+	All        time.Time `json:"all,omitzero"` // everything issued before is revoked; whole seconds; or zero
 	Merged     uint64    `json:"merged"`       // revocations that lack of room made into one of everything
 }
 
@@ -146,7 +144,7 @@ func (r *Revocations) Stats() RevocationStats {
 	c := r.load()
 	st := RevocationStats{Entries: c.taken, MaxEntries: r.maxEntries(), Merged: r.merged}
 	if all := c.all.Load(); all > 0 {
-		st.All = time.Unix(all, 0).UTC()
+		st.All = time.Unix(all-1, 0).UTC()
 	}
 	return st
 }
@@ -158,18 +156,10 @@ func (r *Revocations) maxEntries() int {
 	return r.MaxEntries
 }
 
-// mark is the last second in which tokens count as issued before t.
-func (r *Revocations) mark(t time.Time) int64 {
-	skew := r.ClockSkew
-	if skew <= 0 {
-		skew = limits.DefaultClockSkew
-	}
-	mark := t.Add(skew).Unix()
-	if mark < t.Unix() {
-		return math.MaxInt64 // there is no such second: until for ever
-	}
-	return mark
-}
+// markOf is the first second that a clock without skew has to show for a token
+// not to count as issued before t. Nothing is issued after the year 9999, and up
+// to there the sum does not overflow.
+func markOf(t time.Time) int64 { return min(t.Unix(), limits.MaxUnix) + 1 }
 
 func (r *Revocations) load() *revocations {
 	if r.current.Load() == nil {
@@ -179,7 +169,7 @@ func (r *Revocations) load() *revocations {
 }
 
 func (r *Revocations) revoke(now, issuedBefore time.Time, t target) {
-	mark := r.mark(issuedBefore)
+	mark := markOf(issuedBefore)
 	if mark <= 0 {
 		return // nothing is issued before 1970
 	}
@@ -199,7 +189,7 @@ func (r *Revocations) revoke(now, issuedBefore time.Time, t target) {
 //
 // What is dropped is still revoked, with everything else of its time.
 func (r *Revocations) rebuild(c *revocations, now time.Time) *revocations {
-	over := now.Unix() - longestSession
+	over := now.Unix() - kept
 	dropped := over
 	marks, room := c.marksAfter(over), r.maxEntries()
 	if len(marks) > room-max(room/8, 1) {
@@ -240,8 +230,8 @@ type revocations struct {
 	taken   int          // for writers
 }
 
-// revocation says that the tokens of a target issued up to the second mark are
-// revoked. While the mark is 0 the entry is free, whatever the target: readers
+// revocation says that the tokens of a target are revoked that were issued before
+// the second mark, by a clock without skew. While the mark is 0 the entry is free, whatever the target: readers
 // look at the mark first, and it is written last.
 type revocation struct {
 	room, user atomic.Uint64

@@ -82,12 +82,12 @@ func TestGuardAndRevocationsFollowTheRule(t *testing.T) {
 			clockSkew := time.Duration(skew) * time.Second
 			g, err := replay.New(at, replay.Config{Rate: 1, ClockSkew: clockSkew})
 			require.NoError(t, err)
-			r := replay.Revocations{ClockSkew: clockSkew}
+			var r replay.Revocations
 			r.RevokeUser(at, "u", at)
 			for issued := -5; issued <= 5; issued++ {
 				now := epoch.Add(time.Duration(issued) * time.Second)
 				tok := tokenAt(uint64(issued+100), now, 10*time.Second)
-				tok.UserID = []byte("u")
+				tok.UserID, tok.ClockSkew = []byte("u"), clockSkew
 				want := rule(issued, start, skew)
 				_, err := g.Spend(ctx, now, tok)
 				assert.Equal(t, want, err == replay.ErrBeforeStart, "skew %d, start %d/4, issued %d", skew, start, issued)

@@ -20,11 +20,11 @@ func TestOpener(t *testing.T) {
 	policy := ring.Policy()
 	guard, err := replay.New(epoch, replay.Config{Rate: 1, MaxTTL: policy.MaxTTL, ClockSkew: policy.ClockSkew})
 	require.NoError(t, err)
-	revoked := replay.Revocations{ClockSkew: policy.ClockSkew}
+	var revoked replay.Revocations
 	now := epoch
 	clock := func() time.Time { return now }
 	sealer := token.Sealer{Ring: ring, Now: clock}
-	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit, Now: clock}
+	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check, Now: clock}
 	mint := func(user string) string {
 		minted, err := sealer.Create(claims.Claims{
 			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
@@ -64,4 +64,40 @@ func TestOpener(t *testing.T) {
 	}
 	assert.Equal(t, replay.ErrFull, err)
 	assert.Equal(t, token.TryLater, token.Action(err))
+}
+
+// TestRevocationByTheRingsSkew has a minter whose clock is as far ahead as the
+// ring's policy allows, which is not what it is by default. Nobody has told the
+// revocations.
+func TestRevocationByTheRingsSkew(t *testing.T) {
+	for _, skew := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
+		t.Run(skew.String(), func(t *testing.T) {
+			ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{ClockSkew: skew}})
+			require.NoError(t, err)
+			ahead, now := epoch.Add(skew), epoch
+			sealer := token.Sealer{Ring: ring, Now: func() time.Time { return ahead }}
+			var revoked replay.Revocations
+			opener := token.Opener{Ring: ring, Revoked: revoked.Check, Now: func() time.Time { return now }}
+			mint := func() string {
+				minted, err := sealer.Create(claims.Claims{
+					RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+					UserID:         "alice",
+				})
+				require.NoError(t, err)
+				return minted.Token
+			}
+			unused := mint()
+			var live, s token.Session
+			require.NoError(t, opener.OpenWithoutSpending(ctx, &live, mint()))
+			require.Equal(t, skew, live.Summary().ClockSkew)
+
+			revoked.RevokeUser(now, "alice", now)
+			assert.Equal(t, token.ErrRevoked, opener.OpenWithoutSpending(ctx, &s, unused))
+			assert.True(t, revoked.Revoked(live.Summary()), "a live session")
+			assert.True(t, revoked.Revoked(live.Clone().Summary()), "a copy of it")
+
+			ahead, now = ahead.Add(time.Second), now.Add(time.Second)
+			assert.NoError(t, opener.OpenWithoutSpending(ctx, &s, mint()), "issued after the revocation")
+		})
+	}
 }

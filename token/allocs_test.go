@@ -58,6 +58,8 @@ func TestNoAllocs(t *testing.T) {
 	}
 	admitting := h.opener
 	admitting.Admit = func(context.Context, time.Time, claims.Summary) error { return refusal }
+	revoking := h.opener
+	revoking.Revoked = func(claims.Summary) error { return token.ErrRevoked }
 
 	tests := []struct {
 		name string
@@ -83,6 +85,7 @@ func TestNoAllocs(t *testing.T) {
 		{"refused/spent", open(&reused, spent, smallText), token.ErrSpent, 0},
 		{"refused/spent/fresh Session", fresh(spent, smallText), token.ErrSpent, 1},
 		{"refused/Admit", func() { err = admitting.Open(ctx, &reused, smallText) }, refusal, 0},
+		{"refused/Revoked", func() { err = revoking.Open(ctx, &reused, smallText) }, token.ErrRevoked, 0},
 		{"Authorize", func() { err = reused.Authorize(start, claims.SendMessage) }, nil, 0},
 		{"accessors", func() {
 			size += len(reused.UserID()) + len(reused.RoomIdentifier())

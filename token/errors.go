@@ -31,6 +31,11 @@ var (
 	// moment were revoked.
 	ErrRevoked = verdict.ErrRevoked
 
+	// ErrAllRevoked says that everyone's tokens issued up to some moment were
+	// revoked, and not this user's or room's alone: later ones will do. It
+	// matches ErrRevoked.
+	ErrAllRevoked = verdict.ErrAllRevoked
+
 	// ErrUnavailable says that a guard or an admission rule could not tell (it
 	// is down or full): the token is refused. A guard that failed may have
 	// spent it.
@@ -59,7 +64,8 @@ const (
 	FetchNewToken Advice = iota + 1
 	// GiveUp: another token will not help.
 	GiveUp
-	// TryLater: the server is in trouble; wait, then fetch a new token.
+	// TryLater: the server is in trouble, or has just revoked everyone's tokens;
+	// wait, then fetch a new one.
 	TryLater
 )
 
@@ -109,6 +115,7 @@ var refusals = [...]struct {
 	{ErrNotYetValid, "not-yet-valid", FetchNewToken},
 	{ErrTokenExpired, "expired", FetchNewToken},
 	{ErrSpent, "spent", FetchNewToken},
+	{ErrAllRevoked, "all-revoked", TryLater},
 	{ErrRevoked, "revoked", GiveUp},
 	{ErrUnavailable, "unavailable", TryLater},
 	{ErrSessionExpired, "session-expired", FetchNewToken},
@@ -128,8 +135,8 @@ func Action(err error) Advice {
 
 // Reason names err for counters and logs, in one of a fixed set of words. From
 // Open they are "malformed", "unknown-key", "revoked-key", "forged", "payload",
-// "not-yet-valid", "expired", "spent", "revoked", "unavailable", and "canceled"
-// where a rule returned the error of a context; from Authorize
+// "not-yet-valid", "expired", "spent", "revoked", "all-revoked", "unavailable", and
+// "canceled" where a rule returned the error of a context; from Authorize
 // "session-expired" and "not-permitted". "refused" is any other error, as an
 // admission rule's own, "invalid" is [ErrInvalid] itself, "" is nil. The words
 // are not for the client, who is to learn no more than the error's text.

@@ -28,6 +28,8 @@ func TestActionAndReason(t *testing.T) {
 		{token.ErrTokenExpired, token.FetchNewToken, "expired"},
 		{token.ErrSpent, token.FetchNewToken, "spent"},
 		{token.ErrRevoked, token.GiveUp, "revoked"},
+		{token.ErrAllRevoked, token.TryLater, "all-revoked"},
+		{fmt.Errorf("wrapped: %w", token.ErrAllRevoked), token.TryLater, "all-revoked"},
 		{token.ErrUnavailable, token.TryLater, "unavailable"},
 		{down{}, token.TryLater, "unavailable"},
 		{fmt.Errorf("wrapped: %w", token.ErrUnavailable), token.TryLater, "unavailable"},
@@ -58,7 +60,7 @@ func TestInvalidHasOneText(t *testing.T) {
 			assert.Equal(t, kind == other, errors.Is(kind, other))
 		}
 	}
-	for _, other := range []error{token.ErrPayload, token.ErrNotYetValid, token.ErrTokenExpired, token.ErrSpent, token.ErrRevoked, token.ErrUnavailable} {
+	for _, other := range []error{token.ErrPayload, token.ErrNotYetValid, token.ErrTokenExpired, token.ErrSpent, token.ErrRevoked, token.ErrAllRevoked, token.ErrUnavailable} {
 		assert.NotErrorIs(t, other, token.ErrInvalid)
 	}
 }

@@ -87,10 +87,12 @@ func ExampleOpener_Open() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	revoked := &replay.Revocations{ClockSkew: ring.ClockSkew()}
-	opener := token.Opener{Ring: ring, Guard: guard, Admit: revoked.Admit}
+	revoked := new(replay.Revocations)
+	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
+		// What else an upgrade needs, the Origin too, is checked before: once a
+		// token was opened, it is spent.
 		text := r.Header.Get("Sec-WebSocket-Protocol")
 		session := new(token.Session)
 		if err := opener.Open(r.Context(), session, text); err != nil {

@@ -29,6 +29,12 @@ var leftovers = []struct {
 			return errBanned
 		}
 	}, errBanned},
+	{"revoked", func(h *house, lent *claims.Summary) {
+		h.opener.Revoked = func(t claims.Summary) error {
+			*lent = t
+			return token.ErrRevoked
+		}
+	}, token.ErrRevoked},
 	{"spent", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, nil) }, token.ErrSpent},
 	{"guard failed", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, errBanned) }, token.ErrUnavailable},
 }

@@ -18,16 +18,16 @@ type Guard interface {
 	// true. The token is authentic and, at now, timely and admitted.
 	//
 	// A Guard that cannot tell returns an error, and the token is refused: with
-	// [ErrRevoked] where the error matches that; with the error itself where it
-	// matches [ErrUnavailable], so that a Guard may state its reason; else with
-	// ErrUnavailable. What t lends is not retained.
+	// [ErrAllRevoked] or [ErrRevoked] where the error matches that; with the error
+	// itself where it matches [ErrUnavailable], so that a Guard may state its
+	// reason; else with ErrUnavailable. What t lends is not retained.
 	Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error)
 }
 
 // Opener verifies tokens. Its fields are set before first use and not changed
 // after; it is then safe for concurrent use. It may be copied, for instance to
-// give one connection an Admit of its own, which takes the place of the other:
-// what that one asked, such as a revocation list, it has to ask itself.
+// give one connection an Admit of its own, which takes the place of the other.
+// (Revocations are no part of Admit so that they are not lost by that.)
 type Opener struct {
 	// Ring has the keys. It must not be nil.
 	Ring *keyring.Ring
@@ -35,12 +35,18 @@ type Opener struct {
 	// Guard spends tokens. With nil, Open refuses all of them.
 	Guard Guard
 
+	// Revoked tells whether a token was revoked: it returns nil if not, and else
+	// [ErrRevoked] or [ErrAllRevoked], with which the token is refused. It is for
+	// replay.Revocations.Check, and asked before Admit. Nil revokes nothing. What t
+	// lends is not retained.
+	Revoked func(t claims.Summary) error
+
 	// Admit is the embedder's own rule for authentic and timely tokens: does
-	// the room match the address, is the user banned, was the token revoked? It
-	// is asked before the token is spent, and its error is returned as it is. A
-	// rule that cannot tell returns [ErrUnavailable] or an error that matches
-	// it; any other error tells the client to give up. Nil admits all, to
-	// whichever room the token is for. What t lends is not retained.
+	// the room match the address, is the user banned? It is asked before the
+	// token is spent, and its error is returned as it is. A rule that cannot tell
+	// returns [ErrUnavailable] or an error that matches it; an error of the rule's
+	// own tells the client to give up. Nil admits all, to whichever room the token
+	// is for. What t lends is not retained.
 	Admit func(ctx context.Context, now time.Time, t claims.Summary) error
 
 	// Now is the clock, read once per token. Nil means time.Now. A clock may
@@ -66,13 +72,14 @@ var (
 //	not issued in the future                      ErrNotYetValid
 //	validity within limits and session            ErrPayload
 //	token expiration, without any leeway          ErrTokenExpired
+//	Revoked                                       ErrRevoked, ErrAllRevoked
 //	Admit                                         its own error
-//	Guard                                         ErrSpent, ErrRevoked, ErrUnavailable
+//	Guard                                         ErrSpent, ErrRevoked, ErrAllRevoked, ErrUnavailable
 //
 // s is reused, whatever it held, and must not be in use elsewhere; it retains
 // nothing of text. On an error it is zero in every accessor. Open does not
 // allocate where s has held as long a token before, and once, in the size of
-// the token, where it has not. A token that is refused before Admit never
+// the token, where it has not. A token that is refused before Revoked never
 // allocates. ctx is handed to Admit and the guard; Open itself never waits.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 	if o.Guard == nil {
@@ -153,7 +160,8 @@ func (o *Opener) verifyIn(box []byte, v *verified, text string, now time.Time) e
 		return ErrPayload
 	}
 	copy(v.id[:], box[len(Prefix)+len(keyring.ID{}):])
-	return v.checkTimes(now.Unix(), int64(o.Ring.ClockSkew()/time.Second))
+	v.skew = o.Ring.ClockSkew()
+	return v.checkTimes(now.Unix())
 }
 
 // invalidKind is the error for a box that the ring did not open.
@@ -169,10 +177,15 @@ func invalidKind(err error) error {
 
 // admit asks those who have a say beyond the token itself.
 func (o *Opener) admit(ctx context.Context, now time.Time, v *verified, guard Guard) error {
-	if o.Admit == nil && guard == nil {
+	if o.Revoked == nil && o.Admit == nil && guard == nil {
 		return nil
 	}
 	summary := v.summary()
+	if o.Revoked != nil {
+		if err := o.Revoked(summary); err != nil {
+			return err
+		}
+	}
 	if o.Admit != nil {
 		if err := o.Admit(ctx, now, summary); err != nil {
 			return err
@@ -187,6 +200,8 @@ func (o *Opener) admit(ctx context.Context, now time.Time, v *verified, guard Gu
 		return nil
 	case err == nil:
 		return ErrSpent
+	case errors.Is(err, ErrAllRevoked):
+		return ErrAllRevoked
 	case errors.Is(err, ErrRevoked):
 		return ErrRevoked
 	case errors.Is(err, ErrUnavailable):

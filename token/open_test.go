@@ -279,9 +279,27 @@ func TestOpenSpendsLast(t *testing.T) {
 		return admitErr
 	}
 
+	var revoked error
+	check := func(s claims.Summary) error {
+		asked = append(asked, "revoked")
+		assert.Equal(t, "11231234", string(s.UserID))
+		assert.Equal(t, h.ring.ClockSkew(), s.ClockSkew)
+		return revoked
+	}
+	h.opener.Revoked = check
+
 	admitErr = refusal
 	h.requireRefused(t, refusal, text)
-	assert.Len(t, asked, 2)
+	assert.Equal(t, []string{"revoked", "admit", "revoked", "admit"}, asked)
+	for _, revoked = range []error{token.ErrRevoked, token.ErrAllRevoked} {
+		asked = nil
+		h.requireRefused(t, revoked, text)
+		assert.NotContains(t, asked, "admit")
+		without := token.Opener{Ring: h.ring, Now: h.opener.Now, Revoked: check}
+		require.Equal(t, revoked, without.OpenWithoutSpending(t.Context(), new(token.Session), text))
+	}
+	revoked = nil
+	h.opener.Revoked = nil
 	require.Equal(t, refusal, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text), "the rule is asked without spending too")
 	h.now = start.Add(time.Hour)
 	asked = nil
@@ -336,6 +354,8 @@ func TestOpenGuardAnswers(t *testing.T) {
 		{"unavailable", false, token.ErrUnavailable, token.ErrUnavailable},
 		{"unavailable with a reason", false, down{}, down{}},
 		{"revoked", false, token.ErrRevoked, token.ErrRevoked},
+		{"all revoked", false, token.ErrAllRevoked, token.ErrAllRevoked},
+		{"all revoked, wrapped", true, fmt.Errorf("x: %w", token.ErrAllRevoked), token.ErrAllRevoked},
 		{"revoked, wrapped", true, fmt.Errorf("x: %w", token.ErrRevoked), token.ErrRevoked},
 	}
 	for _, test := range tests {

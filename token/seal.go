@@ -80,16 +80,16 @@ func (t ChatToken) LogValue() slog.Value {
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	text, at, err := s.seal(ws, ws.text[:0], &c)
+	text, is, err := s.seal(ws, ws.text[:0], &c)
 	if err != nil {
 		return ChatToken{}, err
 	}
 	defer clear(text)
-	issued := unixTime(at.issuedAt)
+	issued := unixTime(is.issuedAt)
 	return ChatToken{
-		ID:                at.id,
+		ID:                is.id,
 		Token:             string(text),
-		TokenExpiration:   issued.Add(time.Duration(at.ttl) * time.Second),
+		TokenExpiration:   issued.Add(time.Duration(is.ttl) * time.Second),
 		SessionExpiration: issued.Add(c.SessionDuration()),
 	}, nil
 }
@@ -105,62 +105,62 @@ func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, error) {
 	return dst, err
 }
 
-// times are those of a token in whole seconds: since 1970, and from then on. It
-// has an ID once it is sealed.
-type times struct {
+// issue is what Sealer decides of a token: its times, in whole seconds since 1970
+// and from then on, and, once it is sealed, its ID.
+type issue struct {
 	issuedAt, ttl int64
 	id            claims.TokenID
 }
 
-func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, times, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, issue, error) {
 	now := clock(s.Now)
-	at, err := s.times(now, c.SessionMinutes)
+	is, err := s.issue(now, c.SessionMinutes)
 	if err != nil {
-		return dst, at, err
+		return dst, is, err
 	}
 	// The payload is written where it is encrypted in place, so that no
 	// plaintext is left in the workspace.
-	payload, err := ws.encoder.Append(ws.box[:boxHeader], c, s.Room, at.issuedAt, at.ttl)
+	payload, err := ws.encoder.Append(ws.box[:boxHeader], c, s.Room, is.issuedAt, is.ttl)
 	if err != nil {
-		return dst, at, err
+		return dst, is, err
 	}
 	box, err := s.Ring.Seal(ws.box[:0], payload[boxHeader:], now)
 	if err != nil {
 		clear(payload)
-		return dst, at, err
+		return dst, is, err
 	}
-	copy(at.id[:], box[len(Prefix)+len(keyring.ID{}):])
+	copy(is.id[:], box[len(Prefix)+len(keyring.ID{}):])
 	box = box[len(Prefix):]
 	dst = slices.Grow(dst, len(Prefix)+base64url.EncodedLen(len(box)))
-	return base64url.Append(append(dst, Prefix...), box), at, nil
+	return base64url.Append(append(dst, Prefix...), box), is, nil
 }
 
-// times settles issued-at and validity of a token that is made now.
-func (s *Sealer) times(now time.Time, sessionMinutes int) (times, error) {
+// issue settles issued-at and validity of a token that is made now.
+func (s *Sealer) issue(now time.Time, sessionMinutes int) (issue, error) {
 	if s.Ring == nil {
-		return times{}, errSealerRing
+		return issue{}, errSealerRing
 	}
-	at := times{issuedAt: now.Unix()}
-	if at.issuedAt < 0 || at.issuedAt > limits.MaxUnix {
-		return times{}, errClock
+	is := issue{issuedAt: now.Unix()}
+	if is.issuedAt < 0 || is.issuedAt > limits.MaxUnix {
+		return issue{}, errClock
 	}
 	longest := s.Ring.MaxTTL()
 	ttl := s.TTL
 	switch {
 	case longest == 0:
-		return times{}, errSealerRing
+		return issue{}, errSealerRing
 	case ttl == 0:
 		ttl = min(DefaultTTL, longest)
 	case !limits.Whole(ttl, MinTTL, MaxTTL):
-		return times{}, errTTL
+		return issue{}, errTTL
 	case ttl > longest:
-		return times{}, errRingTTL
+		return issue{}, errRingTTL
 	}
 	if sessionMinutes > 0 {
 		ttl = min(ttl, time.Duration(sessionMinutes)*time.Minute)
 	}
-	at.ttl = int64(ttl / time.Second)
-	return at, nil
+	is.ttl = int64(ttl / time.Second)
+	return is, nil
 }
 
 // clock reads now, or the system's clock.

@@ -142,6 +142,7 @@ func (s *Session) LogValue() slog.Value {
 type verified struct {
 	payload claims.Payload
 	id      claims.TokenID
+	skew    time.Duration // of the ring's policy
 }
 
 // isZero reports whether there is nothing: a payload has at least a minute.
@@ -150,8 +151,8 @@ func (v *verified) isZero() bool { return v.payload.SessionMinutes == 0 }
 // checkTimes judges the token's times. All of them, and the skew, are whole
 // seconds, so that comparing them with now, which is floored, is exact to the
 // nanosecond.
-func (v *verified) checkTimes(now, skew int64) error {
-	p := &v.payload
+func (v *verified) checkTimes(now int64) error {
+	p, skew := &v.payload, int64(v.skew/time.Second)
 	if p.IssuedAt-skew > now {
 		return ErrNotYetValid
 	}
@@ -182,6 +183,7 @@ func (v *verified) summary() claims.Summary {
 		TokenID:        v.id,
 		IssuedAt:       unixTime(v.payload.IssuedAt),
 		Expiration:     unixTime(v.expiration()),
+		ClockSkew:      v.skew,
 		RoomIdentifier: v.payload.RoomIdentifier(),
 		UserID:         v.payload.UserID(),
 	}

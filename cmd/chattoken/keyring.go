@@ -68,6 +68,7 @@ func (p *process) makeKEK(a *arguments) error {
 const initUsage = `Usage: chattoken keyring init --keyring FILE [flags]
 
 Makes a keyring of two fresh keys in a new file, sealed under a KEK that exists.
+Its serial is 1, or the next one after that in the --high-water file.
 
 Policy, in units such as 90s, 5m or 720h:
   --max-ttl DURATION      the longest validity of a token; 60s if not given
@@ -92,11 +93,16 @@ func (p *process) initKeyring(a *arguments) error {
 	if _, err := os.Lstat(f.Name); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s: %w", f.Name, fs.ErrExist), err)
 	}
+	highest, err := f.HighestSerial()
+	if err != nil {
+		return err
+	}
+	f.Config.MinSerial = highest + 1
 	ring, err := keyring.New(p.now(), f.Config)
 	if err != nil {
 		return err
 	}
-	return ring.WriteFile(context.Background(), f.KEK, f.Name)
+	return save(ring, f)
 }
 
 const rotateUsage = `Usage: chattoken keyring rotate [flags]
@@ -194,9 +200,14 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	if ring.Serial() == serial {
 		return nil
 	}
-	err = ring.WriteFile(context.Background(), file.KEK, file.Name)
-	if err == nil && file.HighWater != "" {
-		_, err = load(file) // the mark follows what is loaded
+	return save(ring, file)
+}
+
+// save saves a keyring, and has the high-water mark follow it.
+func save(r *keyring.Ring, f keyring.File) error {
+	err := r.WriteFile(context.Background(), f.KEK, f.Name)
+	if err == nil && f.HighWater != "" {
+		_, err = load(f) // the mark follows what is loaded
 	}
 	return err
 }

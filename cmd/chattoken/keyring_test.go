@@ -352,6 +352,36 @@ func TestKeyringDefaults(t *testing.T) {
 	}
 }
 
+// A new keyring begins above the mark, or nobody who has seen the old one takes it.
+func TestInitAboveHighWater(t *testing.T) {
+	r := newRig(t)
+	mark := filepath.Join(r.dir, "mark")
+	another := func(name string) []string {
+		return []string{"init", "--keyring", filepath.Join(r.dir, name), "--kek-file", r.args[3], "--high-water", mark}
+	}
+	read := func() string {
+		content, err := os.ReadFile(mark)
+		require.NoError(t, err)
+		return string(content)
+	}
+	r.quiet(t, another("first")...)
+	assert.Equal(t, "1\n", read())
+	require.NoError(t, os.WriteFile(mark, []byte("41\n"), 0o600))
+	r.quiet(t, another("second")...)
+	assert.Equal(t, "42\n", read())
+	r.args[1] = filepath.Join(r.dir, "second")
+	assert.EqualValues(t, 42, r.list(t, "--high-water", mark).Serial)
+	r.change(t, "rotate", "--high-water", mark)
+
+	for _, content := range []string{"9223372036854775807\n", "junk"} {
+		require.NoError(t, os.WriteFile(mark, []byte(content), 0o600))
+		status, _, stderr := r.run(append([]string{"keyring"}, another("third")...)...)
+		assert.Equal(t, exitTrouble, status, stderr)
+		assert.NoFileExists(t, filepath.Join(r.dir, "third"))
+		assert.Equal(t, content, read())
+	}
+}
+
 // The rotator must not go on from an old keyring that somebody put back: in it,
 // keys are live that were revoked since.
 func TestHighWater(t *testing.T) {

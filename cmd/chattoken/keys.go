@@ -72,7 +72,7 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 		}
 	}
 	f.Name = h.keyring()
-	f.KEK, err = keyring.ReadKEKFile(h.kek())
+	f.KEK, err = keyring.KEKFile{Name: h.kek()}.Read()
 	return f, err
 }
 
@@ -80,7 +80,7 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 // variable.
 func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, error) {
 	if a.has(flag) {
-		return keyring.ReadKEKFile(a.value(flag, ""))
+		return keyring.KEKFile{Name: a.value(flag, "")}.Read()
 	}
 	text := p.getenv(variable)
 	if text == "" {

@@ -95,10 +95,6 @@ func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c chatserver
 }
 
 func (f flags) follow(ctx context.Context) (*keyring.Follower, error) {
-	kek, err := keyring.ReadKEKFile(f.kek)
-	if err != nil {
-		return nil, err
-	}
-	file := keyring.File{Name: f.keyring, KEK: kek, Config: keyring.Config{Context: f.keyContext}}
+	file := keyring.File{Name: f.keyring, KEK: keyring.KEKFile{Name: f.kek}, Config: keyring.Config{Context: f.keyContext}}
 	return file.Follow(ctx, time.Now())
 }

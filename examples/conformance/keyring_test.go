@@ -48,7 +48,7 @@ func TestSharedKeys(t *testing.T) {
 	s := startServer(t, keys.flags()...)
 	client := startScript(t, python3, "-I", "-B", "boto3_client.py", s.url)
 
-	kek, err := keyring.ReadKEKFile(keys.kek)
+	kek, err := keyring.KEKFile{Name: keys.kek}.Read()
 	require.NoError(t, err)
 	follower, err := keyring.File{Name: keys.ring, KEK: kek}.Follow(t.Context(), time.Now())
 	require.NoError(t, err)

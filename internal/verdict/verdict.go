@@ -10,10 +10,19 @@ var (
 	// or room.
 	ErrRevoked = errors.New("chattoken: revoked")
 
+	// ErrAllRevoked says that it was issued before a revocation of everyone. It
+	// matches ErrRevoked.
+	ErrAllRevoked error = allRevoked{}
+
 	// ErrUnavailable says that whoever had to decide could not: the token is
 	// refused, and nothing is known about it.
 	ErrUnavailable = errors.New("chattoken: unavailable")
 )
+
+type allRevoked struct{}
+
+func (allRevoked) Error() string        { return "chattoken: all revoked" }
+func (allRevoked) Is(target error) bool { return target == ErrRevoked }
 
 // Unavailable returns an error with a text of its own that matches
 // [ErrUnavailable].

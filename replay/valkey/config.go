@@ -25,8 +25,9 @@ const (
 
 // Config says where the servers are and what is to be expected of them. Only
 // Client has to be stated. On all gateways, everything has to be the same but names,
-// passwords, Timeout, MaxWaiting and Now. The guard keeps a copy; what Client refers to
-// must not be changed.
+// passwords, Timeout, MaxWaiting and Now. Only while a rollout raises MaxTTL or
+// ClockSkew, which comes before the ring's, may these differ. The guard keeps a copy;
+// what Client refers to must not be changed.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer

@@ -46,7 +46,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	}
 	g := &Guard{
 		config:  c,
-		revoked: replay.Revocations{MaxEntries: c.MaxRevocations, ClockSkew: c.ClockSkew},
+		revoked: replay.Revocations{MaxEntries: c.MaxRevocations},
 		closed:  make(chan struct{}),
 	}
 	g.requests.New = func() any { return newRequest() }
@@ -85,10 +85,10 @@ func (g *Guard) Close() {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is [ErrRevoked], or says why the guard could not tell. now is the
-// time at which the token was found not to be expired yet. Spend waits for
-// Config.Timeout at most and not longer than ctx; it makes one allocation of its
-// own, and retains nothing of t.
+// gateway. The error is [ErrRevoked] or [ErrAllRevoked], or says why the guard could
+// not tell. now is the time at which the token was found not to be expired yet. Spend
+// waits for Config.Timeout at most and not longer than ctx. It makes one allocation of
+// its own, and retains nothing of t.
 func (g *Guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -150,8 +150,8 @@ func (g *Guard) tooLong(now time.Time, t claims.Summary) bool {
 // refuse returns the error for a token that, as far as this gateway knows, was
 // revoked or issued before data were lost. It asks no server.
 func (g *Guard) refuse(slot uint16, t claims.Summary) error {
-	if g.revoked.Revoked(t) {
-		return ErrRevoked
+	if err := g.revoked.Check(t); err != nil {
+		return err
 	}
 	if t.IssuedAt.Unix() <= g.topology.Load().marks[slot] {
 		return ErrDataLost
@@ -195,6 +195,9 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 // ahead when data may have been lost. If it is further away than ClockSkew and a
 // second, some gateway's clock was ahead. A zero or nil Guard is ready at the end of
 // the year 9999.
+//
+// It says nothing of whether the server can be reached now. The error of
+// [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(limits.MaxUnix, 0).UTC()

@@ -50,7 +50,8 @@ func (g *Guard) RevokeUserInRoom(ctx context.Context, roomIdentifier, userID str
 	return g.revoke(ctx, nameOf(roomIdentifier, userID), issuedBefore)
 }
 
-// RevokeAll is [Guard.RevokeUser] for everyone everywhere.
+// RevokeAll is [Guard.RevokeUser] for everyone everywhere. Users may come back, as
+// [replay.Revocations.RevokeAll] says.
 func (g *Guard) RevokeAll(ctx context.Context, issuedBefore time.Time) error {
 	return g.revoke(ctx, everyone, issuedBefore)
 }
@@ -131,8 +132,7 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	if len(name) > maxName || name == "u" || name == "r" {
 		return errName
 	}
-	// Nothing is issued after MaxUnix either, and there the sum does not overflow.
-	mark := min(issuedBefore.Unix(), limits.MaxUnix) + int64(g.config.ClockSkew/time.Second)
+	mark := min(issuedBefore.Unix(), limits.MaxUnix) // nothing is issued after it either
 	if mark <= 0 {
 		return nil // nothing is issued before 1970
 	}
@@ -148,7 +148,7 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 
 // apply enters a revocation by its name into what this gateway knows.
 func (g *Guard) apply(name string, mark int64) {
-	now, before := g.config.Now(), time.Unix(mark, 0).Add(-g.config.ClockSkew)
+	now, before := g.config.Now(), time.Unix(mark, 0)
 	switch kind, rest := name[0], name[1:]; kind {
 	case 'a':
 		g.revoked.RevokeAll(before)

@@ -23,7 +23,7 @@ func of(user, room string) claims.Summary {
 	return t
 }
 
-const revoked = "chattoken: revoked"
+const revoked, allRevoked = "chattoken: revoked", "chattoken: all revoked"
 
 func TestRevoke(t *testing.T) {
 	t.Parallel()
@@ -62,10 +62,12 @@ func TestRevoke(t *testing.T) {
 			for _, target := range targets {
 				tok := of(target[0], target[1])
 				outcome := spend(other, tok)
-				assert.Equal(t, outcome == revoked, other.Revoked(tok), "of a live session")
-				assert.Equal(t, outcome == revoked, spend(by, tok) == revoked)
-				assert.Equal(t, outcome == revoked, spend(late, tok) == revoked, "that started after it")
-				if outcome == revoked {
+				refused := outcome == revoked || outcome == allRevoked
+				assert.Equal(t, refused, other.Revoked(tok), "of a live session")
+				assert.Equal(t, tt.name == "all", outcome == allRevoked)
+				assert.Equal(t, refused, spend(by, tok) == outcome)
+				assert.Equal(t, refused, spend(late, tok) == outcome, "that started after it")
+				if refused {
 					hits = append(hits, target[0]+"@"+target[1])
 				} else {
 					assert.Equal(t, "fresh", outcome)
@@ -87,6 +89,14 @@ func TestRevokeBefore(t *testing.T) {
 		tok.IssuedAt, tok.Expiration = issued.Truncate(time.Second), issued.Truncate(time.Second).Add(time.Minute)
 		return spend(other, tok)
 	}
+	ahead := of("user", "room")
+	ahead.ClockSkew = 10 * time.Second
+	ahead.IssuedAt = now.Truncate(time.Second).Add(-time.Second)
+	require.NoError(t, by.RevokeUser(ctx, "user", now.Add(-10*time.Second)))
+	require.NoError(t, other.Sync(ctx))
+	assert.True(t, other.Revoked(ahead), "by a ring with a larger skew than the guard was told of")
+	ahead.IssuedAt = ahead.IssuedAt.Add(2 * time.Second)
+	assert.False(t, other.Revoked(ahead))
 	before := now.Truncate(time.Second).Add(-4500 * time.Millisecond)
 	require.NoError(t, by.RevokeUser(ctx, "user", before))
 	assert.Equal(t, revoked, at(now.Add(-time.Second)), "floor(before) + 5 s is the last second")

@@ -12,7 +12,7 @@ type Stats struct {
 
 	Fresh   uint64 `json:"fresh"`   // tokens that were let in
 	Spent   uint64 `json:"spent"`   // refused because they were not fresh
-	Revoked uint64 `json:"revoked"` // refused with ErrRevoked
+	Revoked uint64 `json:"revoked"` // refused with ErrRevoked or ErrAllRevoked
 
 	DataLost    uint64 `json:"dataLost"`    // refused with ErrDataLost
 	Busy        uint64 `json:"busy"`        // refused with ErrBusy

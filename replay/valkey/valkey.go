@@ -104,9 +104,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// ErrRevoked says that the token was issued before its user, its room, or
-// everyone was revoked. It is token.ErrRevoked.
-var ErrRevoked = replay.ErrRevoked
+// The errors for tokens that were revoked: [ErrRevoked] where the token was issued
+// before its user or its room was, and [ErrAllRevoked], which matches it, where that
+// was everyone. They are those of package token.
+var (
+	ErrRevoked    = replay.ErrRevoked
+	ErrAllRevoked = replay.ErrAllRevoked
+)
 
 // The reasons of a [Guard] for not telling. All match replay.ErrUnavailable,
 // which is token.ErrUnavailable. After one, the token may be spent or not.

@@ -98,11 +98,10 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// admit is the rule for tokens that are authentic: there is such a room, and
-// the token was not revoked.
-func (s *Server) admit(ctx context.Context, now time.Time, t claims.Summary) error {
+// admit is the rule for tokens that are authentic: there is such a room.
+func (s *Server) admit(_ context.Context, _ time.Time, t claims.Summary) error {
 	if s.rooms[string(t.RoomIdentifier)] == nil {
 		return errUnknownRoom
 	}
-	return s.revocations.Admit(ctx, now, t)
+	return nil
 }

@@ -14,12 +14,11 @@ import (
 const upkeep = 10 * time.Second
 
 // makeKeys makes what needs keys: who seals, who opens, and what remembers the
-// tokens that were spent or revoked. They go by the same MaxTTL and ClockSkew.
+// tokens that were spent. All go by the same MaxTTL and ClockSkew.
 func (s *Server) makeKeys() error {
 	if err := s.makeRing(); err != nil {
 		return err
 	}
-	s.revocations.ClockSkew = s.ring.ClockSkew()
 	guard := s.config.Guard
 	if guard == nil {
 		var err error
@@ -35,7 +34,7 @@ func (s *Server) makeKeys() error {
 	}
 	s.fleet, _ = guard.(fleet)
 	s.sealer = token.Sealer{Ring: s.ring, TTL: s.config.TokenTTL, Now: s.now}
-	s.opener = token.Opener{Ring: s.ring, Guard: guard, Admit: s.admit, Now: s.now}
+	s.opener = token.Opener{Ring: s.ring, Guard: guard, Revoked: s.revocations.Check, Admit: s.admit, Now: s.now}
 	return nil
 }
 
