@@ -20,6 +20,17 @@ import (
 // started runs the command on a free port, and returns its address.
 func started(t *testing.T, args ...string) (url string) {
 	t.Helper()
+	lines := output(t, args...)
+	url, ok := strings.CutPrefix(line(t, lines), "chatserver: listening on ")
+	require.True(t, ok)
+	go io.Copy(io.Discard, lines)
+	return url
+}
+
+// output runs the command on a free port, and returns what it writes, all of which
+// has to be read.
+func output(t *testing.T, args ...string) *bufio.Reader {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stdout, w := io.Pipe()
 	done := make(chan error, 1)
@@ -28,17 +39,18 @@ func started(t *testing.T, args ...string) (url string) {
 		w.CloseWithError(err)
 		done <- err
 	}()
-	lines := bufio.NewReader(stdout)
-	first, err := lines.ReadString('\n')
-	require.NoError(t, err)
-	go io.Copy(io.Discard, lines)
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-done)
 	})
-	url, ok := strings.CutPrefix(strings.TrimSpace(first), "chatserver: listening on ")
-	require.True(t, ok, first)
-	return url
+	return bufio.NewReader(stdout)
+}
+
+func line(t *testing.T, lines *bufio.Reader) string {
+	t.Helper()
+	text, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(text)
 }
 
 // sealedRing returns the names of a keyring and of what it is sealed under.
@@ -82,6 +94,30 @@ func TestRun(t *testing.T) {
 	assert.Positive(t, profile.Size())
 }
 
+// What the operator watches is on a listener of its own, and nowhere else.
+func TestDebug(t *testing.T) {
+	lines := output(t, "-debug", "127.0.0.1:0")
+	public, _ := strings.CutPrefix(line(t, lines), "chatserver: listening on ")
+	vars, ok := strings.CutPrefix(line(t, lines), "chatserver: numbers at ")
+	require.True(t, ok)
+	go io.Copy(io.Discard, lines)
+	debug := strings.TrimSuffix(vars, "/debug/vars")
+	for url, status := range map[string]int{
+		vars:                   http.StatusOK,
+		public + "/debug/vars": http.StatusNotFound,
+		debug + "/":            http.StatusNotFound,
+		debug + "/healthz":     http.StatusNotFound,
+	} {
+		resp, err := http.Get(url)
+		require.NoError(t, err)
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, status, resp.StatusCode, url)
+		assert.Equal(t, status == http.StatusOK, strings.Contains(string(data), `"chattoken":{"minted":0`), url)
+	}
+}
+
 func TestRunErrors(t *testing.T) {
 	dir := t.TempDir()
 	junk := filepath.Join(dir, "junk")
@@ -96,6 +132,7 @@ func TestRunErrors(t *testing.T) {
 		"bad config":    {"-config", junk},
 		"bad token TTL": {"-token-ttl", "1s"},
 		"bad address":   {"-listen", "127.0.0.1:99999"},
+		"bad debug":     {"-listen", "127.0.0.1:0", "-debug", "127.0.0.1:99999"},
 		"bad profile":   {"-cpuprofile", dir},
 	} {
 		assert.Error(t, run(t.Context(), args, io.Discard, io.Discard), name)

@@ -6,9 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,41 +14,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
 // hang is when a test has waited too long. It is no measure of speed.
 const hang = time.Minute
-
-// redis starts a server with an append-only file, and returns its address.
-func redis(t *testing.T) (address string, process *exec.Cmd) {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		testenv.Skip(t, "redis-server is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address = l.Addr().String()
-	l.Close()
-	_, port, _ := strings.Cut(address, ":")
-	process = exec.Command(path, "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(),
-		"--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction")
-	require.NoError(t, process.Start())
-	t.Cleanup(func() {
-		process.Process.Kill()
-		process.Wait()
-	})
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	}, hang, 50*time.Millisecond)
-	return address, process
-}
 
 func healthy(url string) bool {
 	resp, err := http.Get(url + "/healthz")
@@ -89,9 +58,9 @@ func connect(t *testing.T, url, token string) (*websocket.Conn, int) {
 // Two hosts share keys and what was spent. While nobody can tell what was, users
 // have to wait, and those who are in go on.
 func TestValkey(t *testing.T) {
-	address, process := redis(t)
+	server := redistest.Start(t)
 	ring, kek := sealedRing(t)
-	args := []string{"-valkey", address, "-keyring", ring, "-kek", kek}
+	args := []string{"-valkey", server.Address, "-keyring", ring, "-kek", kek}
 	here, there := started(t, args...), started(t, args...)
 	require.Eventually(t, func() bool { return healthy(here) && healthy(there) }, hang, 100*time.Millisecond)
 
@@ -114,7 +83,7 @@ func TestValkey(t *testing.T) {
 	_, status = connect(t, there, unused)
 	assert.Equal(t, http.StatusForbidden, status)
 
-	require.NoError(t, process.Process.Signal(syscall.SIGKILL))
+	server.Kill()
 	_, status = connect(t, here, join(t, here, "bob"))
 	assert.Equal(t, http.StatusServiceUnavailable, status)
 	say(t, mod, `{"Action":"SEND_MESSAGE","Content":"still here"}`)

@@ -95,7 +95,7 @@ func startScript(t testing.TB, name string, args ...string) *script {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = environment(t, keyAllowed)
 	cmd.Stderr = t.Output()
-	dieWithParent(cmd)
+	testenv.DieWithParent(cmd)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()

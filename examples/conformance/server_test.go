@@ -5,7 +5,7 @@
 // The server is the real binary. Clients that are not installed are skipped. On
 // Debian 12 they are installed by
 //
-//	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm
+//	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm redis-server
 //	npm ci --ignore-scripts --prefix examples/conformance
 package conformance_test
 
@@ -168,7 +168,7 @@ func launch(args ...string) (*server, error) {
 	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
 	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
-	dieWithParent(s.cmd)
+	testenv.DieWithParent(s.cmd)
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -1,25 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
-	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 )
 
 // parallel is how many requests or handshakes are under way at a time.
@@ -30,12 +22,14 @@ type server struct {
 	dir     string
 	profile string
 	address string // host and port
+	numbers string // the URL of /debug/vars
 	rooms   []string
 	process *exec.Cmd
 	client  *ivschat.Client
 }
 
-// startServer builds chatserver and starts it on a free port.
+// startServer builds chatserver and starts it on free ports. The caller ends it with
+// kill.
 func startServer(ctx context.Context, p plan) (*server, error) {
 	dir, err := os.MkdirTemp("", "chatserver-load-*")
 	if err != nil {
@@ -60,8 +54,8 @@ func (s *server) start(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
-	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-config", config,
-		"-cpuprofile", s.profile, "-message-rate", "1000", "-join")
+	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-debug", "127.0.0.1:0",
+		"-config", config, "-cpuprofile", s.profile, "-message-rate", "1000", "-join")
 	s.process.Stderr = os.Stderr
 	stdout, err := s.process.StdoutPipe()
 	if err != nil {
@@ -70,11 +64,9 @@ func (s *server) start(ctx context.Context, p plan) error {
 	if err := s.process.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
+	if _, err := fmt.Fscanf(stdout, "chatserver: listening on http://%s\nchatserver: numbers at %s\n", &s.address, &s.numbers); err != nil {
 		return fmt.Errorf("the server did not start: %w", err)
 	}
-	_, s.address, _ = strings.Cut(strings.TrimSpace(line), "http://")
 	s.client = newClient("http://" + s.address)
 	return nil
 }
@@ -99,112 +91,6 @@ func (s *server) writeConfig(rooms int) (name string, err error) {
 	}
 	name = filepath.Join(s.dir, "config.json")
 	return name, os.WriteFile(name, data, 0o600)
-}
-
-func newClient(url string) *ivschat.Client {
-	return ivschat.New(ivschat.Options{
-		BaseEndpoint: aws.String(url),
-		Region:       region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, nil
-		}),
-	})
-}
-
-// mint asks for a token for each connection, as an application does.
-func (s *server) mint(ctx context.Context, p plan) ([]string, error) {
-	tokens := make([]string, p.connections)
-	err := inParallel(len(tokens), func(i int) error {
-		reply, err := s.client.CreateChatToken(ctx, &ivschat.CreateChatTokenInput{
-			RoomIdentifier: aws.String(s.rooms[i%len(s.rooms)]),
-			UserId:         aws.String(fmt.Sprintf("user-%d", i)),
-			Capabilities:   []types.ChatTokenCapability{types.ChatTokenCapabilitySendMessage},
-			Attributes:     map[string]string{"displayName": fmt.Sprintf("User %d", i)},
-		})
-		if err == nil {
-			tokens[i] = aws.ToString(reply.Token)
-		}
-		return err
-	})
-	return tokens, err
-}
-
-// inParallel calls do with 0 to n-1, and returns all errors.
-func inParallel(n int, do func(int) error) error {
-	next := make(chan int)
-	var workers sync.WaitGroup
-	errs := make([]error, parallel)
-	for w := range parallel {
-		workers.Go(func() {
-			for i := range next {
-				errs[w] = errors.Join(errs[w], do(i))
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	return errors.Join(errs...)
-}
-
-// liveMemory returns the bytes of heap and stacks in use, just after a garbage
-// collection.
-func (s *server) liveMemory(ctx context.Context) (int64, error) {
-	first, err := s.vars(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for v := first; ; {
-		// Twice, so that what was freed in the meantime is not counted.
-		if v.Memory.Collections >= first.Memory.Collections+2 {
-			return v.Memory.Heap + v.Memory.Stacks, nil
-		}
-		if err := s.makeGarbage(ctx); err != nil {
-			return 0, err
-		}
-		if v, err = s.vars(ctx); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// makeGarbage has the server read bodies that it then refuses, because it
-// collects garbage when there is some.
-func (s *server) makeGarbage(ctx context.Context) error {
-	return inParallel(parallel, func(int) error {
-		return s.do(ctx, http.MethodPost, "/join", strings.NewReader(strings.Repeat(" ", 60<<10)), nil)
-	})
-}
-
-// vars is what the load needs of /debug/vars.
-type vars struct {
-	Memory struct{ Heap, Stacks, Collections int64 }
-}
-
-func (s *server) vars(ctx context.Context) (vars, error) {
-	var reply struct{ Chattoken vars }
-	err := s.do(ctx, http.MethodGet, "/debug/vars", nil, &reply)
-	return reply.Chattoken, err
-}
-
-// do sends a request and reads the reply as JSON into v, if there is one.
-func (s *server) do(ctx context.Context, method, path string, body io.Reader, v any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, body)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if v == nil {
-		_, err := io.Copy(io.Discard, resp.Body)
-		return err
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 // stop ends the server as a service manager does, and with it the profile.

@@ -16,9 +16,9 @@ import (
 // BenchmarkSpend compares Spend with a bare SET of the same client, which it
 // pipelines by itself. Take the ratios of one run, and nothing else.
 func BenchmarkSpend(b *testing.B) {
-	s := startServer(b, anyEngine(b))
-	g := newGuard(b, config(s.address))
-	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.address}, ForceSingleClient: true})
+	s := startServer(b)
+	g := newGuard(b, config(s.Address))
+	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true})
 	require.NoError(b, err)
 	defer bare.Close()
 	for _, callers := range []int{1, 64, 512} {

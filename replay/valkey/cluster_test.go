@@ -1,6 +1,8 @@
 package valkey_test
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"strconv"
 	"strings"
@@ -26,11 +28,10 @@ type cluster struct {
 
 func startCluster(t testing.TB, args ...string) *cluster {
 	t.Helper()
-	engine := anyEngine(t)
 	args = append([]string{"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"}, args...)
 	c := &cluster{t: t}
 	for i := range 3 {
-		s := startServer(t, engine, args...)
+		s := startServer(t, args...)
 		s.must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots*i/3), strconv.Itoa(slots*(i+1)/3-1))
 		c.nodes = append(c.nodes, s)
 	}
@@ -42,7 +43,7 @@ func startCluster(t testing.TB, args ...string) *cluster {
 
 // meet has s and the first node know each other.
 func (c *cluster) meet(s *server) {
-	host, port, _ := net.SplitHostPort(s.address)
+	host, port, _ := net.SplitHostPort(s.Address)
 	c.nodes[0].must("CLUSTER", "MEET", host, port)
 	eventually(c.t, func() bool {
 		return strings.Contains(mustString(c.t, c.nodes[0], "CLUSTER", "NODES"), ":"+port+"@") &&
@@ -67,7 +68,7 @@ func (c *cluster) agree() {
 func (c *cluster) config() valkey.Config {
 	addresses := make([]string, len(c.nodes))
 	for i, s := range c.nodes {
-		addresses[i] = s.address
+		addresses[i] = s.Address
 	}
 	return config(addresses...)
 }
@@ -95,7 +96,7 @@ func (c *cluster) id(i int) string { return mustString(c.t, c.nodes[i], "CLUSTER
 func (c *cluster) move(from, to int, moved ...int) {
 	c.t.Helper()
 	a, b := c.nodes[from], c.nodes[to]
-	host, port, _ := net.SplitHostPort(b.address)
+	host, port, _ := net.SplitHostPort(b.Address)
 	for _, n := range moved {
 		slot := strconv.Itoa(n)
 		b.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
@@ -116,7 +117,7 @@ func (c *cluster) move(from, to int, moved ...int) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	a, b := newGuard(t, c.config()), newGuard(t, config("127.0.0.1:1", c.nodes[2].address))
+	a, b := newGuard(t, c.config()), newGuard(t, config("127.0.0.1:1", c.nodes[2].Address))
 	assert.Equal(t, 3, a.Stats().Servers)
 	assert.Equal(t, 3, b.Stats().Servers)
 	for n := range uint64(1000) {
@@ -241,7 +242,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	require.Equal(t, "fresh", spend(idle, c.in(2)))
 
 	// A server is added, and who revokes has not heard of it.
-	added := startServer(t, c.nodes[0].engine, c.nodes[0].args...)
+	added := startServer(t, c.nodes[0].Args...)
 	c.meet(added)
 	c.nodes = append(c.nodes, added)
 	c.agree()
@@ -272,6 +273,78 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.Equal(t, revoked, spend(idle, tok))
 }
 
+// TestClusterSyncMoved has a server lose its lowest slot, and with it the name of its
+// state, while a gateway has nothing to spend. It learns of revocations all the same.
+func TestClusterSyncMoved(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	idle := newGuard(t, c.config())
+	require.NoError(t, idle.Sync(ctx))
+	c.move(0, 2, 0)
+	c.agree()
+	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "user", clock()))
+	require.NoError(t, idle.Sync(ctx))
+	assert.True(t, idle.Revoked(c.in(0)))
+}
+
+// TestClusterNewContext has one server of three stand still. New does not wait for it
+// any longer than its context.
+func TestClusterNewContext(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	c.nodes[1].Stop()
+	defer c.nodes[1].Resume()
+	conf := c.config()
+	short, cancel := context.WithTimeout(ctx, conf.Timeout/4)
+	defer cancel()
+	began := time.Now()
+	_, err := valkey.New(short, conf)
+	assert.Equal(t, valkey.ErrTimeout, err)
+	assert.Less(t, time.Since(began), conf.Timeout)
+}
+
+// TestClusterOthersContext has a spend wait for a connection that a revocation has begun
+// to make, when the context of that ends. The spend makes another one.
+func TestClusterOthersContext(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	conf := c.config()
+	var hold atomic.Bool
+	dialing := make(chan struct{}, 1000)
+	conf.Client.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if hold.Load() {
+			dialing <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return d.DialContext(ctx, "tcp", address)
+	}
+	g := newGuard(t, conf)
+	tok := c.in(0)
+	hold.Store(true)
+	for _, s := range c.nodes {
+		s.must("CLIENT", "KILL", "TYPE", "normal")
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // finds that the connections are closed
+	defer cancel()
+	require.Error(t, g.RevokeUser(short, "somebody", clock()))
+	for len(dialing) > 0 {
+		<-dialing
+	}
+
+	revoking, cancel := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() { done <- g.RevokeUser(revoking, "somebody", clock()) }()
+	<-dialing
+	outcome := make(chan string)
+	go func() { outcome <- spend(g, tok) }()
+	time.Sleep(100 * time.Millisecond) // for it to wait
+	hold.Store(false)
+	cancel()
+	assert.Equal(t, "fresh", <-outcome)
+	<-done
+}
+
 // TestClusterRevokeStall has one server stand still, the first of all. The others
 // are told.
 func TestClusterRevokeStall(t *testing.T) {
@@ -281,8 +354,8 @@ func TestClusterRevokeStall(t *testing.T) {
 	conf.Timeout = valkey.DefaultTimeout
 	by, g := newGuard(t, conf), newGuard(t, conf)
 	tok := c.in(2)
-	c.nodes[0].stop()
-	defer c.nodes[0].resume()
+	c.nodes[0].Stop()
+	defer c.nodes[0].Resume()
 	assert.Error(t, by.RevokeUser(ctx, "user", clock()))
 	assert.False(t, g.Revoked(tok))
 	assert.Error(t, g.Sync(ctx))
@@ -332,7 +405,7 @@ func TestClusterNodeGone(t *testing.T) {
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, "--cluster-allow-replica-migration", "no")
-	replica := startServer(t, c.nodes[0].engine, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
+	replica := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
 	c.meet(replica)
 	eventually(t, func() bool { // it knows whom, which slots he has, and what is in them
 		replica.do("CLUSTER", "REPLICATE", c.id(1))
@@ -344,14 +417,14 @@ func TestClusterFailover(t *testing.T) {
 	early, g := newGuard(t, conf), newGuard(t, conf)
 	require.Equal(t, "fresh", spend(early, c.in(1)))
 	waitReady(t, g)
-	replica.stop()
+	replica.Stop()
 	lost := c.in(1)
 	lost.IssuedAt = time.Now().Truncate(time.Second)
 	require.Equal(t, "fresh", spend(early, lost))
 	c.nodes[1].kill()
 	// What was on its way to the replica may arrive all the same. It is refused
 	// as it may not have.
-	replica.resume()
+	replica.Resume()
 	eventually(t, func() bool {
 		replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
 		return strings.Contains(mustString(t, replica, "INFO", "replication"), "role:master")
@@ -374,7 +447,7 @@ func TestClusterStall(t *testing.T) {
 	for i := range stalled {
 		stalled[i], others[i] = c.in(1), c.in(2*(i%2))
 	}
-	c.nodes[1].stop()
+	c.nodes[1].Stop()
 	var wg sync.WaitGroup
 	for i := range stalled {
 		wg.Go(func() { assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, stalled[i])) })
@@ -386,7 +459,7 @@ func TestClusterStall(t *testing.T) {
 	// A fraction of what one of them would have waited.
 	t.Logf("%d spends in %v", len(others), time.Since(began))
 	wg.Wait()
-	c.nodes[1].resume()
+	c.nodes[1].Resume()
 	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
 }
 
@@ -395,17 +468,42 @@ func TestClusterStall(t *testing.T) {
 func TestClusterNoMore(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	conf := config(c.nodes[0].address)
+	conf := config(c.nodes[0].Address)
 	conf.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, conf)
 	here, gone := c.in(0), c.in(1)
 	require.Equal(t, "fresh", spend(g, here))
 	c.nodes[0].kill()
-	c.nodes[0].args = nil
-	c.nodes[0].restart()
+	c.nodes[0].Args = nil
+	c.nodes[0].Restart()
 	c.nodes[1].kill()
 	c.nodes[2].kill()
 	assert.NotEqual(t, "fresh", spend(g, gone))
 	assert.NotEqual(t, "fresh", spend(g, here))
 	assert.Equal(t, 3, g.Stats().Servers)
+}
+
+// TestClusterMuteAddress has the first address lead to a server that accepts
+// connections and answers nothing. The second one is asked all the same: at first,
+// and after the Cluster has moved.
+func TestClusterMuteAddress(t *testing.T) {
+	t.Parallel()
+	alone := func() *server {
+		s := startServer(t, "--cluster-enabled", "yes")
+		s.must("CLUSTER", "ADDSLOTSRANGE", "0", strconv.Itoa(slots-1))
+		eventually(t, func() bool { return strings.Contains(mustString(t, s, "CLUSTER", "INFO"), "cluster_state:ok") })
+		return s
+	}
+	old, moved := alone(), alone()
+	first, second := startProxy(t, old.Address), startProxy(t, old.Address)
+	first.mute.Store(true)
+	conf := config(first.address, second.address)
+	conf.Timeout = valkey.DefaultTimeout
+	g := newGuard(t, conf)
+	require.Equal(t, "fresh", spend(g, unique()))
+
+	first.target.Store(&moved.Address)
+	second.target.Store(&moved.Address)
+	old.kill()
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 }

@@ -24,16 +24,18 @@ const (
 )
 
 // Config says where the servers are and what is to be expected of them. Only
-// Client has to be stated. Everything but names, passwords, Timeout, MaxWaiting and
-// Now has to be the same on all gateways. Only while a rollout raises MaxTTL or
-// ClockSkew, which comes before the ring's, may these differ.
+// Client has to be stated. On all gateways, everything has to be the same but names,
+// passwords, Timeout, MaxWaiting and Now. Only while a rollout raises MaxTTL or
+// ClockSkew, which comes before the ring's, may these differ. The guard keeps a copy;
+// what Client refers to must not be changed.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer
 	// and SelectDB are used as they are. The guard decides itself about
 	// connections, pipelining, repetition and caching; options that would send
 	// commands elsewhere (replicas, Sentinel, redirection) or at another time
-	// (ConnLifetime) are refused.
+	// (ConnLifetime) are refused. DialFn gets no context, so it has to end by itself
+	// within the Dialer's Timeout; DialCtxFn is the better choice.
 	Client ClientOption
 
 	// Prefix begins the name of each key: deployments that share a server need
@@ -50,7 +52,8 @@ type Config struct {
 
 	// Margin is for how long the server remembers a token after it has expired:
 	// 20 s to an hour, zero means DefaultMargin. Half of it, less ClockSkew and
-	// twice Timeout, is how far the server's clock may be behind or ahead.
+	// twice Timeout, is how far the server's clock may be behind or ahead; that has
+	// to be positive.
 	Margin time.Duration
 
 	// Timeout is how long a Spend waits at most; a context may end it sooner.
@@ -59,21 +62,21 @@ type Config struct {
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may be waiting at a time, for all
-	// servers together. Further ones are refused at once. Each takes about 900
-	// bytes. Zero means DefaultMaxWaiting.
+	// servers together, at most 2^20. Further ones are refused at once. Each takes
+	// about 900 bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
 	// Replicas is how many replicas have to confirm each spend, by WAIT, within
-	// half of Timeout. A spend then takes as long as the slowest of them. It
-	// narrows what a failover can lose: see the package documentation.
+	// half of Timeout: a spend waits until so many have. It narrows what a failover
+	// can lose, as the package documentation says. Zero asks for none.
 	Replicas int
 
-	// MaxRevocations is how many revocations there may be at a time, apart from
-	// that of everyone. Zero means replay.DefaultMaxRevocations.
+	// MaxRevocations is how many revocations there may be at a time, at most 2^20,
+	// apart from that of everyone. Zero means replay.DefaultMaxRevocations.
 	MaxRevocations int
 
 	// Now is the clock; nil means time.Now. It is read when data may have been
-	// lost, and for revocations.
+	// lost, and for revocations. Spend gets its own.
 	Now func() time.Time
 
 	// AcceptEviction accepts a server whose maxmemory-policy is not noeviction.
@@ -81,9 +84,10 @@ type Config struct {
 	// can be used again.
 	AcceptEviction bool
 
-	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. A
-	// restart is noticed all the same. It loses the revocations, of which only
-	// those of a moment in the future are not covered by what a restart refuses.
+	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. The
+	// guard notices a restart all the same, and refuses the tokens issued before.
+	// But a restart loses the revocations, and one of a moment that was still in
+	// the future reaches further than that.
 	AcceptNoAppendOnlyFile bool
 }
 
@@ -121,7 +125,7 @@ func (c *Config) check() error {
 	switch {
 	case len(c.Client.InitAddress) == 0:
 		return errAddress
-	case elsewhere(&c.Client):
+	case redirects(&c.Client):
 		return errClientOption
 	case len(c.Prefix) > 64 || strings.ContainsAny(c.Prefix, "{}"):
 		return errPrefix
@@ -149,8 +153,9 @@ func (c *Config) checkBounds() error {
 	return nil
 }
 
-// elsewhere reports whether o has commands go where the guard does not know.
-func elsewhere(o *ClientOption) bool {
+// redirects reports whether o sends commands to servers that the guard does not
+// know of, or makes new connections without need.
+func redirects(o *ClientOption) bool {
 	return o.ReplicaOnly || o.SendToReplicas != nil ||
 		len(o.Standalone.ReplicaAddress) > 0 || o.Standalone.EnableRedirect ||
 		o.Sentinel.MasterSet != "" || o.ConnLifetime != 0

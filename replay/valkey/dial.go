@@ -3,24 +3,48 @@ package valkey
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
+
+	client "github.com/valkey-io/valkey-go"
 )
 
-// ringScale is the binary logarithm of how many pipelines may be under way on a
-// connection, or abandoned and unanswered. More would have to wait where no
-// context reaches them; but a connection that answers nothing is given up a Timeout
-// after maxQuiet, and until then there are only a few.
+// ringScale is the binary logarithm of how many pipelines a connection may have that
+// are not answered yet, those that nobody waits for any more included. One more would
+// wait where no context ends it. It does not come to that: a connection that answers
+// nothing is given up a Timeout after maxQuiet.
 const ringScale = 8
 
-// maxQuiet is after how long without a reply the client sends a PING. Without one
-// it would not give a connection up that answers nothing, and would soon block.
+// maxQuiet is after how long without a reply the client sends a PING. Without that it
+// would not give up a connection that answers nothing, and would soon block.
 const maxQuiet = time.Second
 
-// clientOption makes of the embedder's options those for one server: one
-// connection, nothing repeated, nothing cached, and what wrap makes of the way in
-// which connections are made.
-func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) ClientOption {
+// errNotYet is what newClient has NewClient's own attempt to connect end with.
+var errNotYet = errors.New("valkey: the first command connects")
+
+// newClient returns a client of one server, which connects with its first command.
+// NewClient would connect at once, and heed no context. Connections are made by what
+// wrap returns for the embedder's own way to make them.
+func (c *Config) newClient(address string, wrap func(dialFunc) dialFunc) (client.Client, error) {
+	making, next := true, wrap(dialer(&c.Client))
+	dial := func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		if making {
+			return nil, errNotYet
+		}
+		return next(ctx, address, d, t)
+	}
+	cl, err := client.NewClient(c.clientOption(address, dial))
+	making = false
+	if cl == nil {
+		return nil, err // the options are no good
+	}
+	return cl, nil
+}
+
+// clientOption returns the embedder's options, changed for one server: one
+// connection, nothing repeated, nothing cached.
+func (c *Config) clientOption(address string, dial dialFunc) ClientOption {
 	o := c.Client
 	o.InitAddress = []string{address}
 	o.ForceSingleClient = true
@@ -37,13 +61,13 @@ func (c *Config) clientOption(address string, wrap func(dialFunc) dialFunc) Clie
 	if o.Dialer.KeepAlive <= 0 || o.Dialer.KeepAlive > maxQuiet {
 		o.Dialer.KeepAlive = maxQuiet
 	}
-	o.DialFn, o.DialCtxFn = nil, wrap(dialer(&c.Client))
+	o.DialFn, o.DialCtxFn = nil, dial
 	return o
 }
 
 type dialFunc = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
-// dialer is how the embedder has connections made.
+// dialer returns how the embedder has connections made.
 func dialer(o *ClientOption) dialFunc {
 	switch {
 	case o.DialCtxFn != nil:

@@ -20,17 +20,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
 // TestDial has the embedder make the connections.
 func TestDial(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
+	s := startServer(t)
 	var dialed atomic.Int64
 	dial := func(ctx context.Context, d *net.Dialer) (net.Conn, error) {
 		dialed.Add(1)
-		return d.DialContext(ctx, "tcp", s.address)
+		return d.DialContext(ctx, "tcp", s.Address)
 	}
 	c := config("the.server:1")
 	c.Client.DialCtxFn = func(ctx context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
@@ -50,8 +51,8 @@ func TestDial(t *testing.T) {
 // one.
 func TestMute(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	p := startProxy(t, s.address)
+	s := startServer(t)
+	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.Timeout = 500 * time.Millisecond
 	c.Client.Dialer.KeepAlive = -1
@@ -74,9 +75,9 @@ func TestMute(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, pool := certificate(t)
-	address := freeAddress(t)
+	address := redistest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	startServer(t, anyEngine(t), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	startServer(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	c := config(address)
 	c.Client.TLSConfig = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 	g := newGuard(t, c)

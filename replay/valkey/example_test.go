@@ -92,9 +92,9 @@ func ExampleGuard_RevokeUser() {
 
 // TestExamples runs the examples, which need a server.
 func TestExamples(t *testing.T) {
-	s := startServer(t, anyEngine(t))
+	s := startServer(t)
 	old := address
-	address = s.address
+	address = s.Address
 	defer func() { address = old }()
 	assert.Equal(t, "<nil>\ntoken: already used\ntoken: already used\n", printed(t, Example))
 	assert.Equal(t, "another token: chattoken: revoked\na live session: true\n", printed(t, ExampleGuard_RevokeUser))

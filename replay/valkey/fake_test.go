@@ -41,23 +41,12 @@ type fakeValue struct {
 
 func startFake(t testing.TB) *fake {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	f := &fake{t: t, address: l.Addr().String(), reply: make(map[string]string), values: make(map[string]fakeValue)}
+	f := &fake{t: t, reply: make(map[string]string), values: make(map[string]fakeValue)}
 	f.info = map[string]string{
 		"redis_version": "7.0.15", "run_id": "run", "role": "master", "master_replid": "replication",
 		"loading": "0", "aof_enabled": "1", "maxmemory_policy": "noeviction", "evicted_keys": "0", "cluster_enabled": "0",
 	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go f.serve(c)
-		}
-	}()
+	f.address = listen(t, f.serve)
 	return f
 }
 

@@ -15,29 +15,30 @@ import (
 	"github.com/stretchr/testify/require"
 	client "github.com/valkey-io/valkey-go"
 
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
 func TestServerDown(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
+	s := startServer(t)
 	s.kill()
-	_, err := valkey.New(ctx, config(s.address))
+	_, err := valkey.New(ctx, config(s.Address))
 	require.Equal(t, valkey.ErrConnection, err)
-	s.restart()
-	assert.Equal(t, "fresh", spend(newGuard(t, config(s.address)), numbered(1)))
+	s.Restart()
+	assert.Equal(t, "fresh", spend(newGuard(t, config(s.Address)), numbered(1)))
 }
 
 func TestPassword(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
 	s.must("ACL", "SETUSER", "limited", "on", ">secret", "+@all", "-set", "~*")
 	s.must("ACL", "SETUSER", "default", "resetpass", ">other")
 	for name, c := range map[string][2]string{"none": {}, "wrong": {"gateway", "guess"}} {
-		with := config(s.address)
+		with := config(s.Address)
 		with.Client.Username, with.Client.Password = c[0], c[1]
 		_, err := valkey.New(ctx, with)
 		assert.Equal(t, valkey.ErrAuth, err, name)
@@ -46,7 +47,7 @@ func TestPassword(t *testing.T) {
 	s.must(append([]string{"ACL", "SETUSER", "least", "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, strings.Split(
 		"+auth +hello +ping +set +get +time +info +eval +hget +hset +hdel +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zrevrange", " ")...)...)
 	for _, user := range []string{"gateway", "least"} {
-		right := config(s.address)
+		right := config(s.Address)
 		right.Client.Username, right.Client.Password = user, "secret"
 		with := newGuard(t, right)
 		assert.Equal(t, "spent", spend(with, numbered(1)))
@@ -55,7 +56,7 @@ func TestPassword(t *testing.T) {
 		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-state") // has it write another one
 		assert.NoError(t, with.Sync(ctx))
 	}
-	limited := config(s.address)
+	limited := config(s.Address)
 	limited.Client.Username, limited.Client.Password = "limited", "secret"
 	assert.Equal(t, valkey.ErrAuth.Error(), spend(newGuard(t, limited), numbered(2)))
 }
@@ -64,9 +65,9 @@ func TestPassword(t *testing.T) {
 // none is taken for a replay.
 func TestPause(t *testing.T) {
 	t.Parallel()
-	eachEngine(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
-		g := newGuard(t, config(s.address))
+	redistest.Each(t, func(t *testing.T, engine string) {
+		s := startEngine(t, engine)
+		g := newGuard(t, config(s.Address))
 		var wg sync.WaitGroup
 		var next atomic.Uint64
 		end := time.Now().Add(2 * time.Second)
@@ -81,9 +82,9 @@ func TestPause(t *testing.T) {
 		}
 		for range 3 {
 			time.Sleep(200 * time.Millisecond)
-			s.stop()
+			s.Stop()
 			time.Sleep(300 * time.Millisecond)
-			s.resume()
+			s.Resume()
 		}
 		wg.Wait()
 		assert.Zero(t, g.Stats().Losses-1)
@@ -102,14 +103,14 @@ func TestSoakStall(t *testing.T) {
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
 		stall, timeout = time.Minute, valkey.DefaultTimeout
 	}
-	s := startServer(t, anyEngine(t))
-	c := config(s.address)
+	s := startServer(t)
+	c := config(s.Address)
 	c.MaxWaiting, c.Timeout = maxWaiting, timeout
 	g := newGuard(t, c)
 	require.Equal(t, "fresh", spend(g, numbered(0)))
 	goroutines, memory := runtime.NumGoroutine(), heap()
 
-	s.stop()
+	s.Stop()
 	var mu sync.Mutex
 	count := make(map[string]int)
 	var longest atomic.Int64
@@ -148,7 +149,7 @@ func TestSoakStall(t *testing.T) {
 	assert.Less(t, time.Duration(longest.Load()), timeout+hang/2, "a call hangs")
 	assert.Less(t, during-memory, 16<<20)
 
-	s.resume()
+	s.Resume()
 	fresh := n.Add(1)
 	eventually(t, func() bool { // the same one: what was sent in vain is not spent by it
 		outcome := spend(g, numbered(fresh))
@@ -177,13 +178,13 @@ func TestRestart(t *testing.T) {
 		args []string
 	}{
 		{"with its append-only file", func(*server) {}, []string{"--appendfsync", "everysec"}},
-		{"with nothing", (*server).forget, nil},
+		{"with nothing", (*server).Forget, nil},
 		{"without an append-only file", func(*server) {}, []string{"--appendonly", "no"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, anyEngine(t), tt.args...)
-			c := quick(s.address)
+			s := startServer(t, tt.args...)
+			c := quick(s.Address)
 			c.Timeout = valkey.DefaultTimeout
 			c.AcceptNoAppendOnlyFile = true
 			early, g := newGuard(t, c), newGuard(t, c)
@@ -194,7 +195,7 @@ func TestRestart(t *testing.T) {
 			s.kill()
 			tt.lose(s)
 			assert.Equal(t, valkey.ErrConnection.Error(), spendHonest(g, spent))
-			s.restart()
+			s.Restart()
 			eventually(t, func() bool { // it may have to read what it has
 				return spendHonest(g, spent) != valkey.ErrLoading.Error()
 			})
@@ -228,8 +229,8 @@ func TestFlushed(t *testing.T) {
 	for _, command := range []string{"FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "DEL chattoken:{0}:guard-state"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, anyEngine(t))
-			c := quick(s.address)
+			s := startServer(t)
+			c := quick(s.Address)
 			g := newGuard(t, c)
 			waitReady(t, g)
 			spent := honest()
@@ -251,8 +252,8 @@ func TestThereAndBack(t *testing.T) {
 	for _, way := range []string{"two databases", "two servers"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			s, other := startServer(t, anyEngine(t)), startServer(t, anyEngine(t))
-			p := startProxy(t, s.address)
+			s, other := startServer(t), startServer(t)
+			p := startProxy(t, s.Address)
 			g := newGuard(t, quick(p.address))
 			waitReady(t, g)
 			require.Equal(t, "fresh", spendHonest(g, honest()))
@@ -261,7 +262,7 @@ func TestThereAndBack(t *testing.T) {
 					s.must("SWAPDB", "0", "1")
 					return
 				}
-				p.target.Store(&to.address)
+				p.target.Store(&to.Address)
 				p.hangUp()
 			}
 			swap(other)
@@ -280,8 +281,8 @@ func TestThereAndBack(t *testing.T) {
 
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("CONFIG", "SET", "maxmemory", "1")
 	assert.Equal(t, valkey.ErrOutOfMemory.Error(), spend(g, numbered(2)))
@@ -293,8 +294,8 @@ func TestOutOfMemory(t *testing.T) {
 
 func TestEviction(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	c := config(s.address)
+	s := startServer(t)
+	c := config(s.Address)
 	g := newGuard(t, c)
 	require.Equal(t, "fresh", spend(g, numbered(1)))
 	s.must("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -320,102 +321,12 @@ func TestEviction(t *testing.T) {
 
 func TestNoAppendOnlyFile(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t), "--appendonly", "no")
-	c := config(s.address)
+	s := startServer(t, "--appendonly", "no")
+	c := config(s.Address)
 	_, err := valkey.New(ctx, c)
 	require.Equal(t, valkey.ErrNoAppendOnlyFile, err)
 	c.AcceptNoAppendOnlyFile = true
 	assert.Equal(t, "fresh", spend(newGuard(t, c), numbered(1)))
-}
-
-// TestReplica has a guard on a replica, on a server that becomes one, and one
-// that was one in between.
-func TestReplica(t *testing.T) {
-	t.Parallel()
-	engine := anyEngine(t)
-	primary := startServer(t, engine)
-	replica := startServer(t, engine)
-	follow(t, replica, primary.address)
-	_, err := valkey.New(ctx, config(replica.address))
-	require.Equal(t, valkey.ErrReadOnly, err)
-
-	c := quick(primary.address)
-	c.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, c)
-	waitReady(t, g)
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(g, spent))
-	other := startServer(t, engine)
-	follow(t, primary, other.address) // and loses all that it had
-	assert.Equal(t, valkey.ErrReadOnly.Error(), spend(g, numbered(2)))
-	primary.must("REPLICAOF", "NO", "ONE")
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), spent))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
-}
-
-// follow makes s a replica, and waits until it has all.
-func follow(t testing.TB, s *server, primary string) {
-	t.Helper()
-	_, port, _ := strings.Cut(primary, ":")
-	s.must("REPLICAOF", "127.0.0.1", port)
-	eventually(t, func() bool {
-		text, err := s.do("INFO", "replication").ToString()
-		return err == nil && strings.Contains(text, "master_link_status:up")
-	})
-}
-
-// TestFailover cuts a replica off, spends, and promotes it.
-func TestFailover(t *testing.T) {
-	t.Parallel()
-	engine := anyEngine(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	p := startProxy(t, primary.address) // the name that follows the primary
-	link := startProxy(t, primary.address)
-	follow(t, replica, link.address)
-	c := quick(p.address)
-	first, g := newGuard(t, c), newGuard(t, c)
-	waitReady(t, g)
-	require.Equal(t, "fresh", spendHonest(first, honest()))
-	link.target.Store(new(string))
-	link.hangUp()
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(first, spent))
-
-	primary.stop()
-	replica.must("REPLICAOF", "NO", "ONE")
-	p.target.Store(&replica.address)
-	p.hangUp()
-	require.Equal(t, "0", mustString(t, replica, "EXISTS", valkey.DefaultPrefix+string(spent.TokenID[:])), "it was lost")
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, spent))
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(first, honest()))
-	waitReady(t, g)
-	assert.Equal(t, "fresh", spendHonest(g, honest()))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	primary.resume()
-}
-
-// TestFailoverConnected has a name lead to the new primary, while the connection to
-// the old one stays, which follows the new one.
-func TestFailoverConnected(t *testing.T) {
-	t.Parallel()
-	engine := anyEngine(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	follow(t, replica, primary.address)
-	p := startProxy(t, primary.address)
-	c := quick(p.address)
-	c.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, c)
-	waitReady(t, g)
-	spent := honest()
-	require.Equal(t, "fresh", spendHonest(g, spent))
-	replica.must("REPLICAOF", "NO", "ONE")
-	p.target.Store(&replica.address)
-	follow(t, primary, replica.address)
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()))
-	assert.NotEqual(t, "fresh", spendHonest(g, spent))
-	waitReady(t, g)
-	assert.Equal(t, "fresh", spendHonest(g, honest()))
 }
 
 func mustString(t testing.TB, s *server, args ...string) string {
@@ -428,36 +339,11 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	return strings.TrimPrefix(v.(string), "txt:")
 }
 
-// TestWait has each spend confirmed by a replica.
-func TestWait(t *testing.T) {
-	t.Parallel()
-	engine := anyEngine(t)
-	primary, replica := startServer(t, engine), startServer(t, engine)
-	follow(t, replica, primary.address)
-	c := config(primary.address)
-	c.Timeout = valkey.DefaultTimeout
-	c.Replicas = 1
-	g := newGuard(t, c)
-	eventually(t, func() bool { return spend(g, unique()) == "fresh" }) // the replica is ready
-	for n := range uint64(50) {
-		require.Equal(t, "fresh", spend(g, numbered(n)))
-		require.Equal(t, "spent", spend(g, numbered(n)))
-	}
-	replica.stop()
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(100)))
-	replica.resume()
-	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
-	assert.Equal(t, "spent", spend(g, numbered(100)), "it was refused, and stays spent")
-
-	primary.must("CONFIG", "SET", "min-replicas-to-write", "2")
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(101)))
-}
-
 // TestLoading starts a server that takes long to read what it has.
 func TestLoading(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	c := config(s.address)
+	s := startServer(t)
+	c := config(s.Address)
 	c.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, c)
 	spent := numbered(1)
@@ -471,8 +357,8 @@ func TestLoading(t *testing.T) {
 		require.NoError(t, r.Error())
 	}
 	s.kill()
-	s.args = []string{"--key-load-delay", "100"}
-	s.restart()
+	s.Args = []string{"--key-load-delay", "100"}
+	s.Restart()
 	loading := 0
 	eventually(t, func() bool {
 		if other, err := valkey.New(ctx, c); err == nil {
@@ -493,8 +379,8 @@ func TestLoading(t *testing.T) {
 // TestSplit has each byte of each reply arrive on its own.
 func TestSplit(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	p := startProxy(t, s.address)
+	s := startServer(t)
+	p := startProxy(t, s.Address)
 	p.split.Store(true)
 	g := newGuard(t, config(p.address))
 	var wg sync.WaitGroup
@@ -514,8 +400,8 @@ func TestSplit(t *testing.T) {
 // sent, and was carried out; the token is let in by the next attempt.
 func TestCut(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	p := startProxy(t, s.address)
+	s := startServer(t)
+	p := startProxy(t, s.Address)
 	g := newGuard(t, config(p.address))
 	connections := g.Stats().Connections
 	// A nil, the state of about 140 bytes, and the time: all cuts within it, and
@@ -536,8 +422,8 @@ func TestCut(t *testing.T) {
 // TestDelayed has replies come later than anybody waits for them.
 func TestDelayed(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	p := startProxy(t, s.address)
+	s := startServer(t)
+	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.Timeout = 200 * time.Millisecond
 	g := newGuard(t, c)
@@ -558,15 +444,15 @@ func TestDelayed(t *testing.T) {
 // TestCanceled has callers leave before they are answered.
 func TestCanceled(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	require.Equal(t, "fresh", spend(g, numbered(0)))
-	s.stop()
+	s.Stop()
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	_, err := g.Spend(short, clock(), numbered(1))
 	assert.Equal(t, valkey.ErrCanceled, err)
-	s.resume()
+	s.Resume()
 	eventually(t, func() bool { return g.Stats().Waiting == 0 })
 	assert.Equal(t, "spent", spend(g, numbered(1)), "the server got to it when it went on")
 }
@@ -574,8 +460,8 @@ func TestCanceled(t *testing.T) {
 // TestClocks has gateways whose clock was set. The tokens are timely by it.
 func TestClocks(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	waitReady(t, g)
 	for i, tt := range []struct {
 		off  time.Duration
@@ -598,7 +484,7 @@ func TestClocks(t *testing.T) {
 	assert.Equal(t, valkey.ErrClock.Error(), spendAt(g, time.Now(), tok))
 	now := time.Now().Add(-time.Hour)
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(101, now, time.Minute)))
-	ahead := config(s.address)
+	ahead := config(s.Address)
 	ahead.Now = func() time.Time { return time.Now().Add(time.Hour) }
 	_, err := valkey.New(ctx, ahead)
 	assert.Equal(t, valkey.ErrClock, err, "its mark would refuse everything for an hour")

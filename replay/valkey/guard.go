@@ -25,19 +25,20 @@ type Guard struct {
 	revoked  replay.Revocations
 	closed   chan struct{}
 	count    counters
-	ahead    atomic.Int64 // by how many milliseconds a server's clock is before this one
+	ahead    atomic.Int64 // how many milliseconds a server's clock, when last asked, was ahead of this one
 
-	mu        sync.Mutex // held by who changes topology
-	refreshed time.Time  // when topology was last asked for
+	mu       sync.Mutex // is held to change topology
+	surveyed time.Time  // when the Cluster was last asked for its topology
 }
 
 // New makes a guard. It asks the server, or those of the Cluster, whether they
 // are fit, and fails where they are not or cannot be reached: with one of the
-// errors above, or one that says which field of c is outside its limits.
+// errors above, or one that says which field of c is outside its limits. It takes
+// twice Config.Timeout at most, and not longer than ctx.
 //
-// A single server whose data is whole since some earlier moment is taken over
-// as it is. Otherwise, and always in a Cluster, what was issued before now is
-// refused: see [Guard.ReadyAt].
+// If a single server has complete data since some earlier moment, the guard is ready
+// at once. Otherwise, and always in a Cluster, it refuses what was issued before now:
+// see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -61,7 +62,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.closed != nil }
 
-// Close ends the guard and its connections, and refuses what is waiting.
+// Close ends the guard and its connections, and refuses what is waiting with
+// [ErrClosed]. It may be called more than once.
 func (g *Guard) Close() {
 	if !g.made() {
 		return
@@ -83,10 +85,10 @@ func (g *Guard) Close() {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is [ErrRevoked] or [ErrAllRevoked], or says why the guard could not tell. now
-// is the clock that the token was found to be timely by. Spend waits for
-// Config.Timeout at most and not longer than ctx; it makes one allocation of its
-// own, and retains nothing of t.
+// gateway. The error is [ErrRevoked] or [ErrAllRevoked], or says why the guard could
+// not tell. now is the time at which the token was found not to be expired yet. Spend
+// waits for Config.Timeout at most and not longer than ctx. It makes one allocation of
+// its own, and retains nothing of t.
 func (g *Guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -110,12 +112,12 @@ func (g *Guard) spend(ctx context.Context, now time.Time, t claims.Summary) (boo
 	slot := r.slot
 	g.route(r)
 	if err := g.wait(ctx, r); err != nil {
-		return false, err // r stays with the worker that has it, and then with nobody
+		return false, err // a worker may still use r, so it is not put back
 	}
 	fresh, err := r.fresh, r.err
 	g.requests.Put(r)
 	if fresh {
-		// What the same round trip told of lost data and revocations is in force.
+		// The round trip may have told of lost data or of a revocation.
 		err = g.refuse(slot, t)
 	}
 	return fresh && err == nil, err
@@ -128,7 +130,7 @@ func (g *Guard) request(now time.Time, t claims.Summary) (*request, error) {
 		return nil, ErrBusy
 	}
 	r := g.requests.Get().(*request)
-	r.set(g.config.Prefix, g.topology.Load(), now, t)
+	r.reset(g.config.Prefix, g.topology.Load(), now, t)
 	if err := g.refuse(r.slot, t); err != nil {
 		g.waiting.Add(-1)
 		g.requests.Put(r)
@@ -137,14 +139,16 @@ func (g *Guard) request(now time.Time, t claims.Summary) (*request, error) {
 	return r, nil
 }
 
-// tooLong reports whether t is none of the tokens that the guard was configured
-// for. It keeps a time to live from being absurd.
+// tooLong reports whether t expires later, or was issued further ahead of the
+// clock, than the guard was configured for. So no token makes the server remember
+// it for an absurd time.
 func (g *Guard) tooLong(now time.Time, t claims.Summary) bool {
 	lifetime := g.config.MaxTTL + g.config.ClockSkew + time.Second
 	return t.Expiration.Sub(now) > lifetime || t.IssuedAt.Unix() > now.Add(g.config.ClockSkew).Unix()
 }
 
-// refuse returns the error for a token that need not be asked about.
+// refuse returns the error for a token that, as far as this gateway knows, was
+// revoked or issued before data were lost. It asks no server.
 func (g *Guard) refuse(slot uint16, t claims.Summary) error {
 	if err := g.revoked.Check(t); err != nil {
 		return err
@@ -155,8 +159,7 @@ func (g *Guard) refuse(slot uint16, t claims.Summary) error {
 	return nil
 }
 
-// wait waits until r is answered, or is not waited for any longer: an error says
-// why.
+// wait waits until r is answered. An error says why it gave up before.
 func (g *Guard) wait(ctx context.Context, r *request) (err error) {
 	r.timer.Reset(g.config.Timeout)
 	defer r.timer.Stop()
@@ -186,12 +189,12 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 	}
 }
 
-// ReadyAt returns the first moment at which a token that is issued then, by a
-// clock that agrees with this one, is accepted; until then some are refused with
-// [ErrDataLost], and a gateway should not report itself ready. It moves when data
-// may have been lost. A health check that finds it further away than ClockSkew
-// and a second shows that some gateway's clock was ahead. A zero or nil Guard is
-// ready at the end of the year 9999.
+// ReadyAt returns the moment from which on all newly issued tokens are accepted, if
+// the issuer's clock agrees with this one. Until then some are refused with
+// [ErrDataLost], and a gateway should not report itself ready. The moment moves
+// ahead when data may have been lost. If it is further away than ClockSkew and a
+// second, some gateway's clock was ahead. A zero or nil Guard is ready at the end of
+// the year 9999.
 //
 // It says nothing of whether the server can be reached now. The error of
 // [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.
@@ -202,9 +205,9 @@ func (g *Guard) ReadyAt() time.Time {
 	return time.Unix(slices.Max(g.topology.Load().marks)+1, 0).UTC()
 }
 
-// mark is the last second in which tokens count as issued before now, by the
-// later one of this clock and the server's: if one of them is slow, what was
-// spent and lost counts all the same.
+// mark returns the Unix second such that tokens issued in it or earlier count as
+// issued before now. Now is the later one of this clock and the server's: what was
+// spent by the faster clock, and lost, must not escape because the other is slow.
 func (g *Guard) mark() int64 {
 	ahead := time.Duration(max(0, g.ahead.Load())) * time.Millisecond
 	return g.config.Now().Add(ahead + g.config.ClockSkew).Unix()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -28,9 +29,9 @@ import (
 var _ token.Guard = (*valkey.Guard)(nil)
 
 func TestOnce(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
-		a, b := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	redistest.Each(t, func(t *testing.T, engine string) {
+		s := startEngine(t, engine)
+		a, b := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 		for n := range uint64(300) {
 			require.Equal(t, "fresh", spend(a, numbered(n)))
 			require.Equal(t, "spent", spend(b, numbered(n)))
@@ -49,8 +50,8 @@ func TestOnce(t *testing.T) {
 // TestRemembered looks at what is on the server: the time to live is what is left
 // of the token, and the margin.
 func TestRemembered(t *testing.T) {
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	now := clock()
 	for _, tt := range []struct {
 		left time.Duration
@@ -84,8 +85,8 @@ func TestRace(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		tokens = 2000
 	}
-	s := startServer(t, anyEngine(t))
-	guards := []*valkey.Guard{newGuard(t, config(s.address)), newGuard(t, config(s.address))}
+	s := startServer(t)
+	guards := []*valkey.Guard{newGuard(t, config(s.Address)), newGuard(t, config(s.Address))}
 	winners := make([]atomic.Int32, tokens)
 	all := make([]claims.Summary, tokens)
 	for n := range all {
@@ -121,9 +122,9 @@ func TestEightProcesses(t *testing.T) {
 		raceAlone(t, address)
 		return
 	}
-	eachEngine(t, func(t *testing.T, engine string) {
-		s := startServer(t, engine)
-		newGuard(t, raceConfig(s.address))
+	redistest.Each(t, func(t *testing.T, engine string) {
+		s := startEngine(t, engine)
+		newGuard(t, raceConfig(s.Address))
 		issued := make([]byte, 8)
 		binary.BigEndian.PutUint64(issued, uint64(clock().Unix()))
 		s.must("SET", "issued", string(issued))
@@ -132,7 +133,7 @@ func TestEightProcesses(t *testing.T) {
 		for i := range outputs {
 			wg.Go(func() {
 				cmd := exec.Command(os.Args[0], "-test.run=^TestEightProcesses$", "-test.short="+map[bool]string{true: "true", false: "false"}[testing.Short()])
-				cmd.Env = append(os.Environ(), racerVariable+"="+s.address)
+				cmd.Env = append(os.Environ(), racerVariable+"="+s.Address)
 				var err error
 				outputs[i], err = cmd.CombinedOutput()
 				assert.NoError(t, err, "%s", outputs[i])
@@ -204,7 +205,7 @@ func raceAlone(t *testing.T, address string) {
 // read in the background, it allocates more.
 func TestAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
-	s := startServer(t, anyEngine(t))
+	s := startServer(t)
 	guarded, direct := math.Inf(1), math.Inf(1)
 	for range 5 {
 		guarded = min(guarded, spendAllocs(t, s))
@@ -217,7 +218,7 @@ func TestAllocs(t *testing.T) {
 const allocRuns = 1000
 
 func spendAllocs(t *testing.T, s *server) float64 {
-	g := newGuard(t, config(s.address))
+	g := newGuard(t, config(s.Address))
 	now := clock()
 	tok := tokenAt(0, now, time.Minute)
 	return testing.AllocsPerRun(allocRuns, func() {
@@ -230,7 +231,7 @@ func spendAllocs(t *testing.T, s *server) float64 {
 }
 
 func bareAllocs(t *testing.T, s *server) float64 {
-	bare := connect(t, s.address)
+	bare := connect(t, s.Address)
 	commands := make([]client.Completed, 3)
 	// New ones: the reply for one that is there would have its value.
 	keys := make([]string, allocRuns+1)
@@ -287,8 +288,8 @@ func TestConfig(t *testing.T) {
 	_, err := valkey.New(ctx, config(address...))
 	assert.ErrorIs(t, err, replay.ErrUnavailable, "the limits themselves")
 
-	s := startServer(t, anyEngine(t))
-	_, err = valkey.New(ctx, config(s.address, s.address))
+	s := startServer(t)
+	_, err = valkey.New(ctx, config(s.Address, s.Address))
 	assert.ErrorContains(t, err, "Cluster")
 }
 
@@ -324,8 +325,8 @@ func TestErrors(t *testing.T) {
 }
 
 func TestRefusedAtOnce(t *testing.T) {
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, quick(s.address))
+	s := startServer(t)
+	g := newGuard(t, quick(s.Address))
 	now := time.Now()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(1, now, time.Minute)), "the server is new")
 	waitReady(t, g)

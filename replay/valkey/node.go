@@ -6,15 +6,9 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	client "github.com/valkey-io/valkey-go"
 )
-
-// verifyEvery is how long an answer about the server is relied on. It bounds how
-// long a change of its configuration goes unnoticed. What happens to its data
-// is noticed with each spend.
-const verifyEvery = 5 * time.Second
 
 // node is one server that takes writes: the only one, or a primary of the
 // Cluster. It has a client of its own, with one connection, so that the guard
@@ -23,41 +17,39 @@ type node struct {
 	g       *Guard
 	address string
 	client  client.Client
-	queue   chan *request // never full: it has room for MaxWaiting
+	queue   chan *request // has room for MaxWaiting, so that it is never full
 
-	// dials counts connections, each before it can carry a command. While it
-	// stands still, whoever answered is who answered before.
+	// dials counts connections, each before it can carry a command. As long as
+	// the count is the same, so is the process that answers.
 	dials    atomic.Uint64
 	conn     atomic.Pointer[net.Conn] // the latest
-	verified atomic.Pointer[verified]
+	verified atomic.Pointer[verified] // nil: the server has to be asked
 	keys     atomic.Pointer[keys]
 
 	retired atomic.Bool
 	stop    chan struct{} // closed after retired is set
 
-	verifying sync.Mutex // held by who asks the server about itself
-	since     state      // up to which the revocations are known
-	left      string     // the epoch before that one
+	verifying sync.Mutex // is held to ask the server about itself, and guards what follows
+	known     state      // the latest state of which this guard has all revocations
+	left      string     // the epoch before that of known
 }
 
-// verified is what is known of the server behind the present connection.
-type verified struct {
-	dials uint64
-	state string // the value of the state key
-	at    time.Time
+// keys are the names of the keys that the guard keeps on each server, beside those
+// of tokens. In a Cluster they have the same slot, one that the server has.
+type keys struct {
+	state   string // a string: the value of type state
+	order   string // a sorted set: the names of revocations by their revision
+	marks   string // a hash: the marks of revocations by their name
+	written string // an empty string: what is written before a WAIT
 }
-
-// keys are the names of a server's own keys. In a Cluster, they are in a slot
-// that it serves.
-type keys struct{ state, order, marks, written string }
 
 func newKeys(prefix, tag string) *keys {
 	base := prefix + "{" + tag + "}:guard-"
-	return &keys{base + "state", base + "revoked-order", base + "revoked", base + "written"}
+	return &keys{state: base + "state", order: base + "revoked-order", marks: base + "revoked", written: base + "written"}
 }
 
-// newNode makes a node and starts its workers. It connects already, if the
-// server can be reached.
+// newNode makes a node and starts its workers. It does not connect: whoever asks the
+// server something does, within a context.
 func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	n := &node{
 		g:       g,
@@ -66,18 +58,17 @@ func (g *Guard) newNode(address string, k *keys) (*node, error) {
 		stop:    make(chan struct{}),
 	}
 	n.keys.Store(k)
-	c, err := client.NewClient(g.config.clientOption(address, n.dial))
-	if c == nil {
-		return nil, err // not even made
+	var err error
+	if n.client, err = g.config.newClient(address, n.dial); err != nil {
+		return nil, err
 	}
-	n.client = c
 	for range workers {
 		go n.work()
 	}
 	return n, nil
 }
 
-// dial counts connections.
+// dial has the connections that next makes counted, and the latest one known.
 func (n *node) dial(next dialFunc) dialFunc {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		n.dials.Add(1)
@@ -90,22 +81,23 @@ func (n *node) dial(next dialFunc) dialFunc {
 	}
 }
 
-// hangUp closes the connection: the next one may lead to another server.
+// hangUp closes the connection, because the next one may lead to another server.
 func (n *node) hangUp(ctx context.Context) {
 	if c := n.conn.Load(); c != nil {
 		_ = (*c).Close()
-		n.client.Do(ctx, n.client.B().Ping().Build()) // has the client notice
+		n.client.Do(ctx, n.client.B().Ping().Build()) // so that the client notices it now
 	}
 }
 
-// retire ends the node's workers. Its client has to be closed after it.
+// retire ends the node's workers, and has its requests sent on or refused. The
+// client is to be closed afterwards.
 func (n *node) retire() {
 	n.retired.Store(true)
 	close(n.stop)
 }
 
-// enqueue hands r to the workers. Where they are about to end, one of the two
-// sees what the other did, and r is sent on or refused.
+// enqueue hands r to the workers. If they end at the same time, they or this call
+// find r in the queue, because retired is set before they stop.
 func (n *node) enqueue(r *request) {
 	n.queue <- r
 	if n.retired.Load() {
@@ -113,6 +105,7 @@ func (n *node) enqueue(r *request) {
 	}
 }
 
+// drain sends on or refuses what is in the queue.
 func (n *node) drain() {
 	for {
 		select {
@@ -124,155 +117,4 @@ func (n *node) drain() {
 			return
 		}
 	}
-}
-
-// current returns what is known of the server, if that is to be relied on.
-func (n *node) current() *verified {
-	v := n.verified.Load()
-	if v == nil || v.dials != n.dials.Load() || time.Since(v.at) > verifyEvery {
-		return nil
-	}
-	return v
-}
-
-// verify returns what is known of the server, and asks it where need be.
-func (n *node) verify(ctx context.Context) (*verified, error) {
-	if v := n.current(); v != nil {
-		return v, nil
-	}
-	n.resurvey(ctx)
-	n.verifying.Lock()
-	defer n.verifying.Unlock()
-	if v := n.current(); v != nil {
-		return v, nil // another worker has asked
-	}
-	return n.ask(ctx)
-}
-
-// resurvey asks n who serves which slots, if it was not asked anything for a while.
-// Nothing else may tell that a slot moved: and with the lowest one of a server moves
-// the name of the state that others write their revocations to.
-func (n *node) resurvey(ctx context.Context) {
-	v := n.verified.Load()
-	if v != nil && time.Since(v.at) > verifyEvery && n.g.topology.Load().cluster() && n.g.mayAsk() {
-		n.g.survey(ctx, n)
-	}
-}
-
-// askAnew is verify for who must not rely on an answer to a question that was asked
-// before this call.
-func (n *node) askAnew(ctx context.Context) error {
-	n.verifying.Lock()
-	defer n.verifying.Unlock()
-	_, err := n.ask(ctx)
-	return err
-}
-
-// forget makes the next verify ask.
-func (n *node) forget(v *verified) { n.verified.CompareAndSwap(v, nil) }
-
-// ask asks the server until it has an answer that holds. verifying is held.
-func (n *node) ask(ctx context.Context) (*verified, error) {
-	// Once for a connection that is new, once for another gateway that writes the
-	// state at the same time, and once more.
-	for range 4 {
-		dials := n.dials.Load()
-		a, err := n.question(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if n.dials.Load() != dials {
-			continue
-		}
-		ok, err := n.settle(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		if ok && n.dials.Load() == dials {
-			v := &verified{dials: dials, state: a.state, at: time.Now()}
-			n.verified.Store(v)
-			return v, nil
-		}
-	}
-	return nil, errChanged
-}
-
-// answer is what a server says of itself.
-type answer struct {
-	info  info
-	state string
-	clock int64 // in milliseconds
-}
-
-// question asks the server who it is, what it can do, and what it says of its
-// data.
-func (n *node) question(ctx context.Context) (a answer, err error) {
-	b := n.client.B()
-	replies := n.client.DoMulti(ctx, b.Info().Build(), b.Get().Key(n.keys.Load().state).Build(), b.Time().Build())
-	text, err := replies[0].ToString()
-	if err != nil {
-		return a, reason(err)
-	}
-	a.state, err = replies[1].ToString()
-	if err != nil && !client.IsValkeyNil(err) {
-		return a, reason(err)
-	}
-	a.info = parseInfo(text)
-	a.clock, err = milliseconds(replies[2])
-	return a, err
-}
-
-// settle judges the answer, and has the state be one of this server. It returns
-// false when the server has to be asked again.
-func (n *node) settle(ctx context.Context, a answer) (bool, error) {
-	c := &n.g.config
-	if err := c.fit(a.info); err != nil {
-		return false, err
-	}
-	ahead := a.clock - c.Now().UnixMilli()
-	if 2*max(ahead, -ahead) > c.Margin.Milliseconds() {
-		return false, ErrClock
-	}
-	n.g.ahead.Store(ahead)
-	s, ok := parseState(a.state)
-	if !ok || s.identity != c.identity(a.info) || c.bogus(s) || n.older(s) {
-		return false, n.declareLoss(ctx, a.state, c.identity(a.info))
-	}
-	if s.epoch != n.since.epoch {
-		n.g.raise(n, s.mark)
-	}
-	return n.catchUp(ctx, s)
-}
-
-// older reports whether s is from before what is known already: data were swapped
-// or restored, or the address led to another server meanwhile, and is back. What
-// was spent in between is not among them.
-func (n *node) older(s state) bool {
-	switch {
-	case n.g.config.bogus(n.since): // the clock was ahead
-		return false
-	case s.epoch == n.since.epoch:
-		return s.revision < n.since.revision
-	}
-	return s.mark < n.since.mark || s.epoch == n.left
-}
-
-// milliseconds reads the reply to TIME.
-func milliseconds(reply client.ValkeyResult) (int64, error) {
-	values, err := reply.ToArray() // AsIntSlice would allocate
-	if err != nil {
-		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
-			return 0, reason(err)
-		}
-		return 0, ErrReply
-	}
-	if len(values) != 2 {
-		return 0, ErrReply
-	}
-	seconds, err := values[0].AsInt64()
-	micros, err2 := values[1].AsInt64()
-	if err != nil || err2 != nil {
-		return 0, ErrReply
-	}
-	return seconds*1000 + micros/1000, nil
 }

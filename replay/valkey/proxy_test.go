@@ -27,25 +27,30 @@ type proxy struct {
 
 func startProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{t: t, address: l.Addr().String()}
+	p := &proxy{t: t}
 	p.target.Store(&target)
 	p.cut.Store(-1)
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.hangUp()
-	})
+	t.Cleanup(p.hangUp)
+	p.address = listen(t, p.serve)
+	return p
+}
+
+// listen serves connections until the test ends, and returns the address for them.
+func listen(t testing.TB, serve func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go p.serve(c)
+			go serve(c)
 		}
 	}()
-	return p
+	return l.Addr().String()
 }
 
 func (p *proxy) serve(c net.Conn) {

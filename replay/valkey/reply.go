@@ -9,7 +9,7 @@ import (
 	client "github.com/valkey-io/valkey-go"
 )
 
-// refusals are the errors of a server by how they begin.
+// refusals has the errors of a server, by how their text begins.
 var refusals = [...]struct {
 	begin string
 	err   error
@@ -32,8 +32,8 @@ var refusals = [...]struct {
 	{"max number of clients", ErrConnection},
 }
 
-// reason returns the error that stands for err, which is one of the client's or
-// of the server's.
+// reason returns the exported error for err, which is one of the client's or of the
+// server's.
 func reason(err error) error {
 	if e, ok := client.IsValkeyErr(err); ok {
 		return refusal(e.Error())
@@ -57,26 +57,27 @@ func refusal(text string) error {
 			return r.err
 		}
 	}
-	// A password that is asked for, or is none, before and since version 6.
+	// Versions word it differently that a password is missing, wrong or not expected.
 	if strings.Contains(text, "AUTH") || strings.Contains(text, "password") {
 		return ErrAuth
 	}
 	return ErrReply
 }
 
-// elsewhereNow reports whether err, from reason, may be over as soon as the
-// guard knows better who serves the slot.
-func elsewhereNow(err error) bool { return err == ErrCluster || err == ErrReadOnly }
+// misrouted reports whether err, from reason, may be over as soon as the guard knows
+// which server has the slot now.
+func misrouted(err error) bool { return err == ErrCluster || err == ErrReadOnly }
 
-// passing reports whether an attempt that ended with err, from reason, is worth
-// another one.
-func passing(err error) bool {
-	return err == ErrConnection || err == ErrTimeout || err == errChanged || elsewhereNow(err)
+// transient reports whether another attempt is worth while after one that ended with
+// err, from reason. Calls wait together for a connection that one of them makes: so
+// ErrCanceled need not be about a context of this one.
+func transient(err error) bool {
+	return err == ErrCanceled || err == ErrConnection || err == ErrTimeout || err == errChanged || misrouted(err)
 }
 
-// verdictOf judges the reply to the SET of an attempt. Only nil, and the value
-// of the same call, say that the token is fresh. A value of another call says
-// that it is spent, and anything else says nothing.
+// verdictOf judges the reply to the SET of a call whose value is own. The token is
+// fresh if the reply is nil or own, and spent if it is the value of another call.
+// Anything else is an error.
 func verdictOf(reply client.ValkeyResult, own string) (fresh bool, err error) {
 	m, err := reply.ToMessage()
 	if m.IsNil() {
@@ -93,4 +94,24 @@ func verdictOf(reply client.ValkeyResult, own string) (fresh bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// milliseconds reads the reply to TIME as Unix milliseconds.
+func milliseconds(reply client.ValkeyResult) (int64, error) {
+	values, err := reply.ToArray() // AsIntSlice would allocate
+	if err != nil {
+		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
+			return 0, reason(err)
+		}
+		return 0, ErrReply
+	}
+	if len(values) != 2 {
+		return 0, ErrReply
+	}
+	seconds, err := values[0].AsInt64()
+	micros, err2 := values[1].AsInt64()
+	if err != nil || err2 != nil {
+		return 0, ErrReply
+	}
+	return seconds*1000 + micros/1000, nil
 }

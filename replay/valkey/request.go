@@ -11,15 +11,16 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// request is one call of Spend. The caller and a worker share it until one of
-// them changes its state; who comes second, lets go of it.
+// request is one call of Spend. The caller and a worker share it. When the worker has
+// answered it, it is the caller's alone; when the caller has left it, it is the
+// worker's.
 type request struct {
-	text       string // the name of the key, then the value that names this call
-	key        int    // the length of the former
+	text       string // the name of the key, and then its value
+	keyLen     int    // the length of the name
 	slot       uint16
 	now        time.Time // by the clock of the caller
-	start      time.Time // by the clock of this process, for what has passed since
-	expiration int64     // of the token, in milliseconds
+	start      time.Time // when the call began, by the clock of this process
+	expiration int64     // of the token, in Unix milliseconds
 	px         int64     // the shortest time to live of all attempts, in milliseconds
 
 	state  atomic.Uint32
@@ -28,7 +29,7 @@ type request struct {
 	fresh  bool
 	err    error
 
-	// These are used again by the next request.
+	// These serve later calls as well.
 	timer *time.Timer
 	buf   []byte
 }
@@ -37,7 +38,7 @@ type request struct {
 const (
 	isWaiting uint32 = iota
 	isAnswered
-	isLeft // by the caller, who will not look at it again
+	isLeft // by the caller, which will not look at it again
 )
 
 // valueSize is the length of the value that names a call. It is as random as a
@@ -51,14 +52,15 @@ func newRequest() *request {
 	return r
 }
 
-func (r *request) set(prefix string, top *topology, now time.Time, t claims.Summary) {
+// reset makes r the request of a new call, for the token t.
+func (r *request) reset(prefix string, top *topology, now time.Time, t claims.Summary) {
 	r.buf = append(r.buf[:0], prefix...)
 	r.buf = append(r.buf, t.TokenID[:]...)
-	r.key = len(r.buf)
+	r.keyLen = len(r.buf)
 	r.slot = top.slot(r.buf)
 	var value [valueSize]byte
 	r.buf = append(r.buf, value[:]...)
-	rand.Read(r.buf[r.key:])
+	rand.Read(r.buf[r.keyLen:])
 	r.text = string(r.buf)
 	r.now, r.start = now, time.Now()
 	r.expiration = t.Expiration.UnixMilli()
@@ -68,35 +70,39 @@ func (r *request) set(prefix string, top *topology, now time.Time, t claims.Summ
 	r.fresh, r.err = false, nil
 }
 
-// value returns what the key is set to.
-func (r *request) value() string { return r.text[r.key:] }
+// key returns the name of the key.
+func (r *request) key() string { return r.text[:r.keyLen] }
 
-// command returns the SET of another attempt. Its time to live is relative, and
-// computed for each attempt: with an absolute one, a server whose clock is ahead
-// would answer OK and store nothing.
+// value returns what the key is set to.
+func (r *request) value() string { return r.text[r.keyLen:] }
+
+// command returns the SET of one more attempt. Its time to live is relative: with an
+// absolute one that is over by the server's clock, the server would answer OK and
+// store nothing.
 func (r *request) command(b client.Builder, margin time.Duration) client.Completed {
 	now := r.now.Add(time.Since(r.start)).UnixMilli()
 	px := max(r.expiration-now, 0) + margin.Milliseconds()
 	r.px = min(r.px, px)
-	return b.Set().Key(r.text[:r.key]).Value(r.value()).Nx().Get().PxMilliseconds(px).Build()
+	return b.Set().Key(r.key()).Value(r.value()).Nx().Get().PxMilliseconds(px).Build()
 }
 
-// timely reports whether the server's clock was such that the server is certain
-// to remember the token for as long as an attempt can pass this check. server is
-// that clock after the attempt, in milliseconds.
+// timely reports whether the server is sure to remember the token until no attempt
+// passes this check any more. server is its clock after the attempt, in Unix
+// milliseconds.
 //
-// The token counts until half of margin after its expiration. The key was set
-// after start and before that, so it is there for px from start at least, and by
-// then it has to be past that moment. Nothing here depends on the clock of a
-// gateway, but px: and where that is wrong, the sum is too small.
+// By the server's clock, a token passes until half of margin after its expiration.
+// The key was set between start and now, for px at least. So it lives until px after
+// start, or longer, and that must not be before the token ceases to pass. Of the
+// gateway's clock nothing matters here but px: if that clock is ahead by so much that
+// px is too short, the token is refused.
 func (r *request) timely(server int64, margin time.Duration) bool {
 	last := r.expiration + margin.Milliseconds()/2
-	set := server - time.Since(r.start).Milliseconds() - 1
-	return server < last && set+r.px >= last
+	start := server - time.Since(r.start).Milliseconds() - 1 // by the server's clock
+	return server < last && start+r.px >= last
 }
 
-// because returns why r has no answer when err is what it was given up for: an
-// attempt that failed before says more than that the time was up.
+// because returns the error for r when it is given up with err. That the time was up
+// says less than the error of an earlier attempt.
 func (r *request) because(err error) error {
 	if earlier := r.failed.Load(); err == ErrTimeout && earlier != nil {
 		return *earlier
@@ -104,7 +110,7 @@ func (r *request) because(err error) error {
 	return err
 }
 
-// over reports whether r is not worth another attempt that begins after d.
+// over reports whether another attempt that begins in d would be of no use to r.
 func (r *request) over(timeout, d time.Duration) bool {
 	return r.state.Load() == isLeft || time.Since(r.start)+d >= timeout
 }

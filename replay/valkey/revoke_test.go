@@ -54,10 +54,10 @@ func TestRevoke(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, anyEngine(t))
-			by, other := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+			s := startServer(t)
+			by, other := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 			require.NoError(t, tt.call(by, clock()))
-			late := newGuard(t, config(s.address))
+			late := newGuard(t, config(s.Address))
 			var hits []string
 			for _, target := range targets {
 				tok := of(target[0], target[1])
@@ -81,8 +81,8 @@ func TestRevoke(t *testing.T) {
 // TestRevokeBefore goes by the rule of whole seconds and skew.
 func TestRevokeBefore(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	by, other := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	s := startServer(t)
+	by, other := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	now := clock()
 	at := func(issued time.Time) string {
 		tok := unique()
@@ -120,9 +120,9 @@ func TestRevokeBefore(t *testing.T) {
 // the revocation has returned, is refused everywhere.
 func TestRevokeAtOnce(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	by := newGuard(t, config(s.address))
-	guards := []*valkey.Guard{newGuard(t, config(s.address)), newGuard(t, config(s.address)), newGuard(t, config(s.address))}
+	s := startServer(t)
+	by := newGuard(t, config(s.Address))
+	guards := []*valkey.Guard{newGuard(t, config(s.Address)), newGuard(t, config(s.Address)), newGuard(t, config(s.Address))}
 	const users = 100
 	done := make([]chan struct{}, users)
 	for i := range done {
@@ -162,8 +162,8 @@ func TestRevokeAtOnce(t *testing.T) {
 // take no command of their own, but for the first spend after each.
 func TestRevokeCommands(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	by, g := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	s := startServer(t)
+	by, g := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	require.NoError(t, by.RevokeUser(ctx, "other", clock()))
 	require.Equal(t, "fresh", spend(g, unique()))
 	s.must("CONFIG", "RESETSTAT")
@@ -178,8 +178,8 @@ func TestRevokeCommands(t *testing.T) {
 // TestSync has a gateway that nobody connects to learn of a revocation.
 func TestSync(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	by, idle := newGuard(t, config(s.address)), newGuard(t, config(s.address))
+	s := startServer(t)
+	by, idle := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
 	live := numbered(1)
 	require.Equal(t, "fresh", spend(idle, live))
 	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
@@ -187,12 +187,12 @@ func TestSync(t *testing.T) {
 	require.NoError(t, idle.Sync(ctx))
 	assert.True(t, idle.Revoked(live))
 
-	s.stop()
+	s.Stop()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	assert.Error(t, idle.Sync(short))
 	assert.Error(t, by.RevokeUser(short, "other", clock()))
-	s.resume()
+	s.Resume()
 	assert.True(t, by.Revoked(of("other", "room")), "it is in force where it was called, for safety")
 }
 
@@ -200,9 +200,9 @@ func TestSync(t *testing.T) {
 // is called: that one must not be content with the answer to the former.
 func TestSyncTwice(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	p := startProxy(t, s.address)
-	by, g := newGuard(t, config(s.address)), newGuard(t, config(p.address))
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	by, g := newGuard(t, config(s.Address)), newGuard(t, config(p.address))
 	p.delay.Store(int64(500 * time.Millisecond))
 	var wg sync.WaitGroup
 	wg.Go(func() { assert.NoError(t, g.Sync(ctx)) })
@@ -218,7 +218,7 @@ func TestSyncTwice(t *testing.T) {
 func TestRevokeMany(t *testing.T) {
 	t.Parallel()
 	const room, many = 50, 2500 // more than a page
-	s := startServer(t, anyEngine(t))
+	s := startServer(t)
 	for _, tt := range []struct {
 		name    string
 		entries int
@@ -228,7 +228,7 @@ func TestRevokeMany(t *testing.T) {
 		{"full", room, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := config(s.address)
+			c := config(s.Address)
 			c.Prefix = tt.name
 			c.MaxRevocations = tt.entries
 			g := newGuard(t, c)
@@ -267,8 +267,8 @@ func TestRevokeMany(t *testing.T) {
 // one clears them away.
 func TestRevokeOver(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
 	for i := range 40 {
 		require.NoError(t, g.RevokeUser(ctx, fmt.Sprint(i), clock().Add(-4*time.Hour)))
 	}
@@ -282,8 +282,8 @@ func TestRevokeOver(t *testing.T) {
 // refused for having been issued before that.
 func TestRevokeLost(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	c := config(s.address)
+	s := startServer(t)
+	c := config(s.Address)
 	g := newGuard(t, c)
 	require.NoError(t, g.RevokeUser(ctx, "user", time.Now()))
 	s.must("FLUSHALL")
@@ -299,8 +299,8 @@ func TestRevokeLost(t *testing.T) {
 // bring the state back which says that nothing is missing.
 func TestRevokeFlushed(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, quick(s.address))
+	s := startServer(t)
+	g := newGuard(t, quick(s.Address))
 	waitReady(t, g)
 	tok := honest()
 	require.Equal(t, "fresh", spendHonest(g, tok))

@@ -1,19 +1,12 @@
 package valkey_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +14,7 @@ import (
 	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
@@ -31,146 +24,34 @@ var ctx = context.Background()
 // measure of speed: the machine may be busy.
 const hang = 60 * time.Second
 
-// eachEngine runs a test on Redis, and on Valkey where it is installed.
-func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
-	t.Helper()
-	found := false
-	for _, name := range []string{"redis-server", "valkey-server"} {
-		if path, err := exec.LookPath(name); err == nil {
-			found = true
-			t.Run(name, func(t *testing.T) { test(t, path) })
-		}
-	}
-	if !found {
-		testenv.Skip(t, "neither redis-server nor valkey-server is installed")
-	}
-}
-
-// anyEngine returns the path of one that is installed.
-func anyEngine(t testing.TB) string {
-	t.Helper()
-	for _, name := range []string{"redis-server", "valkey-server"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	testenv.Skip(t, "neither redis-server nor valkey-server is installed")
-	return ""
-}
-
-// server is a process that the test has started, on loopback, in a directory of
-// its own.
+// server is a server with a client that goes past any guard.
 type server struct {
+	*redistest.Server
 	t       testing.TB
-	engine  string
-	address string
-	dir     string
-	args    []string
-	cmd     *exec.Cmd
-	output  *bytes.Buffer
-	exited  chan struct{}
 	adminMu sync.Mutex
 	client  client.Client
 }
 
-// startServer starts a server with an append-only file and further settings. The
-// file is not flushed to disk, so that no other disk activity stops the server; what
-// a process wrote before it was killed is there all the same.
-func startServer(t testing.TB, engine string, args ...string) *server {
+func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, engine: engine, dir: t.TempDir(), args: args}
-	for range 20 {
-		s.address = freeAddress(t)
-		if s.start() {
-			t.Cleanup(s.kill)
-			return s
-		}
-	}
-	t.Fatalf("%s does not start:\n%s", engine, s.output)
-	return nil
+	return &server{Server: redistest.Start(t, args...), t: t}
 }
 
-// freeAddress returns one that nothing listens at, below the ports that the
-// system gives to clients; a Cluster's second port is 10,000 above.
-func freeAddress(t testing.TB) string {
+func startEngine(t testing.TB, engine string) *server {
 	t.Helper()
-	for range 100 {
-		address := "127.0.0.1:" + strconv.Itoa(11_000+rand.IntN(10_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			require.NoError(t, l.Close())
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return &server{Server: redistest.StartEngine(t, engine), t: t}
 }
 
-// start reports whether the server listens.
-func (s *server) start() bool {
-	_, port, _ := net.SplitHostPort(s.address)
-	args := append([]string{
-		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
-		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction",
-		"--repl-diskless-sync-delay", "0", "--loglevel", "warning",
-	}, s.args...)
-	s.output = new(bytes.Buffer)
-	s.cmd = exec.Command(s.engine, args...)
-	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
-	require.NoError(s.t, s.cmd.Start())
-	exited := make(chan struct{})
-	s.exited = exited
-	go func(cmd *exec.Cmd) {
-		_ = cmd.Wait()
-		close(exited)
-	}(s.cmd)
-	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		select {
-		case <-exited:
-			return false
-		default:
-		}
-		if c, err := net.Dial("tcp", s.address); err == nil {
-			_ = c.Close()
-			return true
-		}
-	}
-	s.kill()
-	return false
-}
-
-func (s *server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
-
-func (s *server) stop() { s.signal(syscall.SIGSTOP) }
-
-func (s *server) resume() { s.signal(syscall.SIGCONT) }
-
-// kill kills the server and waits for its end.
+// kill kills the server. The client goes with it: its next command would meet the
+// connection that is broken now.
 func (s *server) kill() {
 	s.adminMu.Lock()
 	if s.client != nil {
-		c := s.client
+		go s.client.Close()
 		s.client = nil
-		go c.Close()
 	}
 	s.adminMu.Unlock()
-	s.signal(syscall.SIGKILL)
-	<-s.exited
-}
-
-// restart starts the server again after kill, at the same address.
-func (s *server) restart() {
-	s.t.Helper()
-	require.True(s.t, s.start(), "the server does not start again: %s", s.output)
-}
-
-// forget removes what the server has written.
-func (s *server) forget() {
-	s.t.Helper()
-	files, err := filepath.Glob(filepath.Join(s.dir, "*"))
-	require.NoError(s.t, err)
-	for _, f := range files {
-		require.NoError(s.t, os.RemoveAll(f))
-	}
+	s.Kill()
 }
 
 // do runs a command, past any guard.
@@ -191,7 +72,7 @@ func (s *server) admin() client.Client {
 	s.adminMu.Lock()
 	defer s.adminMu.Unlock()
 	if s.client == nil {
-		s.client = connect(s.t, s.address)
+		s.client = connect(s.t, s.Address)
 	}
 	return s.client
 }

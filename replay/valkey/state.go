@@ -10,20 +10,20 @@ import (
 	client "github.com/valkey-io/valkey-go"
 )
 
-// state is what the state key of a server says of its data: they are whole since
-// the epoch began, for the process with that identity, and tokens issued up to
-// mark count as issued before. revision counts the revocations.
+// state is what the state key of a server says of its data: for the process with
+// that identity, they are complete since the epoch began.
 type state struct {
 	epoch    string // random: no two are the same
-	identity string
-	mark     int64 // a Unix second
-	revision int64
+	identity string // see Config.identity
+	mark     int64  // a Unix second: tokens issued up to it count as issued before the epoch
+	revision int64  // counts the revocations that were written
 }
 
-// String returns the value of the key. All but the revision come first: scripts
-// compare that part as a whole.
+// String returns the value of the key.
 func (s state) String() string { return s.fixed() + strconv.FormatInt(s.revision, 10) }
 
+// fixed returns what stays the same for an epoch: all but the revision, which comes
+// last, so that scripts can compare what is before it as a whole.
 func (s state) fixed() string {
 	return strings.Join([]string{"1", s.epoch, s.identity, strconv.FormatInt(s.mark, 10), ""}, " ")
 }
@@ -40,70 +40,24 @@ func parseState(text string) (s state, ok bool) {
 	return s, s.String() == text
 }
 
-// sameEpoch reports whether two values of the key differ in the revision at most.
+// sameEpoch reports whether two values of the key differ in nothing but the revision,
+// if at all.
 func sameEpoch(a, b string) bool {
 	i := strings.LastIndexByte(a, ' ')
 	return i >= 0 && i == strings.LastIndexByte(b, ' ') && a[:i] == b[:i]
 }
 
-// info is what INFO says, by name.
-type info map[string]string
-
-func parseInfo(text string) info {
-	in := make(info)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
-			in[name] = value
-		}
-	}
-	return in
+// bogus reports whether a mark is so far ahead that the clocks were wrong when it was
+// made. To obey it would refuse everything until then.
+func (c *Config) bogus(mark int64) bool {
+	return time.Unix(mark, 0).After(c.Now().Add(c.ClockSkew + 2*c.Margin))
 }
 
-func (in info) cluster() bool { return in["cluster_enabled"] == "1" }
-
-// fit says why a server cannot be relied on.
-func (c *Config) fit(in info) error {
-	major, _, _ := strings.Cut(in["redis_version"], ".")
-	version, _ := strconv.Atoi(major)
-	switch {
-	case in["loading"] == "1":
-		return ErrLoading
-	case in["run_id"] == "" || in["master_replid"] == "" || version == 0:
-		return ErrReply
-	case version < 7:
-		return ErrVersion
-	case in["role"] != "master":
-		return ErrReadOnly
-	case in["maxmemory_policy"] != "noeviction" && !c.AcceptEviction:
-		return ErrEviction
-	case in["aof_enabled"] != "1" && !c.AcceptNoAppendOnlyFile:
-		return ErrNoAppendOnlyFile
-	}
-	return nil
-}
-
-// identity names a process and the history of its data. The run ID is another
-// one after a restart and on a replica; the replication ID changes besides when
-// a server is made a replica and a primary again, and the count of evictions
-// when it forgot something.
-func (c *Config) identity(in info) string {
-	id := in["run_id"] + "-" + in["master_replid"]
-	if !c.AcceptEviction {
-		id += "-" + in["evicted_keys"]
-	}
-	return id
-}
-
-// bogus reports whether the mark of s is further ahead than any clock can have
-// been that agrees with the server's as far as is asked for. It would refuse
-// everything until then.
-func (c *Config) bogus(s state) bool {
-	return time.Unix(s.mark, 0).After(c.Now().Add(c.ClockSkew + 2*c.Margin))
-}
-
-// adopt sets the state if it is still what it was, and returns what it is then.
-// The revision goes on from the last revocation that the server has.
-var adopt = `
+// adopt is the script that begins an epoch: it sets the state (KEYS[1]), if that still
+// has the value ARGV[1], to ARGV[2] and a revision, and returns the value that the
+// state has then. The revision is that of the last revocation (KEYS[2]) that the
+// server still has.
+const adopt = `
 local now = redis.call('GET', KEYS[1]) or ''
 if now ~= ARGV[1] then return now end
 local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
@@ -111,14 +65,14 @@ now = ARGV[2] .. (last[2] or '0')
 redis.call('SET', KEYS[1], now)
 return now`
 
-// declareLoss begins a new epoch, in which everything issued before now is
-// refused, unless another gateway did so meanwhile. The clock is read now that
-// the server has answered: whatever was lost was lost before. The mark is not below
-// the one before it, or other gateways would take the new epoch for an older one.
+// declareLoss begins an epoch in which everything issued before now is refused, unless
+// another gateway has just done so. old is the value of the state key. Whatever was
+// lost was lost before the server answered, and the clock is read after that. The
+// mark does not go back, or other gateways would take the epoch for an older one.
 func (n *node) declareLoss(ctx context.Context, old, identity string) error {
 	next := state{epoch: rand.Text(), identity: identity, mark: n.g.mark()}
-	if !n.g.config.bogus(n.since) {
-		next.mark = max(next.mark, n.since.mark)
+	if !n.g.config.bogus(n.known.mark) {
+		next.mark = max(next.mark, n.known.mark)
 	}
 	k := n.keys.Load()
 	err := n.client.Do(ctx, n.client.B().Eval().Script(adopt).Numkeys(2).

@@ -8,7 +8,7 @@ import (
 // Stats is the state of a [Guard] for those who operate it. Counts are since the
 // guard was made.
 type Stats struct {
-	Waiting int `json:"waiting"` // calls of Spend that are under way, or were left and are not cleaned up
+	Waiting int `json:"waiting"` // calls of Spend that take a place of MaxWaiting; some may have returned already
 
 	Fresh   uint64 `json:"fresh"`   // tokens that were let in
 	Spent   uint64 `json:"spent"`   // refused because they were not fresh
@@ -18,8 +18,8 @@ type Stats struct {
 	Busy        uint64 `json:"busy"`        // refused with ErrBusy
 	Unavailable uint64 `json:"unavailable"` // refused with any other error
 
-	Losses      uint64 `json:"losses"`      // how often data may have been lost
-	Connections uint64 `json:"connections"` // connections that were begun
+	Losses      uint64 `json:"losses"`      // how often this gateway found that data may have been lost
+	Connections uint64 `json:"connections"` // attempts to connect
 	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
 }
 

@@ -22,9 +22,9 @@ func TestThroughput(t *testing.T) {
 		t.Skip("compares speeds")
 	}
 	const rounds, each = 7, 10_000
-	s := startServer(t, anyEngine(t))
-	g := newGuard(t, config(s.address))
-	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.address}, ForceSingleClient: true})
+	s := startServer(t)
+	g := newGuard(t, config(s.Address))
+	bare, err := client.NewClient(client.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true})
 	require.NoError(t, err)
 	t.Cleanup(bare.Close)
 	for _, callers := range []int{1, 64, 512} {

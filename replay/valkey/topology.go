@@ -1,27 +1,19 @@
 package valkey
 
-import (
-	"context"
-	"net"
-	"slices"
-	"strconv"
-	"time"
-
-	client "github.com/valkey-io/valkey-go"
-)
+import "slices"
 
 // topology says which server has which slots. It is replaced, never changed. A
-// server that is no Cluster has the one slot there is.
+// server that is no Cluster is taken for one with a single slot.
 type topology struct {
 	nodes  []*node
 	owners []*node // by slot; nil where nobody serves it
-	marks  []int64 // by slot: tokens issued up to that second are refused
+	marks  []int64 // by slot: tokens issued up to that Unix second are refused
 }
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
 
-// slot returns the slot of a key. Their number is the same as long as the guard
-// lives.
+// slot returns the slot of a key. It holds for all later topologies of the guard,
+// too: a Cluster stays one.
 func (t *topology) slot(key []byte) uint16 {
 	if !t.cluster() {
 		return 0
@@ -29,8 +21,9 @@ func (t *topology) slot(key []byte) uint16 {
 	return keySlot(key)
 }
 
-// raise has the slots of n refuse tokens issued up to mark. A mark that was made
-// while all clocks were far ahead goes, now that they are not.
+// raise has the slots of n refuse tokens issued up to mark, if they did not refuse
+// even later ones. A bogus mark is replaced: it was made when all clocks were far
+// ahead.
 func (g *Guard) raise(n *node, mark int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -38,17 +31,14 @@ func (g *Guard) raise(n *node, mark int64) {
 	next := *old
 	next.marks = slices.Clone(old.marks)
 	for slot, owner := range old.owners {
-		if owner == n {
-			if g.config.bogus(state{mark: old.marks[slot]}) {
-				next.marks[slot] = mark
-			}
-			next.marks[slot] = max(next.marks[slot], mark)
+		if owner == n && (mark > old.marks[slot] || g.config.bogus(old.marks[slot])) {
+			next.marks[slot] = mark
 		}
 	}
 	g.topology.Store(&next)
 }
 
-// route hands r to who serves its slot.
+// route hands r to the server that has its slot.
 func (g *Guard) route(r *request) {
 	switch n := g.topology.Load().owners[r.slot]; {
 	case n == nil:
@@ -60,7 +50,7 @@ func (g *Guard) route(r *request) {
 	}
 }
 
-// reroute hands r on if another server than n serves its slot.
+// reroute hands r on, and reports true, if another server than n has its slot.
 func (g *Guard) reroute(r *request, n *node) bool {
 	if g.topology.Load().owners[r.slot] == n {
 		return false
@@ -69,113 +59,9 @@ func (g *Guard) reroute(r *request, n *node) bool {
 	return true
 }
 
-// discover makes the first topology, and asks all servers in it whether they are
-// fit.
-func (g *Guard) discover(ctx context.Context) (err error) {
-	for _, address := range g.config.Client.InitAddress {
-		if err = g.discoverFrom(ctx, address); err == nil {
-			return g.verifyAll(ctx)
-		}
-	}
-	return err
-}
-
-func (g *Guard) verifyAll(ctx context.Context) error {
-	for _, n := range g.topology.Load().nodes {
-		if _, err := n.verify(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (g *Guard) discoverFrom(ctx context.Context, address string) error {
-	c, err := client.NewClient(g.config.clientOption(address, func(d dialFunc) dialFunc { return d }))
-	if c == nil {
-		return err
-	}
-	defer c.Close()
-	text, err := c.Do(ctx, c.B().Info().Section("cluster").Build()).ToString()
-	if err != nil {
-		return reason(err)
-	}
-	if !parseInfo(text).cluster() {
-		if g.topology.Load() != nil {
-			return ErrCluster // whatever it is now, it has no slots
-		}
-		return g.single(address)
-	}
-	ranges, err := slotRanges(c.Do(ctx, c.B().ClusterSlots().Build()), address)
-	if err != nil {
-		return err
-	}
-	return g.install(ranges)
-}
-
-func (g *Guard) single(address string) error {
-	if len(g.config.Client.InitAddress) > 1 {
-		return errSeveral
-	}
-	n, err := g.newNode(address, newKeys(g.config.Prefix, "0"))
-	if err != nil {
-		return err
-	}
-	g.topology.Store(&topology{[]*node{n}, []*node{n}, []int64{0}})
-	return nil
-}
-
-// slotRange is the slots from first to last, and who serves them.
-type slotRange struct {
-	first, last int
-	address     string
-}
-
-const slots = 1 << 14
-
-// slotRanges reads the reply to CLUSTER SLOTS of the server at an address.
-func slotRanges(reply client.ValkeyResult, address string) ([]slotRange, error) {
-	entries, err := reply.ToArray()
-	if err != nil {
-		return nil, reason(err)
-	}
-	ranges := make([]slotRange, 0, len(entries))
-	for _, entry := range entries {
-		r, ok := parseSlotRange(entry, address)
-		if !ok {
-			return nil, ErrReply
-		}
-		ranges = append(ranges, r)
-	}
-	if len(ranges) == 0 {
-		return nil, ErrCluster
-	}
-	slices.SortFunc(ranges, func(a, b slotRange) int { return a.first - b.first })
-	return ranges, nil
-}
-
-// parseSlotRange reads [first, last, [host, port, …] of the primary, …].
-func parseSlotRange(entry client.ValkeyMessage, address string) (r slotRange, ok bool) {
-	fields, err := entry.ToArray()
-	if err != nil || len(fields) < 3 {
-		return r, false
-	}
-	first, err1 := fields[0].ToInt64()
-	last, err2 := fields[1].ToInt64()
-	primary, err3 := fields[2].ToArray()
-	if err1 != nil || err2 != nil || err3 != nil || len(primary) < 2 || first < 0 || first > last || last >= slots {
-		return r, false
-	}
-	host, _ := primary[0].ToString()
-	if host == "" { // the same as that of who was asked
-		host, _, _ = net.SplitHostPort(address)
-	}
-	port, err := primary[1].ToInt64()
-	return slotRange{int(first), int(last), net.JoinHostPort(host, strconv.Itoa(int(port)))}, err == nil
-}
-
-// install makes ranges the topology. A server that gets a slot from another one
-// may have none of its data (the other one failed over, or was given up), so what
-// was issued before now is refused for that slot.
+// install makes the topology that of ranges. A server that takes over a slot may have
+// none of its data, because the one before it is dead: so for that slot, what was
+// issued before now is refused.
 func (g *Guard) install(ranges []slotRange) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -203,17 +89,18 @@ func (g *Guard) install(ranges []slotRange) error {
 	return nil
 }
 
-// retireBut ends the nodes of t that are not among others.
-func (t *topology) retireBut(others []*node) {
+// retireBut ends the nodes of t that are not among kept.
+func (t *topology) retireBut(kept []*node) {
 	for _, n := range t.nodes {
-		if !slices.Contains(others, n) {
+		if !slices.Contains(kept, n) {
 			n.retire()
-			go n.client.Close()
+			go n.client.Close() // which may wait for replies
 		}
 	}
 }
 
-// assign makes the nodes of a topology, or takes over those of old.
+// assign returns the topology of ranges, with the nodes of old where they are still
+// needed, and the marks of old.
 func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
 	next := &topology{owners: make([]*node, slots), marks: slices.Clone(old.marks)}
 	byAddress := make(map[string]*node)
@@ -234,8 +121,8 @@ func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
 	return next, nil
 }
 
-// take returns the node for a server whose lowest slot is r.first: all gateways
-// have its state in that one.
+// take returns the node for the server of r, its first range. All gateways keep the
+// state of a server in its lowest slot, so its keys are renamed when that changes.
 func (g *Guard) take(old *topology, r slotRange) (*node, error) {
 	k := newKeys(g.config.Prefix, slotTag(r.first))
 	for _, n := range old.nodes {
@@ -248,93 +135,4 @@ func (g *Guard) take(old *topology, r slotRange) (*node, error) {
 		}
 	}
 	return g.newNode(r.address, k)
-}
-
-// rediscover asks who serves which slots: the others first, as n has failed or
-// sent us away. Workers that come together ask once.
-func (g *Guard) rediscover(n *node) {
-	t := g.topology.Load()
-	if !t.cluster() || !g.mayAsk() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
-	defer cancel()
-	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
-	if len(others) == 0 {
-		others = []*node{n}
-	}
-	if g.survey(ctx, others...) {
-		return
-	}
-	for _, address := range g.config.Client.InitAddress {
-		if g.discoverFrom(ctx, address) == nil {
-			return
-		}
-	}
-}
-
-// survey asks nodes, one after the other, who serves which slots, and reports
-// whether one knew. One that stands still leaves time for the next.
-func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
-	for _, n := range nodes {
-		ctx, cancel := context.WithTimeout(ctx, g.config.Timeout/4)
-		ranges, err := slotRanges(n.client.Do(ctx, n.client.B().ClusterSlots().Build()), n.address)
-		cancel()
-		if err == nil {
-			_ = g.install(ranges)
-			return true
-		}
-	}
-	return false
-}
-
-// rediscoverEvery is how often the Cluster is asked at most.
-const rediscoverEvery = 50 * time.Millisecond
-
-func (g *Guard) mayAsk() bool {
-	if !g.mu.TryLock() {
-		return false // somebody knows already, and may be connecting
-	}
-	defer g.mu.Unlock()
-	if time.Since(g.refreshed) < rediscoverEvery {
-		return false
-	}
-	g.refreshed = time.Now()
-	return true
-}
-
-// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of it, or
-// of what is in its first braces. A token ID is random, and may have braces.
-func keySlot(key []byte) uint16 {
-	if i := slices.Index(key, '{'); i >= 0 {
-		if j := slices.Index(key[i+1:], '}'); j > 0 {
-			key = key[i+1 : i+1+j]
-		}
-	}
-	crc := uint16(0)
-	for _, b := range key {
-		crc = crc<<8 ^ crc16[byte(crc>>8)^b]
-	}
-	return crc % slots
-}
-
-var crc16 = func() (table [256]uint16) {
-	for i := range table {
-		crc := uint16(i) << 8
-		for range 8 {
-			carry := crc >> 15
-			crc = crc<<1 ^ carry*0x1021
-		}
-		table[i] = crc
-	}
-	return table
-}()
-
-// slotTag returns the least number whose decimal digits are in a slot.
-func slotTag(slot int) string {
-	for i := 0; ; i++ {
-		if tag := strconv.Itoa(i); int(keySlot([]byte(tag))) == slot {
-			return tag
-		}
-	}
 }

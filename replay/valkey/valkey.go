@@ -2,18 +2,18 @@
 // gateways. Their common memory is a Valkey or Redis server, or a Cluster.
 //
 // [New] makes a [Guard], which goes into token.Opener.Guard of every gateway.
-// Users, rooms or all are revoked with [Guard.RevokeUser] and its siblings, on
-// any gateway; all of them refuse the tokens from then on, without another
-// round trip.
+// [Guard.RevokeUser] and its siblings revoke what was issued to a user, to a room or
+// to everyone. Called on one gateway, they are in force on all: each later Spend,
+// wherever it is, refuses the tokens, and needs no further round trip for that.
 //
 // # What is promised
 //
 // Of all calls of [Guard.Spend] with one token, on any gateway with the same
-// servers and Prefix, at most one returns true. A token that nobody has spent is
-// never called spent because a reply was late or lost: each call has a random
-// value of its own, its attempts are repeated with that, and an attempt that
-// succeeded unheard is recognized by it. Where the guard cannot tell, it refuses
-// with an error that says why and matches [replay.ErrUnavailable].
+// servers and Prefix, at most one returns true. A reply that is late or lost does
+// not make a fresh token look spent: each call writes a random value of its own,
+// the same one in all its attempts. If it finds that value in the reply, an earlier
+// attempt has succeeded. Where the guard cannot tell, it refuses with an error that
+// says why and matches [replay.ErrUnavailable].
 //
 // A spend is one round trip:
 //
@@ -22,64 +22,71 @@
 //	TIME
 //
 // Calls that wait at the same time travel in one pipeline, and share the last two
-// commands. Only two replies to the SET are ever taken for yes: nil, and the value
-// of this call.
+// commands. Only two replies to the SET mean that the token is fresh: nil, and the
+// value of this call.
 //
 // # Loss of data
 //
 // A server that restarts may have lost what was spent, and so may a replica that
-// takes over. Both are noticed before any answer of theirs is believed: they can
-// only be reached by a new connection, and over each of those the guard first
-// asks who is there. If it is another process than before, or one whose
-// replication history or evictions changed, the tokens issued before that moment
-// are refused, by the rule in the documentation of package replay: for about
-// ClockSkew and a second, tokens have to be fetched anew. [Guard.ReadyAt] says
-// until when.
+// takes over. The guard notices both before it believes an answer: such a server
+// can only be reached over a new connection, and the first thing that the guard
+// asks over a new connection is which process is there. If it is another one than
+// before, or the same with another replication history or count of evictions, the
+// tokens issued before that moment are refused, by the rule in the documentation
+// of package replay. So for about ClockSkew and a second, users have to fetch new
+// tokens. [Guard.ReadyAt] says until when.
 //
-// Over a connection that stays, the guard asks every five seconds. So what it
-// does not see in time is a primary that is made a replica and a primary again in
-// less than that, and has the state of another one whose data was the same before.
-// Nor does it see a machine that goes on from a snapshot of its memory. Close the
-// connections (CLIENT KILL TYPE normal) after the former, and restart the server
-// after the latter.
+// The state key says for which process the data are complete, and since when. The
+// guard reads it with each spend, so it also notices FLUSHALL, a data set that was
+// swapped or restored, and a loss that another gateway has found. Where a single
+// server's data are complete, a gateway that starts is ready at once, which a
+// replay.Guard is not.
 //
-// The state key holds for which process the data is whole, and since when. It is
-// read together with each spend, so that FLUSHALL, a swapped or restored data set
-// and what other gateways found out are noticed too. A gateway that starts, and
-// finds the data whole, need not wait as a replay.Guard has to.
+// Over a connection that stays open, the guard asks every five seconds. Two things
+// escape it:
+//
+//   - A primary is made a replica of another server and a primary again, all within
+//     five seconds, and the state key that it copied is the same as its own was.
+//     Afterwards, close its connections: CLIENT KILL TYPE normal.
+//   - A virtual machine goes on from an earlier snapshot of its memory. Afterwards,
+//     restart the server.
 //
 // # Failover
 //
-// Replication is asynchronous. What a replica did not receive before it took
-// over is covered by the above, as the tokens concerned were issued before. What
-// remains is two primaries at once: while one that is cut off still serves some
-// gateways, and its promoted replica others, each of them lets a token in once.
-// Config.Replicas closes that case as far as WAIT can, by refusing what no replica
-// has confirmed; min-replicas-to-write bounds it. Neither is consensus. Where two
-// entries for one token must be impossible in every partition, use one server
-// without failover: while it is down, all is refused.
+// Replication is asynchronous. What a replica did not receive before it took over
+// is no danger: the tokens concerned were issued before, and are refused as above.
+// What remains is two primaries at once. While one that is cut off still serves
+// some gateways, and its promoted replica serves others, each of the two lets a
+// token in once. Config.Replicas closes that case as far as WAIT can, by refusing
+// what no replica has confirmed; the server's min-replicas-to-write limits how long
+// it lasts. Neither is consensus. If two entries for one token must be impossible in
+// every partition, use one server without failover: while it is down, all is
+// refused.
 //
 // # Clocks
 //
-// No gateway's clock can make a spent token good again. The reply has the server's
-// clock, and by that a token counts only until half of Margin after its
-// expiration, while it is remembered for longer than that. A gateway whose clock,
-// or a server whose clock, is wrong by so much that this cannot be told refuses
-// with [ErrClock]. What is left is a server's clock that jumps ahead by more than
-// half of Margin, and back again: it forgets early. So run NTP on servers and
-// gateways, let it slew, and monitor it.
+// No gateway's clock can make a spent token good again. Each reply carries the
+// server's clock. By that clock a token is let in only until half of Margin after
+// its expiration, and the server remembers it for longer. Where the clocks of
+// gateway and server differ by so much that this is not certain, the guard refuses
+// with [ErrClock]. One gap is left: a server whose clock jumps ahead by more than
+// half of Margin, and back again, forgets early. So run NTP on servers and gateways,
+// let it slew, and monitor it.
 //
 // # The server
 //
-// Version 7.0 or later; maxmemory-policy noeviction; the append-only file on. New
-// refuses anything else, and so does Spend within five seconds after it has changed,
-// unless a setting whose name begins with Accept accepts it. The guard needs the commands AUTH, HELLO,
-// PING, SET, GET, TIME, INFO, EVAL, and in it HGET, HSET, HDEL, PEXPIRE, PTTL,
-// ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM and ZREVRANGE; WAIT with
-// Config.Replicas; CLUSTER SLOTS in a Cluster. The connection may pass through
-// a proxy for TCP or TLS, but not through one that speaks the protocol: it could
-// change servers behind the guard's back. Sentinel is not asked; a name or an
-// address that follows the primary will do.
+// It has to be of version 7.0 or later, with maxmemory-policy noeviction, and the
+// append-only file on. New refuses anything else, and Spend does so within five
+// seconds after a change, unless a field of Config whose name begins with Accept
+// accepts it.
+//
+// The guard needs the commands AUTH, HELLO, PING, SET, GET, TIME, INFO, EVAL, and
+// in it HGET, HSET, HDEL, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM
+// and ZREVRANGE; WAIT with Config.Replicas; CLUSTER SLOTS in a Cluster.
+//
+// The connection may pass through a proxy for TCP or TLS, but not through one that
+// speaks the protocol: it could change servers without a new connection. The guard
+// does not ask Sentinel; give it a name or an address that follows the primary.
 //
 // SIZING.md says what memory, how many servers and which latency to plan for.
 //
@@ -132,15 +139,15 @@ var (
 	// ErrAuth says that the server refused user, password or a command.
 	ErrAuth = verdict.Unavailable("valkey: not authorized by the server")
 
-	// ErrLoading says that the server is reading its data from disk, or runs a
-	// script for too long.
+	// ErrLoading says that the server is still reading its data from disk, or is
+	// kept busy by somebody's script.
 	ErrLoading = verdict.Unavailable("valkey: the server is loading or busy")
 
-	// ErrReadOnly says that the server is a replica, and that nobody told the
-	// guard of its primary.
+	// ErrReadOnly says that the server is a replica, and that the guard knows of no
+	// primary in its place.
 	ErrReadOnly = verdict.Unavailable("valkey: the server is a read-only replica")
 
-	// ErrOutOfMemory says that the server has no room for another token.
+	// ErrOutOfMemory says that the server has reached its maxmemory.
 	ErrOutOfMemory = verdict.Unavailable("valkey: the server is out of memory")
 
 	// ErrReplicas says that fewer replicas confirmed the write than
@@ -175,7 +182,7 @@ var (
 	ErrClosed = verdict.Unavailable("valkey: the guard is closed")
 )
 
-// canceled matches the errors of a context besides.
+// canceled matches the errors of package context, as well as ErrUnavailable.
 type canceled struct{}
 
 func (*canceled) Error() string { return "valkey: the context of the call ended" }

@@ -2,7 +2,7 @@ package valkey
 
 import (
 	"context"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	client "github.com/valkey-io/valkey-go"
@@ -27,18 +27,19 @@ const (
 	tooLongPause = time.Hour
 )
 
-// errChanged says that the server, or its state, was another one after an attempt
-// than before it: the attempt is repeated.
+// errChanged says that the connection or the state changed during an attempt. Its
+// replies say nothing then, so it is repeated.
 var errChanged = verdict.Unavailable("valkey: the server keeps changing")
 
 // worker sends the requests of a node, as many at a time as are waiting.
 type worker struct {
 	n        *node
-	requests []*request
-	commands []client.Completed
+	requests []*request         // of this batch, those that are not answered yet
+	commands []client.Completed // of the latest attempt; its memory serves the next
 	deadline *deadline
 }
 
+// work serves the queue until the node is retired.
 func (n *node) work() {
 	w := &worker{n: n, deadline: newDeadline()}
 	for {
@@ -53,7 +54,7 @@ func (n *node) work() {
 	}
 }
 
-// collect takes what is waiting, besides r.
+// collect takes r, and what else is waiting, up to a batch.
 func (w *worker) collect(r *request) {
 	w.requests = append(w.requests[:0], r)
 	for len(w.requests) < batch {
@@ -70,14 +71,16 @@ func (w *worker) collect(r *request) {
 func (w *worker) serve() {
 	err, pause := ErrTimeout, time.Duration(0)
 	for w.discard(0, err); len(w.requests) > 0; w.discard(0, err) {
-		err = w.attempt()
+		if err = w.attempt(); err == ErrCanceled {
+			err = ErrConnection // another call began to connect, and its context ended
+		}
 		switch {
 		case err == nil:
 			return
 		case w.n.retired.Load():
 			w.forward()
 			err, pause = ErrClosed, tooLongPause
-		case !passing(err):
+		case !transient(err):
 			pause = tooLongPause
 		case err == errChanged && pause == 0:
 			pause = minPause
@@ -85,30 +88,28 @@ func (w *worker) serve() {
 		}
 		w.discard(pause, err)
 		if len(w.requests) > 0 {
-			w.explain(err)
+			w.note(err)
 			time.Sleep(pause)
 		}
 		pause = min(max(2*pause, minPause), maxPause)
 	}
 }
 
-// discard answers requests that are not worth another attempt after pause.
+// discard answers, with err, the requests that have no time for another attempt after
+// pause, and lets go of those that nobody waits for.
 func (w *worker) discard(pause time.Duration, err error) {
-	rest := w.requests[:0]
-	for _, r := range w.requests {
-		if r.over(w.n.g.config.Timeout, pause) {
+	w.requests = slices.DeleteFunc(w.requests, func(r *request) bool {
+		over := r.over(w.n.g.config.Timeout, pause)
+		if over {
 			w.n.g.answer(r, false, r.because(err))
-		} else {
-			rest = append(rest, r)
 		}
-	}
-	clear(w.requests[len(rest):])
-	w.requests = rest
+		return over
+	})
 }
 
-// explain has those who wait know what the latest attempt ended with. That there
-// was no more time for one does not say why.
-func (w *worker) explain(err error) {
+// note keeps the error of an attempt for the requests that may run out of time during
+// the next one: it says more than that.
+func (w *worker) note(err error) {
 	if err == ErrTimeout {
 		return
 	}
@@ -117,10 +118,11 @@ func (w *worker) explain(err error) {
 	}
 }
 
-// attempt sends all requests once. With an error, some are left in w.requests.
+// attempt sends all requests once, and answers those for which the replies decide. The
+// others stay in w.requests, and the error says why.
 func (w *worker) attempt() error {
 	n, c := w.n, &w.n.g.config
-	last := w.requests[len(w.requests)-1]
+	last := w.requests[len(w.requests)-1] // the latest one has the most time
 	w.deadline.start(c.Timeout - time.Since(last.start))
 	defer func() { w.deadline = w.deadline.stop() }()
 
@@ -138,9 +140,9 @@ func (w *worker) attempt() error {
 	return w.judge(replies, server)
 }
 
-// build makes the pipeline. What is asked last tells about all that is before
-// it: the state as it was after the tokens were set, and that each reply is at
-// its place.
+// build makes the pipeline. The two commands at its end tell whether to believe what
+// is before them: GET has the state as it was after the tokens were set, and the reply
+// to TIME looks like no other, so that replies that were shifted are noticed.
 func (w *worker) build() {
 	b, c := w.n.client.B(), &w.n.g.config
 	w.commands = w.commands[:0]
@@ -148,15 +150,17 @@ func (w *worker) build() {
 		w.commands = append(w.commands, r.command(b, c.Margin))
 	}
 	if c.Replicas > 0 {
-		// What WAIT waits for is the last write of this connection. An attempt that
-		// is repeated over a new one finds what it wrote, and would write nothing.
+		// WAIT waits for the last write of its own connection. An attempt that is
+		// repeated over a new connection finds its values set and writes none, so
+		// there has to be a write for WAIT to wait for.
 		w.commands = append(w.commands, b.Set().Key(w.n.keys.Load().written).Value("").Build(), c.wait(b))
 	}
 	w.commands = append(w.commands, b.Get().Key(w.n.keys.Load().state).Build(), b.Time().Build())
 }
 
-// check looks at the replies behind those of the requests, and returns the
-// server's clock. With an error, no reply says anything.
+// check looks at tail, the replies after those to the requests, and returns the
+// server's clock in Unix milliseconds. With an error, no reply is to be believed. v is
+// what was known of the server before.
 func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, err error) {
 	if w.n.g.config.Replicas > 0 {
 		err = w.n.g.config.confirmed(tail[0], tail[1])
@@ -180,10 +184,10 @@ func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, e
 	return milliseconds(tail[1])
 }
 
-// follow is for when the state was value after the requests, and not what v says.
-// If the epoch is the same, there was a revocation. Once it is known, the replies
-// are good, and need not be asked for again: they would never be, where there is
-// one revocation after the other.
+// follow is called where the state was value after the requests, and v has another.
+// It returns nil if the replies count all the same. They do if the epoch did not
+// change: then there was a revocation, which the guard fetches first. To send the
+// requests again would not end where one revocation follows the other.
 func (w *worker) follow(v *verified, value string) error {
 	w.n.forget(v)
 	if !sameEpoch(v.state, value) {
@@ -199,15 +203,16 @@ func (w *worker) follow(v *verified, value string) error {
 	return nil
 }
 
-// judge answers each request by its reply, and leaves those that are served
-// elsewhere.
+// judge answers each request by its reply, but for those whose slot another server has
+// now: it sends these on, and returns an error if there were any. server is the
+// server's clock in Unix milliseconds.
 func (w *worker) judge(replies []client.ValkeyResult, server int64) error {
 	g := w.n.g
 	rest := w.requests[:0]
 	var moved error
 	for i, r := range w.requests {
 		fresh, err := verdictOf(replies[i], r.value())
-		if err != nil && elsewhereNow(err) {
+		if err != nil && misrouted(err) {
 			rest = append(rest, r)
 			moved = err
 			continue
@@ -225,13 +230,13 @@ func (w *worker) judge(replies []client.ValkeyResult, server int64) error {
 	return nil
 }
 
-// moved finds out who serves the slots of the requests, where err says that it
-// may not be this server, and sends them on. It returns err.
+// moved finds out which servers have the slots of the requests, where err says that it
+// may not be this one any more, and sends the requests on. It returns err.
 func (w *worker) moved(err error) error {
 	switch err {
 	case ErrReadOnly, ErrCluster, ErrConnection, ErrTimeout:
 		w.n.forget(w.n.verified.Load())
-		w.n.g.rediscover(w.n)
+		w.n.g.rediscover(context.Background(), w.n)
 		w.forward()
 	}
 	if err == ErrReadOnly {
@@ -240,81 +245,7 @@ func (w *worker) moved(err error) error {
 	return err
 }
 
-// forward gives requests away whose slot another server has.
+// forward sends on the requests whose slot another server has.
 func (w *worker) forward() {
-	rest := w.requests[:0]
-	for _, r := range w.requests {
-		if !w.n.g.reroute(r, w.n) {
-			rest = append(rest, r)
-		}
-	}
-	clear(w.requests[len(rest):])
-	w.requests = rest
-}
-
-// wait returns WAIT. It is not made by the client's own builder, which would
-// send it over another connection.
-func (c *Config) wait(b client.Builder) client.Completed {
-	return b.Arbitrary("WAIT", itoa(c.Replicas), itoa(int(c.Timeout.Milliseconds()/2))).Build()
-}
-
-// confirmed judges the replies to a write and WAIT.
-func (c *Config) confirmed(write, wait client.ValkeyResult) error {
-	if err := write.Error(); err != nil {
-		return reason(err)
-	}
-	n, err := wait.ToInt64()
-	switch {
-	case err != nil:
-		return reason(err)
-	case n < int64(c.Replicas):
-		return ErrReplicas
-	}
-	return nil
-}
-
-// deadline is a context that can be used again. One of package context for each
-// attempt would be several allocations, and a spend that travels alone is promised
-// one.
-type deadline struct {
-	context.Context
-	at      time.Time
-	timer   *time.Timer
-	done    chan struct{}
-	expired atomic.Bool
-}
-
-func newDeadline() *deadline {
-	d := &deadline{Context: context.Background(), done: make(chan struct{})}
-	d.timer = time.AfterFunc(time.Hour, func() {
-		d.expired.Store(true)
-		close(d.done)
-	})
-	d.timer.Stop()
-	return d
-}
-
-// start has d end after some time, at once if that is not positive.
-func (d *deadline) start(after time.Duration) {
-	d.at = time.Now().Add(after)
-	d.timer.Reset(after)
-}
-
-// stop returns d, or another one if d has ended.
-func (d *deadline) stop() *deadline {
-	if d.timer.Stop() {
-		return d
-	}
-	return newDeadline()
-}
-
-func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
-
-func (d *deadline) Done() <-chan struct{} { return d.done }
-
-func (d *deadline) Err() error {
-	if d.expired.Load() {
-		return context.DeadlineExceeded
-	}
-	return nil
+	w.requests = slices.DeleteFunc(w.requests, func(r *request) bool { return w.n.g.reroute(r, w.n) })
 }

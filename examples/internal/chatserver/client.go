@@ -65,7 +65,7 @@ type client struct {
 
 	queue  chan []byte
 	ending chan ending
-	ended  atomic.Bool // no more messages are accepted
+	ended  atomic.Bool // from then on, no message is accepted and no frame is queued
 
 	ctx  context.Context
 	drop context.CancelFunc // ends the connection without another word
@@ -102,9 +102,9 @@ func (c *client) run() {
 	c.server.log.Debug("session closed", "session", c.session)
 }
 
-// askAgain ends a connection that was revoked, or whose server was shut down,
-// while its token was being opened: whoever did that did not find it in the
-// room, and by now it is there.
+// askAgain ends a connection that was revoked, or whose server was shut down, while
+// its token was being opened. Whoever did that did not find the client in the room
+// then. It is there by now, so what comes later finds it.
 func (c *client) askAgain() {
 	if c.server.isRevoked(c.session.Summary()) {
 		c.end(disconnected)
@@ -159,7 +159,7 @@ func (c *client) write() {
 		case <-expiry.C:
 			expiry.Reset(c.expire())
 		case <-ping.C:
-			expiry.Reset(c.expire()) // which stood still while the machine slept
+			expiry.Reset(c.expire()) // timers stand still while the machine sleeps
 			go c.ping()
 		case <-c.ctx.Done():
 			return
@@ -190,10 +190,10 @@ func (c *client) finish(e ending) {
 	c.conn.Close(e.status, e.reason)
 }
 
-// frames lends space to read into, so that a connection that is silent holds
-// none.
-var frames = sync.Pool{New: func() any { return new([maxFrame + 1]byte) }}
+// buffers lends memory to read into, so that a silent connection holds none.
+var buffers = sync.Pool{New: func() any { return new([maxFrame + 1]byte) }}
 
+// read reads messages until the connection ends.
 func (c *client) read() {
 	for {
 		kind, r, err := c.conn.Reader(c.ctx)
@@ -212,8 +212,8 @@ func (c *client) read() {
 // receive reads one message and does what it asks for. It reports whether the
 // connection is still there.
 func (c *client) receive(r io.Reader) bool {
-	buf := frames.Get().(*[maxFrame + 1]byte)
-	defer frames.Put(buf)
+	buf := buffers.Get().(*[maxFrame + 1]byte)
+	defer buffers.Put(buf)
 	n, err := io.ReadFull(r, buf[:])
 	if err == nil { // more than maxFrame
 		_, err = io.Copy(io.Discard, r)
@@ -227,9 +227,9 @@ func (c *client) receive(r io.Reader) bool {
 	return true
 }
 
-// pinged is called for a ping of the client's, and reports whether to answer. It
-// waits until a message might come: with no limit, a connection could keep a
-// processor busy with pongs.
+// pinged is called for a ping from the client, and reports whether to answer. Pings
+// count as messages, and wait where there are too many: with no limit, a client could
+// keep a processor busy with pongs.
 func (c *client) pinged(ctx context.Context, _ []byte) bool { return c.limit.Wait(ctx) == nil }
 
 // refuse tells the client that a request failed.
@@ -238,9 +238,9 @@ func (c *client) refuse(code int, message, requestID string) {
 	c.enqueue(encodeError(code, message, requestID))
 }
 
-// expire ends the session if it is over, and returns how long it has left. A
-// timer counts the seconds that go by, but the deadline is a time of day: where
-// the clock is set, they differ.
+// expire ends the session if it is over, and otherwise returns for how long it has to
+// wait before it is called again. A timer counts the seconds that go by, but the
+// deadline is a time of day: where the clock is set, they differ.
 func (c *client) expire() time.Duration {
 	now := c.server.now()
 	if c.session.Expired(now) {

@@ -25,7 +25,7 @@ type counters struct {
 	keyErrors expvar.Int
 }
 
-// snapshot is the reply of /debug/vars.
+// snapshot is the reply of ServeVars.
 type snapshot struct {
 	Minted     json.RawMessage `json:"minted"`
 	Exceptions json.RawMessage `json:"exceptions"`
@@ -43,10 +43,10 @@ type snapshot struct {
 	Revocations replay.RevocationStats `json:"revocations"`
 }
 
-// memory is in bytes, where it says nothing else.
+// memory is what the process uses.
 type memory struct {
-	Heap        uint64 `json:"heap"` // live at the last garbage collection
-	Stacks      uint64 `json:"stacks"`
+	Heap        uint64 `json:"heap"`   // bytes that were live at the last garbage collection
+	Stacks      uint64 `json:"stacks"` // bytes
 	Collections uint64 `json:"collections"`
 	Goroutines  uint64 `json:"goroutines"`
 }
@@ -65,9 +65,11 @@ type keyState struct {
 	Expires   time.Time `json:"expires,omitzero"`
 }
 
-// vars is GET /debug/vars, as package expvar has it. It shows numbers and key
-// IDs, which are no secrets, but are not for everyone to see either.
-func (s *Server) vars(w http.ResponseWriter, _ *http.Request) {
+// ServeVars answers any request with what an operator watches, in JSON as package
+// expvar has it: numbers, rooms and key IDs. They are no secrets, but strangers have
+// no business with them, so [Server.Serve] does not show them. Serve them at
+// /debug/vars of another listener.
+func (s *Server) ServeVars(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	json.NewEncoder(w).Encode(map[string]any{"chattoken": s.snapshot()})
 }
@@ -97,7 +99,7 @@ func (s *Server) snapshot() snapshot {
 	return snap
 }
 
-// readMemory does not stop the world, as runtime.ReadMemStats does.
+// readMemory does not stop the world, which runtime.ReadMemStats would.
 func readMemory() memory {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},

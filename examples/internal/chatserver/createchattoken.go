@@ -24,6 +24,8 @@ func (s *Server) createChatToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, requestID, http.StatusOK, minted)
 }
 
+// answer returns the token that a request asks for. An error that is no *exception is
+// an internal failure.
 func (s *Server) answer(r *http.Request) (token.ChatToken, error) {
 	caller, body, err := s.authenticate(r)
 	if err != nil {
@@ -59,6 +61,8 @@ func invalidRequest(err error) error {
 	return validationException("OTHER", "the body is not one JSON object of valid UTF-8", nil)
 }
 
+// mayMint returns why the credential does not allow to mint for a room, or nil if it
+// does.
 func (c Credential) mayMint(room string) error {
 	switch {
 	case c.Access == pending:

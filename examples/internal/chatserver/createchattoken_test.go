@@ -317,7 +317,7 @@ func TestPage(t *testing.T) {
 			assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
 			assert.NotEmpty(t, body)
 		}
-		for path, status := range map[string]int{"/nothing": 404, "/page/chat.js": 404, "/CreateChatToken": 404, "/healthz": 200} {
+		for path, status := range map[string]int{"/nothing": 404, "/page/chat.js": 404, "/CreateChatToken": 404, "/debug/vars": 404, "/healthz": 200} {
 			resp, _ := c.get(path)
 			assert.Equal(t, status, resp.StatusCode, path)
 		}

@@ -2,11 +2,8 @@ package chatserver
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,39 +13,11 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// openTimeout bounds how long a guard on another machine may take.
+// openTimeout is how long a guard on another machine may take.
 const openTimeout = 5 * time.Second
 
 // errUnknownRoom refuses a token whose room has gone since it was minted.
 var errUnknownRoom = errors.New("chatserver: unknown room")
-
-func isUpgrade(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-}
-
-// isHandshake reports whether an upgrade is otherwise as RFC 6455, section
-// 4.2.1, has it. websocket.Accept looks at that too, but with a token in hand
-// that has been spent.
-func isHandshake(r *http.Request) bool {
-	keys := r.Header.Values("Sec-WebSocket-Key")
-	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || len(keys) != 1 ||
-		r.Header.Get("Sec-WebSocket-Version") != "13" {
-		return false
-	}
-	key, err := base64.StdEncoding.DecodeString(keys[0])
-	return err == nil && len(key) == 16 && hasToken(r.Header.Values("Connection"), "upgrade")
-}
-
-// hasToken reports whether one of the comma-separated lists has the token, in
-// whatever case.
-func hasToken(lists []string, token string) bool {
-	for text := range strings.SplitSeq(strings.Join(lists, ","), ",") {
-		if strings.EqualFold(strings.TrimSpace(text), token) {
-			return true
-		}
-	}
-	return false
-}
 
 // connect lets a client in that presents a token as the WebSocket's
 // subprotocol. All that can be refused without the token is refused before it
@@ -86,7 +55,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 // reply. The client is in the room before it hears that it is in, so that it
 // misses nothing after that, not even the event of its own disconnection.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error) {
-	// A token is one subprotocol: of several, what is joined here is no token.
+	// A token is one subprotocol. Several, joined, are refused as malformed.
 	text := strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ",")
 	session := new(token.Session)
 	ctx, cancel := context.WithTimeout(r.Context(), openTimeout)
@@ -135,38 +104,4 @@ func (s *Server) admit(_ context.Context, _ time.Time, t claims.Summary) error {
 		return errUnknownRoom
 	}
 	return nil
-}
-
-func (s *Server) isOriginAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" || slices.Contains(s.config.Origins, origin) {
-		return true
-	}
-	u, err := url.Parse(origin) // "null" has no host, like a request that names none
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
-}
-
-// reserve takes a place for a connection, which release gives back.
-func (s *Server) reserve() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining || s.live >= s.config.MaxConnections {
-		return false
-	}
-	s.live++
-	s.running.Add(1)
-	return true
-}
-
-func (s *Server) release() {
-	s.mu.Lock()
-	s.live--
-	s.mu.Unlock()
-	s.running.Done()
-}
-
-func (s *Server) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
 }

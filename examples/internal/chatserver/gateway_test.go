@@ -53,8 +53,7 @@ func TestConnect(t *testing.T) {
 		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
 		assert.Empty(t, v.Refused)
-		_, data := c.get("/debug/vars")
-		assert.Contains(t, string(data), `"guard":{"live":2,`)
+		assert.Contains(t, c.varsText(), `"guard":{"live":2,`)
 		bob.conn.Close(1000, "")
 		synctest.Wait()
 		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])
@@ -563,12 +562,7 @@ func TestShutdownWhileOpening(t *testing.T) {
 		g := newGuard(t)
 		g.entered, g.proceed = make(chan struct{}), make(chan struct{})
 		c := start(t, chatserver.Config{Guard: g})
-		text := c.mint(user("ann", everything))
-		opened := make(chan *peer)
-		go func() {
-			ann, _, _ := c.try(text, nil)
-			opened <- ann
-		}()
+		opened := c.entering(user("ann", everything))
 		<-g.entered
 		down := make(chan error)
 		go func() { down <- c.Shutdown(t.Context()) }()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -161,6 +162,18 @@ func (c *chat) enter(claim claims.Claims) *peer {
 	return p
 }
 
+// entering is enter for a guard that does not answer yet: the peer, or nil if it was
+// refused, comes when it has.
+func (c *chat) entering(claim claims.Claims) <-chan *peer {
+	c.Helper()
+	text, opened := c.mint(claim), make(chan *peer)
+	go func() {
+		p, _, _ := c.try(text, nil)
+		opened <- p
+	}()
+	return opened
+}
+
 func (p *peer) read() {
 	defer close(p.frames)
 	p.conn.SetReadLimit(1 << 20)
@@ -262,9 +275,15 @@ func (c *chat) vars() (v struct {
 	}
 }) {
 	c.Helper()
-	_, data := c.get("/debug/vars")
 	var all struct{ Chattoken json.RawMessage }
-	require.NoError(c, json.Unmarshal(data, &all))
+	require.NoError(c, json.Unmarshal([]byte(c.varsText()), &all))
 	require.NoError(c, json.Unmarshal(all.Chattoken, &v))
 	return v
+}
+
+// varsText is vars in JSON.
+func (c *chat) varsText() string {
+	reply := httptest.NewRecorder()
+	c.ServeVars(reply, nil)
+	return reply.Body.String()
 }

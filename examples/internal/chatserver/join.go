@@ -41,6 +41,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, requestID, http.StatusOK, joinReply{minted.Token, minted.SessionExpiration})
 }
 
+// parseJoin returns the claims that a request to join asks for.
 func (s *Server) parseJoin(r *http.Request) (claims.Claims, error) {
 	// Another site must not make a visitor's browser join.
 	if s.crossOrigin.Check(r) != nil {
@@ -72,7 +73,8 @@ func (j joinRequest) claims(arn string) claims.Claims {
 	return c
 }
 
-// roomARN returns the ARN of a room that is named by its ID.
+// roomARN returns the ARN of the room with that ID, or the name itself if there is
+// none.
 func (s *Server) roomARN(name string) string {
 	for arn := range s.rooms {
 		if roomID(arn) == name {

@@ -9,8 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// upkeep is how often keys are looked after. It has to be several times within
-// the Lead of the ring's policy.
+// upkeep is how often the ring is brought up to date. The Lead of its policy has to be
+// several times as long.
 const upkeep = 10 * time.Second
 
 // makeKeys makes what needs keys: who seals, who opens, and what remembers the

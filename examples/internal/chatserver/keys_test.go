@@ -105,8 +105,7 @@ func TestRestart(t *testing.T) {
 			_, resp, _ := second.try(text, nil)
 			assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 		}
-		_, vars := second.get("/debug/vars")
-		assert.Contains(t, string(vars), `"beforeStart":3`)
+		assert.Contains(t, second.varsText(), `"beforeStart":3`)
 		for {
 			if resp, _ = second.get("/healthz"); resp.StatusCode == http.StatusOK {
 				break

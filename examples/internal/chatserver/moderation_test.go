@@ -82,12 +82,7 @@ func TestDisconnectWhileOpening(t *testing.T) {
 		c := start(t, chatserver.Config{Guard: g})
 		mod := c.enter(user("mod", everything))
 		g.entered, g.proceed = make(chan struct{}), make(chan struct{})
-		text := c.mint(user("ann", everything))
-		opened := make(chan *peer)
-		go func() {
-			ann, _, _ := c.try(text, nil)
-			opened <- ann
-		}()
+		opened := c.entering(user("ann", everything))
 		<-g.entered
 		mod.disconnect("ann")
 		close(g.proceed)

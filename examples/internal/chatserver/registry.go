@@ -105,7 +105,7 @@ func (r Registry) check() error {
 }
 
 // checkRooms wants IDs to be different, also of rooms of different accounts:
-// they name rooms to /join and on /debug/vars.
+// they name rooms to /join and in what ServeVars shows.
 func checkRooms(arns []string) error {
 	seen := map[string]bool{}
 	for _, room := range arns {

@@ -10,8 +10,8 @@ import (
 // syncEvery is how soon a connection ends that was revoked on another host.
 const syncEvery = 2 * time.Second
 
-// fleet is a guard that takes tokens back on all hosts. Package replay/valkey has
-// one.
+// fleet is a guard that revokes tokens on all hosts, as that of package replay/valkey
+// does.
 type fleet interface {
 	RevokeUserInRoom(ctx context.Context, roomIdentifier, userID string, issuedBefore time.Time) error
 
@@ -20,9 +20,9 @@ type fleet interface {
 	Sync(ctx context.Context) error
 }
 
-// revoke takes back what was minted for a user in a room until now. It is in
-// force on this host in any case. The error says that other hosts may not have
-// heard of it. They are told also if the moderator's connection ends meanwhile.
+// revoke revokes what was minted for a user in a room until now. That is in force on
+// this host in any case; an error says that other hosts may not have heard of it. The
+// end of the moderator's connection does not keep them from being told.
 func (s *Server) revoke(room, user string) error {
 	now := s.now()
 	s.revocations.RevokeUserInRoom(now, room, user, now)
@@ -34,6 +34,7 @@ func (s *Server) revoke(room, user string) error {
 	return s.fleet.RevokeUserInRoom(ctx, room, user, now)
 }
 
+// isRevoked reports whether this host knows that a token was revoked.
 func (s *Server) isRevoked(t claims.Summary) bool {
 	return s.revocations.Revoked(t) || s.fleet != nil && s.fleet.Revoked(t)
 }

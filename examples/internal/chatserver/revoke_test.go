@@ -109,7 +109,6 @@ func TestDisconnectWithoutTheOthers(t *testing.T) {
 		assert.EqualValues(t, 1008, ann.closed())
 		_, resp, _ := c.try(unused, nil)
 		assert.Equal(t, 403, resp.StatusCode)
-		_, data := c.get("/debug/vars")
-		assert.Contains(t, string(data), `"guard":"stats"`)
+		assert.Contains(t, c.varsText(), `"guard":"stats"`)
 	})
 }

@@ -8,8 +8,8 @@ import (
 
 // In a room, disconnectBurst users may be disconnected at once, and then
 // disconnectRate a second. Each is a revocation that is kept for three hours, and
-// for all rooms there are replay.DefaultMaxRevocations: with no limit, who moderates
-// one room could use them up, and so end the sessions in all others.
+// all rooms together may have replay.DefaultMaxRevocations of them. With no limit, a
+// moderator of one room could use them up, and so end the sessions in all others.
 const (
 	disconnectRate  = 1
 	disconnectBurst = 100
@@ -18,7 +18,7 @@ const (
 // room knows who is connected to it. It is safe for concurrent use.
 //
 // What it sends is sent under its lock, without waiting: everyone sees the same
-// order, and nothing follows from a client that has been ended.
+// order, and a client that has been ended sends nothing more.
 type room struct {
 	arn         string
 	disconnects *rate.Limiter
@@ -62,9 +62,9 @@ func (r *room) each(do func(*client)) {
 	}
 }
 
-// broadcast sends a frame to everyone, from one of them: who gets it in the form
-// that has the ID of the request, so that nobody else can be told that a
-// request of theirs succeeded.
+// broadcast sends a frame from one member to everyone. The member itself gets reply
+// instead, which has the ID of its request: others might take that for the ID of a
+// request of their own.
 func (r *room) broadcast(from *client, frame, reply []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,4 +100,13 @@ func (r *room) send(from *client, frame, reply []byte) bool {
 		}
 	}
 	return true
+}
+
+// newRooms makes the rooms of these ARNs.
+func newRooms(arns []string) map[string]*room {
+	rooms := make(map[string]*room, len(arns))
+	for _, arn := range arns {
+		rooms[arn] = newRoom(arn)
+	}
+	return rooms
 }

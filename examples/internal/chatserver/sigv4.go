@@ -61,7 +61,7 @@ var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 ` +
 	`SignedHeaders=(?<headers>[a-z0-9-]+(?:;[a-z0-9-]+)*), ?` +
 	`Signature=(?<signature>[0-9a-f]{64})$`)
 
-// signature is what the header says.
+// signature is what the Authorization header says.
 type signature struct {
 	accessKey, date, region, service string
 	headers                          []string
@@ -89,14 +89,9 @@ func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	credential, ok := a.credentials[sig.accessKey]
-	if !ok || len(r.Header.Values("X-Amz-Security-Token")) > 0 { // there are no temporary credentials
-		return Credential{}, nil, unrecognizedClient()
-	}
-	// The signer remembers a derived key for each region and service, so that
-	// only ours may reach it.
-	if sig.region != a.region || sig.service != service {
-		return Credential{}, nil, invalidSignature("the credential is scoped to another region or service")
+	credential, err := a.find(r.Header, sig)
+	if err != nil {
+		return Credential{}, nil, err
 	}
 	at, err := a.checkTime(r.Header, sig.date)
 	if err != nil {
@@ -114,6 +109,21 @@ func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
 		return Credential{}, nil, invalidSignature("the signature does not match")
 	}
 	return credential, body, nil
+}
+
+// find returns the credential of a signature's access key, if the signature is for this
+// service.
+func (a *authenticator) find(h http.Header, sig signature) (Credential, error) {
+	credential, ok := a.credentials[sig.accessKey]
+	if !ok || len(h.Values("X-Amz-Security-Token")) > 0 { // there are no temporary credentials
+		return Credential{}, unrecognizedClient()
+	}
+	// The signer keeps a derived key for each region and service that it is asked
+	// for: a stranger must not fill its memory.
+	if sig.region != a.region || sig.service != service {
+		return Credential{}, invalidSignature("the credential is scoped to another region or service")
+	}
+	return credential, nil
 }
 
 // checkTime returns the time at which the request was signed. The signer writes
@@ -190,8 +200,8 @@ func readBody(r *http.Request) ([]byte, error) {
 
 // matches reports whether the signature is that of the request under the
 // credential's secret. The signer has one order of headers, and no other is
-// accepted. Of headers that it never signs, User-Agent above all, no signature
-// matches; current SDKs do not sign it.
+// accepted. There are headers that it never signs, User-Agent above all: a request
+// that has one of them signed does not match. Current SDKs sign none of them.
 func (a *authenticator) matches(signed *http.Request, c Credential, body []byte, at time.Time, want signature) bool {
 	hash := sha256.Sum256(body)
 	secret := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package conformance_test
-
-import "os/exec"
-
-// dieWithParent is of Linux.
-func dieWithParent(*exec.Cmd) {}
