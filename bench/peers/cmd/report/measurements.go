@@ -28,7 +28,8 @@ type series struct{ benchmark, unit string }
 // measurements are what benchmarks reported, by round.
 type measurements struct {
 	phases  []string // what ran, with the number of rounds
-	round   int
+	round   int      // the present one
+	last    int      // the highest that was read
 	values  map[series]map[int]float64
 	names   []string          // of benchmarks, in the order of their first run
 	machine map[string]string // what the binaries say of where they ran
@@ -38,7 +39,10 @@ func newMeasurements() *measurements {
 	return &measurements{values: make(map[series]map[int]float64), machine: make(map[string]string)}
 }
 
-func (m *measurements) nextRound() { m.round++ }
+func (m *measurements) nextRound() {
+	m.last++
+	m.round = m.last
+}
 
 // read adds the output of a test binary: lines of key: value, and lines of
 // name, count, and pairs of value and unit.
@@ -65,13 +69,23 @@ func (m *measurements) add(name string, fields []string) error {
 		if err != nil || len(pair) < 2 {
 			return errors.New("not a benchmark's result")
 		}
-		s := series{name, pair[1]}
-		if m.values[s] == nil {
-			m.values[s] = make(map[int]float64)
-		}
-		m.values[s][m.round] = value
+		m.put(series{name, pair[1]}, value)
 	}
 	return nil
+}
+
+// put adds a value of the present round. A further one of the same series in it is
+// of a round of its own.
+func (m *measurements) put(s series, value float64) {
+	if m.values[s] == nil {
+		m.values[s] = make(map[int]float64)
+	}
+	round := m.round
+	for _, taken := m.values[s][round]; taken; _, taken = m.values[s][round] {
+		round++
+	}
+	m.values[s][round] = value
+	m.last = max(m.last, round)
 }
 
 // benchmarkName is the name without "Benchmark" and the number of processors,

@@ -47,6 +47,23 @@ PASS
 	assert.True(t, math.IsNaN(m.median(series{"Open/large", "ns/op"})))
 }
 
+// What is measured twice in a round is two rounds.
+func TestReadAgain(t *testing.T) {
+	m := newMeasurements()
+	for _, text := range []string{
+		"BenchmarkA 1 20 ns/op\nBenchmarkA 1 40 ns/op\nBenchmarkB 1 10 ns/op\nBenchmarkB 1 10 ns/op\n",
+		"BenchmarkA 1 30 ns/op\nBenchmarkB 1 10 ns/op\n",
+	} {
+		m.nextRound()
+		require.NoError(t, m.read(strings.NewReader(text)))
+	}
+	a, b := series{"A", nanoseconds}, series{"B", nanoseconds}
+	assert.Equal(t, 30.0, m.median(a))
+	assert.Equal(t, 2.0, m.fastest(a, b))
+	assert.Equal(t, 3.0, m.ratio(a, b))
+	assert.Equal(t, []string{"A", "B"}, m.names)
+}
+
 func TestReadMalformed(t *testing.T) {
 	for name, line := range map[string]string{
 		"a value that is no number": "BenchmarkOpen 1 many ns/op",
@@ -129,13 +146,15 @@ func TestGoalWithin(t *testing.T) {
 }
 
 func TestCheckPhase(t *testing.T) {
-	goals, err := parseGoals("ns/op A/small B/1+1 <=1 <=1\nns/op A/small C <=1 -\nallocs/op A/small - <=0 <=0")
+	goals, err := parseGoals("ns/op A/small B/1+1 <=1 <=1\nns/op A/small C <=1 -\nallocs/op A/small - <=0 <=0\nns/op D E >=3 >=2")
 	require.NoError(t, err)
 	p, err := checkPhase(goals, func(string) string { return library })
 	require.NoError(t, err)
 	assert.Equal(t, []selection{
-		{library, "^BenchmarkA$/^small$", ""},
-		{library, `^BenchmarkB$/^1\+1$`, ""},
+		{pkg: library, bench: "^BenchmarkA$/^small$", pieces: 5},
+		{pkg: library, bench: `^BenchmarkB$/^1\+1$`, pieces: 5},
+		{pkg: library, bench: "^BenchmarkD$"},
+		{pkg: library, bench: "^BenchmarkE$", pieces: 5},
 	}, p.runs)
 
 	_, err = checkPhase(goals, func(string) string { return "" })

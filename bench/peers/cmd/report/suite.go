@@ -68,33 +68,36 @@ func (s *suite) packageOf(benchmark string) string {
 type phase struct {
 	title     string
 	rounds    int
-	benchtime string // as of go test
-	short     bool   // as of go test
+	benchtime time.Duration
+	short     bool // as of go test
 	runs      []selection
 }
 
 // A selection is what to run of one package: patterns as of go test -bench and
 // -skip. An empty skip skips nothing.
-type selection struct{ pkg, bench, skip string }
+type selection struct {
+	pkg, bench, skip string
+	pieces           int // in how many the benchtime is measured, each for itself; 0 is 1
+}
 
 // plan is what is measured for the report.
 func plan(quick bool) []phase {
-	tokens := phase{"tokens", 24, "25ms", true, []selection{
-		{library, ".", "^BenchmarkGuard"},
-		{peers, "^Benchmark(Mint|Verify|Bytes)$", ""},
-		{peers, "^Benchmark(VerifyParallel|Forged)$/./^small$", ""},
+	tokens := phase{"tokens", 24, 25 * time.Millisecond, true, []selection{
+		{pkg: library, bench: ".", skip: "^BenchmarkGuard"},
+		{pkg: peers, bench: "^Benchmark(Mint|Verify|Bytes)$"},
+		{pkg: peers, bench: "^Benchmark(VerifyParallel|Forged)$/./^small$"},
 	}}
-	guards := phase{"guards with a million tokens", 6, "100ms", true, []selection{
-		{library, "^BenchmarkGuard", ""},
-		{peers, "^BenchmarkGuardPeer$", ""},
+	guards := phase{"guards with a million tokens", 6, 100 * time.Millisecond, true, []selection{
+		{pkg: library, bench: "^BenchmarkGuard"},
+		{pkg: peers, bench: "^BenchmarkGuardPeer$"},
 	}}
-	faults := phase{"junk and faults", 2, "100ms", true, []selection{
-		{peers, "^BenchmarkVerify$/^chattoken$/^small$", ""}, // what the junk is compared with
-		{peers, "^Benchmark(Junk|Faults|GuardFlood)$", ""},
+	faults := phase{"junk and faults", 2, 100 * time.Millisecond, true, []selection{
+		{pkg: peers, bench: "^BenchmarkVerify$/^chattoken$/^small$"}, // what the junk is compared with
+		{pkg: peers, bench: "^Benchmark(Junk|Faults|GuardFlood)$"},
 	}}
-	large := phase{"guards with eight million tokens", 3, "200ms", false, []selection{
-		{library, "^BenchmarkGuard$/./^8M$|^BenchmarkGuardBaseline$/././^8M$", ""},
-		{peers, "^BenchmarkGuardPeer$/./^8M$", ""},
+	large := phase{"guards with eight million tokens", 3, 200 * time.Millisecond, false, []selection{
+		{pkg: library, bench: "^BenchmarkGuard$/./^8M$|^BenchmarkGuardBaseline$/././^8M$"},
+		{pkg: peers, bench: "^BenchmarkGuardPeer$/./^8M$"},
 	}}
 	if quick {
 		tokens.rounds, guards.rounds, faults.rounds = 6, 1, 1
@@ -120,9 +123,11 @@ func (s *suite) run(p phase, m *measurements) error {
 }
 
 func (s *suite) bench(sel selection, p phase, m *measurements) error {
+	pieces := max(sel.pieces, 1)
 	cmd := s.command(sel.pkg, "-test.run=^$", "-test.benchmem", "-test.timeout=1h",
 		"-test.bench="+sel.bench, "-test.skip="+sel.skip,
-		"-test.benchtime="+p.benchtime, "-test.short="+strconv.FormatBool(p.short))
+		"-test.benchtime="+(p.benchtime/time.Duration(pieces)).String(), "-test.count="+strconv.Itoa(pieces),
+		"-test.short="+strconv.FormatBool(p.short))
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", sel.bench, err, out)
