@@ -56,6 +56,8 @@ func (s *server) start(ctx context.Context, p plan) error {
 	}
 	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-debug", "127.0.0.1:0",
 		"-config", config, "-cpuprofile", s.profile, "-message-rate", "1000", "-join")
+	// With GOGC=off it would have to be filled with garbage until some is collected.
+	s.process.Env = append(os.Environ(), "GOGC=100")
 	s.process.Stderr = os.Stderr
 	stdout, err := s.process.StdoutPipe()
 	if err != nil {
