@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 )
 
 // TestTermination stops the server while its clients talk. Each of them sees a
@@ -88,7 +90,7 @@ func TestRestart(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			first := startServer(t, test.args...)
+			first := startServer(t, append(test.args, "-listen", redistest.FreeAddress(t))...)
 			first.waitReady(t)
 			spent, unspent := mint(t, first, "spent"), mint(t, first, "unspent")
 			connect(t, first, spent).CloseNow()

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -85,13 +86,17 @@ func StartEngine(t testing.TB, engine string, args ...string) *Server {
 	return nil
 }
 
-// FreeAddress returns an address on loopback at which nothing listens. Its port is
-// below those that the system gives to clients, and so is the second one that a
-// server of a Cluster takes, which is 10,000 above.
+// FreeAddress returns an address on loopback at which nothing listens, and each one
+// once: whoever was there may come back after it was killed. Its port is below those
+// that the system gives to clients, and so is the second one that a server of a
+// Cluster takes, which is 10,000 above.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		address := "127.0.0.1:" + strconv.Itoa(11_000+rand.IntN(10_000))
+		if _, again := taken.LoadOrStore(address, true); again {
+			continue
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			require.NoError(t, l.Close())
 			return address
@@ -100,6 +105,8 @@ func FreeAddress(t testing.TB) string {
 	t.Fatal("no free port")
 	return ""
 }
+
+var taken sync.Map // addresses that FreeAddress has returned, or found taken
 
 // start starts the process, and reports whether it listens.
 func (s *Server) start() bool {
