@@ -56,7 +56,7 @@ func TestMute(t *testing.T) {
 	c := config(p.address)
 	c.Timeout = 500 * time.Millisecond
 	c.Client.Dialer.KeepAlive = -1
-	g := newGuard(t, c)
+	g := newGuardAtLast(t, c)
 	many := func() {
 		var wg sync.WaitGroup
 		for range 64 { // has the client read in the background
@@ -75,9 +75,13 @@ func TestMute(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, pool := certificate(t)
-	address := redistest.FreeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	startServer(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	s := startServer(t, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	var address string
+	eventually(t, func() bool { // the port may be taken after all
+		address = redistest.FreeAddress(t)
+		_, port, _ := net.SplitHostPort(address)
+		return s.do("CONFIG", "SET", "tls-port", port).Error() == nil
+	})
 	c := config(address)
 	c.Client.TLSConfig = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 	g := newGuard(t, c)

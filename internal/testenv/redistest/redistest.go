@@ -6,6 +6,8 @@ package redistest
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -141,13 +143,28 @@ func (s *Server) listens() bool {
 			return false
 		default:
 		}
-		if c, err := net.Dial("tcp", s.Address); err == nil {
-			_ = c.Close()
+		if s.answers() {
 			return true
 		}
 	}
 	s.Kill()
 	return false
+}
+
+// answers reports whether it is this process that answers at its address, and not
+// another one that was faster to take the port.
+func (s *Server) answers() bool {
+	c, err := net.Dial("tcp", s.Address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "INFO server\r\nQUIT\r\n"); err != nil {
+		return false
+	}
+	info, err := io.ReadAll(c)
+	return err == nil && bytes.Contains(info, fmt.Appendf(nil, "\r\nprocess_id:%d\r\n", s.cmd.Process.Pid))
 }
 
 // Stop has the server stand still until [Server.Resume]: connections stay, and
