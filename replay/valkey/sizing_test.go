@@ -69,7 +69,9 @@ func TestBytesWaiting(t *testing.T) {
 	}
 	const calls = 1 << 13
 	s := startServer(t)
-	g := newGuard(t, config(s.Address))
+	c := config(s.Address)
+	c.Margin, c.Timeout = 10*hang, hang // they wait until they are counted
+	g := newGuard(t, c)
 	begin := make(chan struct{})
 	var wg sync.WaitGroup
 	for n := range uint64(calls) {

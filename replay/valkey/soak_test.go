@@ -37,12 +37,16 @@ func TestSoakRate(t *testing.T) {
 	waitReady(t, g)
 	var stop atomic.Bool
 	var late atomic.Uint64
+	var pausing sync.RWMutex // so that what is under way is not in the heap that is measured
 	var wg sync.WaitGroup
 	for range 64 {
 		wg.Go(func() {
 			for !stop.Load() {
 				now := time.Now()
-				switch outcome := spendAt(g, now, tokenAt(serial.Add(1), now, 5*time.Second)); outcome {
+				pausing.RLock()
+				outcome := spendAt(g, now, tokenAt(serial.Add(1), now, 5*time.Second))
+				pausing.RUnlock()
+				switch outcome {
 				case "fresh":
 				case valkey.ErrTimeout.Error(), valkey.ErrConnection.Error(): // the machine is busy with other things
 					late.Add(1)
@@ -53,15 +57,20 @@ func TestSoakRate(t *testing.T) {
 			}
 		})
 	}
+	measure := func() [3]int {
+		pausing.Lock()
+		defer pausing.Unlock()
+		return resources(t)
+	}
 	time.Sleep(length / 10)
-	before := resources(t)
+	before := measure()
 	for end := time.Now().Add(length); time.Now().Before(end) && !stop.Load(); time.Sleep(pause) {
 		p.hangUp()
 		if g.RevokeUser(ctx, "nobody "+strconv.FormatUint(serial.Add(1), 10), time.Now().Add(-time.Hour)) != nil {
 			late.Add(1)
 		}
 	}
-	after := resources(t)
+	after := measure()
 	stop.Store(true)
 	wg.Wait()
 	t.Logf("%d tokens, %d late, %d connections; heap, goroutines, descriptors: %v before, %v after",
