@@ -141,11 +141,13 @@ func TestCluster(t *testing.T) {
 
 	// Whether the slots were where they are now all the time, who starts cannot
 	// know.
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c.config()), honest()))
+	tok := honest()
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c.config()), tok))
 
+	live := []claims.Summary{c.in(0), c.in(1), c.in(2)}
 	require.NoError(t, a.RevokeUser(ctx, "user", clock()))
-	for i := range c.nodes {
-		assert.Equal(t, revoked, spend(b, c.in(i)))
+	for _, tok := range live {
+		assert.Equal(t, revoked, spend(b, tok))
 	}
 }
 
@@ -184,6 +186,9 @@ func TestClusterMove(t *testing.T) {
 				default:
 				}
 				n := next.Add(1) / 4 // each token about four times
+				if n >= uint64(len(winners)) {
+					return
+				}
 				if fresh, _ := guards[i%2].Spend(ctx, clock(), numbered(n)); fresh {
 					winners[n].Add(1)
 				}
@@ -260,16 +265,17 @@ func TestClusterRevokeMoved(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { return spend(g, there()) == "fresh" })
+	tok := there()
 	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
-	assert.Equal(t, revoked, spend(g, there()))
+	assert.Equal(t, revoked, spend(g, tok))
 
 	// A server's lowest slot is another one, and who is asked has not heard of it.
 	c.move(0, 2, 100)
 	c.agree()
 	time.Sleep(5100 * time.Millisecond)
-	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "other", clock()))
-	tok := c.in(2)
+	tok = c.in(2)
 	tok.UserID = []byte("other")
+	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "other", clock()))
 	assert.Equal(t, revoked, spend(idle, tok))
 }
 
@@ -350,9 +356,7 @@ func TestClusterOthersContext(t *testing.T) {
 func TestClusterRevokeStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	conf := c.config()
-	conf.Timeout = valkey.DefaultTimeout
-	by, g := newGuard(t, conf), newGuard(t, conf)
+	by, g := newGuard(t, c.config()), newGuard(t, c.config())
 	tok := c.in(2)
 	c.nodes[0].Stop()
 	defer c.nodes[0].Resume()
@@ -369,7 +373,6 @@ func TestClusterNodeGone(t *testing.T) {
 	c := startCluster(t)
 	conf := c.config()
 	conf.ClockSkew = time.Second
-	conf.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, conf)
 	waitReady(t, g)
 	gone, here := c.in(1), c.in(0)
@@ -440,9 +443,7 @@ func TestClusterFailover(t *testing.T) {
 func TestClusterStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	conf := c.config()
-	conf.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, conf)
+	g := newGuard(t, c.config())
 	stalled, others := make([]claims.Summary, 200), make([]claims.Summary, 200)
 	for i := range stalled {
 		stalled[i], others[i] = c.in(1), c.in(2*(i%2))
@@ -468,9 +469,7 @@ func TestClusterStall(t *testing.T) {
 func TestClusterNoMore(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	conf := config(c.nodes[0].Address)
-	conf.Timeout = valkey.DefaultTimeout
-	g := newGuard(t, conf)
+	g := newGuard(t, config(c.nodes[0].Address))
 	here, gone := c.in(0), c.in(1)
 	require.Equal(t, "fresh", spend(g, here))
 	c.nodes[0].kill()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,8 +101,19 @@ func TestExamples(t *testing.T) {
 	assert.Equal(t, "another token: chattoken: revoked\na live session: true\n", printed(t, ExampleGuard_RevokeUser))
 }
 
-// printed returns what f prints.
-func printed(t *testing.T, f func()) string {
+// printed returns what f prints. A Timeout is the guard's usual one in an example:
+// where the machine stood still for longer than that, it is run again.
+func printed(t *testing.T, f func()) (out string) {
+	for range 3 {
+		out = printedOnce(t, f)
+		if !strings.Contains(out, valkey.ErrTimeout.Error()) {
+			break
+		}
+	}
+	return out
+}
+
+func printedOnce(t *testing.T, f func()) string {
 	t.Helper()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	client "github.com/valkey-io/valkey-go"
 
+	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
@@ -67,7 +68,9 @@ func TestPause(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
-		g := newGuard(t, config(s.Address))
+		c := config(s.Address)
+		c.Margin = time.Hour // the first is remembered when the last is asked for
+		g := newGuard(t, c)
 		var wg sync.WaitGroup
 		var next atomic.Uint64
 		end := time.Now().Add(2 * time.Second)
@@ -185,7 +188,6 @@ func TestRestart(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, tt.args...)
 			c := quick(s.Address)
-			c.Timeout = valkey.DefaultTimeout
 			c.AcceptNoAppendOnlyFile = true
 			early, g := newGuard(t, c), newGuard(t, c)
 			waitReady(t, g)
@@ -233,11 +235,11 @@ func TestFlushed(t *testing.T) {
 			c := quick(s.Address)
 			g := newGuard(t, c)
 			waitReady(t, g)
-			spent := honest()
+			spent, unused := honest(), honest()
 			require.Equal(t, "fresh", spendHonest(g, spent))
 			s.must(strings.Split(command, " ")...)
 			assert.NotEqual(t, "fresh", spendHonest(newGuard(t, c), spent), "who notices first")
-			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, honest()), "and the others")
+			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, unused), "and the others")
 			assert.NotEqual(t, "fresh", spendHonest(g, spent))
 			assert.EqualValues(t, 1, g.Stats().Losses, "that it was new")
 		})
@@ -316,7 +318,8 @@ func TestEviction(t *testing.T) {
 	})
 	s.must("CONFIG", "SET", "maxmemory", "0")
 	s.must("CONFIG", "SET", "maxmemory-policy", "noeviction")
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), honest()))
+	tok := honest()
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), tok))
 }
 
 func TestNoAppendOnlyFile(t *testing.T) {
@@ -339,12 +342,12 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	return strings.TrimPrefix(v.(string), "txt:")
 }
 
-// TestLoading starts a server that takes long to read what it has.
+// TestLoading starts a server that takes long to read what it has, until it is told
+// not to.
 func TestLoading(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	c := config(s.Address)
-	c.Timeout = valkey.DefaultTimeout
 	g := newGuard(t, c)
 	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))
@@ -357,7 +360,7 @@ func TestLoading(t *testing.T) {
 		require.NoError(t, r.Error())
 	}
 	s.kill()
-	s.Args = []string{"--key-load-delay", "100"}
+	s.Args = []string{"--key-load-delay", "1000"}
 	s.Restart()
 	loading := 0
 	eventually(t, func() bool {
@@ -369,6 +372,9 @@ func TestLoading(t *testing.T) {
 		outcome := spend(g, spent)
 		if outcome == valkey.ErrLoading.Error() {
 			loading |= 2
+		}
+		if loading == 3 {
+			s.must("CONFIG", "SET", "key-load-delay", "0")
 		}
 		require.NotEqual(t, "fresh", outcome)
 		return outcome == "spent"
@@ -425,10 +431,18 @@ func TestDelayed(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Address)
 	c := config(p.address)
-	c.Timeout = 200 * time.Millisecond
-	g := newGuard(t, c)
-	require.Equal(t, "fresh", spend(g, numbered(0)))
-	p.delay.Store(int64(time.Second))
+	c.Timeout = 500 * time.Millisecond
+	g := newGuardAtLast(t, c)
+	// outcome is that of a Spend which is not late.
+	outcome := func(tok claims.Summary) (got string) {
+		eventually(t, func() bool {
+			got = spend(g, tok)
+			return got != valkey.ErrTimeout.Error()
+		})
+		return got
+	}
+	outcome(unique())
+	p.delay.Store(int64(2 * c.Timeout))
 	for n := range uint64(5) {
 		assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, numbered(n+1)))
 	}
@@ -436,25 +450,35 @@ func TestDelayed(t *testing.T) {
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 	for n := range uint64(5) {
 		// Some were carried out. Another call must not take that for its own.
-		assert.Contains(t, []string{"spent", "fresh"}, spend(g, numbered(n+1)))
-		assert.Equal(t, "spent", spend(g, numbered(n+1)))
+		assert.Contains(t, []string{"spent", "fresh"}, outcome(numbered(n+1)))
+		assert.Equal(t, "spent", outcome(numbered(n+1)))
 	}
 }
 
-// TestCanceled has callers leave before they are answered.
+// TestCanceled has a caller leave after its token was sent, and before it is
+// answered.
 func TestCanceled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	g := newGuard(t, config(s.Address))
+	p := startProxy(t, s.Address)
+	g := newGuard(t, config(p.address))
 	require.Equal(t, "fresh", spend(g, numbered(0)))
 	s.Stop()
-	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	_, err := g.Spend(short, clock(), numbered(1))
-	assert.Equal(t, valkey.ErrCanceled, err)
+	tok := numbered(1)
+	p.awaited.Store(&tok.TokenID)
+	leaving, leave := context.WithCancel(ctx)
+	defer leave()
+	left := make(chan error)
+	go func() {
+		_, err := g.Spend(leaving, clock(), tok)
+		left <- err
+	}()
+	eventually(t, func() bool { return p.awaited.Load() == nil })
+	leave()
+	assert.Equal(t, valkey.ErrCanceled, <-left)
 	s.Resume()
 	eventually(t, func() bool { return g.Stats().Waiting == 0 })
-	assert.Equal(t, "spent", spend(g, numbered(1)), "the server got to it when it went on")
+	assert.Equal(t, "spent", spend(g, tok), "the server got to it when it went on")
 }
 
 // TestClocks has gateways whose clock was set. The tokens are timely by it.

@@ -86,11 +86,12 @@ func TestRace(t *testing.T) {
 		tokens = 2000
 	}
 	s := startServer(t)
-	guards := []*valkey.Guard{newGuard(t, config(s.Address)), newGuard(t, config(s.Address))}
+	c := raceConfig(s.Address)
+	guards := []*valkey.Guard{newGuard(t, c), newGuard(t, c)}
 	winners := make([]atomic.Int32, tokens)
 	all := make([]claims.Summary, tokens)
 	for n := range all {
-		all[n] = numbered(uint64(n))
+		all[n] = tokenAt(uint64(n), clock(), c.MaxTTL)
 	}
 	var wg sync.WaitGroup
 	for i := range 64 {
@@ -157,6 +158,7 @@ func raced() int {
 	return 100_000
 }
 
+// raceConfig is for tokens that live for longer than a race takes.
 func raceConfig(address string) valkey.Config {
 	c := config(address)
 	c.MaxTTL = 5 * time.Minute
@@ -326,8 +328,8 @@ func TestErrors(t *testing.T) {
 
 func TestRefusedAtOnce(t *testing.T) {
 	s := startServer(t)
+	now := time.Now() // however long New takes, it comes later
 	g := newGuard(t, quick(s.Address))
-	now := time.Now()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(1, now, time.Minute)), "the server is new")
 	waitReady(t, g)
 	now = time.Now()

@@ -1,6 +1,7 @@
 package valkey_test
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
 )
 
 // proxy is a TCP proxy before a server, with faults that are switched on and off.
@@ -20,6 +23,8 @@ type proxy struct {
 	delay atomic.Int64 // of each piece of a reply, in nanoseconds
 	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
 	mute  atomic.Bool  // connections that reply now say nothing any more
+
+	awaited atomic.Pointer[claims.TokenID] // becomes nil when it was passed on
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -68,7 +73,7 @@ func (p *proxy) serve(c net.Conn) {
 	}
 	go func() {
 		defer hangUp()
-		p.copy(c, s.Write)
+		p.copy(c, func(b []byte) (int, error) { return p.request(s, b) })
 	}()
 	defer hangUp()
 	muted := false
@@ -93,6 +98,15 @@ func (p *proxy) copy(from net.Conn, write func([]byte) (int, error)) {
 			return
 		}
 	}
+}
+
+// request passes a piece of a request on.
+func (p *proxy) request(s net.Conn, b []byte) (int, error) {
+	n, err := s.Write(b)
+	if id := p.awaited.Load(); err == nil && id != nil && bytes.Contains(b, id[:]) {
+		p.awaited.Store(nil)
+	}
+	return n, err
 }
 
 // reply passes a piece of a reply on, with what is to go wrong.

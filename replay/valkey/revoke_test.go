@@ -56,11 +56,15 @@ func TestRevoke(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
 			by, other := newGuard(t, config(s.Address)), newGuard(t, config(s.Address))
+			tokens := make([]claims.Summary, len(targets))
+			for i, target := range targets {
+				tokens[i] = of(target[0], target[1])
+			}
 			require.NoError(t, tt.call(by, clock()))
 			late := newGuard(t, config(s.Address))
 			var hits []string
-			for _, target := range targets {
-				tok := of(target[0], target[1])
+			for i, target := range targets {
+				tok := tokens[i]
 				outcome := spend(other, tok)
 				refused := outcome == revoked || outcome == allRevoked
 				assert.Equal(t, refused, other.Revoked(tok), "of a live session")
@@ -152,7 +156,8 @@ func TestRevokeAtOnce(t *testing.T) {
 		}
 	}
 	for i := range users {
-		assert.NoError(t, by.RevokeUser(ctx, fmt.Sprint("user ", i), clock()))
+		// A minute ahead: what the others spend then, they issue after this.
+		assert.NoError(t, by.RevokeUser(ctx, fmt.Sprint("user ", i), clock().Add(time.Minute)))
 		close(done[i])
 	}
 	wg.Wait()
@@ -207,9 +212,10 @@ func TestSyncTwice(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { assert.NoError(t, g.Sync(ctx)) })
 	time.Sleep(200 * time.Millisecond)
+	tok := numbered(1)
 	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
 	require.NoError(t, g.Sync(ctx))
-	assert.True(t, g.Revoked(numbered(1)))
+	assert.True(t, g.Revoked(tok))
 	wg.Wait()
 }
 
@@ -285,14 +291,15 @@ func TestRevokeLost(t *testing.T) {
 	s := startServer(t)
 	c := config(s.Address)
 	g := newGuard(t, c)
+	tok, others := honest(), of("other", "room")
 	require.NoError(t, g.RevokeUser(ctx, "user", time.Now()))
 	s.must("FLUSHALL")
 	late := newGuard(t, c)
-	assert.NotEqual(t, "fresh", spendHonest(late, honest()))
-	assert.Equal(t, revoked, spendHonest(g, honest()), "who knew, knows")
+	assert.NotEqual(t, "fresh", spendHonest(late, tok))
+	assert.Equal(t, revoked, spendHonest(g, tok), "who knew, knows")
 	require.NoError(t, g.RevokeUser(ctx, "other", clock()))
 	require.NoError(t, late.Sync(ctx))
-	assert.True(t, late.Revoked(of("other", "room")), "the revisions begin again, and are followed")
+	assert.True(t, late.Revoked(others), "the revisions begin again, and are followed")
 }
 
 // TestRevokeFlushed revokes right after the server lost everything: that must not
