@@ -130,8 +130,8 @@ func (s *script) read(ctx context.Context, stdout io.Reader) {
 func environment(t testing.TB, keyID string) []string {
 	return []string{
 		"PATH=/usr/bin:/bin",
-		"HOME=" + t.TempDir(), // no ~/.aws
-		"TMPDIR=" + t.TempDir(),
+		"HOME=" + newDir(t), // no ~/.aws
+		"TMPDIR=" + newDir(t),
 		"LANG=C.UTF-8",
 		"AWS_ACCESS_KEY_ID=" + keyID,
 		"AWS_SECRET_ACCESS_KEY=" + secret,
@@ -139,4 +139,14 @@ func environment(t testing.TB, keyID string) []string {
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_PAGER=",
 	}
+}
+
+// newDir makes a directory that is there until all tests have ended. Of a browser,
+// processes may still write into it when a test's own would be removed, which fails
+// the test.
+func newDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(work, "client")
+	require.NoError(t, err)
+	return dir
 }
