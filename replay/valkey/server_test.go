@@ -3,8 +3,10 @@ package valkey_test
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +25,20 @@ var ctx = context.Background()
 // hang is when a test that waits for something has waited too long. It is no
 // measure of speed: the machine may be busy.
 const hang = 60 * time.Second
+
+// TestMain has many tests run at a time: they mostly wait, for a server to start or
+// for a clock to get somewhere. A -parallel of the command line's counts all the same.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // server is a server with a client that goes past any guard.
 type server struct {
