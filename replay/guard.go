@@ -82,7 +82,7 @@ type Guard struct {
 	capacity      int   // tokens that the guard promises to take
 	lifetime      int64 // seconds within which every token expires
 	skew          int64 // seconds by which a token may have been issued ahead of now
-	started       int64 // tokens issued in this second or before are refused
+	started       int64 // tokens issued in this second, up to a skew later, or before are refused
 }
 
 // New makes a guard that is in force from now on. The error says which field of
@@ -107,7 +107,7 @@ func New(now time.Time, c Config) (*Guard, error) {
 		return nil, errRate
 	}
 	g := &Guard{capacity: rate * int(lifetime), lifetime: lifetime, skew: int64(skew / time.Second)}
-	g.started = now.Add(skew).Unix()
+	g.started = now.Unix()
 	if c.AcceptIssuedBeforeStart {
 		g.started = math.MinInt64
 	}
@@ -157,7 +157,9 @@ func (g *Guard) Spend(_ context.Context, now time.Time, t claims.Summary) (fresh
 	key := nonzero(binary.LittleEndian.Uint64(t.TokenID[:8]))
 	// Not of the same bits: all tokens of a shard would share them.
 	which := binary.LittleEndian.Uint64(t.TokenID[8:]) & uint64(len(g.shards)-1)
-	o := g.shards[which].spend(g, key, now.Unix(), t.IssuedAt.Unix(), t.Expiration.Unix())
+	// An earlier guard may have been told of all of the ring's.
+	skew := max(g.skew, int64(t.ClockSkew/time.Second))
+	o := g.shards[which].spend(g, key, now.Unix(), t.IssuedAt.Unix(), t.Expiration.Unix(), skew)
 	return o == isFresh, outcomeErrors[o]
 }
 
@@ -165,7 +167,8 @@ func (g *Guard) Spend(_ context.Context, now time.Time, t claims.Summary) (fresh
 // clock that agrees with this one, is accepted: ClockSkew and up to a second
 // after the guard was made. Until then it refuses with [ErrBeforeStart], and a
 // gateway should not report itself ready. With AcceptIssuedBeforeStart it is
-// the zero time.
+// the zero time. Where the ring's ClockSkew is larger than that of Config, it
+// takes that much longer.
 //
 // A guard made while the clock was far ahead becomes ready when the clock gets
 // there: once the clock is right, it has to be made anew. A health check that
@@ -178,5 +181,5 @@ func (g *Guard) ReadyAt() time.Time {
 	if g.started == math.MinInt64 {
 		return time.Time{}
 	}
-	return time.Unix(g.started+1, 0).UTC()
+	return time.Unix(g.started+g.skew+1, 0).UTC()
 }

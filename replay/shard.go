@@ -61,18 +61,19 @@ func (b *bucket) find(key uint64) (place int, found bool) {
 	return place, found
 }
 
-// spend does the work of Guard.Spend. Times are Unix seconds, rounded down.
-func (s *shard) spend(g *Guard, key uint64, now, issued, expiration int64) outcome {
+// spend does the work of Guard.Spend. Times are Unix seconds, rounded down, and
+// skew is by how many the clock that issued the token may be ahead.
+func (s *shard) spend(g *Guard, key uint64, now, issued, expiration, skew int64) outcome {
 	s.mu.Lock()
-	o := s.decide(g, key, now, issued, expiration)
+	o := s.decide(g, key, now, issued, expiration, skew)
 	s.count[o]++
 	s.mu.Unlock()
 	return o
 }
 
-func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64) outcome {
+func (s *shard) decide(g *Guard, key uint64, now, issued, expiration, skew int64) outcome {
 	switch {
-	case issued <= g.started:
+	case issued-skew <= g.started:
 		return isBeforeStart
 	case expiration > now+g.lifetime, issued > now+g.skew:
 		return isTooLong

@@ -368,11 +368,13 @@ var faults = []fault{
 
 	// -- Single use and revocation.
 	{"issued in the second of the start", "replay/shard.go", "./replay",
-		one("case issued <= g.started:", "case issued < g.started:")},
-	{"start without the skew", "replay/guard.go", "./replay",
-		one("g.started = now.Add(skew).Unix()", "g.started = now.Unix()")},
+		one("case issued-skew <= g.started:", "case issued-skew < g.started:")},
+	{"start without the skew", "replay/shard.go", "./replay",
+		one("case issued-skew <= g.started:", "case issued <= g.started:")},
+	{"start with the skew of this guard only", "replay/guard.go", "./replay",
+		one("max(g.skew, int64(t.ClockSkew/time.Second))", "g.skew")},
 	{"issued before the start", "replay/shard.go", "./replay",
-		one("\tcase issued <= g.started:\n", "\tcase false:\n")},
+		one("\tcase issued-skew <= g.started:\n", "\tcase false:\n")},
 	{"issued before the start by default", "replay/guard.go", "./replay",
 		one("if c.AcceptIssuedBeforeStart {", "if !c.AcceptIssuedBeforeStart {")},
 	// Without the race detector it is seen by chance.

@@ -1,0 +1,48 @@
+package replay_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/replay"
+)
+
+// TestRestartWithAnotherSkew has two guards, one after the other, and a minter
+// whose clock is apart from theirs by up to the ring's skew, which is all that
+// bounds it: whatever the guards were told, less than that or more, and the
+// second one less than the first, what the first let in the second does not.
+func TestRestartWithAnotherSkew(t *testing.T) {
+	const tick = time.Second / ticksPerSecond
+	seconds := []int{1, 2, 4}
+	tries, replays := 0, 0
+	for _, ring := range seconds {
+		for _, first := range seconds {
+			for _, second := range seconds {
+				for start := range ticksPerSecond {
+					for ahead := -ring; ahead <= ring; ahead++ {
+						at := epoch.Add(time.Duration(start) * tick)
+						tok := tokenAt(uint64(tries), at.Add(time.Duration(ahead)*time.Second), 5*time.Second)
+						tok.ClockSkew = time.Duration(ring) * time.Second
+						one, err := replay.New(at.Add(-time.Hour), replay.Config{Rate: 1, ClockSkew: time.Duration(first) * time.Second})
+						require.NoError(t, err)
+						if fresh, _ := one.Spend(ctx, at, tok); !fresh {
+							continue // it was told of less than the ring's
+						}
+						tries++
+						two, err := replay.New(at, replay.Config{Rate: 1, ClockSkew: time.Duration(second) * time.Second})
+						require.NoError(t, err)
+						for now := at; now.Before(tok.Expiration); now = now.Add(tick) {
+							if fresh, _ := two.Spend(ctx, now, tok); fresh {
+								replays++
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	require.Greater(t, tries, 300)
+	require.Zero(t, replays, "of %d tokens, accepted again", tries)
+}
