@@ -59,6 +59,7 @@ type Opener struct {
 var (
 	errOpenerRing  = verdict.Unavailable("token: Opener.Ring is nil")
 	errOpenerGuard = verdict.Unavailable("token: Opener.Guard is nil")
+	errSessionUsed = verdict.Unavailable("token: the Session was used while a token was opened into it")
 )
 
 // Open verifies text, spends it, and fills in s. The checks are made in this
@@ -76,11 +77,13 @@ var (
 //	Admit                                         its own error
 //	Guard                                         ErrSpent, ErrRevoked, ErrAllRevoked, ErrUnavailable
 //
-// s is reused, whatever it held, and must not be in use elsewhere; it retains
-// nothing of text. On an error it is zero in every accessor. Open does not
-// allocate where s has held as long a token before, and once, in the size of
-// the token, where it has not. A token that is refused before Revoked never
-// allocates. ctx is handed to Admit and the guard; Open itself never waits.
+// s is reused, whatever it held, and must not be in use elsewhere until Open
+// returns; it retains nothing of text. If another token is opened into it
+// meanwhile, both are refused: s is zero, and the error matches [ErrUnavailable].
+// On every error s is zero in every accessor. Open does not allocate where s has
+// held as long a token before, and once, in the size of the token, where it has
+// not. A token that is refused before Revoked never allocates. ctx is handed to
+// Admit and the guard; Open itself never waits.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 	if o.Guard == nil {
 		s.Reset()
@@ -104,15 +107,20 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
 		return ErrMalformed // before anything that costs more than this
 	}
-	// On an error, and where foreign code panics.
+	// s is without its memory meanwhile: who uses it too early does not get at
+	// what v is a view of.
+	buf, done := s.buf, false
+	s.buf = nil
 	defer func() {
-		if s.v.isZero() {
+		if !done { // an error, or foreign code that panics
 			s.Reset()
+			clear(buf)
+			s.buf = buf[:0]
 		}
 	}()
 	now := clock(o.Now)
 	var v verified
-	if err := o.verify(&v, s, text, now); err != nil {
+	if err := o.verify(&v, &buf, text, now); err != nil {
 		return err
 	}
 	// Foreign code runs here, which may take its time: no workspace is held, and
@@ -120,17 +128,21 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard)
 	if err := o.admit(ctx, now, &v, guard); err != nil {
 		return err
 	}
-	s.v = v
+	if !s.v.isZero() {
+		return errSessionUsed
+	}
+	s.v, s.buf, done = v, buf, true
 	return nil
 }
 
 // verify makes all checks that depend on text, keys and clock alone. Length and
-// prefix of text have been checked. On success v is a view of s.buf.
-func (o *Opener) verify(v *verified, s *Session, text string, now time.Time) error {
+// prefix of text have been checked. On success v is a view of *buf, which is
+// replaced where it is too small.
+func (o *Opener) verify(v *verified, buf *[]byte, text string, now time.Time) error {
 	n := len(Prefix) + base64url.DecodedLen(len(text)-len(Prefix))
-	if n <= cap(s.buf) {
-		s.buf = s.buf[:n]
-		return o.verifyIn(s.buf, v, text, now)
+	if n <= cap(*buf) {
+		*buf = (*buf)[:n]
+		return o.verifyIn(*buf, v, text, now)
 	}
 	// Memory of its own is only for a token that has proved worth it.
 	ws := workspaces.Get().(*workspace)
@@ -140,7 +152,7 @@ func (o *Opener) verify(v *verified, s *Session, text string, now time.Time) err
 	if err := o.verifyIn(box, v, text, now); err != nil {
 		return err
 	}
-	s.buf = v.payload.MoveTo(make([]byte, 0, n))
+	*buf = v.payload.MoveTo(make([]byte, 0, n))
 	return nil
 }
 

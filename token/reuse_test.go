@@ -1,0 +1,68 @@
+package token_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// A Session that is given away too early, as to a pool of them, while the guard
+// that was asked for it is still thinking: it is never one user's with another's
+// claims, and of who did so and who got it neither is let in by mistake.
+func TestOpenSessionUsedMeanwhile(t *testing.T) {
+	other := claims.Claims{RoomIdentifier: room, UserID: "someone!"}
+	tests := []struct {
+		name      string
+		meanwhile func(t *testing.T, h *house, s *token.Session)
+		want      error
+	}{
+		{"opened", func(t *testing.T, h *house, s *token.Session) {
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
+		}, token.ErrUnavailable},
+		{"opened with the same token", func(t *testing.T, h *house, s *token.Session) {
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, example())))
+		}, token.ErrUnavailable},
+		{"opened and reset", func(t *testing.T, h *house, s *token.Session) {
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
+			s.Reset()
+		}, nil},
+		{"reset", func(_ *testing.T, _ *house, s *token.Session) { s.Reset() }, nil},
+		{"refused", func(t *testing.T, h *house, s *token.Session) {
+			text := []byte(h.mint(t, longest()))
+			text[len(text)/2] ^= 1
+			require.ErrorIs(t, h.opener.Open(t.Context(), s, string(text)), token.ErrInvalid)
+		}, nil},
+	}
+	for _, test := range tests {
+		for name, s := range map[string]*token.Session{"new": {}, "used": nil} {
+			t.Run(test.name+"/"+name, func(t *testing.T) {
+				h := newHouse(t)
+				if s == nil {
+					s = h.usedSession(t)
+				}
+				opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
+				opener.Guard = guardFunc(func(_ context.Context, _ time.Time, lent claims.Summary) (bool, error) {
+					test.meanwhile(t, h, s)
+					assert.Equal(t, "11231234", string(lent.UserID), "what is lent to the guard")
+					return true, nil
+				})
+				err := opener.Open(t.Context(), s, h.mint(t, example()))
+				if test.want == nil {
+					require.NoError(t, err)
+					assert.Equal(t, example(), s.Claims())
+				} else {
+					require.ErrorIs(t, err, test.want)
+					requireZero(t, s)
+				}
+				require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, longest())), "again")
+				assert.Equal(t, longest(), s.Claims())
+			})
+		}
+	}
+}
