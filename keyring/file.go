@@ -78,7 +78,7 @@ func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
 	if err != nil {
 		return fmt.Errorf("keyring: saving: %w", err)
 	}
-	unlock, err := lock(name + ".lock")
+	unlock, err := lock(name+".lock", false)
 	if err != nil {
 		return fmt.Errorf("keyring: locking: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 const nonblock = 0
 
-func lock(string) (unlock func() error, err error) { return func() error { return nil }, nil }
+func lock(string, bool) (unlock func() error, err error) { return func() error { return nil }, nil }
 
 func syncDir(string) error { return nil }
 

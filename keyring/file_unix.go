@@ -12,15 +12,23 @@ import (
 // nonblock opens a pipe without waiting for who writes to it.
 const nonblock = syscall.O_NONBLOCK
 
-// lock takes the lock on a file, which it makes where it is missing, or
-// returns ErrConflict where another holds it. The lock ends with the process,
-// however that ends.
-func lock(name string) (unlock func() error, err error) {
+// lock takes the lock on a file, which it makes where it is missing. Where
+// another holds it, it waits, or returns ErrConflict. The lock ends with the
+// process, however that ends.
+func lock(name string, wait bool) (unlock func() error, err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|nonblock, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	how := syscall.LOCK_EX | syscall.LOCK_NB
+	if wait {
+		how = syscall.LOCK_EX
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), how); err != syscall.EINTR {
+			break
+		}
+	}
 	if err == nil {
 		return f.Close, nil
 	}

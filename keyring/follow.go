@@ -28,7 +28,9 @@ type File struct {
 	// serial that it has seen, in decimal: a restart then refuses an older ring
 	// with [ErrRollback], as it refuses one below Config.MinSerial. Where it is
 	// missing there was none. It has to be out of reach of whoever could put an
-	// old ring in place, and to outlive the process. Empty means no such file.
+	// old ring in place, and to outlive the process. It may be a symbolic link to
+	// a file, and be shared by processes of one host, which a lock on the file
+	// name + ".lock" sees to on Unix. Empty means no such file.
 	HighWater string
 }
 
@@ -153,8 +155,27 @@ func (f File) record(serial uint64) error {
 	if err != nil || f.HighWater == "" || serial <= highest {
 		return err
 	}
-	if err := replace(f.HighWater, fmt.Appendln(nil, serial)); err != nil {
+	if err := f.raise(serial); err != nil {
 		return fmt.Errorf("keyring: writing the high-water mark: %w", err)
 	}
 	return nil
+}
+
+// raise is for one process at a time: it would else lower the mark that another
+// one writes between its look at the file and its own writing.
+func (f File) raise(serial uint64) error {
+	name, err := resolve(f.HighWater)
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(name+".lock", true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	highest, err := f.HighestSerial()
+	if err == nil && serial > highest {
+		err = replace(name, fmt.Appendln(nil, serial))
+	}
+	return err
 }
