@@ -157,9 +157,17 @@ func (r *Revocations) maxEntries() int {
 }
 
 // markOf is the first second that a clock without skew has to show for a token
-// not to count as issued before t. Nothing is issued after the year 9999, and up
-// to there the sum does not overflow.
-func markOf(t time.Time) int64 { return min(t.Unix(), limits.MaxUnix) + 1 }
+// not to count as issued before t, or none above 0 where nothing is. Nothing is
+// issued after the year 9999, and up to there the sum does not overflow. Nor is
+// anything before 1970, but then by clocks that are ahead: as no mark is below 1,
+// a little more is refused.
+func markOf(t time.Time) int64 {
+	mark := min(t.Unix(), limits.MaxUnix) + 1
+	if mark > -int64(limits.MaxClockSkew/time.Second) {
+		mark = max(mark, 1)
+	}
+	return mark
+}
 
 func (r *Revocations) load() *revocations {
 	if r.current.Load() == nil {
@@ -171,7 +179,7 @@ func (r *Revocations) load() *revocations {
 func (r *Revocations) revoke(now, issuedBefore time.Time, t target) {
 	mark := markOf(issuedBefore)
 	if mark <= 0 {
-		return // nothing is issued before 1970
+		return // nothing was issued yet
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -105,6 +105,17 @@ func TestRevocationExtremes(t *testing.T) {
 	assert.False(t, r.Revoked(chat("r", "u", first)), "issued in 1970, revoked before")
 	assert.Zero(t, r.Stats().Entries)
 	assert.Zero(t, r.Stats().All)
+	for _, before := range []time.Duration{-time.Second, -time.Minute} {
+		ahead := chat("r", "u", first.Add(before+time.Minute))
+		ahead.ClockSkew = time.Minute
+		var user, all, none replay.Revocations
+		user.RevokeUser(first, "u", first.Add(before))
+		assert.True(t, user.Revoked(ahead), "issued in 1970, by a clock that is ahead")
+		all.RevokeAll(first.Add(before))
+		assert.True(t, all.Revoked(ahead))
+		none.RevokeAll(first.Add(-time.Minute - time.Second))
+		assert.False(t, none.Revoked(chat("r", "u", first)))
+	}
 	r.RevokeUser(first, "u", first)
 	assert.True(t, r.Revoked(chat("r", "u", first)))
 	assert.True(t, r.Revoked(chat("r", "u", first.Add(skew))))
