@@ -6,7 +6,8 @@
 // are refused like any other character outside the alphabet, and in speed.
 //
 // The text of a token is public, so nothing here runs in constant time: which
-// characters there are shows in the cache. Do not use it for keys.
+// characters there are shows in the cache. Do not use it for keys that a
+// stranger can have decoded: the text of a KEK is, once, when it is loaded.
 package base64url
 
 import (
