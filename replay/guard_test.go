@@ -394,6 +394,16 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryOfNew has guards of very many tokens, none of which was spent.
+func TestMemoryOfNew(t *testing.T) {
+	for _, rate := range []int{1, 10_000, 14_153, 20_000, 60_000} {
+		g, err := replay.New(epoch, replay.Config{Rate: rate, MaxTTL: 10 * time.Minute, ClockSkew: time.Second})
+		require.NoError(t, err)
+		st := g.Stats(epoch)
+		assert.LessOrEqual(t, st.Bytes, max(st.Capacity, 7<<20), "rate %d", rate)
+	}
+}
+
 // TestMemoryIsNotHoarded fills a guard in ways that need tables of very unlike
 // sizes. What one leaves behind must make way for the next.
 func TestMemoryIsNotHoarded(t *testing.T) {
