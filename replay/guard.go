@@ -68,11 +68,12 @@ var (
 // Memory is taken as it is needed, then kept and used again. As long as tokens
 // are spent evenly that is at most 20 bytes for each token of the capacity; at
 // worst, after a burst in which the whole capacity expires in the same second,
-// 36 bytes. To this adds a fixed part, which is 1/4 MiB for a small guard and up
-// to 7 MiB for a MaxTTL of ten minutes; for a capacity above eight million tokens
-// it is up to a byte for each, which New takes at once. The garbage collector
-// sees one pointer for every few dozen tokens or more. A full guard refuses; it
-// never forgets a token early to make room for another.
+// 36 bytes. To this adds what has to be there for each second: 1/4 MiB for a small
+// guard, up to 2 MiB for a MaxTTL of a minute, and up to 15 MiB for ten minutes;
+// for a capacity above eight million tokens up to 3 bytes for each, one of which
+// New takes at once. The garbage collector sees one pointer for every few dozen
+// tokens or more. A full guard refuses; it never forgets a token early to make
+// room for another.
 //
 // A token is recognized by 64 of its random bits, among those of its shard that
 // expire in the same second. If these are n, a fresh token is taken for a spent

@@ -400,7 +400,27 @@ func TestMemoryOfNew(t *testing.T) {
 		g, err := replay.New(epoch, replay.Config{Rate: rate, MaxTTL: 10 * time.Minute, ClockSkew: time.Second})
 		require.NoError(t, err)
 		st := g.Stats(epoch)
-		assert.LessOrEqual(t, st.Bytes, max(st.Capacity, 7<<20), "rate %d", rate)
+		assert.LessOrEqual(t, st.Bytes, max(st.Capacity, 15<<20), "rate %d", rate)
+	}
+}
+
+// TestMemoryEvenly has rates at which tables are of the worst size for what is
+// in them.
+func TestMemoryEvenly(t *testing.T) {
+	if testing.Short() || testenv.Race {
+		t.Skip("millions of tokens")
+	}
+	for _, tt := range []struct{ rate, seconds, fixed int }{{8_319, 60, 2 << 20}, {4_001, 600, 15 << 20}} {
+		g, err := replay.New(epoch, replay.Config{
+			Rate: tt.rate, MaxTTL: time.Duration(tt.seconds) * time.Second, ClockSkew: time.Second, AcceptIssuedBeforeStart: true,
+		})
+		require.NoError(t, err)
+		for i := range tt.rate * tt.seconds {
+			requireFresh(t, g, epoch, tokenAt(uint64(i), epoch, time.Duration(1+i%tt.seconds)*time.Second))
+		}
+		st := g.Stats(epoch)
+		assert.LessOrEqual(t, st.Bytes, 20*st.Capacity+tt.fixed, "rate %d", tt.rate)
+		assert.Greater(t, st.Bytes, 20*st.Capacity+tt.fixed/2, "rate %d", tt.rate)
 	}
 }
 
