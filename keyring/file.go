@@ -107,7 +107,8 @@ func resolve(name string) (string, error) {
 	case name == "", !errors.Is(err, fs.ErrNotExist):
 		return "", err // it names the file
 	}
-	if _, err := os.Lstat(name); err == nil {
+	// It may have been made meanwhile.
+	if info, err := os.Lstat(name); err == nil && info.Mode().Type() == fs.ModeSymlink {
 		return "", fmt.Errorf("%s: %w", name, errDangling) // it would be replaced
 	}
 	return name, nil

@@ -262,7 +262,7 @@ var faults = []fault{
 	{"pipe for a file", "keyring/file.go", "./keyring",
 		one("case !info.Mode().IsRegular():", "case false:")},
 	{"dangling link replaced", "keyring/file.go", "./keyring",
-		one("if _, err := os.Lstat(name); err == nil {", "if false {")},
+		one("if info, err := os.Lstat(name); err == nil && info.Mode().Type() == fs.ModeSymlink {", "if false {")},
 	{"high-water mark lowered", "keyring/follow.go", "./keyring",
 		one("serial > highest", "serial != highest")},
 	{"KEK ID not authenticated", "keyring/kek.go", withVectors, []edit{
