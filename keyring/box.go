@@ -51,7 +51,8 @@ func (r *Ring) Seal(dst, plaintext []byte, now time.Time) ([]byte, error) {
 // Open decrypts box, if its key may open at now, and appends the plaintext to
 // dst. It does not allocate where dst has room for len(box) - [Overhead] bytes.
 // The room must not overlap box, except that box[32:32] as dst decrypts in
-// place; any other overlap panics.
+// place. Any other overlap with the ciphertext panics; one with the header or the
+// tag alone destroys them, and the second may be taken for a forgery.
 //
 // The errors are [ErrMalformed], [ErrUnknownKey], [ErrExpiredKey],
 // [ErrRevokedKey] and [ErrForged]; dst is then returned as it was. After

@@ -149,6 +149,39 @@ func TestSealOverlap(t *testing.T) {
 	}
 }
 
+// Wherever in its own box a plaintext is to go, it is right, or there is none.
+func TestOpenOverlap(t *testing.T) {
+	r := newRing(t, start)
+	for _, n := range []int{1, 16, 32, 33, 100} {
+		want := make([]byte, n)
+		for i := range want {
+			want[i] = byte(i + 1)
+		}
+		outcomes := make(map[string]int)
+		for at := range n + keyring.Overhead {
+			box, err := r.Seal(make([]byte, 0, 3*n+keyring.Overhead), want, start)
+			require.NoError(t, err)
+			outcome := "panic"
+			func() {
+				defer func() { _ = recover() }()
+				got, err := r.Open(box[at:at], box, start)
+				outcome = fmt.Sprint(err)
+				if err == nil {
+					require.Equal(t, want, got, "at %d", at)
+				} else {
+					require.Equal(t, keyring.ErrForged, err)
+					require.Equal(t, make([]byte, n), box[at:at+n:cap(box)], "at %d", at)
+				}
+			}()
+			outcomes[outcome]++
+			if at != headerSize && at+n > headerSize && at < headerSize+n {
+				require.Equal(t, "panic", outcome, "%d at %d", n, at)
+			}
+		}
+		require.Equal(t, n+keyring.Overhead, outcomes["panic"]+outcomes["<nil>"]+outcomes[keyring.ErrForged.Error()])
+	}
+}
+
 func TestInPlace(t *testing.T) {
 	r := newRing(t, start)
 	mem := make([]byte, 200)
