@@ -122,7 +122,9 @@ func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
 // Policy.Lead on, tokens may be refused that other hosts mint under a key that
 // is not known here.
 func (f *Follower) Stale(now time.Time) time.Duration {
-	return max(0, now.Sub(*f.refreshed.Load()))
+	// Not by the monotonic clock, which stands still while a host is suspended:
+	// keys go on by the time of day.
+	return max(0, now.Round(0).Sub(*f.refreshed.Load()))
 }
 
 const maxHighWater = 64

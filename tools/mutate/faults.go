@@ -263,6 +263,8 @@ var faults = []fault{
 		one("case !info.Mode().IsRegular():", "case false:")},
 	{"dangling link replaced", "keyring/file.go", "./keyring",
 		one("if info, err := os.Lstat(name); err == nil && info.Mode().Type() == fs.ModeSymlink {", "if false {")},
+	{"stale by the monotonic clock", "keyring/follow.go", "./keyring",
+		one("now.Round(0).Sub(", "now.Sub(")},
 	{"high-water mark lowered", "keyring/follow.go", "./keyring",
 		one("serial > highest", "serial != highest")},
 	{"KEK ID not authenticated", "keyring/kek.go", withVectors, []edit{

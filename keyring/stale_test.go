@@ -1,0 +1,32 @@
+package keyring_test
+
+import (
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// A host that was suspended is out of date by the time of day, as that is what
+// keys go by: the monotonic clock, which times carry too, may have stood still.
+func TestStaleAfterSuspension(t *testing.T) {
+	now := time.Now()
+	r := newRing(t, now)
+	file := keyring.File{Name: t.TempDir() + "/ring", KEK: newKEK(t)}
+	require.NoError(t, r.WriteFile(t.Context(), file.KEK, file.Name))
+	follower, err := file.Follow(t.Context(), now)
+	require.NoError(t, err)
+
+	later := now.Add(time.Hour)
+	monotonic := &(*struct {
+		_   uint64
+		ext int64
+	})(unsafe.Pointer(&later)).ext
+	*monotonic -= int64(time.Hour)
+	require.Zero(t, later.Sub(now), "the monotonic clock stood still")
+	require.Equal(t, now.Unix()+3600, later.Unix(), "the other one went on")
+	require.InDelta(t, time.Hour, follower.Stale(later), float64(time.Second))
+}
