@@ -44,6 +44,7 @@ type Summary struct {
 	// no Opener made it may be zero, which means 5 s.
 	ClockSkew time.Duration
 
-	// RoomIdentifier and UserID are lent: who keeps them copies them.
+	// RoomIdentifier and UserID are lent: who keeps them copies them, and nobody
+	// writes to them, because they may be those of a token.Session.
 	RoomIdentifier, UserID []byte
 }
