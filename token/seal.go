@@ -44,7 +44,9 @@ type Sealer struct {
 // ChatToken is a minted token and its deadlines: the members of a
 // CreateChatToken response, in whose JSON form it is. Printed with fmt or slog
 // it shows the ID and the deadlines only. As an unexported field of another
-// struct it is out of reach for that: to print the struct prints the token.
+// struct it is out of reach for that: to print the struct prints the token. So
+// does slog's JSON handler with any struct, slice or map that it is in, for that
+// is put in JSON form.
 type ChatToken struct {
 	// ID is what [Session.TokenID] says of the session that Token opens. It is
 	// no secret: in a log it tells who was given the token of which session.

@@ -64,6 +64,11 @@ func TestChatTokenRedaction(t *testing.T) {
 	}
 	assert.NotContains(t, out.String(), minted.Token[4:])
 	assert.NotContains(t, out.String(), fmt.Sprintf("%x", minted.Token[4:]))
+	var within bytes.Buffer
+	slog.New(slog.NewTextHandler(&within, nil)).Info("minted", "tokens", []token.ChatToken{minted})
+	assert.NotContains(t, within.String(), minted.Token[4:])
+	slog.New(slog.NewJSONHandler(&within, nil)).Info("minted", "tokens", []token.ChatToken{minted})
+	assert.Contains(t, within.String(), minted.Token, "the documentation warns of it")
 	assert.Contains(t, out.String(), "token.ChatToken("+minted.ID.String()+" expires 2022-03-16T04:44:09Z session 2022-03-16T05:13:09Z)")
 }
 
