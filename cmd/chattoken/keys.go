@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
@@ -86,7 +87,8 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 	if text == "" {
 		return nil, usageError("there is no KEK: give --" + flag + ", or set " + variable)
 	}
-	kek, err := keyring.ParseKEK(text)
+	// Who sets a variable to what a file has, as Kubernetes does, has its line end too.
+	kek, err := keyring.ParseKEK(strings.TrimSuffix(text, "\n"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", variable, err)
 	}

@@ -31,9 +31,12 @@ func TestKeyring(t *testing.T) {
 	status, _, stderr := f.run("open", text, "--keyring", ring, "--kek-file", kekFile)
 	assert.Equal(t, exitOK, status, stderr)
 
-	f.env[envKEK] = kek
-	status, _, stderr = f.run("open", text, "--keyring", ring)
-	assert.Equal(t, exitOK, status, stderr)
+	for value, want := range map[string]int{kek: exitOK, kek + "\n": exitOK, kek + "\n\n": exitTrouble, kek + "\r\n": exitTrouble, " " + kek: exitTrouble} {
+		f.env[envKEK] = value
+		status, _, stderr = f.run("open", text, "--keyring", ring)
+		assert.Equal(t, want, status, stderr)
+		assert.NotContains(t, stderr, kek)
+	}
 	assert.NoDirExists(t, f.dir, "the user's own keyring was touched")
 }
 
