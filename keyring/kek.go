@@ -20,13 +20,16 @@ import (
 // returned to the caller, wrapped. Methods may be called concurrently.
 type KEK interface {
 	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
-	// tells Unwrap which key to use; it is stored in clear and has 1 to 255
-	// bytes. wrapped has 1 to 65,535 bytes.
+	// tells Unwrap which of its keys to use; it is stored in clear and has 1 to
+	// 255 bytes. wrapped has 1 to 65,535 bytes.
 	Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error)
 
 	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
-	// who clears them after use. What is unwrapped need not be authentic: both
-	// arguments come from a file.
+	// who clears them after use. Both arguments come from a file that anybody
+	// may have written, and nothing else makes a ring authentic: Unwrap must
+	// refuse a kekID that is none of its own, and whatever Wrap has not returned.
+	// If it uses any key of a service that the file names, or if a public key is
+	// enough to wrap, who can write the file can make a ring, and mint.
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 
