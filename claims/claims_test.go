@@ -3,6 +3,7 @@ package claims_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -174,6 +175,22 @@ func TestIsRoomARN(t *testing.T) {
 		strings.ToUpper(room),
 	} {
 		assert.False(t, claims.IsRoomARN(s), "%q", s)
+	}
+}
+
+// TestIsRoomARNBytes has every byte in every part, and compares with the pattern
+// of the service model.
+func TestIsRoomARNBytes(t *testing.T) {
+	pattern := regexp.MustCompile(`^arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+$`)
+	for at := range room {
+		for c := range 256 {
+			for _, s := range []string{room[:at] + string([]byte{byte(c)}) + room[at+1:], room[:at] + string([]byte{byte(c)}) + room[at:]} {
+				want := pattern.MatchString(s) && s[len(s)-1] != '\n'
+				if got := claims.IsRoomARN(s); got != want {
+					t.Errorf("IsRoomARN(%q) = %v", s, got)
+				}
+			}
+		}
 	}
 }
 

@@ -2,8 +2,10 @@ package claims_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,6 +36,26 @@ func TestParseJSON(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got)
 		})
+	}
+}
+
+// TestParseJSONSurrogates has the first and last of both halves, and what lies
+// beside them, in every order.
+func TestParseJSONSurrogates(t *testing.T) {
+	units := []rune{0x41, 0xD7FF, 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xE000}
+	high := func(u rune) bool { return u >= 0xD800 && u < 0xDC00 }
+	low := func(u rune) bool { return u >= 0xDC00 && u < 0xE000 }
+	for _, a := range units {
+		for _, b := range units {
+			text := fmt.Sprintf(`{"roomIdentifier":"%s","userId":"\u%04x\u%04X"}`, room, a, b)
+			c, err := claims.ParseJSON([]byte(text), nil)
+			if high(a) != low(b) || low(a) || high(b) {
+				assert.ErrorContains(t, err, "surrogate", text)
+				continue
+			}
+			require.NoError(t, err, text)
+			assert.Equal(t, string(utf16.Decode([]uint16{uint16(a), uint16(b)})), c.UserID, text)
+		}
 	}
 }
 

@@ -92,6 +92,25 @@ func TestPayloadHeadSizes(t *testing.T) {
 	assert.Greater(t, len(c.Attributes), 256)
 }
 
+// So do heads of times, which go on to four and eight bytes behind them: in 1970,
+// and after 2106. However many of those are missing, it is no payload.
+func TestPayloadTimes(t *testing.T) {
+	c := valid()
+	for _, edge := range []int64{0, 23, 24, 1<<8 - 1, 1 << 8, 1<<16 - 1, 1 << 16, 1<<17 - 1, 1<<32 - 1, 1 << 32, 1<<33 - 1, maxUnix} {
+		for _, times := range [][2]int64{{edge, 60}, {issuedAt, max(edge, 1)}} {
+			b := encode(t, c, times[0], times[1])
+			require.Equal(t, marshal(t, twinOf(&c, times[0], times[1])), b)
+			p, err := claims.ParsePayload(b)
+			require.NoError(t, err)
+			require.Equal(t, times, [2]int64{p.IssuedAt, int64(p.TTL)})
+			for n := range b {
+				_, err := claims.ParsePayload(b[:n:n])
+				require.ErrorIs(t, err, claims.ErrPayload)
+			}
+		}
+	}
+}
+
 func size(m map[string]string) (n int) {
 	for k, v := range m {
 		n += len(k) + len(v)
