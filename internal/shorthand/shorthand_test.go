@@ -88,6 +88,7 @@ func TestParseErrors(t *testing.T) {
 		{"control character", "a=\x01", "needs quotes"},
 		{"single quote not closed", `a='b`, "not closed"},
 		{"double quote not closed", `a="b'`, "not closed"},
+		{"backslashes not closed", `a='\\`, "not closed"},
 		{"escaped at the end, which aws accepts", `a='b\'`, "not closed"},
 		{"text behind quotes", `a='b'c`, "expected a comma"},
 		{"quotes behind quotes", `a='b'"c"`, "expected a comma"},
