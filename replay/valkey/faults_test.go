@@ -225,6 +225,26 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestLargerSkew has two gateways of a ring with a large skew, of which one was told of
+// it and one was not. The other one does not let in again what the server has lost.
+func TestLargerSkew(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	const skew = 10 * time.Second
+	told := quick(s.Address)
+	told.ClockSkew = skew
+	a, b := newGuard(t, told), newGuard(t, quick(s.Address))
+	var spent claims.Summary
+	eventually(t, func() bool { // until what is issued was not before a was made
+		spent = tokenAt(1<<63+uniques.Add(1), time.Now().Add(skew-2*time.Second), time.Minute)
+		spent.ClockSkew = skew
+		return spendHonest(a, spent) == "fresh"
+	})
+	s.must("FLUSHALL")
+	assert.Equal(t, valkey.ErrTooLong.Error(), spendHonest(b, spent))
+	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(b, spent.IssuedAt, spent), "when the clock has come there")
+}
+
 // TestFlushed has the data go while the connections stay.
 func TestFlushed(t *testing.T) {
 	t.Parallel()

@@ -153,7 +153,10 @@ func (g *Guard) refuse(slot uint16, t claims.Summary) error {
 	if err := g.revoked.Check(t); err != nil {
 		return err
 	}
-	if t.IssuedAt.Unix() <= g.topology.Load().marks[slot] {
+	// The ring's skew counts where it is the larger one: who let the token in
+	// before may have been told of it.
+	skew := max(g.config.ClockSkew, t.ClockSkew)
+	if t.IssuedAt.Add(-skew).Unix() <= g.topology.Load().marks[slot] {
 		return ErrDataLost
 	}
 	return nil
@@ -202,13 +205,14 @@ func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(limits.MaxUnix, 0).UTC()
 	}
-	return time.Unix(slices.Max(g.topology.Load().marks)+1, 0).UTC()
+	return time.Unix(slices.Max(g.topology.Load().marks)+1, 0).Add(g.config.ClockSkew).UTC()
 }
 
-// mark returns the Unix second such that tokens issued in it or earlier count as
-// issued before now. Now is the later one of this clock and the server's: what was
-// spent by the faster clock, and lost, must not escape because the other is slow.
+// mark returns the Unix second up to which tokens were issued that may be lost, by a
+// clock that is not ahead of the others. It is by the later one of this clock and the
+// server's: what was spent by the faster clock, and lost, must not escape because the
+// other is slow.
 func (g *Guard) mark() int64 {
 	ahead := time.Duration(max(0, g.ahead.Load())) * time.Millisecond
-	return g.config.Now().Add(ahead + g.config.ClockSkew).Unix()
+	return g.config.Now().Add(ahead).Unix()
 }

@@ -15,7 +15,7 @@ import (
 type state struct {
 	epoch    string // random: no two are the same
 	identity string // see Config.identity
-	mark     int64  // a Unix second: tokens issued up to it count as issued before the epoch
+	mark     int64  // a Unix second: tokens issued up to a ClockSkew after it count as issued before the epoch
 	revision int64  // counts the revocations that were written
 }
 
@@ -50,7 +50,7 @@ func sameEpoch(a, b string) bool {
 // bogus reports whether a mark is so far ahead that the clocks were wrong when it was
 // made. To obey it would refuse everything until then.
 func (c *Config) bogus(mark int64) bool {
-	return time.Unix(mark, 0).After(c.Now().Add(c.ClockSkew + 2*c.Margin))
+	return time.Unix(mark, 0).After(c.Now().Add(2 * c.Margin))
 }
 
 // adopt is the script that begins an epoch: it sets the state (KEYS[1]), if that still

@@ -7,7 +7,7 @@ import "slices"
 type topology struct {
 	nodes  []*node
 	owners []*node // by slot; nil where nobody serves it
-	marks  []int64 // by slot: tokens issued up to that Unix second are refused
+	marks  []int64 // by slot: tokens issued up to a ClockSkew after that Unix second are refused
 }
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
@@ -21,9 +21,8 @@ func (t *topology) slot(key []byte) uint16 {
 	return keySlot(key)
 }
 
-// raise has the slots of n refuse tokens issued up to mark, if they did not refuse
-// even later ones. A bogus mark is replaced: it was made when all clocks were far
-// ahead.
+// raise has the slots of n refuse tokens by mark, if they did not refuse even later
+// ones. A bogus mark is replaced: it was made when all clocks were far ahead.
 func (g *Guard) raise(n *node, mark int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
