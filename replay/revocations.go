@@ -156,11 +156,11 @@ func (r *Revocations) maxEntries() int {
 	return r.MaxEntries
 }
 
-// markOf is the first second that a clock without skew has to show for a token
-// not to count as issued before t, or none above 0 where nothing is. Nothing is
-// issued after the year 9999, and up to there the sum does not overflow. Nor is
-// anything before 1970, but then by clocks that are ahead: as no mark is below 1,
-// a little more is refused.
+// markOf is the first second that a clock without skew has to show for a token not
+// to count as issued before t. It is not above 0 where every token is issued later.
+// Tokens are issued from 1970 to 9999, so a t after that is as good as its end, where
+// the sum does not overflow, and one that is up to a skew before 1970 is taken for
+// 1970, which refuses a little more.
 func markOf(t time.Time) int64 {
 	mark := min(t.Unix(), limits.MaxUnix) + 1
 	if mark > -int64(limits.MaxClockSkew/time.Second) {
