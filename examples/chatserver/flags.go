@@ -32,7 +32,7 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	set := flag.NewFlagSet("chatserver", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address`; port 0 takes a free one")
-	set.StringVar(&f.debug, "debug", "", "`address` at which /debug/vars shows numbers to the operator (default: none)")
+	set.StringVar(&f.debug, "debug", "", "`address` at which /debug/vars shows numbers to the operator (default: none;\nwithout -config they are at that of -listen, too)")
 	set.StringVar(&f.config, "config", "", "JSON `file` of rooms and credentials (default: those of the demonstration)")
 	set.StringVar(&f.keyring, "keyring", "", "sealed keyring `file`, which is followed (default: keys in memory)")
 	set.StringVar(&f.kek, "kek", "", "`file` of the key that it is sealed under")
@@ -78,7 +78,7 @@ func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c chatserver
 		c.Origins = strings.Split(f.origins, ",")
 	}
 	if f.config == "" {
-		c.Registry, c.Join = chatserver.Demo(), true
+		c.Registry, c.Join, c.Vars = chatserver.Demo(), true, true
 	} else {
 		data, err := os.ReadFile(f.config)
 		if err != nil {

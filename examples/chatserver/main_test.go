@@ -100,19 +100,28 @@ func TestRun(t *testing.T) {
 	assert.Positive(t, profile.Size())
 }
 
-// What the operator watches is on a listener of its own, and nowhere else.
+// What the operator watches is on a listener of its own, and, but for the
+// demonstration, nowhere else.
 func TestDebug(t *testing.T) {
-	lines := output(t, "-debug", "127.0.0.1:0")
-	public, _ := strings.CutPrefix(line(t, lines), "chatserver: listening on ")
+	t.Run("demonstration", func(t *testing.T) { testDebug(t, http.StatusOK) })
+	config := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(config, []byte(
+		`{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`), 0o600))
+	t.Run("config", func(t *testing.T) { testDebug(t, http.StatusNotFound, "-config", config) })
+}
+
+func testDebug(t *testing.T, public int, args ...string) {
+	lines := output(t, append(args, "-debug", "127.0.0.1:0")...)
+	listening, _ := strings.CutPrefix(line(t, lines), "chatserver: listening on ")
 	vars, ok := strings.CutPrefix(line(t, lines), "chatserver: numbers at ")
 	require.True(t, ok)
 	go io.Copy(io.Discard, lines)
 	debug := strings.TrimSuffix(vars, "/debug/vars")
 	for url, status := range map[string]int{
-		vars:                   http.StatusOK,
-		public + "/debug/vars": http.StatusNotFound,
-		debug + "/":            http.StatusNotFound,
-		debug + "/healthz":     http.StatusNotFound,
+		vars:                      http.StatusOK,
+		listening + "/debug/vars": public,
+		debug + "/":               http.StatusNotFound,
+		debug + "/healthz":        http.StatusNotFound,
 	} {
 		resp, err := http.Get(url)
 		require.NoError(t, err)

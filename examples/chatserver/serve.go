@@ -71,6 +71,7 @@ func serveUntil(ctx context.Context, server *chatserver.Server, l net.Listener) 
 
 const instructions = `
 A page to chat on: http://%[1]s/
+What it counts:    http://%[1]s/debug/vars
 
 To mint a token as an application would:
 

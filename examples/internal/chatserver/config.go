@@ -24,6 +24,10 @@ type Config struct {
 	// they are. It is for demonstrations.
 	Join bool
 
+	// Vars shows everybody /debug/vars: what [Server.ServeVars] says. It is for
+	// demonstrations.
+	Vars bool
+
 	// Follower has the keys that several hosts share. With nil, keys are made
 	// in memory: they are rotated here, and end with the process.
 	Follower *keyring.Follower

@@ -67,8 +67,8 @@ type keyState struct {
 
 // ServeVars answers any request with what an operator watches, in JSON as package
 // expvar has it: numbers, rooms and key IDs. They are no secrets, but strangers have
-// no business with them, so [Server.Serve] does not show them. Serve them at
-// /debug/vars of another listener.
+// no business with them, so [Server.Serve] does not show them without Config.Vars.
+// Serve them at /debug/vars of another listener.
 func (s *Server) ServeVars(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	json.NewEncoder(w).Encode(map[string]any{"chattoken": s.snapshot()})

@@ -322,7 +322,10 @@ func TestPage(t *testing.T) {
 			assert.Equal(t, status, resp.StatusCode, path)
 		}
 
-		c = start(t, chatserver.Config{})
+		c = start(t, chatserver.Config{Vars: true})
+		resp, counted := c.get("/debug/vars")
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+		assert.Contains(t, string(counted), `"chattoken":{"minted":0`)
 		for _, path := range []string{"/", "/chat.js"} {
 			resp, _ := c.get(path)
 			assert.Equal(t, http.StatusNotFound, resp.StatusCode)

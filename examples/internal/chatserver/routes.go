@@ -18,6 +18,9 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST /", s.unknownOperation)
 	mux.HandleFunc("GET /", http.NotFound)
 	mux.HandleFunc("GET /healthz", s.healthz)
+	if s.config.Vars {
+		mux.HandleFunc("GET /debug/vars", s.ServeVars)
+	}
 	other := http.NotFoundHandler()
 	if s.config.Join {
 		mux.HandleFunc("POST /join", s.join)
