@@ -53,8 +53,8 @@ func ParseCapabilities(names ...string) (Capabilities, error) {
 	return c, nil
 }
 
-// Has reports whether c has all of want. No set has the empty one: a check
-// that asks for nothing is a mistake, and fails.
+// Has reports whether c has all of want. If want is empty it is always false: a
+// check that asks for nothing is a mistake.
 func (c Capabilities) Has(want Capabilities) bool {
 	return want != 0 && c&want == want
 }

@@ -40,11 +40,11 @@ type Summary struct {
 	Expiration time.Time // of the token, not of its session; whole seconds, UTC
 
 	// ClockSkew is how far ahead the clock that issued the token may have been,
-	// by the policy of the ring that opened it: whole seconds. Of a Summary that
-	// no Opener made it may be zero, which means 5 s.
+	// in whole seconds. An Opener takes it from the policy of its ring. Zero, in a
+	// Summary that is made by hand, means 5 s.
 	ClockSkew time.Duration
 
-	// RoomIdentifier and UserID are lent: who keeps them copies them, and nobody
-	// writes to them, because they may be those of a token.Session.
+	// RoomIdentifier and UserID are lent: copy them to keep them, and do not write
+	// to them, because they may be those of a token.Session.
 	RoomIdentifier, UserID []byte
 }

@@ -26,8 +26,8 @@ type Guard interface {
 
 // Opener verifies tokens. Its fields are set before first use and not changed
 // after; it is then safe for concurrent use. It may be copied, for instance to
-// give one connection an Admit of its own, which takes the place of the other.
-// (Revocations are no part of Admit so that they are not lost by that.)
+// give one connection an Admit of its own in place of the common one. Revoked is a
+// field apart from Admit so that the copy still has it.
 type Opener struct {
 	// Ring has the keys. It must not be nil.
 	Ring *keyring.Ring
@@ -49,10 +49,10 @@ type Opener struct {
 	// is for. What t lends is not retained.
 	Admit func(ctx context.Context, now time.Time, t claims.Summary) error
 
-	// Now is the clock, read once per token. Nil means time.Now. A clock may
-	// differ from the minter's by the skew that the ring's policy states, which
-	// only ever matters for tokens from the future: no token lives past its
-	// expiration on this clock.
+	// Now is the clock, read once per token. Nil means time.Now. It may be behind
+	// the minter's by the ClockSkew of the ring's policy: a token that was issued
+	// further in the future is refused. The skew never makes a token live longer:
+	// none is accepted past its expiration on this clock.
 	Now func() time.Time
 }
 

@@ -42,11 +42,10 @@ type Sealer struct {
 }
 
 // ChatToken is a minted token and its deadlines: the members of a
-// CreateChatToken response, in whose JSON form it is. Printed with fmt or slog
-// it shows the ID and the deadlines only. As an unexported field of another
-// struct it is out of reach for that: to print the struct prints the token. So
-// does slog's JSON handler with any struct, slice or map that it is in, for that
-// is put in JSON form.
+// CreateChatToken response, whose JSON form it has. Printed with fmt or slog
+// it shows the ID and the deadlines only. Two cases show the token itself: a
+// struct that has it in an unexported field, printed with fmt; and a struct, slice
+// or map that has it, logged with slog's JSON handler, which writes its JSON form.
 type ChatToken struct {
 	// ID is what [Session.TokenID] says of the session that Token opens. It is
 	// no secret: in a log it tells who was given the token of which session.
@@ -56,8 +55,9 @@ type ChatToken struct {
 	Token string `json:"token"`
 
 	// TokenExpiration is the first moment at which Token opens no connection.
-	// It is meant for the application: a client that is told it may refresh its
-	// connection each time, although only the session's deadline ends it.
+	// It is meant for the application. Do not pass it to a chat client: some
+	// open a new connection each time it has passed, although the connection
+	// lasts until the session's deadline.
 	TokenExpiration time.Time `json:"tokenExpirationTime"`
 
 	// SessionExpiration is the first moment at which the connection that was

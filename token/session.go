@@ -35,9 +35,9 @@ func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
 // Authorize reports whether the session may do all of want at now: nil,
-// [ErrSessionExpired] or [ErrNotPermitted]. Ask it before every message. To
-// want nothing is never authorized, and neither is anything for a zero
-// Session. It does not know of revocations made since the token was opened.
+// [ErrSessionExpired] or [ErrNotPermitted]. Ask it before every message. An
+// empty want is never authorized, and a zero Session authorizes nothing.
+// It does not know of revocations made since the token was opened.
 func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 	if s.Expired(now) {
 		return ErrSessionExpired

@@ -7,10 +7,9 @@
 // of the connection and asks before each message with [Session.Authorize].
 // Neither makes a network call; both share a keyring.Ring.
 //
-// A token has two deadlines, both fixed when it is made. The token expiration,
-// a minute later by default, is until when it can open a connection. The
-// session expiration, 1 to 180 minutes later, is until when that connection
-// may live.
+// A token has two deadlines, both fixed when it is made. Until the token
+// expiration, a minute later by default, it can open a connection. Until the
+// session expiration, 1 to 180 minutes later, that connection may live.
 //
 // # Format
 //
@@ -28,8 +27,8 @@
 //
 // [Opener.Open] spends the token, as its very last check: after that, the same
 // token is refused with [ErrSpent], also where the connection then failed. The
-// client asks for another one. What remembers spent tokens is the [Guard];
-// package replay has one for a process.
+// client asks for another one. The [Guard] remembers the spent tokens; package
+// replay has one for a process, and package replay/valkey one for a fleet.
 //
 // # Errors
 //
