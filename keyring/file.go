@@ -60,19 +60,19 @@ func finish(f *os.File, data []byte) error {
 // WriteFile saves the sealed form of the ring, durably: after a crash at any moment
 // the file is the old one or the new one. A crash may leave a draft beside it,
 // named .*.tmp and sealed as well. name may be a symbolic link, which then stays.
-// After an error of the last step, which makes the new file durable, it is in
-// place all the same; saving again is safe.
+// The last step makes the new file durable: after an error of that, the new file is
+// in place all the same. Saving again is safe.
 //
-// The first file has mode 0600. The next ones have the mode of the one before, as
-// it was set, and its owner and group as far as the system allows; nothing else,
-// such as an access control list, is taken over.
+// The first file has mode 0600. The next ones have the mode of the one before, and
+// its owner and group as far as the system allows; nothing else, such as an access
+// control list, is taken over.
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict] or
-// [ErrRollback], and the file stays as it is. So it does where kek does not open
-// it. A second process on the host that saves at the same time gets
-// ErrConflict, which on Unix a lock on the file name + ".lock" sees to; that
-// file is left in place. A saver on another host is not noticed.
+// [ErrRollback], and the file stays as it is. It also stays, with an error, where
+// kek does not open it. Of two processes on one host that save at the same time,
+// one gets ErrConflict. On Unix a lock on the file name + ".lock", which is left in
+// place, sees to that. A saver on another host is not noticed.
 func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
 	name, err := resolve(name)
 	if err != nil {

@@ -25,12 +25,13 @@ type File struct {
 	Config Config
 
 	// HighWater names a second file, in which this process keeps the highest
-	// serial that it has seen, in decimal: a restart then refuses an older ring
-	// with [ErrRollback], as it refuses one below Config.MinSerial. Where it is
-	// missing there was none. It has to be out of reach of whoever could put an
-	// old ring in place, and to outlive the process. It may be a symbolic link to
-	// a file, and be shared by processes of one host, which a lock on the file
-	// name + ".lock" sees to on Unix. Empty means no such file.
+	// serial that it has seen, in decimal: after a restart it refuses an older
+	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
+	// that is missing is made, and stands for no serial. It has to be out of reach
+	// of whoever could put an old ring in place, and to outlive the process. It
+	// may be a symbolic link to a file. Processes of one host may share it: on
+	// Unix a lock on the file name + ".lock" sees to that. Empty means no such
+	// file.
 	HighWater string
 }
 
@@ -75,15 +76,14 @@ func (f *Follower) Ring() *Ring { return f.ring }
 
 // Refresh puts the file's version of the ring in force if it is newer, and
 // reports whether that changed anything. Call it every so often, several times
-// within Policy.Lead: that is how soon each host must know of the next key.
+// within Policy.Lead, in which each host must have heard of the next key.
 // Nobody who uses the ring waits for it, and the KEK is asked only where the
 // file has changed.
 //
 // If anything about the file is wrong, the version in force stays, and the error
-// says why: it is one of [ReadFile] or [Ring.Update]. With the last of the ways
-// to fail, that the HighWater file cannot be written, the newer version is in
-// force all the same, because it may revoke a key. All errors are tried again
-// next time.
+// says why: it is one of [ReadFile] or [Ring.Update]. One error is different: if
+// the HighWater file cannot be written, the newer version is in force all the
+// same, because it may revoke a key. After any error the next call tries again.
 func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

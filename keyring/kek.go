@@ -26,17 +26,18 @@ type KEK interface {
 
 	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
 	// who clears them after use. Both arguments come from a file that anybody
-	// may have written, and nothing else makes a ring authentic: Unwrap must
+	// may have written, and nothing else makes a ring authentic. So Unwrap must
 	// refuse a kekID that is none of its own, and whatever Wrap has not returned.
-	// If it uses any key of a service that the file names, or if a public key is
-	// enough to wrap, who can write the file can make a ring, and mint.
+	// It must not look up whichever key of a service the file names, and it must
+	// not be possible to wrap with a public key. Otherwise anyone who can write
+	// the file can make a ring, and mint.
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 
 // KEKs is a [KEK] of one or more: the first one wraps, and each in turn is asked
-// to unwrap. With it another KEK takes the place of one while the keys stay:
-// every host gets both; the ring is saved with the new one first; then the old
-// one is dropped everywhere.
+// to unwrap. It is for changing the KEK while the keys stay. First give every host
+// both. Then save the ring with KEKs in which the new one is the first. Then drop
+// the old one everywhere.
 type KEKs []KEK
 
 // Wrap implements [KEK].

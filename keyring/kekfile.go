@@ -20,9 +20,9 @@ var errKEKMode = errors.New("others can read it; its mode must be 0600 or 0400")
 type KEKFile struct {
 	Name string
 
-	// InsecureAnyMode has the file read whatever its mode, for places that do not
-	// let one choose it, as Kubernetes with fsGroup. Otherwise, on Unix, it must be
-	// inaccessible to the group and to others.
+	// InsecureAnyMode has the file read whatever its mode, for places where the
+	// mode cannot be chosen, as with fsGroup in Kubernetes. Without it, on Unix, the
+	// file must be inaccessible to the group and to others.
 	InsecureAnyMode bool
 }
 

@@ -281,13 +281,14 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 	return err
 }
 
-// SetPolicy changes the policy; zero fields of p stay as they are. Period and
+// SetPolicy changes the policy; zero fields of p leave it as it is. Period and
 // Lead count from the next key on: the times at which keys activate and retire
-// stay. MaxTTL and ClockSkew can be raised only, and then all keys open for
-// accordingly longer, of which every host must have heard before one of them
-// expires: where that would be within Lead, the error is [ErrTooSoon]. Guards
-// are configured apart from the ring, and come first: to one with a lower
-// MaxTTL, longer tokens are an error.
+// stay.
+//
+// MaxTTL and ClockSkew can only be raised. Then all keys open for longer, and
+// every host must have heard of that before one of them expires: if one expires
+// within Lead, the error is [ErrTooSoon]. Guards do not read the ring. Raise the
+// limits of every guard first, or it refuses the tokens that go beyond its own.
 func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
 		return s.amend(now, p.or(s.policy))
@@ -295,9 +296,9 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	return err
 }
 
-// RaiseSerial raises the serial; to one that is not higher than it is, it does
+// RaiseSerial raises the serial to the given one. If that is not higher, it does
 // nothing. A ring that was restored from a backup needs that: its followers have
-// seen higher serials and refuse it.
+// seen higher serials, and would refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
