@@ -90,9 +90,10 @@ type Guard struct {
 // New makes a guard that is in force from now on. The error says which field of
 // c is outside its limits.
 //
-// Where the clock may have been set back since an earlier guard, by more than
-// ClockSkew, a token that was spent then can seem to be issued later than now.
-// Who has recorded the latest time then may pass that for now.
+// If the clock was set back by more than ClockSkew since an earlier guard, a token
+// that was spent with that one can seem to be issued after the start of this one,
+// and is let in again. To prevent that, record the time every so often, and pass
+// the latest of these times and the present one for now.
 func New(now time.Time, c Config) (*Guard, error) {
 	rate := cmp.Or(c.Rate, DefaultRate)
 	ttl := cmp.Or(c.MaxTTL, limits.DefaultTTL)
@@ -169,13 +170,13 @@ func (g *Guard) Spend(_ context.Context, now time.Time, t claims.Summary) (fresh
 // clock that agrees with this one, is accepted: ClockSkew and up to a second
 // after the guard was made. Until then it refuses with [ErrBeforeStart], and a
 // gateway should not report itself ready. With AcceptIssuedBeforeStart it is
-// the zero time. Where the ring's ClockSkew is larger than that of Config, it
-// takes that much longer.
+// the zero time. ReadyAt goes by the ClockSkew of Config: if the ring's is larger,
+// tokens are refused for longer, by the difference.
 //
-// A guard made while the clock was far ahead becomes ready when the clock gets
-// there: once the clock is right, it has to be made anew. A health check that
-// finds ReadyAt further away than ClockSkew and a second shows it. A zero or nil
-// Guard is ready at the end of the year 9999.
+// A guard that was made while the clock was far ahead becomes ready only when the
+// clock gets there. Make another one when the clock is right. In such a guard,
+// ReadyAt is further away than ClockSkew and a second, which a health check can
+// notice. A zero or nil Guard is ready at the end of the year 9999.
 func (g *Guard) ReadyAt() time.Time {
 	if g == nil || len(g.shards) == 0 {
 		return time.Unix(limits.MaxUnix, 0).UTC()

@@ -25,7 +25,7 @@
 // ahead of this one by the ClockSkew of the ring's policy. A token therefore
 // counts as issued before a moment T unless its issued-at is later than T,
 // rounded down to the second, plus ClockSkew. Restarts and revocations both go
-// by that rule; SPEC.md shows that the two simpler ones let replays through.
+// by that rule; SPEC.md shows that simpler ones let replays through.
 //
 // # Errors
 //
@@ -66,7 +66,7 @@ var (
 	ErrForgotten = verdict.Unavailable("replay: expiration already forgotten")
 
 	// ErrTooLong says that the token expires later, or was issued further ahead
-	// of the clock, than the guard was configured for. Config.MaxTTL or ClockSkew
-	// is not the ring's.
+	// of the clock, than the guard was configured for: Config.MaxTTL or ClockSkew
+	// is less than the ring's.
 	ErrTooLong = verdict.Unavailable("replay: expires or was issued later than the guard is configured for")
 )

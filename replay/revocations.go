@@ -26,10 +26,10 @@ const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second
 // for sessions that are live ([Revocations.Revoked]). The zero value has none
 // and is ready for use. It is safe for concurrent use, and must not be copied.
 //
-// Tokens issued later than that moment by more than the ring's ClockSkew are not
-// affected, and those issued sooner are: a user who may come back has to wait that
-// long. That a banned user is given no more tokens is for the application to see
-// to, or for an admission rule of its own.
+// Tokens that were issued up to the ring's ClockSkew after that moment are revoked
+// too, and later ones are not: a user who may come back has to wait that long. To
+// give a banned user no more tokens is up to the application, or to an admission
+// rule of its own.
 //
 // A gateway that drops the connections of a revoked user must not miss the one
 // that is just being opened. Open the token, register the connection where the
@@ -48,12 +48,13 @@ const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second
 // With the default MaxEntries the memory is at most 3 MiB, and twice that for
 // a moment. When there is no room left, the older half of the revocations is
 // replaced by one of everything issued up to the latest of that half. That
-// fails closed: it refuses tokens, and ends sessions, that nobody revoked. The
-// same becomes of revocations whose time is over, which is harmless,
-// as are the sessions, unless the clock is then set back by hours.
+// fails closed: it refuses tokens, and ends sessions, that nobody revoked.
+// Revocations whose time is over are replaced in the same way. That is harmless, as
+// all sessions from before their moment are over too, unless the clock is then set
+// back by hours.
 //
-// A moment in the future is a valid one to revoke up to. So a revocation made
-// while the clock was far ahead applies until it gets there.
+// The moment may be in the future. So a revocation that was made while the clock
+// was far ahead applies to everything that is issued until the clock gets there.
 //
 // Revocations are of one process, and end with it. So do its sessions; its
 // unused tokens are refused by the next [Guard].
