@@ -24,10 +24,10 @@ const (
 )
 
 // Config says where the servers are and what is to be expected of them. Only
-// Client has to be stated. On all gateways, everything has to be the same but names,
-// passwords, Timeout, MaxWaiting and Now. Only while a rollout raises MaxTTL or
-// ClockSkew, which comes before the ring's, may these differ. The guard keeps a copy;
-// what Client refers to must not be changed.
+// Client has to be stated. All gateways need the same values of all fields, except
+// names, passwords, Timeout, MaxWaiting and Now. MaxTTL and ClockSkew may differ
+// while a rollout raises them, which has to be over before they are raised in the
+// ring. The guard keeps a copy; what Client refers to must not be changed.
 type Config struct {
 	// Client is how to reach the servers. InitAddress is the address of the
 	// server, or those of some nodes of a Cluster. Names, passwords, TLS, Dialer
@@ -86,8 +86,8 @@ type Config struct {
 
 	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. The
 	// guard notices a restart all the same, and refuses the tokens issued before.
-	// But a restart loses the revocations, and one of a moment that was still in
-	// the future reaches further than that.
+	// But the restart loses the revocations. A revocation up to a moment after the
+	// restart then no longer applies to tokens that are issued after it.
 	AcceptNoAppendOnlyFile bool
 }
 

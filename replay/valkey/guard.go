@@ -196,8 +196,9 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 // the issuer's clock agrees with this one. Until then some are refused with
 // [ErrDataLost], and a gateway should not report itself ready. The moment moves
 // ahead when data may have been lost. If it is further away than ClockSkew and a
-// second, some gateway's clock was ahead. A zero or nil Guard is ready at the end of
-// the year 9999.
+// second, some gateway's clock was ahead. It goes by the ClockSkew of Config: if the
+// ring's is larger, tokens are refused for longer, by the difference. A zero or nil
+// Guard is ready at the end of the year 9999.
 //
 // It says nothing of whether the server can be reached now. The error of
 // [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.

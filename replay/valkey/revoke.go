@@ -30,9 +30,10 @@ var errName = errors.New("valkey: no token has a room or user of that length")
 // notice that, and until then may not see the revocation. After an error, some
 // gateways may refuse the tokens and some may not: call it again.
 //
-// A revocation is kept for three hours, which is as long as a session that it applies
-// to can last. When there are Config.MaxRevocations already, the oldest is replaced by
-// the revocation of everything that was issued before its moment. That fails closed.
+// A revocation is kept for three hours and a minute, which is as long as a session
+// that it applies to can last. When there are Config.MaxRevocations already, the oldest
+// is replaced by the revocation of everything that was issued before its moment. That
+// fails closed: it refuses tokens, and ends sessions, that nobody revoked.
 func (g *Guard) RevokeUser(ctx context.Context, userID string, issuedBefore time.Time) error {
 	return g.revoke(ctx, nameOf("", userID), issuedBefore)
 }
@@ -67,9 +68,9 @@ func (g *Guard) Revoked(t claims.Summary) bool { return g.made() && g.revoked.Re
 // Config.Timeout at most, and not longer than ctx. After an error, what is known may
 // be out of date.
 //
-// If a server loses a revocation before this gateway has asked for it, the tokens
-// concerned are refused as those issued before the loss, but live sessions go on. So
-// when [Guard.ReadyAt] moves, revoke again.
+// If a server loses a revocation before this gateway has fetched it, unused tokens
+// are refused all the same, as they were issued before the loss. But live sessions
+// go on. So when [Guard.ReadyAt] moves, repeat the revocations of the last moments.
 func (g *Guard) Sync(ctx context.Context) error {
 	if !g.made() {
 		return ErrClosed

@@ -30,11 +30,11 @@
 // A server that restarts may have lost what was spent, and so may a replica that
 // takes over. The guard notices both before it believes an answer: such a server
 // can only be reached over a new connection, and the first thing that the guard
-// asks over a new connection is which process is there. If it is another one than
-// before, or the same with another replication history or count of evictions, the
-// tokens issued before that moment are refused, by the rule in the documentation
-// of package replay. So for about ClockSkew and a second, users have to fetch new
-// tokens. [Guard.ReadyAt] says until when.
+// asks over a new connection is which process is there. If it is not the same as
+// before, or has another replication history or count of evictions, the tokens
+// issued before that moment are refused, by the rule in the documentation of
+// package replay: those that were made already, and those made in the next
+// ClockSkew and a second. [Guard.ReadyAt] says until when.
 //
 // The state key says for which process the data are complete, and since when. The
 // guard reads it with each spend, so it also notices FLUSHALL, a data set that was
@@ -71,18 +71,19 @@
 // gateway and server differ by so much that this is not certain, the guard refuses
 // with [ErrClock]. One gap is left: a server whose clock jumps ahead by more than
 // half of Margin, and back again, forgets early. So run NTP on servers and gateways,
-// let it slew, and monitor it.
+// have it adjust clocks gradually, and monitor it.
 //
 // # The server
 //
 // It has to be of version 7.0 or later, with maxmemory-policy noeviction, and the
 // append-only file on. New refuses anything else, and Spend does so within five
-// seconds after a change, unless a field of Config whose name begins with Accept
-// accepts it.
+// seconds after a change. [Config].AcceptEviction and AcceptNoAppendOnlyFile lift
+// the last two conditions.
 //
-// The guard needs the commands AUTH, HELLO, PING, SET, GET, TIME, INFO, EVAL, and
-// in it HGET, HSET, HDEL, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM
-// and ZREVRANGE; WAIT with Config.Replicas; CLUSTER SLOTS in a Cluster.
+// The guard needs the commands AUTH, HELLO, PING, SET, GET, TIME, INFO and EVAL,
+// and within EVAL the commands HGET, HSET, HDEL, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE,
+// ZRANGEBYSCORE, ZREM and ZREVRANGE; WAIT with Config.Replicas; CLUSTER SLOTS in a
+// Cluster.
 //
 // The connection may pass through a proxy for TCP or TLS, but not through one that
 // speaks the protocol: it could change servers without a new connection. The guard
@@ -105,8 +106,8 @@ import (
 )
 
 // The errors for tokens that were revoked: [ErrRevoked] where the token was issued
-// before its user or its room was, and [ErrAllRevoked], which matches it, where that
-// was everyone. They are those of package token.
+// before its user or its room was revoked, and [ErrAllRevoked], which matches it,
+// where only everyone was. They are those of package token.
 var (
 	ErrRevoked    = replay.ErrRevoked
 	ErrAllRevoked = replay.ErrAllRevoked
@@ -121,7 +122,8 @@ var (
 	ErrDataLost = verdict.Unavailable("valkey: issued before the server may have lost data")
 
 	// ErrTooLong says that the token expires later, or was issued further ahead
-	// of the clock, than the guard was configured for.
+	// of the clock, than the guard was configured for: Config.MaxTTL or ClockSkew
+	// is less than the ring's.
 	ErrTooLong = replay.ErrTooLong
 
 	// ErrBusy says that Config.MaxWaiting calls are waiting already.
