@@ -109,7 +109,7 @@ const rotateUsage = `Usage: chattoken keyring rotate [flags]
 
 Applies the policy: publishes the next key if there is none, and drops those
 that have expired. Until that is due it does nothing, so let cron run it, every
-few minutes, on one host.
+minute, on one host.
 
 ` + keyUsage
 
@@ -151,8 +151,8 @@ func (p *process) revoke(a *arguments) error {
 
 const setUsage = `Usage: chattoken keyring set [flags]
 
-Changes the policy. --period and --lead count from the next key on; --max-ttl
-and --clock-skew can be raised only, and guards must know them before.
+Changes the policy. --period and --lead count from the next key on. --max-ttl
+and --clock-skew can only be raised, and have to be raised in every guard first.
 
   --max-ttl DURATION
   --clock-skew DURATION
@@ -216,8 +216,9 @@ const newKEKFlag = "new-kek-file"
 
 const rewrapUsage = `Usage: chattoken keyring rewrap --keyring FILE [flags]
 
-Seals a keyring under another KEK; the keys stay. Give every host both KEKs
-before, and only the new one after.
+Seals a keyring under another KEK; the keys stay. Hosts that were not given the
+new KEK, beside the old one or since, go on with the keys that they have. They
+must have it within the lead: see KEYS.md.
 
   --new-kek-file FILE     the new KEK; if not given, it is in the environment
                           variable CHATTOKEN_NEW_KEK

@@ -21,8 +21,8 @@ const keyUsage = `Keys:
   --context TEXT          the context that the keyring was made with, if any; if
                           not given, CHATTOKEN_CONTEXT
   --high-water FILE       where to keep the highest serial that was seen: an
-                          older keyring, put back by whomever, is then refused.
-                          It is made when there is none
+                          older keyring that somebody put back is then refused.
+                          The file is made where it is missing
 
 Without --keyring, a keyring and its KEK in your configuration directory are
 used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
