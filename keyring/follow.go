@@ -29,8 +29,9 @@ type File struct {
 	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
 	// that is missing is made, and stands for no serial. It has to be out of reach
 	// of whoever could put an old ring in place, and to outlive the process. It
-	// may be a symbolic link to a file. Processes of one host may share it: on
-	// Unix a lock on the file name + ".lock" sees to that. Empty means no such
+	// may be a symbolic link, to a file that has to be there: at first, write 0
+	// into that. Processes of one host may share it: on Unix a lock on the file
+	// name + ".lock", beside the file itself, sees to that. Empty means no such
 	// file.
 	HighWater string
 }
@@ -119,8 +120,8 @@ func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
 // Stale returns for how long the ring may have been out of date: the time from
 // the last Refresh without an error, or from the start, to now. It grows when
 // nobody calls Refresh, or when that waits for a file system or KEK, too. From
-// Policy.Lead on, tokens may be refused that other hosts mint under a key that
-// is not known here.
+// Policy.Lead on, less ClockSkew and a second, tokens may be refused that other
+// hosts mint under a key that is not known here.
 func (f *Follower) Stale(now time.Time) time.Duration {
 	// Not by the monotonic clock, which stands still while a host is suspended:
 	// keys go on by the time of day.
