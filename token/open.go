@@ -37,8 +37,8 @@ type Opener struct {
 
 	// Revoked tells whether a token was revoked: it returns nil if not, and else
 	// [ErrRevoked] or [ErrAllRevoked], with which the token is refused. It is for
-	// replay.Revocations.Check, and asked before Admit. Nil revokes nothing. What t
-	// lends is not retained.
+	// replay.Revocations.Check, and asked before Admit. Any other error is returned
+	// as it is, as Admit's are. Nil revokes nothing. What t lends is not retained.
 	Revoked func(t claims.Summary) error
 
 	// Admit is the embedder's own rule for authentic and timely tokens: does
