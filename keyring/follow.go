@@ -137,9 +137,13 @@ func (f File) HighestSerial() (uint64, error) {
 	if f.HighWater == "" {
 		return 0, nil
 	}
-	data, _, err := readRegular(f.HighWater, maxHighWater)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+	var data []byte
+	name, err := resolve(f.HighWater) // a link to no file is an error before it is written to
+	if err == nil {
+		data, _, err = readRegular(name, maxHighWater)
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, nil
+		}
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	serial, parseErr := strconv.ParseUint(text, 10, 63)

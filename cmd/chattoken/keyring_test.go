@@ -373,6 +373,12 @@ func TestInitAboveHighWater(t *testing.T) {
 	assert.EqualValues(t, 42, r.list(t, "--high-water", mark).Serial)
 	r.change(t, "rotate", "--high-water", mark)
 
+	link := filepath.Join(r.dir, "link")
+	require.NoError(t, os.Symlink("nothing", link))
+	status, _, stderr := r.run("keyring", "init", "--keyring", filepath.Join(r.dir, "third"), "--kek-file", r.args[3], "--high-water", link)
+	assert.Equal(t, exitTrouble, status, stderr)
+	assert.NoFileExists(t, filepath.Join(r.dir, "third"))
+
 	for _, content := range []string{"9223372036854775807\n", "junk"} {
 		require.NoError(t, os.WriteFile(mark, []byte(content), 0o600))
 		status, _, stderr := r.run(append([]string{"keyring"}, another("third")...)...)
