@@ -20,6 +20,7 @@ type flags struct {
 	config        string
 	keyring, kek  string
 	keyContext    string
+	highWater     string
 	valkey        string
 	origins       string
 	verbose       bool
@@ -37,6 +38,7 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.keyring, "keyring", "", "sealed keyring `file`, which is followed (default: keys in memory)")
 	set.StringVar(&f.kek, "kek", "", "`file` of the key that it is sealed under")
 	set.StringVar(&f.keyContext, "key-context", "", "`text` that the keyring was made with")
+	set.StringVar(&f.highWater, "high-water", "", "`file` for the highest serial of the keyring that was seen: older ones are refused")
 	set.StringVar(&f.valkey, "valkey", "", "`addresses` of the Valkey or Redis server, or of nodes of a Cluster, that\nremembers spent tokens for all hosts, separated by commas (default: in memory)")
 	set.StringVar(&f.origins, "origins", "", "further origins of web pages, separated by commas")
 	set.BoolVar(&f.server.AllowUnsigned, "allow-unsigned", false, "mint for requests without a signature: for development only")
@@ -59,6 +61,9 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 func (f flags) check() error {
 	if (f.keyring == "") != (f.kek == "") {
 		return errors.New("-keyring and -kek go together")
+	}
+	if f.highWater != "" && f.keyring == "" {
+		return errors.New("-high-water is for a keyring")
 	}
 	if f.valkey != "" && f.keyring == "" {
 		return errors.New("-valkey is for hosts that share keys: -keyring and -kek")
@@ -95,6 +100,11 @@ func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c chatserver
 }
 
 func (f flags) follow(ctx context.Context) (*keyring.Follower, error) {
-	file := keyring.File{Name: f.keyring, KEK: keyring.KEKFile{Name: f.kek}, Config: keyring.Config{Context: f.keyContext}}
+	file := keyring.File{
+		Name:      f.keyring,
+		KEK:       keyring.KEKFile{Name: f.kek},
+		Config:    keyring.Config{Context: f.keyContext},
+		HighWater: f.highWater,
+	}
 	return file.Follow(ctx, time.Now())
 }

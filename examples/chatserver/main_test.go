@@ -95,6 +95,14 @@ func TestRun(t *testing.T) {
 			assert.Equal(t, test.status, resp.StatusCode)
 		})
 	}
+	mark := filepath.Join(dir, "serial")
+	started(t, "-keyring", ring, "-kek", kek, "-high-water", mark)
+	serial, err := os.ReadFile(mark)
+	require.NoError(t, err)
+	assert.Equal(t, "1\n", string(serial))
+	require.NoError(t, os.WriteFile(mark, []byte("2\n"), 0o600))
+	assert.ErrorIs(t, run(t.Context(), []string{"-keyring", ring, "-kek", kek, "-high-water", mark}, io.Discard, io.Discard), keyring.ErrRollback)
+
 	profile, err := os.Stat(filepath.Join(dir, "cpu"))
 	require.NoError(t, err)
 	assert.Positive(t, profile.Size())
@@ -142,6 +150,7 @@ func TestRunErrors(t *testing.T) {
 		"argument":      {"serve"},
 		"no KEK":        {"-keyring", junk},
 		"no keyring":    {"-valkey", "127.0.0.1:1"},
+		"no ring":       {"-high-water", junk},
 		"bad KEK":       {"-keyring", junk, "-kek", junk},
 		"no config":     {"-config", filepath.Join(dir, "none")},
 		"bad config":    {"-config", junk},
