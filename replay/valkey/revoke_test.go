@@ -219,6 +219,29 @@ func TestSyncTwice(t *testing.T) {
 	wg.Wait()
 }
 
+// TestRevokeWhileSyncing has a revocation come while a Sync is on its way that has
+// asked before it, and a spend begin before that Sync is done. What the Sync has found
+// is not enough for the spend.
+func TestRevokeWhileSyncing(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	by, g := newGuard(t, config(s.Address)), newGuard(t, config(p.address))
+	require.Equal(t, "fresh", spend(g, unique())) // what it knows of the server is new
+	require.NoError(t, by.RevokeUser(ctx, "other", clock()))
+	p.delay.Store(int64(500 * time.Millisecond))
+	fetch := claims.TokenID([]byte("local reply = {r")) // how it asks for revocations
+	p.awaited.Store(&fetch)
+	var wg sync.WaitGroup
+	wg.Go(func() { assert.NoError(t, g.Sync(ctx)) })
+	eventually(t, func() bool { return p.awaited.Load() == nil })
+	time.Sleep(100 * time.Millisecond) // for the server to answer; the reply is on its way
+	tok := numbered(1)
+	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
+	assert.Equal(t, revoked, spend(g, tok))
+	wg.Wait()
+}
+
 // TestRevokeMany goes past what there is room for: everyone's mark rises to that
 // of the oldest, and what was revoked stays revoked.
 func TestRevokeMany(t *testing.T) {

@@ -47,6 +47,14 @@ func sameEpoch(a, b string) bool {
 	return i >= 0 && i == strings.LastIndexByte(b, ' ') && a[:i] == b[:i]
 }
 
+// reaches reports whether the value a of the key is of the same epoch as b, and has at
+// least its revision.
+func reaches(a, b string) bool {
+	x, okA := parseState(a)
+	y, okB := parseState(b)
+	return okA && okB && x.fixed() == y.fixed() && x.revision >= y.revision
+}
+
 // bogus reports whether a mark is so far ahead that the clocks were wrong when it was
 // made. To obey it would refuse everything until then.
 func (c *Config) bogus(mark int64) bool {

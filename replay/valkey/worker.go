@@ -189,18 +189,20 @@ func (w *worker) check(v *verified, tail []client.ValkeyResult) (server int64, e
 // change: then there was a revocation, which the guard fetches first. To send the
 // requests again would not end where one revocation follows the other.
 func (w *worker) follow(v *verified, value string) error {
-	w.n.forget(v)
-	if !sameEpoch(v.state, value) {
-		return errChanged
+	for now := v; ; {
+		w.n.forget(now)
+		if !sameEpoch(now.state, value) {
+			return errChanged
+		}
+		var err error
+		if now, err = w.n.verify(w.deadline); err != nil {
+			return err
+		}
+		// A Sync may have asked before the latest revocation, and be done only now.
+		if reaches(now.state, value) {
+			return nil
+		}
 	}
-	now, err := w.n.verify(w.deadline)
-	if err != nil {
-		return err
-	}
-	if !sameEpoch(v.state, now.state) {
-		return errChanged
-	}
-	return nil
 }
 
 // judge answers each request by its reply, but for those whose slot another server has
