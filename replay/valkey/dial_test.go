@@ -71,6 +71,72 @@ func TestMute(t *testing.T) {
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 }
 
+// watched is a connection that tells when it is closed.
+type watched struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (w *watched) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return w.Conn.Close()
+}
+
+// TestCloseWhileConnecting closes a guard while a connection is being made. It does not
+// stay.
+func TestCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	c := config(f.address)
+	var hold atomic.Bool
+	dialing, proceed, made := make(chan struct{}, 100), make(chan struct{}), make(chan *watched, 100)
+	c.Client.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		held := hold.Load()
+		if held {
+			dialing <- struct{}{}
+			<-proceed
+		}
+		conn, err := d.DialContext(ctx, "tcp", address)
+		if err != nil || !held {
+			return conn, err
+		}
+		w := &watched{Conn: conn, closed: make(chan struct{})}
+		made <- w
+		return w, nil
+	}
+	g := newGuard(t, c)
+	hold.Store(true)
+	f.hangUp()
+	outcome := make(chan string, 1)
+	go func() { outcome <- spend(g, unique()) }()
+	<-dialing
+	g.Close()
+	assert.Equal(t, valkey.ErrClosed.Error(), <-outcome)
+	close(proceed)
+	select {
+	case <-(<-made).closed:
+	case <-time.After(hang):
+		assert.Fail(t, "the connection stays")
+	}
+}
+
+// TestClosed has a guard that is closed refuse all, at once, and make no connection.
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	f := startFake(t)
+	g := newGuard(t, config(f.address))
+	require.Equal(t, "fresh", spend(g, unique()))
+	connections := g.Stats().Connections
+	g.Close()
+	for range 3 {
+		assert.ErrorIs(t, g.Sync(ctx), valkey.ErrClosed)
+		assert.ErrorIs(t, g.RevokeUser(ctx, "other", clock()), valkey.ErrClosed)
+		assert.Equal(t, valkey.ErrClosed.Error(), spend(g, unique()))
+	}
+	assert.Equal(t, connections, g.Stats().Connections)
+}
+
 // TestTLS has a server that speaks TLS only.
 func TestTLS(t *testing.T) {
 	t.Parallel()

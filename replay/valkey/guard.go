@@ -68,19 +68,38 @@ func (g *Guard) Close() {
 	if !g.made() {
 		return
 	}
+	var wg sync.WaitGroup
+	for _, n := range g.end() {
+		wg.Go(n.close)
+	}
+	wg.Wait()
+}
+
+// end marks g as closed, and returns the nodes that it had until then, retired. No
+// other topology is installed afterwards.
+func (g *Guard) end() (nodes []*node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.closed:
-		return
-	default:
+	if g.ended() {
+		return nil
 	}
 	close(g.closed)
 	if t := g.topology.Load(); t != nil {
-		for _, n := range t.nodes {
-			n.retire()
-			n.client.Close()
-		}
+		nodes = t.nodes
+	}
+	for _, n := range nodes {
+		n.retire()
+	}
+	return nodes
+}
+
+// ended reports whether g is closed.
+func (g *Guard) ended() bool {
+	select {
+	case <-g.closed:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -68,16 +68,25 @@ func (g *Guard) newNode(address string, k *keys) (*node, error) {
 	return n, nil
 }
 
-// dial has the connections that next makes counted, and the latest one known.
+// dial has the connections that next makes counted, and the latest one known. There are
+// none for a node that is retired, although the client would make one.
 func (n *node) dial(next dialFunc) dialFunc {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		if n.retired.Load() {
+			return nil, client.ErrClosing
+		}
 		n.dials.Add(1)
 		n.g.count.connections.Add(1)
 		c, err := next(ctx, address, d, t)
-		if err == nil {
-			n.conn.Store(&c)
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		n.conn.Store(&c)
+		if n.retired.Load() { // close may have come too early to see c
+			_ = c.Close()
+			return nil, client.ErrClosing
+		}
+		return c, nil
 	}
 }
 
@@ -90,10 +99,19 @@ func (n *node) hangUp(ctx context.Context) {
 }
 
 // retire ends the node's workers, and has its requests sent on or refused. The
-// client is to be closed afterwards.
+// node is to be closed afterwards.
 func (n *node) retire() {
 	n.retired.Store(true)
 	close(n.stop)
+}
+
+// close ends the connection of a node that is retired. It may wait for replies, for a
+// second. The client alone would keep a connection that is just being made.
+func (n *node) close() {
+	n.client.Close()
+	if c := n.conn.Load(); c != nil {
+		_ = (*c).Close()
+	}
 }
 
 // enqueue hands r to the workers. If they end at the same time, they or this call

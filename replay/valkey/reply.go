@@ -43,7 +43,7 @@ func reason(err error) error {
 		return ErrTimeout
 	case errors.Is(err, context.Canceled):
 		return ErrCanceled
-	case errors.Is(err, client.ErrClosing):
+	case errors.Is(err, client.ErrClosing), errors.Is(err, errNotYet): // which a client keeps until it is closed
 		return ErrClosed
 	case client.IsValkeyNil(err), client.IsParseErr(err):
 		return ErrReply

@@ -64,10 +64,8 @@ func (g *Guard) reroute(r *request, n *node) bool {
 func (g *Guard) install(ranges []slotRange) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.closed:
+	if g.ended() {
 		return ErrClosed
-	default:
 	}
 	old := g.topology.Load()
 	if old == nil {
@@ -93,7 +91,7 @@ func (t *topology) retireBut(kept []*node) {
 	for _, n := range t.nodes {
 		if !slices.Contains(kept, n) {
 			n.retire()
-			go n.client.Close() // which may wait for replies
+			go n.close()
 		}
 	}
 }
