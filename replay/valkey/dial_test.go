@@ -137,6 +137,30 @@ func TestClosed(t *testing.T) {
 	assert.Equal(t, connections, g.Stats().Connections)
 }
 
+// TestCanceledWhileStalled has calls canceled whose server stands still. They do not
+// wait for their time to be up.
+func TestCanceledWhileStalled(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	c := config(s.Address)
+	g := newGuard(t, c)
+	s.Stop()
+	defer s.Resume()
+	for name, call := range map[string]func(ctx context.Context) error{
+		"New":    func(ctx context.Context) error { _, err := valkey.New(ctx, c); return err },
+		"Sync":   g.Sync,
+		"revoke": func(ctx context.Context) error { return g.RevokeUser(ctx, "user", clock()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaving, leave := context.WithCancel(ctx)
+			time.AfterFunc(100*time.Millisecond, leave)
+			began := time.Now()
+			assert.ErrorIs(t, call(leaving), valkey.ErrCanceled)
+			assert.Less(t, time.Since(began), c.Timeout/2)
+		})
+	}
+}
+
 // TestTLS has a server that speaks TLS only.
 func TestTLS(t *testing.T) {
 	t.Parallel()

@@ -71,6 +71,11 @@ func (g *Guard) single(address string) error {
 	if len(g.config.Client.InitAddress) > 1 {
 		return errSeveral
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended() {
+		return ErrClosed // New was canceled meanwhile
+	}
 	n, err := g.newNode(address, newKeys(g.config.Prefix, "0"))
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	g.requests.New = func() any { return newRequest() }
 	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
 	defer cancel()
-	if err := g.discover(ctx); err != nil {
+	if err := heed(ctx, func() error { return g.discover(ctx) }); err != nil {
 		g.Close()
 		return nil, err
 	}

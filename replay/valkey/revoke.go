@@ -77,7 +77,9 @@ func (g *Guard) Sync(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	return g.each(ctx, func(n *node) error { return n.askAnew(ctx) })
+	return heed(ctx, func() error {
+		return g.each(ctx, func(n *node) error { return n.askAnew(ctx) })
+	})
 }
 
 // each calls do for all servers at the same time, so that one that stands still does
@@ -139,10 +141,12 @@ func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time)
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	if t := g.topology.Load(); t.cluster() {
-		g.survey(ctx, t.nodes...) // so that no server is left out that has joined
-	}
-	err := g.each(ctx, func(n *node) error { return n.revoke(ctx, name, mark) })
+	err := heed(ctx, func() error {
+		if t := g.topology.Load(); t.cluster() {
+			g.survey(ctx, t.nodes...) // so that no server is left out that has joined
+		}
+		return g.each(ctx, func(n *node) error { return n.revoke(ctx, name, mark) })
+	})
 	g.apply(name, mark)
 	return err
 }
