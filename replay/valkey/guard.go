@@ -46,7 +46,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	}
 	g := &Guard{
 		config:  c,
-		revoked: replay.Revocations{MaxEntries: c.MaxRevocations},
+		revoked: replay.Revocations{MaxEntries: moreRoom * c.MaxRevocations},
 		closed:  make(chan struct{}),
 	}
 	g.requests.New = func() any { return newRequest() }

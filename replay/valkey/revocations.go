@@ -90,6 +90,12 @@ for i = 1, #page, 2 do
 end
 return reply`
 
+// moreRoom is how many times as many revocations a gateway has room for as there may be.
+// Where there is no room left, replay.Revocations has the older half stand for everyone.
+// With twice the room, that half is what the servers have merged already, one after the
+// other, and nobody else is taken for revoked.
+const moreRoom = 2
+
 // page is how many revocations are fetched at a time, so that no server stands still
 // for long.
 const page = 1000

@@ -292,6 +292,37 @@ func TestRevokeMany(t *testing.T) {
 	}
 }
 
+// TestRevokeManyKnown goes past what there is room for. Gateways that were there all
+// the time take nobody for revoked whom one does not that starts then.
+func TestRevokeManyKnown(t *testing.T) {
+	t.Parallel()
+	const room = 40
+	s := startServer(t)
+	c := config(s.Address)
+	c.MaxRevocations = room
+	g, other := newGuard(t, c), newGuard(t, c)
+	start := clock().Add(-time.Hour)
+	moment := func(i int) time.Time { return start.Add(time.Duration(i) * time.Second) }
+	for i := range 5 * room {
+		require.NoError(t, g.RevokeUser(ctx, fmt.Sprint(i), moment(i)))
+		if i%room != room/10 { // when it has just become too many, and later
+			continue
+		}
+		require.NoError(t, g.Sync(ctx))
+		require.NoError(t, other.Sync(ctx))
+		roomy := c
+		roomy.MaxRevocations = 100 * room // or its own lack of room would hide the server's
+		late := newGuard(t, roomy)
+		for j := range i {
+			tok := of("someone else", "room")
+			tok.IssuedAt = moment(j)
+			for name, g := range map[string]*valkey.Guard{"who revokes": g, "another": other} {
+				require.Equal(t, late.Revoked(tok), g.Revoked(tok), "%s, after %d, of %d", name, i, j)
+			}
+		}
+	}
+}
+
 // TestRevokeOver makes revocations that are past the longest session: the next
 // one clears them away.
 func TestRevokeOver(t *testing.T) {
