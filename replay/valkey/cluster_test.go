@@ -151,6 +151,20 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// TestClusterClockSlow starts a gateway whose clock is behind those of the servers. It
+// refuses what was issued before it started, by the later clock.
+func TestClusterClockSlow(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	newGuard(t, c.config()) // or the servers would be new to it, and it would judge by that
+	time.Sleep(3 * time.Second)
+	slow := c.config()
+	slow.Now = func() time.Time { return time.Now().Add(-20 * time.Second) }
+	began := time.Now().Truncate(time.Second)
+	g := newGuard(t, slow)
+	assert.False(t, g.ReadyAt().Before(began.Add(6*time.Second)), "%v, and not %v", g.ReadyAt(), began.Add(6*time.Second))
+}
+
 // TestClusterMove moves slots while gateways spend. No token is let in twice, and
 // those of other slots are let in all the time.
 func TestClusterMove(t *testing.T) {

@@ -13,9 +13,13 @@ func (g *Guard) discover(ctx context.Context) error {
 	if err := g.askAddresses(ctx); err != nil {
 		return err
 	}
-	for _, n := range g.topology.Load().nodes {
+	t := g.topology.Load()
+	for _, n := range t.nodes {
 		if _, err := n.verify(ctx); err != nil {
 			return err
+		}
+		if t.cluster() {
+			g.raise(n, g.mark()) // now that the server's clock is known
 		}
 	}
 	return nil
