@@ -379,6 +379,72 @@ func TestWaitAgain(t *testing.T) {
 	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(2)))
 }
 
+// startOwners starts two servers of a Cluster, of which the first has all slots until own
+// gives them to another.
+func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config) {
+	t.Helper()
+	fakes = []*fake{startFake(t), startFake(t)}
+	own = func(i int) {
+		host, port, _ := net.SplitHostPort(fakes[i].address)
+		for _, f := range fakes {
+			f.set("cluster_enabled", "1")
+			f.say("CLUSTER", "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n"+bulk(host)+":"+port+"\r\n")
+		}
+	}
+	c = config(fakes[0].address, fakes[1].address)
+	for i, f := range []*fake{fakes[1], fakes[0]} {
+		own(1 - i)
+		newGuard(t, c)          // writes the state
+		f.say("EVAL", ":1\r\n") // to a revocation
+	}
+	return fakes, own, c
+}
+
+// TestOwnerChanges has all slots of a Cluster go from one server to another and back,
+// all the time. A spend that meets the one before goes on to the other.
+func TestOwnerChanges(t *testing.T) {
+	t.Parallel()
+	_, own, c := startOwners(t)
+	g := newGuard(t, c)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					assert.Equal(t, "fresh", spend(g, unique()))
+				}
+			}
+		})
+	}
+	rounds := 300
+	if testing.Short() {
+		rounds = 100
+	}
+	for i := range rounds {
+		own(i % 2)
+		assert.NoError(t, g.RevokeUser(ctx, "somebody", clock())) // asks who has the slots, first
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a Sync asks
+// the former one. It goes on to the other.
+func TestSyncOwnerChanges(t *testing.T) {
+	t.Parallel()
+	fakes, own, c := startOwners(t)
+	g := newGuard(t, c)
+	own(1)
+	fakes[0].say("GET", "-MOVED 1 127.0.0.1:1\r\n")
+	connections := g.Stats().Connections
+	assert.NoError(t, g.Sync(ctx))
+	assert.Equal(t, connections+1, g.Stats().Connections, "it asked the other one")
+}
+
 // TestBogusMark has a state whose mark is years ahead: it is replaced.
 func TestBogusMark(t *testing.T) {
 	t.Parallel()

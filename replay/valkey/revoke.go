@@ -3,6 +3,7 @@ package valkey
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,9 +85,22 @@ func (g *Guard) Sync(ctx context.Context) error {
 
 // each calls do for all servers at the same time, so that one that stands still does
 // not keep it from the others. Calls whose error may pass are repeated until ctx ends,
-// after the guard has looked who has which slots. It returns all last errors.
+// after the guard has looked who has which slots. Where it finds other servers, all is
+// done again for these. It returns all last errors.
 func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
-	nodes := g.topology.Load().nodes
+	for {
+		nodes := g.topology.Load().nodes
+		errs := g.eachOf(ctx, nodes, do)
+		if slices.Equal(nodes, g.topology.Load().nodes) {
+			return errors.Join(errs...)
+		}
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, reason(ctx.Err()))...)
+		}
+	}
+}
+
+func (g *Guard) eachOf(ctx context.Context, nodes []*node, do func(n *node) error) []error {
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {
@@ -101,7 +115,7 @@ func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return errs
 }
 
 // everyone is the name under which servers store the revocation of everyone. For all

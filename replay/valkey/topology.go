@@ -39,14 +39,12 @@ func (g *Guard) raise(n *node, mark int64) {
 
 // route hands r to the server that has its slot.
 func (g *Guard) route(r *request) {
-	switch n := g.topology.Load().owners[r.slot]; {
-	case n == nil:
+	n := g.topology.Load().owners[r.slot]
+	if n == nil {
 		g.answer(r, false, ErrCluster)
-	case n.retired.Load():
-		g.answer(r, false, ErrClosed)
-	default:
-		n.enqueue(r)
+		return
 	}
+	n.enqueue(r)
 }
 
 // reroute hands r on, and reports true, if another server than n has its slot.
