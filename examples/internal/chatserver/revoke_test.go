@@ -112,3 +112,20 @@ func TestDisconnectWithoutTheOthers(t *testing.T) {
 		assert.Contains(t, c.varsText(), `"guard":"stats"`)
 	})
 }
+
+// A moderator's session ends before others could be told. The user's tokens are revoked
+// by then, and so the connections end too.
+func TestDisconnectAsTheSessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &network{delay: time.Second}
+		net.down.Store(true)
+		c := start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}})
+		claim := user("mod", everything)
+		claim.SessionMinutes = 1
+		mod, ann := c.enter(claim), c.enter(user("ann", 0))
+		time.Sleep(time.Minute - 500*time.Millisecond)
+		mod.send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "ann"})
+		assert.Equal(t, 401, mod.next().ErrorCode)
+		assert.EqualValues(t, 1008, ann.closed())
+	})
+}

@@ -72,13 +72,12 @@ func (r *room) broadcast(from *client, frame, reply []byte) {
 }
 
 // disconnect tells everyone that a user is disconnected, and ends the user's
-// connections. Between the two nothing is sent.
+// connections. Between the two nothing is sent. The connections are ended even where the
+// moderator has been meanwhile, and so nobody is told: the user's tokens are revoked.
 func (r *room) disconnect(user string, from *client, frame, reply []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.send(from, frame, reply) {
-		return
-	}
+	r.send(from, frame, reply)
 	for c := range r.members {
 		if c.user == user {
 			c.end(disconnected)
@@ -86,11 +85,10 @@ func (r *room) disconnect(user string, from *client, frame, reply []byte) {
 	}
 }
 
-// send is called under the lock. It reports false, and sends nothing, where the
-// sender has been ended.
-func (r *room) send(from *client, frame, reply []byte) bool {
+// send is called under the lock. It sends nothing where the sender has been ended.
+func (r *room) send(from *client, frame, reply []byte) {
 	if from.ended.Load() {
-		return false
+		return
 	}
 	for c := range r.members {
 		if c == from {
@@ -99,7 +97,6 @@ func (r *room) send(from *client, frame, reply []byte) bool {
 			c.enqueue(frame)
 		}
 	}
-	return true
 }
 
 // newRooms makes the rooms of these ARNs.
