@@ -232,6 +232,10 @@ func (c *client) receive(r io.Reader) bool {
 // keep a processor busy with pongs.
 func (c *client) pinged(ctx context.Context, _ []byte) bool { return c.limit.Wait(ctx) == nil }
 
+// ponged is called for a pong from the client. Those that nobody asked for are no
+// cheaper than pings.
+func (c *client) ponged(ctx context.Context, _ []byte) { _ = c.limit.Wait(ctx) }
+
 // refuse tells the client that a request failed.
 func (c *client) refuse(code int, message, requestID string) {
 	c.server.counters.errors.Add(1)

@@ -72,6 +72,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 		Subprotocols:       []string{text}, // the client insists that it is echoed
 		InsecureSkipVerify: true,           // the origin has been checked
 		OnPingReceived:     c.pinged,
+		OnPongReceived:     c.ponged,
 	})
 	if err != nil {
 		c.room.leave(c)

@@ -3,6 +3,7 @@ package chatserver_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -498,6 +499,29 @@ func TestPingRate(t *testing.T) {
 		time.Sleep(time.Minute)
 		ann.say("still here")
 		assert.Equal(t, "still here", ann.next().Content)
+	})
+}
+
+// Pongs that nobody asked for are not taken faster either.
+func TestPongRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, chatserver.Config{MessageRate: 5})
+		conn, err := c.pipes.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
+			c.mint(user("ann", 0)))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+		began := time.Now()
+		for range 50 {
+			_, err := conn.Write([]byte{0x8a, 0x80, 0, 0, 0, 0}) // masked, and empty
+			require.NoError(t, err)
+		}
+		assert.GreaterOrEqual(t, time.Since(began), 8700*time.Millisecond)
 	})
 }
 
