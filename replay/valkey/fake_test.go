@@ -262,6 +262,20 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// TestRevocationReplies has the script of a revocation answered with what it never
+// answers. That is told at once, and not taken for a connection that is worth another try.
+func TestRevocationReplies(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []string{"+OK\r\n", fakeNil, bulk("x"), "*0\r\n", "#t\r\n", "-ERR syntax error\r\n"} {
+		f := startFake(t)
+		g := newGuard(t, config(f.address))
+		f.say("EVAL", reply)
+		began := time.Now()
+		assert.ErrorIs(t, g.RevokeUser(ctx, "user", clock()), valkey.ErrReply, reply)
+		assert.Less(t, time.Since(began), 3*time.Second, reply)
+	}
+}
+
 // TestServerChanges has a server that is fit become unfit, in each way.
 func TestServerChanges(t *testing.T) {
 	t.Parallel()

@@ -53,7 +53,7 @@ func (n *node) revoke(ctx context.Context, name string, mark int64) error {
 	if err != nil {
 		return err
 	}
-	revision, err := n.client.Do(ctx, n.insert(v, name, mark)).AsInt64()
+	revision, err := n.client.Do(ctx, n.insert(v, name, mark)).ToInt64()
 	switch {
 	case err != nil:
 		return reason(err)
