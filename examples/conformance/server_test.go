@@ -12,7 +12,6 @@ package conformance_test
 import (
 	"bufio"
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -61,12 +60,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
-	// They mostly wait, for a program to start or for a session to end.
-	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+	testenv.ManyParallel()
 	status := m.Run()
 	if started {
 		status = max(status, endShared())

@@ -3,7 +3,6 @@ package valkey_test
 import (
 	"context"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,6 +15,7 @@ import (
 	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
@@ -26,17 +26,8 @@ var ctx = context.Background()
 // measure of speed: the machine may be busy.
 const hang = 60 * time.Second
 
-// TestMain has many tests run at a time: they mostly wait, for a server to start or
-// for a clock to get somewhere. A -parallel of the command line's counts all the same.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		if err := flag.Set("test.parallel", "8"); err != nil {
-			panic(err)
-		}
-	}
+	testenv.ManyParallel()
 	os.Exit(m.Run())
 }
 
