@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -60,7 +61,9 @@ func eightAttributes() map[string]string {
 // anyone is a guard that lets everyone in, to measure what is before it.
 type anyone struct{}
 
-func (anyone) Spend(context.Context, time.Time, claims.Summary) (bool, error) { return true, nil }
+func (anyone) Spend(context.Context, time.Time, token.Summary) (bool, error) { return true, nil }
+
+func (anyone) Revoked(token.Summary) error { return nil }
 
 // rig is what a benchmark of one size needs.
 type rig struct {
@@ -135,7 +138,7 @@ func BenchmarkSeal(b *testing.B) {
 		dst := make([]byte, 0, token.MaxLen)
 		var err error
 		for b.Loop() {
-			dst, err = r.sealer.Seal(dst[:0], &r.claims)
+			dst, _, err = r.sealer.Seal(dst[:0], &r.claims)
 			check(b, err)
 		}
 		b.ReportMetric(float64(len(dst)), "chars")
@@ -166,12 +169,12 @@ func newFloor(b *testing.B, r *rig) *floor {
 	b.Helper()
 	aead, err := chacha20poly1305.NewX(make([]byte, chacha20poly1305.KeySize))
 	check(b, err)
-	n := base64.RawURLEncoding.DecodedLen(len(r.text)-len(token.Prefix)) - (keyring.Overhead - len(keyring.Magic))
+	n := base64.RawURLEncoding.DecodedLen(len(r.text)-len(token.Prefix)) - (box.Overhead - len(box.Magic))
 	f := &floor{
 		seal:       aead.Seal,
 		nonce:      make([]byte, chacha20poly1305.NonceSizeX),
 		plaintext:  make([]byte, n),
-		additional: make([]byte, len(keyring.Magic)+len(keyring.ID{})),
+		additional: make([]byte, len(box.Magic)+len(keyring.ID{})),
 		dst:        make([]byte, 0, n+chacha20poly1305.Overhead),
 	}
 	f.open = func(dst, nonce, text, additionalData []byte) []byte {
@@ -223,7 +226,7 @@ func BenchmarkStandardOpen(b *testing.B) {
 func BenchmarkStandardSeal(b *testing.B) {
 	each(b, func(b *testing.B, r *rig) {
 		f := newFloor(b, r)
-		n := len(f.plaintext) + keyring.Overhead - len(keyring.Magic)
+		n := len(f.plaintext) + box.Overhead - len(box.Magic)
 		box := make([]byte, n)
 		text := make([]byte, base64.RawURLEncoding.EncodedLen(n))
 		for b.Loop() {

@@ -66,8 +66,8 @@ func claimsOfSizes() []claims.Claims {
 }
 
 // payloadOf returns what a token of c says.
-func payloadOf(c claims.Claims, issuedAt, ttl int64) *payload {
-	return &payload{
+func payloadOf(c claims.Claims, issuedAt, ttl int64) *plain {
+	return &plain{
 		Room:           c.RoomIdentifier,
 		User:           c.UserID,
 		Capabilities:   uint64(c.Capabilities),
@@ -185,7 +185,7 @@ func (g *gateway) fillSession(t testing.TB) {
 }
 
 // requireSession checks that s says what p does, up to its last nanosecond.
-func requireSession(t testing.TB, p *payload, id claims.TokenID, s *token.Session) {
+func requireSession(t testing.TB, p *plain, id token.ID, s *token.Session) {
 	t.Helper()
 	require.Equal(t, p.claims(), s.Claims())
 	require.Equal(t, id, s.TokenID())
@@ -225,20 +225,22 @@ func requireZero(t testing.TB, s *token.Session) {
 // memory is a guard that never forgets, for one goroutine.
 type memory struct {
 	calls int
-	spent map[claims.TokenID]bool
+	spent map[token.ID]bool
 }
 
-func (m *memory) Spend(_ context.Context, _ time.Time, t claims.Summary) (bool, error) {
+func (m *memory) Spend(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
 	m.calls++
 	if m.spent[t.TokenID] {
 		return false, nil
 	}
 	if m.spent == nil {
-		m.spent = map[claims.TokenID]bool{}
+		m.spent = map[token.ID]bool{}
 	}
 	m.spent[t.TokenID] = true
 	return true, nil
 }
+
+func (*memory) Revoked(token.Summary) error { return nil }
 
 // tape is a fuzz input that is read as a program. At its end it yields zeros.
 type tape []byte

@@ -49,8 +49,9 @@ func FuzzSealOpen(f *testing.F) {
 			return
 		}
 		require.Zero(t, minted)
-		dst, err := s.Seal([]byte("dst"), &c)
+		dst, none, err := s.Seal([]byte("dst"), &c)
 		require.Error(t, err)
+		require.Zero(t, none)
 		require.Equal(t, "dst", string(dst))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -143,7 +144,7 @@ func (f *fleet) judgeSealed(k *key) {
 // keyOf is the key that a token names.
 func (f *fleet) keyOf(text string) *key {
 	var id keyring.ID
-	b, err := base64.RawURLEncoding.DecodeString(text[len(keyring.Magic):][:8])
+	b, err := base64.RawURLEncoding.DecodeString(text[len(box.Magic):][:8])
 	require.NoError(f.t, err)
 	copy(id[:], b)
 	k := f.keys[id]
@@ -218,7 +219,7 @@ func (g *gateway) hasReason(tok *chatToken, err error) bool {
 	case errors.Is(err, token.ErrSpent):
 		return tok.acceptedBy[g.index]
 	case errors.Is(err, replay.ErrBeforeStart):
-		return tok.issuedAt.Unix() <= g.started.Add(g.ring.ClockSkew()).Unix()
+		return tok.issuedAt.Unix() <= g.started.Add(g.ring.Limits().ClockSkew).Unix()
 	case errors.Is(err, replay.ErrForgotten):
 		return !tok.expiration.After(g.latest)
 	}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -353,11 +355,11 @@ func (p *python) testMutations(t *testing.T) {
 	reasons := map[string]int{}
 	for i := range rounds {
 		c := randomClaims(random)
-		payload, err := new(claims.Encoder).Append(nil, &c, nil, start, 60)
+		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
 		require.NoError(t, err)
-		box, err := h.ring.Seal(nil, mutate(random, payload), time.Unix(start, 0))
+		b, err := h.ring.Seal(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
-		text := string(base64url.Append([]byte(token.Prefix), box[len(token.Prefix):]))
+		text := string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 		opener := token.Opener{Ring: h.ring, Now: clock(start)}
 		var s token.Session
 		err = opener.OpenWithoutSpending(t.Context(), &s, text)
