@@ -15,23 +15,22 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
-
-const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 
 var sizes = []struct {
 	name   string
 	claims claims.Claims
 }{
 	{"small", claims.Claims{
-		RoomIdentifier: room,
+		RoomIdentifier: tokentest.Room,
 		UserID:         "11231234",
 		Capabilities:   claims.SendMessage,
 		Attributes:     map[string]string{"displayName": "DemoUser"},
 		SessionMinutes: 60,
 	}},
 	{"medium", claims.Claims{
-		RoomIdentifier: room,
+		RoomIdentifier: tokentest.Room,
 		UserID:         "6f1d8a52-9f0e-4c55-8a3b-2f4d5be0c1aa",
 		Capabilities:   claims.SendMessage | claims.DeleteMessage,
 		Attributes: map[string]string{
@@ -42,7 +41,7 @@ var sizes = []struct {
 		SessionMinutes: 60,
 	}},
 	{"large", claims.Claims{
-		RoomIdentifier: room,
+		RoomIdentifier: tokentest.Room,
 		UserID:         "6f1d8a52-9f0e-4c55-8a3b-2f4d5be0c1aa",
 		Capabilities:   claims.SendMessage | claims.DeleteMessage | claims.DisconnectUser,
 		Attributes:     eightAttributes(),
