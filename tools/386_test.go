@@ -73,7 +73,7 @@ func Test386(t *testing.T) {
 	}{
 		{"native", machine{"0", "0", "0"}, []string{runner + "\n"}, ""},
 		{"qemu", machine{"126", "0", "0"}, []string{runner + " -short -skip=^(Test", "-exec='"}, "386: this machine runs no 386 programs, so qemu-i386 ran the tests"},
-		{"none", machine{"126", "1", "0"}, []string{"GOARCH=386 vet ./...\n", "GOARCH=386 test -c -o /dev/null ./...\n"}, "2 packages were only compiled and vetted"},
+		{"none", machine{"126", "1", "0"}, []string{"GOARCH=386 vet ./...\n", "GOARCH=386 test -c -o /dev/null ./...\n"}, "so 2 packages were only compiled and vetted"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,11 +108,11 @@ func Test386Lists(t *testing.T) {
 	require.NoError(t, err)
 	dirs, tests := list(t, script, "compiled"), list(t, script, "skipped")
 	require.Greater(t, len(dirs), 5)
-	for _, dir := range dirs {
+	for _, dir := range append(dirs, "tools/mutate") {
 		calls, out, err := m.run(t, dir, "-exec", "x.test")
 		require.NoError(t, err)
 		assert.Empty(t, calls)
-		assert.Equal(t, "386: only compiled and vetted: "+dir+"\n", out)
+		assert.Equal(t, "386: only compiled and vetted:\n", out)
 	}
 	files, err := filepath.Glob("../keyring/*_test.go")
 	require.NoError(t, err)
