@@ -5,7 +5,7 @@
 # The binary stays in the directory, by default one below the user's cache, and
 # later calls only print its path. The tests of replay/valkey read that path
 # from CHATTOKEN_VALKEY_SERVER. Needs Debian, and root if something to build
-# with is missing. Takes about three minutes.
+# with is missing. The build takes minutes.
 set -eu
 
 # Debian 12 has no Valkey. A mirror can list what it no longer has: then the
