@@ -100,6 +100,26 @@ func (g *guard) Synced() time.Time {
 
 func (g *guard) ReadyAt() time.Time { return g.ready }
 
+// causes are those of the ends of a participant.
+type causes struct {
+	mu   sync.Mutex
+	list []error
+}
+
+func (c *causes) add(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, cause)
+}
+
+func (c *causes) take() []error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.list
+	c.list = nil
+	return list
+}
+
 type events struct {
 	mu   sync.Mutex
 	list []gateway.Event
@@ -653,16 +673,22 @@ func TestRevokeRepeated(t *testing.T) {
 		require.ErrorIs(t, h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, ""), down)
 		require.ErrorIs(t, p.Authorize(claims.SendMessage), token.ErrRevoked, "it is ended all the same")
 		unused := h.Mint()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.Equal(t, 1, h.Stats().Unsent)
 		require.NoError(t, h.Guard.Revoked(summary(t, h, unused)))
 		h.guard.revokeErr.Store(nil)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		require.Zero(t, h.Stats().Unsent)
 		require.ErrorIs(t, h.Guard.Revoked(summary(t, h, unused)), token.ErrRevoked)
 		h.stop()
 		<-h.ran
 	})
+}
+
+// pass lets time pass in a bubble, until nothing is left to do.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func summary(t *testing.T, h *house, minted token.ChatToken) token.Summary {
@@ -679,18 +705,18 @@ func TestNews(t *testing.T) {
 		h := newHouse(t)
 		old := h.enter(t)
 		moment := h.Now()
-		time.Sleep(6 * time.Second)
+		pass(6 * time.Second)
 		later := h.enter(t)
 		h.guard.news <- func(news func(token.Target, time.Time)) {
 			news(token.Target{User: tokentest.UserID}, moment)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		require.ErrorIs(t, old.Authorize(claims.SendMessage), token.ErrRevoked)
 		require.NoError(t, later.Authorize(claims.SendMessage))
 		h.guard.news <- func(news func(token.Target, time.Time)) {
 			news(token.Target{Token: later.Session().TokenID()}, time.Time{})
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		require.ErrorIs(t, later.Authorize(claims.SendMessage), token.ErrRevoked)
 		h.stop()
 		<-h.ran
@@ -702,32 +728,31 @@ func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		minute := func(c *claims.Claims) { c.SessionMinutes = 1 }
-		var causes []error
+		var ends causes
 		p := h.enter(t, minute)
-		p.OnEnd(func(cause error) { causes = append(causes, cause) })
-		time.Sleep(59 * time.Second)
-		require.Empty(t, causes)
+		p.OnEnd(ends.add)
+		pass(59 * time.Second)
+		require.Empty(t, ends.take())
 		require.NoError(t, p.Authorize(claims.SendMessage))
-		time.Sleep(1001 * time.Millisecond)
-		require.Equal(t, []error{token.ErrSessionExpired}, causes)
+		pass(1001 * time.Millisecond)
+		require.Equal(t, []error{token.ErrSessionExpired}, ends.take())
 		require.Equal(t, token.ErrSessionExpired, p.Authorize(claims.SendMessage))
 		require.Equal(t, 1, h.Stats().Present)
 		p.Leave()
 
-		causes = nil
 		p = h.enter(t, minute)
-		p.OnEnd(func(cause error) { causes = append(causes, cause) })
+		p.OnEnd(ends.add)
 		h.Advance(-time.Hour)
-		time.Sleep(50 * time.Minute)
-		require.Empty(t, causes, "the clock was set back")
+		pass(50 * time.Minute)
+		require.Empty(t, ends.take(), "the clock was set back")
 		h.Advance(time.Hour)
-		time.Sleep(1001 * time.Millisecond)
-		require.Len(t, causes, 1)
+		pass(1001 * time.Millisecond)
+		require.Len(t, ends.take(), 1)
 
 		late := h.enter(t) // 30 minutes
 		h.Advance(time.Hour)
 		require.Equal(t, token.ErrSessionExpired, late.Authorize(claims.SendMessage), "exact, whatever the tick does")
-		time.Sleep(1001 * time.Millisecond)
+		pass(1001 * time.Millisecond)
 		require.Zero(t, h.Stats().Live)
 		h.stop()
 		<-h.ran
@@ -766,14 +791,14 @@ func TestStandstill(t *testing.T) {
 		blocked := make(chan bool)
 		p := h.enter(t, func(c *claims.Claims) { c.SessionMinutes = 1 })
 		p.OnEnd(func(error) { <-blocked }) // it must not block
-		time.Sleep(65 * time.Second)
+		pass(65 * time.Second)
 		h.enter(t)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		minted := h.Mint()
 		h.requireRefused(t, handshake(minted.Token), minted, 503, 1013, "not-running")
 		require.Error(t, h.Ready(h.Now()))
 		close(blocked)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		h.enter(t)
 		h.stop()
 		<-h.ran
@@ -789,12 +814,12 @@ func TestSlowKeysAndGuard(t *testing.T) {
 		h.guard.news <- func(func(token.Target, time.Time)) { <-blocked }
 		h.run(t)
 		p := h.enter(t, func(c *claims.Claims) { c.SessionMinutes = 1 })
-		time.Sleep(61 * time.Second)
+		pass(61 * time.Second)
 		require.Equal(t, token.ErrSessionExpired, p.Authorize(claims.SendMessage))
 		require.Zero(t, h.Stats().Live)
 		h.enter(t)
 		close(blocked)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		require.ErrorContains(t, h.Stats().RefreshError, "late")
 		require.NoError(t, h.Stats().SyncError)
 		h.stop()
@@ -876,12 +901,12 @@ func TestRenewDeadline(t *testing.T) {
 		h := newHouse(t)
 		p := h.enter(t, func(c *claims.Claims) { c.SessionMinutes = 1 })
 		require.NoError(t, p.Renew(t.Context(), h.Mint(func(c *claims.Claims) { c.SessionMinutes = 3 }).Token))
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		require.NoError(t, p.Authorize(claims.SendMessage))
 		require.NoError(t, p.Renew(t.Context(), h.Mint(func(c *claims.Claims) { c.SessionMinutes = 1 }).Token))
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		require.NoError(t, p.Authorize(claims.SendMessage))
-		time.Sleep(31 * time.Second)
+		pass(31 * time.Second)
 		require.Equal(t, token.ErrSessionExpired, p.Authorize(claims.SendMessage))
 		require.Zero(t, h.Stats().Live)
 		h.stop()
@@ -928,8 +953,10 @@ func TestDrain(t *testing.T) {
 		minted := h.Mint()
 		w := h.requireRefused(t, handshake(minted.Token), minted, 503, 1012, "draining")
 		require.Equal(t, "1", w.Header().Get("Retry-After"))
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
+		mu.Lock()
 		require.Empty(t, ends, "health says no first")
+		mu.Unlock()
 		require.NoError(t, <-drained)
 		require.Len(t, ends, n)
 		slices.SortFunc(ends, time.Time.Compare)
