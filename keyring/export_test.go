@@ -4,7 +4,6 @@ package keyring
 var (
 	Derive = derive
 	Seal   = seal
-	Unseal = unseal
 )
 
 // Snapshot returns what the ring holds behind its atomic pointer, past which no

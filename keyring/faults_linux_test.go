@@ -30,7 +30,7 @@ type target struct {
 func newTarget(t *testing.T, dir string) *target {
 	t.Helper()
 	x := &target{dir: dir, name: filepath.Join(dir, "ring"), kek: newKEK(t), ring: newRing(t, start)}
-	require.NoError(t, x.ring.WriteFile(t.Context(), x.kek, x.name))
+	require.NoError(t, saveFile(t, x.ring, x.kek, x.name))
 	var err error
 	x.content, err = os.ReadFile(x.name)
 	require.NoError(t, err)
@@ -144,7 +144,7 @@ func (x *target) again(t *testing.T) {
 	t.Helper()
 	r := loadFile(t, x.kek, x.name)
 	require.NoError(t, r.Revoke(start, sealer(t, r, start)))
-	require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+	require.NoError(t, saveFile(t, r, x.kek, x.name))
 	require.Equal(t, keys(r, start), keys(loadFile(t, x.kek, x.name), start))
 }
 
@@ -245,7 +245,7 @@ func TestDiskFull(t *testing.T) {
 	for range 200 {
 		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
 	}
-	require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+	require.NoError(t, saveFile(t, r, x.kek, x.name))
 	page := os.Getpagesize()
 	failures := 0
 	for free := range 6 {
@@ -258,7 +258,7 @@ func TestDiskFull(t *testing.T) {
 		before, err := os.ReadFile(x.name)
 		require.NoError(t, err)
 		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
-		err = r.WriteFile(t.Context(), x.kek, x.name)
+		err = saveFile(t, r, x.kek, x.name)
 		after, readErr := os.ReadFile(x.name)
 		require.NoError(t, readErr)
 		if err != nil {
@@ -268,7 +268,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		require.Equal(t, []string{"filler", "ring", "ring.lock"}, files(t, dir))
 		require.NoError(t, os.Remove(filler))
-		require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+		require.NoError(t, saveFile(t, r, x.kek, x.name))
 		require.Equal(t, keys(r, start), keys(loadFile(t, x.kek, x.name), start))
 	}
 	require.Greater(t, failures, 1)

@@ -47,7 +47,7 @@ func TestHighWaterShared(t *testing.T) {
 	files := make([]keyring.File, versions)
 	for i := range files {
 		files[i] = keyring.File{Name: filepath.Join(dir, "ring"+string(rune('1'+i))), KEK: kek, HighWater: filepath.Join(dir, "serial")}
-		require.NoError(t, writer.WriteFile(t.Context(), kek, files[i].Name))
+		require.NoError(t, saveFile(t, writer, kek, files[i].Name))
 		require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
 	}
 	for range 30 {

@@ -50,11 +50,8 @@ func save(what string) (result string, err error) {
 		return "", err
 	}
 	name := os.Getenv(saverFile)
-	data, err := keyring.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	r, err := keyring.Load(ctx, kek, data, keyring.Config{})
+	file := keyring.File{Name: name, KEK: kek}
+	r, err := file.Load(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +70,7 @@ func save(what string) (result string, err error) {
 		return notDue, err
 	}
 	os.Lstat(saveBegins)
-	err = r.WriteFile(ctx, kek, name)
+	err = file.Save(ctx, r)
 	os.Lstat(saveEnds)
 	switch {
 	case errors.Is(err, keyring.ErrConflict):

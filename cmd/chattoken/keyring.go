@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"strconv"
 	"time"
 
@@ -90,19 +87,8 @@ func (p *process) initKeyring(a *arguments) error {
 	if f.Config.Policy, err = a.policy(); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(f.Name); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s: %w", f.Name, fs.ErrExist), err)
-	}
-	highest, err := f.HighestSerial()
-	if err != nil {
-		return err
-	}
-	f.Config.MinSerial = highest + 1
-	ring, err := keyring.New(p.now(), f.Config)
-	if err != nil {
-		return err
-	}
-	return save(ring, f)
+	_, err = f.Create(context.Background(), p.now())
+	return err
 }
 
 const rotateUsage = `Usage: chattoken keyring rotate [flags]
@@ -200,16 +186,7 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	if ring.Serial() == serial {
 		return nil
 	}
-	return save(ring, file)
-}
-
-// save saves a keyring, and has the high-water mark follow it.
-func save(r *keyring.Ring, f keyring.File) error {
-	err := r.WriteFile(context.Background(), f.KEK, f.Name)
-	if err == nil && f.HighWater != "" {
-		_, err = load(f) // the mark follows what is loaded
-	}
-	return err
+	return file.Save(context.Background(), ring)
 }
 
 const newKEKFlag = "new-kek-file"
@@ -242,7 +219,7 @@ func (p *process) rewrap(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	return ring.WriteFile(context.Background(), f.KEK, f.Name)
+	return f.Save(context.Background(), ring)
 }
 
 // ownFile returns an error unless the keyring is named by a flag, and nothing
