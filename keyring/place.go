@@ -158,6 +158,7 @@ func (w *walk) confined() (*os.Root, error) {
 	if info, err := root.Stat("."); err != nil || !os.SameFile(info, w.info) {
 		return nil, errors.Join(errMoved, err)
 	}
+	w.rest = strings.TrimLeft(w.rest, string(filepath.Separator))
 	for ; w.links <= maxLinks; w.links++ {
 		dir, name := filepath.Split(w.rest)
 		if isNoName(name) {

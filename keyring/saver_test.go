@@ -20,6 +20,7 @@ const (
 	saverVariable = "CHATTOKEN_KEYRING_TEST_SAVER" // "revoke" or "rotate"
 	saverFile     = "CHATTOKEN_KEYRING_TEST_FILE"
 	saverKEK      = "CHATTOKEN_KEYRING_TEST_KEK"
+	saverMark     = "CHATTOKEN_KEYRING_TEST_MARK"
 )
 
 // While packages are initialized, everything runs in the first thread of the
@@ -50,7 +51,7 @@ func save(what string) (result string, err error) {
 		return "", err
 	}
 	name := os.Getenv(saverFile)
-	file := keyring.File{Name: name, KEK: kek}
+	file := keyring.File{Name: name, KEK: kek, HighWater: os.Getenv(saverMark)}
 	r, err := file.Load(ctx)
 	if err != nil {
 		return "", err
