@@ -13,6 +13,7 @@ import (
 
 const (
 	nonblock = 0
+	nofollow = 0
 	canLock  = false
 )
 

@@ -12,6 +12,7 @@ import (
 
 const (
 	nonblock = syscall.O_NONBLOCK // opens a pipe without waiting for who writes to it
+	nofollow = syscall.O_NOFOLLOW
 	canLock  = true
 )
 

@@ -55,7 +55,8 @@ func readTrusted(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	case err != nil:
 		return nil, nil, err
 	case root == nil:
-		return readRegular(filepath.Join(w.dir, w.name), limit)
+		// In a sticky directory somebody may put a link in place of his own file.
+		return openRegular(filepath.Join(w.dir, w.name), nofollow, limit)
 	}
 	defer root.Close()
 	return place{root, w.name}.read(limit)
@@ -200,7 +201,11 @@ func (p place) close() { p.dir.Close() }
 // readRegular reads a regular file of at most limit bytes. It follows symbolic
 // links, whoever made them.
 func readRegular(name string, limit int64) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	return openRegular(name, 0, limit)
+}
+
+func openRegular(name string, flag int, limit int64) ([]byte, fs.FileInfo, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|nonblock|flag, 0)
 	if err != nil {
 		return nil, nil, err
 	}

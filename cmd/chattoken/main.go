@@ -206,8 +206,8 @@ func (p *process) help(args []string) error {
 
 func overview() string {
 	return "chattoken mints and verifies chat tokens.\n\nCommands:\n" + summaries(commands()) +
-		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused;\n" +
-		"2 wrong usage, or no answer for another reason.\n"
+		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused, or\n" +
+		"a warning of keyring check; 2 wrong usage, or no answer for another reason.\n"
 }
 
 func summaries(commands []command) string {
