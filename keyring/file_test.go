@@ -132,6 +132,46 @@ func TestSaveRefused(t *testing.T) {
 	check("a directory")
 }
 
+// A new ring takes nobody's place, and leaves nothing beside what is there.
+func TestCreate(t *testing.T) {
+	f := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: newKEK(t)}
+	r, err := f.Create(t.Context(), start)
+	require.NoError(t, err)
+	require.Equal(t, keys(r, start), keys(loadFile(t, f.KEK, f.Name), start))
+	dir := t.TempDir()
+	f.Name = filepath.Join(dir, "ring")
+	for _, content := range []string{"", "junk"} {
+		require.NoError(t, os.WriteFile(f.Name, []byte(content), 0o600))
+		_, err := f.Create(t.Context(), start)
+		require.ErrorIs(t, err, fs.ErrExist)
+		require.ErrorContains(t, err, f.Name)
+		got, err := os.ReadFile(f.Name)
+		require.NoError(t, err)
+		require.Equal(t, content, string(got))
+		require.Equal(t, []string{"ring"}, files(t, dir))
+	}
+}
+
+// What those who have the mark would refuse is not saved.
+func TestSaveBelowTheMark(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	before := s.content(t)
+	require.NoError(t, s.writer.Revoke(start, sealer(t, s.writer, start)))
+	for mark, want := range map[string]string{"3\n": keyring.ErrRollback.Error(), "junk": "not a serial in decimal"} {
+		require.NoError(t, os.WriteFile(s.HighWater, []byte(mark), 0o600))
+		require.ErrorContains(t, s.Save(t.Context(), s.writer), want)
+		require.Equal(t, before, s.content(t))
+		require.Equal(t, mark, s.highWater(t))
+	}
+	require.NoError(t, os.WriteFile(s.HighWater, []byte("1\n"), 0o600))
+	require.NoError(t, s.writer.RaiseSerial(1<<32))
+	require.NoError(t, s.writer.RaiseSerial(1<<32+2))
+	require.ErrorContains(t, s.Save(t.Context(), s.writer), "too far ahead")
+	require.NoError(t, os.Remove(s.HighWater))
+	require.NoError(t, s.Save(t.Context(), s.writer))
+	require.Equal(t, "4294967298\n", s.highWater(t))
+}
+
 func TestLoadFile(t *testing.T) {
 	dir := t.TempDir()
 	f := keyring.File{Name: filepath.Join(dir, "file"), KEK: newKEK(t)}

@@ -231,6 +231,9 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if !validClock(now) {
 		return nil, errClock
 	}
+	if c.MinSerial > ceiling(0) {
+		return nil, errHeadroom
+	}
 	g := generator{context: c.Context, keys: make(map[ID]key)}
 	s := newSchedule(max(c.MinSerial, 1), c.Policy.or(defaultPolicy), now.Unix(), g.fresh)
 	if g.err != nil {
@@ -241,9 +244,6 @@ func New(now time.Time, c Config) (*Ring, error) {
 	}
 	if err := s.policy.checkNew(); err != nil {
 		return nil, err
-	}
-	if s.serial > ceiling(0) {
-		return nil, errSerial
 	}
 	snap := newSnapshot(s, g.keys)
 	snap.bound = true

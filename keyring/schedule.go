@@ -53,6 +53,7 @@ func ceiling(known uint64) uint64 {
 var (
 	errSerial   = errors.New("keyring: serial is 0 or too large")
 	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time")
+	errHeadroom = errors.New("keyring: the lowest serial, or the high-water mark, leaves too few above it; see KEYS.md")
 	errAhead    = errors.New("keyring: sealed ring has a serial that is too far ahead; see KEYS.md")
 	errKeyCount = errors.New("keyring: no key, or more than 4096")
 	errTimes    = errors.New("keyring: the times of a key are out of range")
