@@ -191,8 +191,8 @@ func TestSaveKilled(t *testing.T) {
 }
 
 // The draft is on the disk before it takes the old file's name, and the name
-// after; then the same again for the mark, which must never be ahead of the file. A
-// crash of the machine cannot be tried, so the calls are looked at.
+// after; then the same again for the mark, which must never be ahead of the
+// file. A crash of the machine cannot be tried, so the calls are looked at.
 func TestSaveOrder(t *testing.T) {
 	needStrace(t)
 	var order []string

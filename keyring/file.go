@@ -11,17 +11,18 @@ import (
 	"time"
 )
 
-// File is a sealed ring in a file, and what it takes to use it. One process makes
-// and rotates the ring ([File.Create], [File.Load], [File.Save]); the others follow
-// it ([File.Follow]). Name and KEK are needed.
+// File is a sealed ring in a file, and what it takes to use it. One process
+// makes and rotates the ring ([File.Create], [File.Load], [File.Save]); the
+// others follow it ([File.Follow]). Name and KEK are needed.
 //
-// What is only read, the ring, may be reached by any symbolic link: its KEK tells
-// whether it is authentic. What is written, or trusted as it is, the HighWater file
-// and that of a [KEKFile], is reached only by links that belong to root or to this
-// user, and in a directory that others can write, by none that leads out of it. So
-// nobody has root write where they point to. A volume of Kubernetes', which swaps
-// a link, can be followed, and a link that is in place of a file stays there when
-// the file is saved. This goes for Unix, as does all that is said of owners.
+// What is only read, the ring, may be reached by any symbolic link: its KEK
+// tells whether it is authentic. What is written, or trusted as it is, the
+// HighWater file and that of a [KEKFile], is reached only by links that belong
+// to root or to this user, and in a directory that others can write, by none
+// that leads out of it. So nobody has root write where they point to. A volume
+// of Kubernetes', which swaps a link, can be followed, and a link that is in
+// place of a file stays there when the file is saved. This goes for Unix, as
+// does all that is said of owners.
 type File struct {
 	// Name is the file's. It is looked up anew each time.
 	Name string
@@ -33,12 +34,12 @@ type File struct {
 	// HighWater names a second file, in which this process keeps the highest
 	// serial that it has seen, in decimal: after a restart it refuses an older
 	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
-	// that is missing is made, and stands for no serial. It has to be out of reach
-	// of whoever could put an old ring in place, to outlive the process, and to
-	// belong to root or to this user. It may be a symbolic link, to a file that
-	// has to be there: at first, write 0 into that. Processes of one host may
-	// share it: on Unix a lock on the file name + ".lock", beside the file itself,
-	// sees to that. Empty means no such file.
+	// that is missing is made, and stands for no serial. It has to be out of
+	// reach of whoever could put an old ring in place, to outlive the process,
+	// and to belong to root or to this user. It may be a symbolic link, to a
+	// file that has to be there: at first, write 0 into that. Processes of one
+	// host may share it: on Unix a lock on the file name + ".lock", beside the
+	// file itself, sees to that. Empty means no such file.
 	HighWater string
 }
 
@@ -96,10 +97,10 @@ func (f File) read() ([]byte, error) {
 }
 
 // Save saves the ring, durably: after a crash at any moment the file is the old
-// one or the new one. A crash may leave a draft beside it, named .*.tmp and sealed
-// as well. The last steps make the new file durable and raise the HighWater mark:
-// after an error of these the new file is in place all the same. Saving again is
-// safe.
+// one or the new one. A crash may leave a draft beside it, named .*.tmp and
+// sealed as well. The last steps make the new file durable and raise the
+// HighWater mark: after an error of these the new file is in place all the
+// same. Saving again is safe.
 //
 // The first file has mode 0600. The next ones have the mode of the one before, and
 // its owner and group as far as the system allows; nothing else, such as an access
@@ -107,10 +108,11 @@ func (f File) read() ([]byte, error) {
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict],
-// [ErrRollback] or [ErrContext], and the file stays as it is. It also stays, with
-// an error, where KEK does not open it. Of two processes on one host that save at
-// the same time, one gets ErrConflict. On Unix a lock on the file name + ".lock",
-// which is left in place, sees to that. A saver on another host is not noticed.
+// [ErrRollback] or [ErrContext], and the file stays as it is. It also stays,
+// with an error, where KEK does not open it. Of two processes on one host that
+// save at the same time, one gets ErrConflict. On Unix a lock on the file name
+// + ".lock", which is left in place, sees to that. A saver on another host is
+// not noticed.
 func (f File) Save(ctx context.Context, r *Ring) error {
 	known, err := f.highest()
 	if err != nil {
@@ -151,7 +153,8 @@ func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error 
 	return f.record(known, s.serial)
 }
 
-// check looks, before there is a lock beside it, at what is to be made or replaced.
+// check looks, before there is a lock beside it, at what is to be made or
+// replaced.
 func (p place) check(isNew bool) error {
 	info, err := p.dir.Lstat(p.name)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Here the standard library has no lock, directories cannot be synced, and owner
-// and mode of a file do not say who can read and write it.
+// Here the standard library has no lock, directories cannot be synced, and
+// owner and mode of a file do not say who can read and write it.
 
 const (
 	nonblock = 0

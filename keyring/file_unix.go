@@ -62,8 +62,8 @@ func isOurs(info fs.FileInfo) bool {
 	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
-// isGuarded reports whether others can neither rename nor remove what is ours in
-// a directory, nor give write permission to those who could.
+// isGuarded reports whether others can neither rename nor remove what is ours
+// in a directory, nor give write permission to those who could.
 func isGuarded(dir fs.FileInfo) bool {
 	return isOurs(dir) && (dir.Mode()&fs.ModeSticky != 0 || dir.Mode().Perm()&0o022 == 0)
 }

@@ -41,10 +41,11 @@ func (f *Follower) Ring() *Ring { return f.ring }
 // Nobody who uses the ring waits for it, and the KEK is asked only where the
 // file has changed.
 //
-// If anything about the file is wrong, the version in force stays, and the error
-// says why: it is one of reading, or of [Ring.Update]. One error is different: if
-// the HighWater file cannot be written, the newer version is in force all the
-// same, because it may revoke a key. After any error the next call tries again.
+// If anything about the file is wrong, the version in force stays, and the
+// error says why: it is one of reading, or of [Ring.Update]. One error is
+// different: if the HighWater file cannot be written, the newer version is in
+// force all the same, because it may revoke a key. After any error the next
+// call tries again.
 func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -19,6 +19,7 @@ import (
 func TestHighWaterLink(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	lasting := filepath.Join(t.TempDir(), "serial")
+	require.NoError(t, os.Chmod(filepath.Dir(s.HighWater), 0o755)) // whatever the umask
 	require.NoError(t, os.Rename(s.HighWater, lasting))
 	require.NoError(t, os.Symlink(lasting, s.HighWater))
 	s.change(t)

@@ -18,11 +18,11 @@ var errKEKMode = errors.New("others can read it; its mode must be 0600 or 0400")
 type KEKFile struct {
 	Name string
 
-	// InsecureAnyMode has the file read whatever its mode and owner, and by whatever
-	// links, for places where these cannot be chosen, as with fsGroup in
-	// Kubernetes. Without it, on Unix, the file must belong to root or to this user
-	// and be inaccessible to the group and to others. The links to it have to be as
-	// for [File].
+	// InsecureAnyMode has the file read whatever its mode and owner, and by
+	// whatever links, for places where these cannot be chosen, as with fsGroup
+	// in Kubernetes. Without it, on Unix, the file must belong to root or to
+	// this user and be inaccessible to the group and to others. The links to it
+	// have to be as for [File].
 	InsecureAnyMode bool
 }
 

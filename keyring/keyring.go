@@ -77,8 +77,8 @@
 // and the wrapped data key is nonce [24] ‖ ciphertext [32] ‖ tag [16] of
 // XChaCha20-Poly1305, with the KEK ID as additional data.
 //
-// Boxes and both sealed forms are a promise: later versions of this package read
-// them.
+// Boxes and both sealed forms are a promise: later versions of this package
+// read them.
 //
 // # Limits
 //
@@ -135,19 +135,19 @@ var (
 
 // Config is what the embedder decides. The zero value is a safe default.
 type Config struct {
-	// Context is bound into every key and key ID: rings of the same secrets
-	// but another context open nothing of each other. Name the deployment in
-	// it ("chat.example.com production"), and a ring that is copied from
-	// staging to production by mistake is refused there, with [ErrContext]. That
-	// is no protection from who has the KEK of both: give each deployment its
-	// own. At most 255 bytes of any kind. The sealed form has a digest of it,
+	// Context is bound into every key and key ID: rings of the same secrets but
+	// another context open nothing of each other. Name the deployment in it
+	// ("chat.example.com production"), and a ring that is copied from staging
+	// to production by mistake is refused there, with [ErrContext]. That is no
+	// protection from who has the KEK of both: give each deployment its own. At
+	// most 255 bytes of any kind. The sealed form has a digest of it,
 	// encrypted.
 	Context string
 
 	// MinSerial is the lowest serial that Load and Update accept, and the one
 	// that New starts with. Raise it to keep a restart from loading an old
-	// backup. Load also refuses a serial that is more than 2^32 higher. Zero means
-	// that none is known: New starts with 1, and Load accepts up to 2^62.
+	// backup. Load also refuses a serial that is more than 2^32 higher. Zero
+	// means that none is known: New starts with 1, and Load accepts up to 2^62.
 	MinSerial uint64
 
 	// Policy is that of a ring made by New. A sealed ring has its own.
@@ -309,10 +309,10 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	return err
 }
 
-// RaiseSerial raises the serial to the given one, by at most 2^32, which is also
-// as far as followers go in a step. If it is not higher, RaiseSerial does nothing.
-// A ring that was restored from a backup needs that: its followers have seen
-// higher serials, and would refuse it.
+// RaiseSerial raises the serial to the given one, by at most 2^32, which is
+// also as far as followers go in a step. If it is not higher, RaiseSerial does
+// nothing. A ring that was restored from a backup needs that: its followers
+// have seen higher serials, and would refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
@@ -381,16 +381,16 @@ func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
 }
 
 // Overdue returns for how long the next key has been due, or zero as long as
-// that is no cause for alarm. It is judged by the times in the ring alone, so it
-// sees whatever keeps new versions from this process: a dead rotator, a mount
-// that never changes, or a file that nobody copies any more.
+// that is no cause for alarm. It is judged by the times in the ring alone, so
+// it sees whatever keeps new versions from this process: a dead rotator, a
+// mount that never changes, or a file that nobody copies any more.
 //
 // The next key is due from when the last one starts to seal. There is cause for
 // alarm once twice the Policy.Lead has gone by since, or half of the Period if
-// that is less: time for a rotator that runs once in a Lead, and for the ring to
-// reach every host. Nobody is refused until a whole Period has gone by. From then
-// on hosts that have the next key may mint under it, and this ring does not open
-// that.
+// that is less: time for a rotator that runs once in a Lead, and for the ring
+// to reach every host. Nobody is refused until a whole Period has gone by. From
+// then on hosts that have the next key may mint under it, and this ring does
+// not open that.
 //
 // The zero Ring is never overdue.
 func (r *Ring) Overdue(now time.Time) time.Duration {

@@ -233,8 +233,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// The highest serial can be loaded, by who expects it, but not changed any more:
-// one that wrapped around would be refused everywhere.
+// The highest serial can be loaded, by who expects it, but not changed any
+// more: one that wrapped around would be refused everywhere.
 func TestSerialEnds(t *testing.T) {
 	d := good()
 	d.Serial = uint64(1<<63 - 1)

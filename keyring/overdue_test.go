@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// The next key is overdue once a rotator that runs once in a lead, and hosts that
-// hear within a lead, must have had it; judged by nothing but the ring.
+// The next key is overdue once a rotator that runs once in a lead, and hosts
+// that hear within a lead, must have had it; judged by nothing but the ring.
 func TestOverdue(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := []struct {
@@ -68,12 +68,12 @@ func TestOverdueWhateverHappened(t *testing.T) {
 	require.Equal(t, 2*lead+1, r.Overdue(start.Add(2*lead+1)))
 }
 
-// A gateway whose file never changes, since the file itself is mounted, reads it
-// without an error for ever. Its ring says that there should be another key.
+// A gateway whose file never changes, since the file itself is mounted, reads
+// it without an error for ever. Its ring says that there should be another key.
 func TestFrozenFile(t *testing.T) {
 	for name, freeze := range map[string]func(t *testing.T, name, frozen string){
-		// Both are what a bind mount of a file is: another name of what the file
-		// was before it was replaced.
+		// Both are what a bind mount of a file is: another name of what the
+		// file was before it was replaced.
 		"hard link": func(t *testing.T, name, frozen string) { require.NoError(t, os.Link(name, frozen)) },
 		"mount":     bind,
 	} {

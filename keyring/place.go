@@ -36,9 +36,9 @@ var (
 )
 
 // locate finds a file that is to be written. It follows a symbolic link only if
-// it belongs to root or to this user. Once it has come to a directory that others
-// can write, it does not leave that any more: what others put into such a directory
-// could lead anywhere.
+// it belongs to root or to this user. Once it has come to a directory that
+// others can write, it does not leave that any more: what others put into such
+// a directory could lead anywhere.
 func locate(path string) (place, error) {
 	w, root, err := find(path)
 	if err == nil && root == nil {
@@ -47,15 +47,16 @@ func locate(path string) (place, error) {
 	return place{root, w.name}, err
 }
 
-// readTrusted reads a regular file of at most limit bytes, and finds it as locate
-// does. The directory need not be readable.
+// readTrusted reads a regular file of at most limit bytes, and finds it as
+// locate does. The directory need not be readable.
 func readTrusted(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	w, root, err := find(path)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case root == nil:
-		// In a sticky directory somebody may put a link in place of his own file.
+		// In a sticky directory somebody may put a link in place of his own
+		// file.
 		return openRegular(filepath.Join(w.dir, w.name), nofollow, limit)
 	}
 	defer root.Close()
@@ -183,8 +184,8 @@ func (w *walk) confined() (*os.Root, error) {
 	return nil, errLinks
 }
 
-// confinedFollow is follow where the file itself is a link. Those to directories
-// are followed by root, which lets none lead out.
+// confinedFollow is follow where the file itself is a link. Those to
+// directories are followed by root, which lets none lead out.
 func (w *walk) confinedFollow(root *os.Root, dir string) error {
 	target, err := root.Readlink(w.rest)
 	if err == nil && filepath.IsAbs(target) {
@@ -279,8 +280,8 @@ func finish(f *os.File, data []byte) error {
 }
 
 // giveAccess lets those read f who can read the file that it is to replace, if
-// there is one. Where nothing has to be changed for that it changes nothing: not
-// every file system can.
+// there is one. Where nothing has to be changed for that it changes nothing:
+// not every file system can.
 func (p place) giveAccess(f *os.File) error {
 	old, err := p.dir.Lstat(p.name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -298,9 +299,9 @@ func (p place) giveAccess(f *os.File) error {
 }
 
 // lock takes the lock that goes with a file: on another one, of that name and
-// ".lock", which it makes if it is missing and leaves in place. If somebody else
-// holds it, it waits, or returns ErrConflict. The lock ends with the process,
-// however that ends.
+// ".lock", which it makes if it is missing and leaves in place. If somebody
+// else holds it, it waits, or returns ErrConflict. The lock ends with the
+// process, however that ends.
 func (p place) lock(wait bool) (unlock func() error, err error) {
 	if !canLock {
 		return func() error { return nil }, nil

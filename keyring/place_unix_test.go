@@ -38,7 +38,9 @@ func give(t *testing.T, names ...string) {
 // directory makes a directory of that mode, whatever the umask.
 func directory(t *testing.T, mode fs.FileMode) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "dir")
+	parent := t.TempDir()
+	require.NoError(t, os.Chmod(parent, 0o755))
+	dir := filepath.Join(parent, "dir")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.NoError(t, os.Chmod(dir, mode))
 	return dir
@@ -72,7 +74,8 @@ func TestLockIsNoLink(t *testing.T) {
 	}
 }
 
-// Who has waited for a lock that has lost its name waits for the one that has it.
+// Who has waited for a lock that has lost its name waits for the one that has
+// it.
 func TestLockIsTheOneOfThatName(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	take := func(name string) *os.File {
@@ -156,8 +159,9 @@ var links = []struct {
 	}, "too many symbolic links"},
 }
 
-// The ring is not written, and its mark and its KEK are not trusted, where a link
-// leads that others may have put there. The ring is read there, as it is sealed.
+// The ring is not written, and its mark and its KEK are not trusted, where a
+// link leads that others may have put there. The ring is read there, as it is
+// sealed.
 func TestForeignLinks(t *testing.T) {
 	needRoot(t)
 	for _, tt := range links {
@@ -279,8 +283,8 @@ func TestOwners(t *testing.T) {
 	require.ErrorContains(t, err, "belongs to another user")
 }
 
-// A user's own files are his, and root's are anybody's, in a directory that he may
-// only search.
+// A user's own files are his, and root's are anybody's, in a directory that he
+// may only search.
 func TestOwnersOfAUser(t *testing.T) {
 	const searched = "CHATTOKEN_KEYRING_TEST_DIRECTORY"
 	if dir := os.Getenv(searched); inChild() && dir != "" {

@@ -12,9 +12,9 @@ import (
 // its sealed form, so that every host that holds the ring agrees on it. All
 // fields are whole seconds. The zero value of each means its default.
 type Policy struct {
-	// MaxTTL is the longest validity of a token, from 5 s to 10 min, and in a new
-	// policy at least 5 s more than ClockSkew; zero means 60 s. A key opens for that
-	// long, and twice ClockSkew, after it has sealed its last token.
+	// MaxTTL is the longest validity of a token, from 5 s to 10 min, and in a
+	// new policy at least 5 s more than ClockSkew; zero means 60 s. A key opens
+	// for that long, and twice ClockSkew, after it has sealed its last token.
 	MaxTTL time.Duration
 
 	// ClockSkew is how far apart the clocks of two hosts may be, from 1 s to
@@ -82,9 +82,9 @@ func (p Policy) check() error {
 	return nil
 }
 
-// checkNew refuses a policy under which tokens would be dead on arrival at a host
-// whose clock is ahead by the whole skew. A ring that has such a policy already is
-// used all the same: not to load it would refuse everybody.
+// checkNew refuses a policy under which tokens would be dead on arrival at a
+// host whose clock is ahead by the whole skew. A ring that has such a policy
+// already is used all the same: not to load it would refuse everybody.
 func (p Policy) checkNew() error {
 	if p.MaxTTL < p.ClockSkew+limits.MinTTL {
 		return errTooShort

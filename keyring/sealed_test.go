@@ -206,8 +206,8 @@ func TestForeignContext(t *testing.T) {
 	require.NoError(t, err, "the right one is back")
 }
 
-// A fleet goes over from form 1: followers take up form 2 of what they have, and
-// of what follows it.
+// A fleet goes over from form 1: followers take up form 2 of what they have,
+// and of what follows it.
 func TestFromForm1(t *testing.T) {
 	kek := newKEK(t)
 	c := keyring.Config{Context: "production"}

@@ -168,8 +168,8 @@ func (s *station) opens(from *station) bool {
 }
 
 // Two gateways, one of which is given the file itself and not its directory, so
-// that it never changes there; and then a rotator that dies. What is said of that,
-// hour by hour, until both are mended and after.
+// that it never changes there; and then a rotator that dies. What is said of
+// that, hour by hour, until both are mended and after.
 func TestFrozenFileAndDeadRotator(t *testing.T) {
 	rotator := newRig(t, "--period", "24h", "--lead", "2h")
 	frozen := filepath.Join(rotator.dir, "frozen")

@@ -15,8 +15,8 @@
 // The exit status is 0 for success; 1 for a token that was refused, a keyring
 // that keyring check warns of, or a demonstration that did not go as it says; 2
 // for wrong usage, and where there is no answer because a keyring or file could
-// not be used. Results go to standard output, all else to standard error. Neither
-// shows a key, nor a token that it was not to print.
+// not be used. Results go to standard output, all else to standard error.
+// Neither shows a key, nor a token that it was not to print.
 package main
 
 import (
@@ -172,8 +172,9 @@ func (p *process) report(text string) {
 	fmt.Fprintf(p.stderr, "chattoken: %s\n", harmless(text))
 }
 
-// harmless returns the text of an error without secrets. Where a token or a KEK was
-// given in place of a file's name, the error of opening that file would show it.
+// harmless returns the text of an error without secrets. Where a token or a KEK
+// was given in place of a file's name, the error of opening that file would
+// show it.
 func harmless(text string) string {
 	if strings.Contains(text, keyring.KEKPrefix) || strings.Contains(text, token.Prefix) {
 		return "a token or a KEK was given where it does not belong, perhaps for the name of a file"
