@@ -99,7 +99,7 @@ func (s *Sealer) Validate() error {
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	text, minted, err := s.seal(ws, ws.text[:0], &c)
+	text, minted, err := s.seal(ws, ws.text[:0], c)
 	if err != nil {
 		return ChatToken{}, err
 	}
@@ -114,10 +114,10 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	return s.seal(ws, dst, c)
+	return s.seal(ws, dst, *c)
 }
 
-func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Minted, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minted, error) {
 	now := clock(s.Now)
 	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {

@@ -361,7 +361,7 @@ func (p *python) testMutations(t *testing.T) {
 	reasons := map[string]int{}
 	for i := range rounds {
 		c := randomClaims(random)
-		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
+		plaintext, err := new(payload.Encoder).Append(nil, c, nil, start, 60)
 		require.NoError(t, err)
 		b, err := h.ring.SealBox(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
