@@ -468,6 +468,17 @@ func TestRevocationOfTokenMergesNothing(t *testing.T) {
 	require.Equal(t, replay.ErrFull, r.Revoke(epoch, single(1), time.Time{}))
 	require.NoError(t, r.Revoked(chat("r", "another", epoch)))
 	require.Zero(t, r.Stats().All)
+
+	// What is over makes room, and that is all.
+	r = replay.Revocations{MaxEntries: 72}
+	r.Revoke(epoch, token.Target{User: "early"}, epoch)
+	later := epoch.Add(2 * time.Hour)
+	for i := range 71 {
+		r.Revoke(later, token.Target{User: fmt.Sprint(i)}, later)
+	}
+	require.NoError(t, r.Revoke(later.Add(2*time.Hour), single(1), time.Time{}))
+	require.Zero(t, r.Stats().Merged)
+	require.NoError(t, r.Revoked(chat("r", "another", later)))
 }
 
 // The clock stepped back after everyone was revoked: the news of a single token is
