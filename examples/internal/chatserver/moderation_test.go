@@ -85,6 +85,7 @@ func TestDisconnectWhileOpening(t *testing.T) {
 		opened := c.entering(user("ann", everything))
 		<-g.entered
 		mod.disconnect("ann")
+		time.Sleep(2 * time.Second) // the news finds nobody either
 		close(g.proceed)
 		ann := <-opened
 		require.NotNil(t, ann, "the token was admitted before it was revoked")
