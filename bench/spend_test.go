@@ -125,6 +125,7 @@ func BenchmarkRefuse(b *testing.B) {
 // Authorize: the question before each message.
 func BenchmarkAuthorize(b *testing.B) {
 	r := newRig(b, sizes[0].claims)
+	r.opener.Guard = newReplayGuard(b, token.MaxTTL)
 	var s token.Session
 	check(b, r.opener.Open(r.ctx, &s, r.text))
 	now := time.Now()

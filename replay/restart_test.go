@@ -10,6 +10,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestRestartWithAnotherSkew has two guards, one after the other, and a minter
@@ -60,7 +61,7 @@ func TestRestartForgetsNoRevocation(t *testing.T) {
 	require.NoError(t, err)
 	for ahead := time.Duration(0); ahead <= skew; ahead += 5 * time.Second {
 		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return epoch.Add(ahead) }}
-		minted, err := sealer.Create(claims.Claims{RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl", UserID: "alice"})
+		minted, err := sealer.Create(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "alice"})
 		require.NoError(t, err)
 		guard, err := newAt(epoch.Add(time.Second), replay.Config{Rate: 1})
 		require.NoError(t, err)

@@ -160,10 +160,13 @@ func (r *Revocations) News(news func(token.Target, time.Time)) {
 // token.ErrAllRevoked if it was revoked only with everyone's; and else nil. It
 // retains nothing of s.
 func (r *Revocations) Revoked(s token.Summary) error {
-	c := r.current.Load()
-	if c == nil {
-		return nil
+	if c := r.current.Load(); c != nil {
+		return c.revoked(&s)
 	}
+	return nil
+}
+
+func (c *revocations) revoked(s *token.Summary) error {
 	room := nonzero(maphash.Bytes(c.seed, s.RoomIdentifier))
 	user := nonzero(maphash.Bytes(c.seed, s.UserID))
 	own := max(
@@ -180,7 +183,7 @@ func (r *Revocations) Revoked(s token.Summary) error {
 }
 
 // issuedBefore is the rule of token.Summary.IssuedBefore for a mark.
-func issuedBefore(s token.Summary, mark int64) bool {
+func issuedBefore(s *token.Summary, mark int64) bool {
 	return s.IssuedBefore(time.Unix(mark-1, 0))
 }
 

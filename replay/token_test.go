@@ -12,6 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestOpener has the guard and the revocations do their work in an Opener.
@@ -26,7 +27,7 @@ func TestOpener(t *testing.T) {
 	opener := token.Opener{Ring: ring, Guard: guard, Now: clock}
 	mint := func(user string) string {
 		minted, err := sealer.Create(claims.Claims{
-			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+			RoomIdentifier: tokentest.Room,
 			UserID:         user,
 		})
 		require.NoError(t, err)
@@ -85,7 +86,7 @@ func TestRevocationByTheRingsSkew(t *testing.T) {
 			opener := token.Opener{Ring: ring, Guard: revokedOnly{&revoked}, Now: func() time.Time { return now }}
 			mint := func() string {
 				minted, err := sealer.Create(claims.Claims{
-					RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+					RoomIdentifier: tokentest.Room,
 					UserID:         "alice",
 				})
 				require.NoError(t, err)

@@ -88,21 +88,28 @@ const (
 	TryLater
 )
 
-// advices has the name and the HTTP status of each Advice.
+// advices has the name, the HTTP status and the close code of each Advice.
 var advices = [...]struct {
 	name   string
 	status int
+	code   int
 }{
-	0:                  {"none", 200},
-	FetchNewToken:      {"fetch-new-token", 401},
-	FetchNewTokenLater: {"fetch-new-token-later", 401},
-	GiveUp:             {"give-up", 403},
-	TryLater:           {"try-later", 503},
+	0:                  {"none", 200, 1000},
+	FetchNewToken:      {"fetch-new-token", 401, 4401},
+	FetchNewTokenLater: {"fetch-new-token-later", 401, 4401},
+	GiveUp:             {"give-up", 403, 4403},
+	TryLater:           {"try-later", 503, 1013},
 }
 
 // HTTPStatus returns the status to refuse a WebSocket upgrade with: 401, 403 or
 // 503. For no advice it is 200.
 func (a Advice) HTTPStatus() int { return advices[a.index()].status }
+
+// CloseCode returns the WebSocket close code (RFC 6455, section 7.4) to end a
+// connection with: 4401 for a new token, 4403 to give up, 1013 to try later. A
+// browser sees it, but not the status of an upgrade that was refused. For no
+// advice it is 1000.
+func (a Advice) CloseCode() int { return advices[a.index()].code }
 
 // String returns "none", "fetch-new-token", "fetch-new-token-later", "give-up" or
 // "try-later".

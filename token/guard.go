@@ -79,11 +79,11 @@ type Summary struct {
 // tokens carry whole seconds. Restarts and revocations go by this rule; SPEC.md
 // shows that simpler ones let a token in twice.
 func (s Summary) IssuedBefore(t time.Time) bool {
-	skew := s.ClockSkew
+	skew := s.ClockSkew / time.Second
 	if skew == 0 {
-		skew = limits.DefaultClockSkew
+		skew = limits.DefaultClockSkew / time.Second
 	}
-	return s.IssuedAt.Unix()-int64(skew/time.Second) <= t.Unix()
+	return s.IssuedAt.Unix()-int64(skew) <= t.Unix()
 }
 
 // Target names whose tokens are revoked. It is one of: a Room; a User, in every

@@ -127,8 +127,10 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) 
 	}
 	// Foreign code runs here, which may take its time: no workspace is held, and
 	// s shows nothing until all have agreed.
-	if err := o.admit(ctx, now, v.summary(), spend); err != nil {
-		return err
+	if o.Guard != nil || o.Admit != nil {
+		if err := o.admit(ctx, now, v.summary(), spend); err != nil {
+			return err
+		}
 	}
 	v.spent = spend
 	if !s.v.isZero() {
