@@ -53,6 +53,7 @@ func TestConnect(t *testing.T) {
 		assert.Equal(t, 2, v.Live)
 		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
+		assert.WithinDuration(t, time.Now(), v.Synced, 0)
 		assert.Empty(t, v.Refused)
 		assert.Contains(t, c.varsText(), `"guard":{"live":2,`)
 		bob.conn.Close(1000, "")

@@ -269,6 +269,7 @@ func (c *chat) vars() (v struct {
 	Minted, Opened, Live, Messages, Errors, Slow int
 	Refused, Exceptions                          map[string]int
 	Rooms                                        map[string]int
+	Synced                                       time.Time
 	Ring                                         struct {
 		Serial int
 		Errors int
