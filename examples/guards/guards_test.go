@@ -1,5 +1,5 @@
-// Package guards_test runs one gateway on each guard. To go from one process to a
-// fleet changes the line that makes the guard, and nothing else.
+// Package guards_test runs one gateway on each guard. To go from one process to
+// a fleet changes the line that makes the guard, and nothing else.
 package guards_test
 
 import (
@@ -30,8 +30,8 @@ type guard interface {
 	Synced() time.Time
 }
 
-// gateway holds a request open for as long as its token's session lasts. A server
-// calls Sync with endRevoked every second.
+// gateway holds a request open for as long as its token's session lasts. Its
+// owner calls Sync with endRevoked every second.
 type gateway struct {
 	opener token.Opener
 	live   sync.Map // *token.Session to the function that ends it

@@ -36,8 +36,8 @@ type Config struct {
 	// enough, and a user who was disconnected can soon come back.
 	Policy keyring.Policy
 
-	// Guard spends and revokes tokens. Nil means a guard in memory, which is enough
-	// for one process.
+	// Guard spends and revokes tokens. Nil means a guard in memory, which is
+	// enough for one process.
 	Guard Guard
 
 	// GuardStats returns what [Server.ServeVars] shows of Guard, in a form that

@@ -84,8 +84,8 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 }
 
 // refuse answers an upgrade whose token was not accepted: 401 asks for another
-// token, perhaps after a while, 403 is final, and 503 asks for patience. The text
-// is the same for all that is not authentic.
+// token, perhaps after a while, 403 is final, and 503 asks for patience. The
+// text is the same for all that is not authentic.
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	s.counters.refused.Add(token.Reason(err), 1)
 	advice := token.Action(err)

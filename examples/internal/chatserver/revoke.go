@@ -20,16 +20,16 @@ type Guard interface {
 // syncEvery is how soon a connection ends that was revoked on another host.
 const syncEvery = time.Second
 
-// revoke revokes what was minted for a user in a room until now. That is in force on
-// this host in any case; an error says that other hosts may not have heard of it. The
-// end of the moderator's connection does not keep them from being told.
+// revoke revokes what was minted for a user in a room until now. That is in force
+// on this host in any case; an error says that other hosts may not have heard of
+// it. They are told even if the moderator's connection ends meanwhile.
 func (s *Server) revoke(room, user string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	return s.guard.Revoke(ctx, token.Target{Room: room, User: user}, s.now())
 }
 
-// followRevocations ends the connections of those who were revoked, on whichever host.
+// followRevocations ends the connections that were revoked, on whichever host.
 func (s *Server) followRevocations(ctx context.Context) {
 	every(ctx, syncEvery, func() {
 		if err := s.guard.Sync(ctx, s.endRevoked); err != nil {
@@ -38,7 +38,7 @@ func (s *Server) followRevocations(ctx context.Context) {
 	})
 }
 
-// endRevoked ends the connections of a target, but for those with a later token.
+// endRevoked ends the connections of t, except those with a later token.
 func (s *Server) endRevoked(t token.Target, _ time.Time) {
 	for arn, r := range s.rooms {
 		if t.Room != "" && t.Room != arn {
@@ -52,7 +52,7 @@ func (s *Server) endRevoked(t token.Target, _ time.Time) {
 	}
 }
 
-// isRevoked reports whether this host knows that the client's token was revoked.
+// isRevoked reports whether the client was revoked, as far as this host knows.
 func (c *client) isRevoked() bool { return c.server.guard.Revoked(c.session.Summary()) != nil }
 
 // every calls do at an interval until ctx ends.
