@@ -22,7 +22,44 @@ func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Part
 			return
 		}
 		defer p.Leave()
-		f(w, r, p)
+		f(hijackable(w), r, p)
+	})
+}
+
+// Conn is a WebSocket of some library's, as [Gateway.Accept] uses it.
+type Conn interface {
+	// Serve reads and writes, and returns when the connection is gone.
+	Serve(p *Participant)
+
+	// End closes the connection: [CloseFrame] says with which code and reason. It
+	// is called once at most, in a goroutine of its own or instead of Serve, and
+	// may wait for the other side. Serve has to notice it.
+	End(cause error)
+}
+
+// Accept is [Gateway.Handler] for browsers, which cannot see the status of an
+// upgrade that was refused. If handshake and Origin are in order, it calls upgrade,
+// and only then looks at the token. Whoever is refused gets no Serve, but an End
+// with the [*Refusal]; else Serve is called, and End with the cause when the stay
+// ends. After an error of upgrade nothing more is done, and the token is not spent.
+func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		enter, err := g.Arrive(w, r)
+		if err != nil {
+			return
+		}
+		conn, err := upgrade(hijackable(w), r)
+		if err != nil {
+			return
+		}
+		p, err := enter(r.Context())
+		if err != nil {
+			conn.End(err)
+			return
+		}
+		defer p.Leave()
+		p.OnEnd(func(cause error) { go contain(func() { conn.End(cause) }) })
+		conn.Serve(p)
 	})
 }
 
@@ -82,7 +119,7 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 	if err != nil {
 		return nil, err
 	}
-	if f.byCookie && len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin" {
+	if f.byCookie && fromAnywhere(r) {
 		return nil, errSite
 	}
 	p, err := g.open(r.Context(), f.text, g.roomOf(r))
@@ -92,24 +129,18 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 	return p, err
 }
 
-// Arrival is a request that may be upgraded, and whose token has not been looked
-// at yet. It is made by [Gateway.Arrive].
-type Arrival struct {
-	g     *Gateway
-	found found
-	room  room
-	err   error // what is wrong already
-}
-
 // Arrive is for browsers, which cannot see the status of an upgrade that was
-// refused. It judges the handshake and the Origin; if they are wrong, the request
-// has been answered, and the error is a [*Refusal]. Else the caller upgrades with
-// the header of w, calls [Arrival.Enter], and closes the connection with
-// [CloseCode] if that fails. Arrive reserves nothing and spends nothing, and
-// retains nothing of r but the token.
-func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, error) {
+// refused; [Gateway.Accept] is made of it. It judges the handshake and the Origin;
+// if they are wrong, the request has been answered, and the error is a [*Refusal].
+// Else the caller upgrades with the header of w and calls enter, which opens the
+// token and lets its user in. Its error is a *Refusal too: [CloseFrame] says what
+// to close the connection with.
+//
+// Arrive reserves nothing and spends nothing, and retains nothing of r but the
+// token.
+func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(context.Context) (*Participant, error), err error) {
 	began := g.began()
-	err := checkHandshake(w, r, g.config.ExtendedConnect)
+	err = checkHandshake(w, r, g.config.ExtendedConnect)
 	if err == nil {
 		err = g.checkOrigin(r)
 	}
@@ -118,8 +149,8 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, erro
 		refusal.write(w, false)
 		return nil, refusal
 	}
-	a := &Arrival{g: g, room: g.roomOf(r)}
-	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && len(r.Header["Origin"]) == 0 {
+	a := &arrival{g: g, room: g.roomOf(r)}
+	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && fromAnywhere(r) {
 		a.err = errSite
 	}
 	if a.err != nil {
@@ -128,13 +159,21 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, erro
 	if a.found.echo != "" {
 		w.Header()["Sec-Websocket-Protocol"] = []string{a.found.echo}
 	}
-	return a, nil
+	return a.enter, nil
 }
 
-// Enter opens the token and lets its user in. The error is a [*Refusal].
-func (a *Arrival) Enter(ctx context.Context) (*Participant, error) {
+// arrival is a request that may be upgraded, and whose token has not been opened
+// yet.
+type arrival struct {
+	g     *Gateway
+	found found
+	room  room
+	err   error // what is wrong already
+}
+
+func (a *arrival) enter(ctx context.Context) (*Participant, error) {
 	began := a.g.began()
-	p, err := a.enter(ctx)
+	p, err := a.open(ctx)
 	if err != nil {
 		return nil, a.g.refused(err, began)
 	}
@@ -142,7 +181,7 @@ func (a *Arrival) Enter(ctx context.Context) (*Participant, error) {
 	return p, nil
 }
 
-func (a *Arrival) enter(ctx context.Context) (*Participant, error) {
+func (a *arrival) open(ctx context.Context) (*Participant, error) {
 	if err := a.g.closed(); err != nil {
 		return nil, err
 	}
@@ -150,6 +189,11 @@ func (a *Arrival) enter(ctx context.Context) (*Participant, error) {
 		return nil, a.err
 	}
 	return a.g.open(ctx, a.found.text, a.room)
+}
+
+// fromAnywhere reports whether r may come from any site's page.
+func fromAnywhere(r *http.Request) bool {
+	return len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin"
 }
 
 // firstSubprotocol returns the first one that is offered.

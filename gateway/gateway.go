@@ -1,15 +1,16 @@
-// Package gateway leads from an HTTP request to a verified, live, bounded
-// connection. It is the front door of a chat gateway, for any WebSocket library
-// and for server-sent events.
+// Package gateway leads from an HTTP request with a token, the one-time ticket for
+// a WebSocket, to a verified, live, bounded connection. It is the front door of a
+// chat gateway, for any WebSocket library and for server-sent events.
 //
 //	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard})
-//	go g.Run(ctx)
+//	go g.Run(context.Background())
 //	http.Handle("/chat", g.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
 //		conn, err := upgrader.Upgrade(w, r, w.Header())
 //		if err != nil {
 //			return
 //		}
-//		p.OnEnd(func(cause error) { go closeWith(conn, gateway.CloseCode(cause)) })
+//		defer conn.Close()
+//		p.OnEnd(func(cause error) { go closeWith(conn, cause) })
 //		for {
 //			message, err := conn.Read()
 //			if err != nil || p.Authorize(claims.SendMessage) != nil {
@@ -26,13 +27,16 @@
 // embedder's own rule. Then the participant is registered, and the guard is asked
 // once more, for what was revoked meanwhile.
 //
+// Programs see the status of an upgrade that is refused: [Gateway.Handler].
+// Browsers see nothing but a close code: [Gateway.Accept].
+//
 // # What is left to the embedder
 //
 //   - Upgrade with w.Header(), which has the subprotocol to echo, and close the
-//     connection in OnEnd.
+//     connection in OnEnd with what [CloseFrame] says.
 //   - Call Authorize before whatever the user does.
-//   - Call Leave when the connection is gone; Handler does that itself.
-//   - Run Run; call Drain before the process stops; let a health check ask Ready.
+//   - Call Leave when the connection is gone; Handler and Accept do that.
+//   - Run Run, until Drain is done; let a health check ask Ready.
 //   - Limit the size and the number of messages, and of connections that have not
 //     sent a request yet.
 //

@@ -25,7 +25,8 @@ var errRunning = errors.New("gateway: Run runs already")
 // revoked, every second; and refreshes the keys, every ten. A key file or a server
 // that stands still holds up neither the others nor the ends. Run returns when ctx
 // ends, with its error, when all its goroutines have ended and so has every stay.
-// One Run may run at a time.
+// So ctx must not be one that ends with the signal to stop the process: that is
+// what [Gateway.Drain] is for, during which Run goes on. One Run may run at a time.
 func (g *Gateway) Run(ctx context.Context) error {
 	if !g.state.running.CompareAndSwap(false, true) {
 		return errRunning
@@ -99,9 +100,9 @@ func (g *Gateway) sync(ctx context.Context) {
 }
 
 // Revoke ends the participants of t at once, and has the guard refuse its tokens:
-// those that were issued up to now, as token.Summary.IssuedBefore has it. If
-// reason is not "", the cause of the ends is a [*Kicked] with it, else it is
-// token.ErrRevoked.
+// those that were issued up to now, as token.Summary.IssuedBefore has it. The cause
+// of the ends matches token.ErrRevoked. If reason is not "", it is the text of the
+// cause, and [CloseFrame] hands it to the participants.
 //
 // An error says that t is not valid, or that other gateways may not know yet. In
 // the second case Run repeats the call to the guard until it succeeds, and the
@@ -112,7 +113,7 @@ func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) err
 	}
 	cause := token.ErrRevoked
 	if reason != "" {
-		cause = &Kicked{reason}
+		cause = &kicked{reason}
 	}
 	before := g.config.Now()
 	if t.Token != (token.ID{}) {
