@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/scanner"
-	"go/token"
+	gotoken "go/token"
 	"io"
 	"net"
 	"net/http"
@@ -41,7 +41,7 @@ func TestLines(t *testing.T) {
 
 // lines counts those that are neither comments nor imports nor empty.
 func lines(source []byte) int {
-	files := token.NewFileSet()
+	files := gotoken.NewFileSet()
 	file := files.AddFile("", -1, len(source))
 	var s scanner.Scanner
 	s.Init(file, source, nil, 0)
@@ -49,13 +49,13 @@ func lines(source []byte) int {
 	for imports := false; ; {
 		pos, tok, text := s.Scan()
 		switch {
-		case tok == token.EOF:
+		case tok == gotoken.EOF:
 			return len(counted)
-		case tok == token.IMPORT:
+		case tok == gotoken.IMPORT:
 			imports = true
 		case imports:
-			imports = tok != token.RPAREN
-		case tok != token.SEMICOLON || text == ";":
+			imports = tok != gotoken.RPAREN
+		case tok != gotoken.SEMICOLON || text == ";":
 			counted[file.Line(pos)] = true
 		}
 	}
@@ -101,7 +101,7 @@ func start(t testing.TB, program, dir, address string) *process {
 	p := &process{cmd: exec.Command(program), url: "http://" + address, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), "LISTEN="+address)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	dieWithParent(p.cmd)
+	gatewaytest.DieWithParent(p.cmd)
 	require.NoError(t, p.cmd.Start())
 	go func() { _ = p.cmd.Wait(); close(p.ended) }()
 	t.Cleanup(func() {

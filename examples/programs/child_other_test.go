@@ -1,7 +1,0 @@
-//go:build !linux
-
-package programs_test
-
-import "os/exec"
-
-func dieWithParent(*exec.Cmd) {}
