@@ -6,6 +6,6 @@ import (
 	"github.com/seed17cb2b26/chattoken/examples/internal/gatewaytest"
 )
 
-func TestGateway(t *testing.T) {
-	gatewaytest.Program{Make: newGateway, Dial: gatewaytest.Gorilla, Accepts: true}.Test(t)
-}
+var program = gatewaytest.Program{Make: newGateway, Dial: gatewaytest.Gorilla, Accepts: true}
+
+func TestGateway(t *testing.T) { program.Test(t) }
