@@ -1137,6 +1137,12 @@ func TestArrive(t *testing.T) {
 	h.requireUnspent(t, minted)
 }
 
+func TestKind(t *testing.T) {
+	for kind, want := range []string{"none", "entered", "refused", "renewed", "ended", "none"} {
+		assert.Equal(t, want, gateway.Kind(kind).String())
+	}
+}
+
 // A moderator's reason fits into the frame, and strangers learn nothing that they
 // should not.
 func TestCloseFrame(t *testing.T) {

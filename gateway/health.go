@@ -48,6 +48,14 @@ const (
 	Ended        // a stay has ended, other than by Leave
 )
 
+// String returns "none", "entered", "refused", "renewed" or "ended".
+func (k Kind) String() string {
+	if k > Ended {
+		k = 0
+	}
+	return [...]string{"none", "entered", "refused", "renewed", "ended"}[k]
+}
+
 // Event is a decision or an end. It has no secret.
 type Event struct {
 	Kind    Kind
