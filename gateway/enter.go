@@ -228,32 +228,22 @@ func (g *Gateway) closed() error {
 	return nil
 }
 
-// open opens the token and registers its user.
+// open opens the token and registers its user. The place is taken before the
+// token is spent.
 func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant, error) {
+	v := g.visits.Get().(*visit)
+	v.room = rm
+	defer v.end()
 	opener := g.opener
-	if rm.named || g.config.MaxLivePerUser > 0 {
-		opener.Admit = func(ctx context.Context, now time.Time, s token.Summary) error {
-			if rm.named && (rm.name == "" || rm.name != string(s.RoomIdentifier)) {
-				return errRoom
-			}
-			if g.reg.userIsFull(s.UserID, g.config.MaxLivePerUser) {
-				return errUserFull
-			}
-			if g.config.Admit == nil {
-				return nil
-			}
-			return g.config.Admit(ctx, now, s)
-		}
-	}
+	opener.Admit = v.Admit
 	session := new(token.Session)
 	if err := opener.Open(ctx, session, text); err != nil {
 		return nil, err
 	}
 	p := &Participant{g: g}
 	p.session.Store(session)
-	if err := g.reg.add(p, g.reg.entry(session), g.config.MaxLivePerUser); err != nil {
-		return nil, err
-	}
+	g.reg.add(p, g.reg.entry(session))
+	v.held = false
 	// From here on whoever ends participants finds p. What they did before counts,
 	// too.
 	if err := g.since(session); err != nil {
@@ -261,6 +251,46 @@ func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant,
 		return nil, err
 	}
 	return p, nil
+}
+
+// visit is an Admit that knows the room, and holds a place for the user. It is used
+// again and again, so that Enter need not allocate it.
+type visit struct {
+	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
+
+	g    *Gateway
+	room room
+	user uint64 // whose place is held
+	held bool
+}
+
+func (g *Gateway) newVisit() any {
+	v := &visit{g: g}
+	v.Admit = v.admit
+	return v
+}
+
+func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err error) {
+	if v.room.named && (v.room.name == "" || v.room.name != string(s.RoomIdentifier)) {
+		return errRoom
+	}
+	if admit := v.g.config.Admit; admit != nil {
+		if err := admit(ctx, now, s); err != nil {
+			return err
+		}
+	}
+	v.user, err = v.g.reg.hold(s.UserID, v.g.config.MaxLivePerUser)
+	v.held = err == nil
+	return err
+}
+
+// end gives up a place that is still held, also after a panic.
+func (v *visit) end() {
+	if v.held {
+		v.g.reg.release(v.user)
+	}
+	v.room, v.held = room{}, false
+	v.g.visits.Put(v)
 }
 
 // since returns what has happened while a token was opened.

@@ -56,6 +56,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -155,6 +156,7 @@ type Gateway struct {
 	opener  token.Opener
 	origins []origin
 	reg     *registry
+	visits  sync.Pool // of *visit
 	start   time.Time // of the monotonic clock
 	state   state
 	unsent  unsent
@@ -195,6 +197,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive), start: time.Now()}
+	g.visits.New = g.newVisit
 	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Admit: c.Admit, Now: c.Now}
 	if err := g.opener.Validate(); err != nil {
 		return nil, err

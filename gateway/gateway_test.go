@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -552,6 +553,57 @@ func TestFull(t *testing.T) {
 	b.Leave()
 	require.Equal(t, 2, h.Stats().Live)
 	require.Equal(t, 2, h.Stats().Present)
+}
+
+// However many come at once, a token is not spent for which there is no place.
+func TestFullSpendsNothing(t *testing.T) {
+	for _, perUser := range []int{0, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.MaxLivePerUser = 20, perUser })
+			h.guard.spending = func() { time.Sleep(time.Millisecond) } // all are there
+			var wg sync.WaitGroup
+			var entered atomic.Int64
+			for i := range 100 {
+				minted := h.Mint(func(c *claims.Claims) {
+					if perUser == 0 {
+						c.UserID = fmt.Sprint("user ", i)
+					}
+				})
+				wg.Go(func() {
+					if _, err := h.Enter(newWriter(), handshake(minted.Token)); err == nil {
+						entered.Add(1)
+					} else {
+						h.requireUnspent(t, minted)
+					}
+				})
+			}
+			wg.Wait()
+			if perUser == 0 {
+				perUser = 20
+			}
+			require.EqualValues(t, perUser, entered.Load())
+			h.stop()
+			<-h.ran
+		})
+	}
+}
+
+// A place that was held for a token that is then not spent is given back.
+func TestPlacesGivenBack(t *testing.T) {
+	h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.MaxLivePerUser = 1, 1 })
+	spent := h.Spent()
+	for range 10 {
+		_, err := h.Enter(newWriter(), handshake(spent))
+		require.ErrorIs(t, err, token.ErrSpent)
+	}
+	h.guard.spending = func() { panic("a guard") }
+	require.Panics(t, func() { _, _ = h.Enter(newWriter(), handshake(h.Mint().Token)) })
+	h.guard.spending = nil
+	_, credits := h.Size()
+	require.Equal(t, 1, credits)
+	h.enter(t)
+	_, credits = h.Size()
+	require.Zero(t, credits)
 }
 
 // A million may not be a processor's bottleneck: early by one in fifty at most,
