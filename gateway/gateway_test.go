@@ -270,6 +270,8 @@ func TestRefusedUnspent(t *testing.T) {
 		"key not base64":    {set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j*Q=="), 400, 1008, "handshake"},
 		"two keys": {func(r *http.Request) { r.Header.Add("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==") },
 			400, 1008, "handshake"},
+		"a body":         {func(r *http.Request) { r.ContentLength = 5 }, 400, 1008, "handshake"},
+		"a chunked body": {func(r *http.Request) { r.ContentLength = -1 }, 400, 1008, "handshake"},
 		"version 8":      {set("Sec-WebSocket-Version", "8"), 426, 1008, "handshake"},
 		"no version":     {del("Sec-WebSocket-Version"), 426, 1008, "handshake"},
 		"CONNECT":        {func(r *http.Request) { r.Method = http.MethodConnect }, 400, 1008, "handshake"},

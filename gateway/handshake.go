@@ -24,7 +24,7 @@ func checkHandshake(w http.ResponseWriter, r *http.Request, extendedConnect bool
 		return errHandshake
 	case !hasToken(r.Header["Connection"], "upgrade"), !hasToken(r.Header["Upgrade"], "websocket"):
 		return errHandshake
-	case !validKey(r.Header["Sec-Websocket-Key"]):
+	case !validKey(r.Header["Sec-Websocket-Key"]), r.ContentLength != 0: // a body would be taken for frames
 		return errHandshake
 	case r.ProtoMajor > 1 || hijacker(w) == nil:
 		return errHijack
