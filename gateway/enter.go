@@ -10,11 +10,11 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Handler lets whoever presents a good token in, calls f, and calls Leave when f
-// returns or panics. Whoever is refused is answered. f upgrades the connection
-// and serves it: with gorilla/websocket by Upgrade(w, r, w.Header()), with
-// coder/websocket by Accept(w, r, nil). The Origin has been checked; a library
-// that checks it again must be told the same origins.
+// Handler lets whoever presents a good token in, calls f, and calls Leave when
+// f returns or panics. Whoever is refused is answered. f upgrades the
+// connection and serves it: with gorilla/websocket by Upgrade(w, r,
+// w.Header()), with coder/websocket by Accept(w, r, nil). The Origin has been
+// checked; a library that checks it again must be told the same origins.
 func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Participant)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.Enter(w, r)
@@ -38,10 +38,11 @@ type Conn interface {
 }
 
 // Accept is [Gateway.Handler] for browsers, which cannot see the status of an
-// upgrade that was refused. If handshake and Origin are in order, it calls upgrade,
-// and only then looks at the token. Whoever is refused gets no Serve, but an End
-// with the [*Refusal]; else Serve is called, and End with the cause when the stay
-// ends. After an error of upgrade nothing more is done, and the token is not spent.
+// upgrade that was refused. If handshake and Origin are in order, it calls
+// upgrade, and only then looks at the token. Whoever is refused gets no Serve,
+// but an End with the [*Refusal]; else Serve is called, and End with the cause
+// when the stay ends. After an error of upgrade nothing more is done, and the
+// token is not spent.
 func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		enter, err := g.Arrive(w, r)
@@ -63,11 +64,11 @@ func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn,
 	})
 }
 
-// Enter is for those who serve a connection beyond the request's handler: it lets
-// whoever presents a good token in, and the caller calls Leave when the
+// Enter is for those who serve a connection beyond the request's handler: it
+// lets whoever presents a good token in, and the caller calls Leave when the
 // connection is gone. Whoever is refused has been answered; the error is a
-// [*Refusal]. On success the header of w has the subprotocol to echo. Nothing of
-// r is retained.
+// [*Refusal]. On success the header of w has the subprotocol to echo. Nothing
+// of r is retained.
 func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, false, func() (*Participant, error) {
 		if err := checkHandshake(w, r, g.config.ExtendedConnect); err != nil {
@@ -80,11 +81,11 @@ func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, e
 	})
 }
 
-// EnterStream is [Gateway.Enter] for server-sent events, which are requested with
-// GET and not upgraded. A request without an Origin may come from another site's
-// page, so its cookies count only with Sec-Fetch-Site: same-origin. An EventSource
-// asks again with the same URL after a break; if the token in it is spent, the
-// answer is 204, which makes it stop.
+// EnterStream is [Gateway.Enter] for server-sent events, which are requested
+// with GET and not upgraded. A request without an Origin may come from another
+// site's page, so its cookies count only with Sec-Fetch-Site: same-origin. An
+// EventSource asks again with the same URL after a break; if the token in it is
+// spent, the answer is 204, which makes it stop.
 func (g *Gateway) EnterStream(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, true, func() (*Participant, error) {
 		if r.Method != http.MethodGet {
@@ -130,11 +131,11 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 }
 
 // Arrive is for browsers, which cannot see the status of an upgrade that was
-// refused; [Gateway.Accept] is made of it. It judges the handshake and the Origin;
-// if they are wrong, the request has been answered, and the error is a [*Refusal].
-// Else the caller upgrades with the header of w and calls enter, which opens the
-// token and lets its user in. Its error is a *Refusal too: [CloseFrame] says what
-// to close the connection with.
+// refused; [Gateway.Accept] is made of it. It judges the handshake and the
+// Origin; if they are wrong, the request has been answered, and the error is a
+// [*Refusal]. Else the caller upgrades with the header of w and calls enter,
+// which opens the token and lets its user in. Its error is a *Refusal too:
+// [CloseFrame] says what to close the connection with.
 //
 // Arrive reserves nothing and spends nothing, and retains nothing of r but the
 // token.
@@ -162,8 +163,8 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(con
 	return a.enter, nil
 }
 
-// arrival is a request that may be upgraded, and whose token has not been opened
-// yet.
+// arrival is a request that may be upgraded, and whose token has not been
+// opened yet.
 type arrival struct {
 	g     *Gateway
 	found found
@@ -253,8 +254,8 @@ func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant,
 	return p, nil
 }
 
-// visit is an Admit that knows the room, and holds a place for the user. It is used
-// again and again, so that Enter need not allocate it.
+// visit is an Admit that knows the room, and holds a place for the user. It is
+// used again and again, so that Enter need not allocate it.
 type visit struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
 

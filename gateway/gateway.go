@@ -1,6 +1,6 @@
-// Package gateway leads from an HTTP request with a token, the one-time ticket for
-// a WebSocket, to a verified, live, bounded connection. It is the front door of a
-// chat gateway, for any WebSocket library and for server-sent events.
+// Package gateway leads from an HTTP request with a token, the one-time ticket
+// for a WebSocket, to a verified, live, bounded connection. It is the front
+// door of a chat gateway, for any WebSocket library and for server-sent events.
 //
 //	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard})
 //	go g.Run(context.Background())
@@ -20,12 +20,12 @@
 //		}
 //	}))
 //
-// A request is judged in this order, and what can be refused without the token is
-// refused before the token is spent: the WebSocket handshake, the Origin, whether
-// the gateway is up, draining or full, the one place where the token is, and then
-// all checks of token.Opener.Open with the room that the address names and the
-// embedder's own rule. Then the participant is registered, and the guard is asked
-// once more, for what was revoked meanwhile.
+// A request is judged in this order, and what can be refused without the token
+// is refused before the token is spent: the WebSocket handshake, the Origin,
+// whether the gateway is up, draining or full, the one place where the token
+// is, and then all checks of token.Opener.Open with the room that the address
+// names and the embedder's own rule. Then the participant is registered, and
+// the guard is asked once more, for what was revoked meanwhile.
 //
 // Programs see the status of an upgrade that is refused: [Gateway.Handler].
 // Browsers see nothing but a close code: [Gateway.Accept].
@@ -42,14 +42,14 @@
 //
 // # It fails closed
 //
-// Nobody enters unless [Gateway.Run] runs. When it returns, every participant is
-// ended. If it stands still for ten seconds, nobody enters until it goes on.
+// Nobody enters unless [Gateway.Run] runs. When it returns, every participant
+// is ended. If it stands still for ten seconds, nobody enters until it goes on.
 //
 // # Time
 //
-// Deadlines are times of day by Config.Now. They are compared once a second, so a
-// participant is ended up to a second late; [Participant.Authorize] is exact. If
-// the clock is set, the deadlines hold by the new time.
+// Deadlines are times of day by Config.Now. They are compared once a second, so
+// a participant is ended up to a second late; [Participant.Authorize] is exact.
+// If the clock is set, the deadlines hold by the new time.
 package gateway
 
 import (
@@ -72,8 +72,8 @@ type Keys interface {
 	Health(now time.Time) error
 }
 
-// Guard spends tokens and revokes. A *replay.Guard is one, and so are the guards
-// of a fleet; going from one to the other changes one line.
+// Guard spends tokens and revokes. A *replay.Guard is one, and so are the
+// guards of a fleet; going from one to the other changes one line.
 type Guard interface {
 	token.Guard
 
@@ -89,8 +89,8 @@ type Guard interface {
 	Synced() time.Time  // how old the knowledge of others' revocations is
 }
 
-// Config is what the embedder decides. Keys and Guard must be set; the zero value
-// of each other field is a safe default. It is copied by [New].
+// Config is what the embedder decides. Keys and Guard must be set; the zero
+// value of each other field is a safe default. It is copied by [New].
 type Config struct {
 	Keys  Keys
 	Guard Guard

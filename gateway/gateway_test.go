@@ -664,7 +664,8 @@ func TestRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// Every kind of target ends those whom it names, with the reason, and no others.
+// Every kind of target ends those whom it names, with the reason, and no
+// others.
 func TestRevoke(t *testing.T) {
 	user := func(user, room string) func(*claims.Claims) {
 		return func(c *claims.Claims) { c.UserID, c.RoomIdentifier = user, tokentest.Room+room }
@@ -761,7 +762,8 @@ func summary(t *testing.T, h *house, minted token.ChatToken) token.Summary {
 	return s.Summary()
 }
 
-// What others revoked ends those who were issued before, within a second or two.
+// What others revoked ends those who were issued before, within a second or
+// two.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -1144,7 +1146,8 @@ func TestEvents(t *testing.T) {
 	require.EqualValues(t, []uint64{1, 1, 1}, []uint64{st.Entered, st.Refused, st.Ended})
 }
 
-// A browser does not see a refused upgrade: it is let through, and told by a code.
+// A browser does not see a refused upgrade: it is let through, and told by a
+// code.
 func TestArrive(t *testing.T) {
 	h := newHouse(t)
 	w := newWriter()
@@ -1197,8 +1200,8 @@ func TestKind(t *testing.T) {
 	}
 }
 
-// A moderator's reason fits into the frame, and strangers learn nothing that they
-// should not.
+// A moderator's reason fits into the frame, and strangers learn nothing that
+// they should not.
 func TestCloseFrame(t *testing.T) {
 	h := newHouse(t)
 	enter := func(text string) error {

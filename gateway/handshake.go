@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// checkHandshake judges a WebSocket handshake (RFC 6455, section 4.2.1), so that
-// no token is spent on a request that a library will not upgrade.
+// checkHandshake judges a WebSocket handshake (RFC 6455, section 4.2.1), so
+// that no token is spent on a request that a library will not upgrade.
 func checkHandshake(w http.ResponseWriter, r *http.Request, extendedConnect bool) error {
 	if extendedConnect && r.Method == http.MethodConnect && r.ProtoMajor >= 2 {
 		if protocol := r.Header[":protocol"]; len(protocol) != 1 || protocol[0] != "websocket" {

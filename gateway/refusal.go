@@ -25,7 +25,8 @@ type Refusal struct {
 // Error is a short sentence without details.
 func (r *Refusal) Error() string { return "gateway: refused: " + r.word() }
 
-// word is Reason for strangers, who do not learn in what way a token is invalid.
+// word is Reason for strangers, who do not learn in what way a token is
+// invalid.
 func (r *Refusal) word() string {
 	if errors.Is(r.Err, token.ErrInvalid) {
 		return token.Reason(token.ErrInvalid)
@@ -81,8 +82,8 @@ const (
 	restartSeconds = time.Second
 )
 
-// refusals has what becomes of the errors of this package. All others are judged
-// by package token.
+// refusals has what becomes of the errors of this package. All others are
+// judged by package token.
 var refusals = [...]Refusal{
 	{Err: errHandshake, Reason: "handshake", Status: http.StatusBadRequest, CloseCode: closePolicy},
 	{Err: errVersion, Reason: "handshake", Status: statusUpgrade, CloseCode: closePolicy},
@@ -120,15 +121,15 @@ func refuse(err error, skew time.Duration) *Refusal {
 	return r
 }
 
-// maxCloseReason is what a close frame has room for, in bytes (RFC 6455, section
-// 5.5), beside the code.
+// maxCloseReason is what a close frame has room for, in bytes (RFC 6455,
+// section 5.5), beside the code.
 const maxCloseReason = 125 - 2
 
-// CloseFrame returns what to close a WebSocket with, for the cause of an end or a
-// [*Refusal]. The code is 4401 for a new token, 4403 to give up, 1013 to try later,
-// 1012 to connect to another host. The reason is that of [Gateway.Revoke], cut to
-// the 123 bytes for which there is room, and else a word such as "session-expired".
-// For nil they are 1000 and "".
+// CloseFrame returns what to close a WebSocket with, for the cause of an end or
+// a [*Refusal]. The code is 4401 for a new token, 4403 to give up, 1013 to try
+// later, 1012 to connect to another host. The reason is that of
+// [Gateway.Revoke], cut to the 123 bytes for which there is room, and else a
+// word such as "session-expired". For nil they are 1000 and "".
 func CloseFrame(cause error) (code int, reason string) {
 	if cause == nil {
 		return token.Advice(0).CloseCode(), ""

@@ -9,7 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The indexes of a shard. Each is a map from a number to a list of participants.
+// The indexes of a shard. Each is a map from a number to a list of
+// participants.
 const (
 	byUser = iota
 	byRoom
@@ -279,8 +280,9 @@ func (s *shard) due(found []*Participant, now int64) []*Participant {
 	return found
 }
 
-// credits bound how many participants there are. A shard takes a few at a time and
-// keeps those that come back, so that processors do not wait for one counter.
+// credits bound how many participants there are. A shard takes a few at a time
+// and keeps those that come back, so that processors do not wait for one
+// counter.
 type credits struct {
 	left  atomic.Int64
 	batch int // that a shard takes at a time

@@ -33,8 +33,8 @@ func keyOf(t testing.TB, text string) (id keyring.ID) {
 	return id
 }
 
-// hosts are one that rotates a keyring, one that mints, and a gateway, which learn
-// of each other through a file.
+// hosts are one that rotates a keyring, one that mints, and a gateway, which
+// learn of each other through a file.
 type hosts struct {
 	*gateway.Gateway
 	file    keyring.File
@@ -183,8 +183,8 @@ func TestKeysChange(t *testing.T) {
 	})
 }
 
-// A guard that was made with the lower limits is found by Ready when the policy is
-// raised, and goes on for tokens within its own.
+// A guard that was made with the lower limits is found by Ready when the policy
+// is raised, and goes on for tokens within its own.
 func TestPolicyRaisedTooSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHosts(t, keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second})

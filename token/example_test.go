@@ -47,7 +47,8 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// The gateway opens it, once, as the connection comes in, and keeps the session.
+	// The gateway opens it, once, as the connection comes in, and keeps the
+	// session.
 	opener := token.Opener{Ring: ring, Guard: guard}
 	var session token.Session
 	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
@@ -95,8 +96,8 @@ func ExampleSealer_Create() {
 	// Output: 196 59m0s
 }
 
-// What opens a token. For a WebSocket or server-sent events, package gateway does
-// this, and what has to be done before and after it.
+// What opens a token. For a WebSocket or server-sent events, package gateway
+// does this, and what has to be done before and after it.
 func ExampleOpener_Open() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -144,7 +145,8 @@ func ExampleOpener_Open() {
 	})
 }
 
-// A response that is written into one buffer, without an allocation for the token.
+// A response that is written into one buffer, without an allocation for the
+// token.
 func ExampleSealer_Seal() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {

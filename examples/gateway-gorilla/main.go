@@ -1,5 +1,5 @@
-// Command gateway-gorilla is a chat gateway on github.com/gorilla/websocket, for
-// clients that see the status of an upgrade that is refused.
+// Command gateway-gorilla is a chat gateway on github.com/gorilla/websocket,
+// for clients that see the status of an upgrade that is refused.
 //
 // It opens the tokens of the issuer beside it, with the same two files:
 //

@@ -1,6 +1,6 @@
 // Command gateway-sse is a gateway that sends events to those who only watch
-// (server-sent events, EventSource in a browser). The token is in the URL, because
-// an EventSource can put it nowhere else: have proxies not log it.
+// (server-sent events, EventSource in a browser). The token is in the URL,
+// because an EventSource can put it nowhere else: have proxies not log it.
 //
 // It opens the tokens of the issuer beside it, with the same two files:
 //
@@ -9,8 +9,8 @@
 //	go run ./issuer & go run ./gateway-sse
 //	new EventSource("/events/lobby?token=ct1_…")
 //
-// Its events are the time of day, and one last event, "end", that says why there
-// are no more. To come back takes another token, and another EventSource.
+// Its events are the time of day, and one last event, "end", that says why
+// there are no more. To come back takes another token, and another EventSource.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command issuer is an application that mints tokens for its users, for one of the
-// gateways beside it, which have the same two files:
+// Command issuer is an application that mints tokens for its users, for one of
+// the gateways beside it, which have the same two files:
 //
 //	chattoken keyring make-kek kek
 //	chattoken keyring init --keyring keyring --kek-file kek
@@ -7,7 +7,8 @@
 //	go run ./issuer &
 //	curl -u alice:… --json '{"room": "lobby", "minutes": 30}' localhost:8088/token
 //
-// The JSON is the application's own. What it refuses it explains field by field.
+// The JSON is the application's own. What it refuses it explains field by
+// field.
 package main
 
 import (

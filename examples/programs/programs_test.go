@@ -158,7 +158,8 @@ func ask(t testing.TB, issuer *process) string {
 	return answer.Token
 }
 
-// From the issuer through a gateway's whole life, and the one after it was killed.
+// From the issuer through a gateway's whole life, and the one after it was
+// killed.
 func TestProcesses(t *testing.T) {
 	bin := build(t, "../gateway-coder", "../gateway-gorilla", "../gateway-sse", "../issuer")
 	dir := host(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// standIn is what the examples in the root's documentation import, which depends
-// on no WebSocket library.
+// standIn is what the examples in the root's documentation import, which
+// depends on no WebSocket library.
 const standIn = "github.com/seed17cb2b26/chattoken/internal/websocket"
 
 // origin is that of the page in gateway.Example.
@@ -65,8 +65,8 @@ func used(imports, body string) string {
 	return kept.String()
 }
 
-// The examples of the documentation are right under both libraries: they echo the
-// subprotocol, without which a client closes the connection at once.
+// The examples of the documentation are right under both libraries: they echo
+// the subprotocol, without which a client closes the connection at once.
 func TestShapes(t *testing.T) {
 	for library := range libraries {
 		t.Run(library, func(t *testing.T) {

@@ -1,6 +1,7 @@
-// Package websocket stands in for a WebSocket library in the examples of the root
-// module, which depends on none. It has the names of github.com/coder/websocket,
-// and no connections. The tests in examples run the same code on real ones.
+// Package websocket stands in for a WebSocket library in the examples of the
+// root module, which depends on none. It has the names of
+// github.com/coder/websocket, and no connections. The tests in examples run the
+// same code on real ones.
 package websocket
 
 import (

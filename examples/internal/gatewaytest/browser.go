@@ -55,8 +55,8 @@ function open({Name, URL, Token}) {
 })().catch(() => {});
 </script>`
 
-// InBrowser has a program serve a page as well, to which a Browser goes. It skips
-// the test if there is no Chromium.
+// InBrowser has a program serve a page as well, to which a Browser goes. It
+// skips the test if there is no Chromium.
 func InBrowser(t testing.TB, program Make) (Make, *Browser) {
 	t.Helper()
 	if testing.Short() {

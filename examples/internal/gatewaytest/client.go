@@ -14,8 +14,8 @@ import (
 	gorilla "github.com/gorilla/websocket"
 )
 
-// patience is for what takes a moment on a busy machine. Only a failure waits so
-// long.
+// patience is for what takes a moment on a busy machine. Only a failure waits
+// so long.
 const patience = time.Minute
 
 // Conn is a client's WebSocket.
@@ -27,8 +27,8 @@ type Conn interface {
 	End(t testing.TB) (code int, reason string)
 }
 
-// Dial connects with the client of a library. The second result is the status if
-// the upgrade was refused, which is 101 if not.
+// Dial connects with the client of a library. The second result is the status
+// if the upgrade was refused, which is 101 if not.
 type Dial func(t testing.TB, url string, header http.Header, protocols ...string) (Conn, int)
 
 // Coder dials with github.com/coder/websocket.
