@@ -28,7 +28,8 @@ func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Part
 
 // Conn is a WebSocket of some library's, as [Gateway.Accept] uses it.
 type Conn interface {
-	// Serve reads and writes, and returns when the connection is gone.
+	// Serve reads and writes. It returns when the connection is gone, or closes
+	// it.
 	Serve(p *Participant)
 
 	// End closes the connection: [CloseFrame] says with which code and reason. It

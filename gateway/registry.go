@@ -34,7 +34,7 @@ type shard struct {
 	mu       sync.Mutex
 	heads    [indexes]map[uint64]*Participant
 	earliest int64          // no deadline is before this second
-	pending  map[uint64]int // places held, by user
+	pending  map[uint64]int // places held, by user, if there is a limit for each
 	live     int            // registered
 	present  int            // not left, whether they have ended or not
 	spare    int            // credits that this shard has taken and not used
@@ -89,7 +89,9 @@ func (reg *registry) hold(userID []byte, perUser int) (user uint64, err error) {
 		}
 	}
 	s.spare--
-	s.pending[user]++
+	if perUser > 0 {
+		s.pending[user]++
+	}
 	return user, nil
 }
 
@@ -103,7 +105,9 @@ func (reg *registry) release(user uint64) {
 }
 
 func (s *shard) unhold(user uint64) {
-	if s.pending[user]--; s.pending[user] == 0 {
+	if n := s.pending[user]; n > 1 {
+		s.pending[user] = n - 1
+	} else {
 		delete(s.pending, user)
 	}
 }
