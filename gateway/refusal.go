@@ -74,12 +74,12 @@ func (*kicked) Is(target error) bool { return target == token.ErrRevoked }
 
 // The close codes that package token does not know.
 const (
-	closeRestart   = 1012 // RFC 6455's registry: service restart
-	closeTryLater  = 1013 // try again later
-	closePolicy    = 1008
-	statusUpgrade  = http.StatusUpgradeRequired
-	statusTooMany  = http.StatusTooManyRequests
-	restartSeconds = time.Second
+	closeRestart  = 1012 // RFC 6455's registry: service restart
+	closeTryLater = 1013 // try again later
+	closePolicy   = 1008
+	statusUpgrade = http.StatusUpgradeRequired
+	statusTooMany = http.StatusTooManyRequests
+	restartAfter  = time.Second
 )
 
 // refusals has what becomes of the errors of this package. All others are
@@ -98,8 +98,8 @@ var refusals = [...]Refusal{
 	{Err: errFull, Reason: "full", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
 	{Err: errUserFull, Reason: "user-full", Status: statusTooMany, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
 	{Err: errNotRunning, Reason: "not-running", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
-	{Err: ErrDraining, Reason: "draining", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
-	{Err: ErrStopped, Reason: "stopped", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
+	{Err: ErrDraining, Reason: "draining", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartAfter},
+	{Err: ErrStopped, Reason: "stopped", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartAfter},
 	{Err: ErrLeft, Reason: "left", Status: http.StatusConflict, CloseCode: 1000},
 }
 

@@ -109,7 +109,7 @@ func (h *hosts) client(t *testing.T, name string, seed uint64, until time.Time) 
 		if !assert.NoError(t, err) {
 			continue
 		}
-		time.Sleep(pause(rng, int(minted.TokenExpiration.Sub(time.Now())/time.Second)-1))
+		time.Sleep(pause(rng, int(time.Until(minted.TokenExpiration)/time.Second)-1))
 		p, err := h.Enter(newWriter(), handshake(minted.Token))
 		switch {
 		case err == nil:
