@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // The benchmarks of the guard hold a million or eight million spent tokens in
@@ -53,7 +54,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func benchID(i uint64) (id claims.TokenID) {
+func benchID(i uint64) (id token.ID) {
 	binary.LittleEndian.PutUint64(id[:8], mix(i+1))
 	binary.LittleEndian.PutUint64(id[8:], mix(^i))
 	return id
@@ -68,7 +69,7 @@ type memoryGuard struct {
 
 func (g memoryGuard) spend(i uint64) bool {
 	now, expiration := g.tick(i)
-	fresh, _ := g.Spend(context.Background(), time.Unix(now, 0), claims.Summary{
+	fresh, _ := g.Spend(context.Background(), time.Unix(now, 0), token.Summary{
 		TokenID:    benchID(i),
 		IssuedAt:   time.Unix(expiration-tokenTTL, 0),
 		Expiration: time.Unix(expiration, 0),
@@ -79,7 +80,9 @@ func (g memoryGuard) spend(i uint64) bool {
 // newGuard makes a guard for n live tokens and an eighth more.
 func newGuard(b *testing.B, n uint64, tick func(uint64) (now, expiration int64)) memoryGuard {
 	const lifetime = 60 + 5 + 1
-	g, err := replay.New(benchStart, replay.Config{
+	g, err := replay.New(replay.Config{
+		Limits:                  keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second},
+		Now:                     func() time.Time { return benchStart },
 		Rate:                    int(n+n/8) / lifetime,
 		AcceptIssuedBeforeStart: true,
 	})
@@ -313,14 +316,14 @@ func (t flatTable) spend(i uint64) bool {
 // mutexMap is a map in each of 256 shards.
 type mutexMap [256]struct {
 	mu    sync.Mutex
-	spent map[claims.TokenID]int64
+	spent map[token.ID]int64
 	_     [48]byte
 }
 
 func newMutexMap() *mutexMap {
 	m := new(mutexMap)
 	for i := range m {
-		m[i].spent = make(map[claims.TokenID]int64)
+		m[i].spent = make(map[token.ID]int64)
 	}
 	return m
 }

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -32,9 +32,9 @@ func BenchmarkOpenPart(b *testing.B) {
 	})
 	b.Run("payload", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
-			payload := encode(b, new(claims.Encoder), nil, r)
+			encoded := encode(b, new(payload.Encoder), nil, r)
 			for b.Loop() {
-				_, err := claims.ParsePayload(payload)
+				_, err := payload.Parse(encoded)
 				check(b, err)
 			}
 		})
@@ -47,7 +47,7 @@ func BenchmarkSealPart(b *testing.B) {
 	b.Run("clock", benchClock)
 	b.Run("payload", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
-			var e claims.Encoder
+			var e payload.Encoder
 			dst := make([]byte, 0, token.MaxLen)
 			for b.Loop() {
 				encode(b, &e, dst, r)
@@ -82,8 +82,8 @@ func benchClock(b *testing.B) {
 	}
 }
 
-func encode(b *testing.B, e *claims.Encoder, dst []byte, r *rig) []byte {
-	payload, err := e.Append(dst, &r.claims, nil, issued, ttl)
+func encode(b *testing.B, e *payload.Encoder, dst []byte, r *rig) []byte {
+	encoded, err := e.Append(dst, &r.claims, nil, issued, ttl)
 	check(b, err)
-	return payload
+	return encoded
 }

@@ -19,17 +19,7 @@
 //	                  1,024 bytes in all keys and values together
 //	session duration  1–180 whole minutes, 60 where absent
 //
-// # Payload
-//
-// The payload of a token is an array of seven in deterministic CBOR (RFC 8949,
-// section 4.2.1), written by [Encoder.Append] and read by [ParsePayload]:
-//
-//	[ room identifier tstr, user ID tstr, capabilities uint,
-//	  attributes {* tstr => tstr}, issued-at uint (Unix seconds),
-//	  token TTL uint (seconds), session duration uint (minutes) ]
-//
-// There is one encoding of every value, and the reader refuses all others.
-// SPEC.md has the details.
+// How they are written into a token is in SPEC.md.
 package claims
 
 import (
@@ -37,16 +27,19 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/internal/text"
 )
 
 // The limits of a token's claims.
 const (
-	MaxRoomIdentifierBytes = 128  // bytes of a room identifier
-	MaxUserIDRunes         = 128  // Unicode code points of a user ID
-	MaxAttributeBytes      = 1024 // bytes of all attribute keys and values together
-	MinSessionMinutes      = 1    // shortest session
-	MaxSessionMinutes      = 180  // longest session
-	DefaultSessionMinutes  = 60   // session where none is stated
+	MaxRoomIdentifierBytes = 128                      // bytes of a room identifier
+	MaxUserIDRunes         = 128                      // Unicode code points of a user ID
+	MaxAttributeBytes      = limits.MaxAttributeBytes // 1,024 bytes of all attribute keys and values together
+	MinSessionMinutes      = 1                        // shortest session
+	MaxSessionMinutes      = 180                      // longest session
+	DefaultSessionMinutes  = 60                       // session where none is stated
 )
 
 // Claims is what an application asks for. The JSON form has the member names
@@ -79,15 +72,10 @@ type Claims struct {
 // whatever it says. The error is a [*ValidationError]. A valid c costs no
 // allocation.
 func (c *Claims) Validate(room func(string) bool) error {
-	var sum attributeSum
+	var sum limits.Attributes
 	for key, value := range c.Attributes {
-		sum.add(key, value)
+		sum.Add(key, value)
 	}
-	return c.validate(room, sum)
-}
-
-// validate is Validate, where the attributes have been looked at already.
-func (c *Claims) validate(room func(string) bool, sum attributeSum) error {
 	var v violations
 	v.roomIdentifier(c.RoomIdentifier, room)
 	v.userID(c.UserID)
@@ -117,7 +105,7 @@ func (v *violations) roomIdentifier(s string, room func(string) bool) {
 		v.add(fieldRoom, fmt.Sprintf("required; 1–%d bytes allowed", MaxRoomIdentifierBytes))
 	case len(s) > MaxRoomIdentifierBytes:
 		v.add(fieldRoom, fmt.Sprintf("%d bytes used; 1–%d allowed", len(s), MaxRoomIdentifierBytes))
-	case !validString(s):
+	case !text.Valid(s):
 		v.add(fieldRoom, "not valid UTF-8")
 	case !room(s):
 		v.add(fieldRoom, form)
@@ -125,7 +113,7 @@ func (v *violations) roomIdentifier(s string, room func(string) bool) {
 }
 
 func (v *violations) userID(s string) {
-	if !validString(s) {
+	if !text.Valid(s) {
 		v.add(fieldUserID, "not valid UTF-8")
 		return
 	}
@@ -138,27 +126,15 @@ func (v *violations) userID(s string) {
 	}
 }
 
-// attributeSum is what the limits on attributes depend on.
-type attributeSum struct {
-	bytes             int64 // entries may share memory, and be more than an int of 32 bits
-	emptyKey, badText bool
-}
-
-func (s *attributeSum) add(key, value string) {
-	s.bytes += int64(len(key)) + int64(len(value))
-	s.emptyKey = s.emptyKey || key == ""
-	s.badText = s.badText || !validString(key) || !validString(value)
-}
-
-func (v *violations) attributes(sum attributeSum) {
-	if sum.emptyKey {
+func (v *violations) attributes(sum limits.Attributes) {
+	if sum.EmptyKey {
 		v.add(fieldAttributes, "an empty key is not allowed")
 	}
-	if sum.badText {
+	if sum.BadText {
 		v.add(fieldAttributes, "not valid UTF-8")
 	}
-	if sum.bytes > MaxAttributeBytes {
-		v.add(fieldAttributes, fmt.Sprintf("%d bytes used by keys and values; %d allowed", sum.bytes, MaxAttributeBytes))
+	if sum.Bytes > MaxAttributeBytes {
+		v.add(fieldAttributes, fmt.Sprintf("%d bytes used by keys and values; %d allowed", sum.Bytes, MaxAttributeBytes))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // Values that share their memory add up to more than an int holds, which is here
@@ -13,7 +15,7 @@ import (
 func TestAttributesBeyondAnInt(t *testing.T) {
 	const entries = 1024
 	shared := strings.Repeat("x", 1<<32/entries)
-	c := valid()
+	c := tokentest.Claims()
 	c.Attributes = map[string]string{}
 	for i := range entries {
 		key := fmt.Sprint(i)

@@ -11,10 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func TestParseJSON(t *testing.T) {
-	example := valid()
+	example := tokentest.Claims()
 	text, err := json.Marshal(example)
 	require.NoError(t, err)
 	tests := []struct {
@@ -22,13 +23,13 @@ func TestParseJSON(t *testing.T) {
 		want       claims.Claims
 	}{
 		{"marshalled", string(text), example},
-		{"minimal", `{"roomIdentifier":"` + room + `","userId":"u"}`, claims.Claims{RoomIdentifier: room, UserID: "u"}},
-		{"null is absent", `{"roomIdentifier":"` + room + `","userId":"u","capabilities":null,"attributes":null,"sessionDurationInMinutes":null}`,
-			claims.Claims{RoomIdentifier: room, UserID: "u"}},
-		{"white space and empty containers", " {\n\"roomIdentifier\" : \"" + room + "\",\t\"userId\":\"u\",\"capabilities\":[],\"attributes\":{}} \n",
-			claims.Claims{RoomIdentifier: room, UserID: "u", Attributes: map[string]string{}}},
-		{"escapes", `{"roomIdentifier":"` + room + `","userId":"\u00e9\ud83d\ude00\\ud800\ufffd\n","capabilities":["DELETE_MESSAGE","DELETE_MESSAGE"]}`,
-			claims.Claims{RoomIdentifier: room, UserID: "é😀\\ud800\ufffd\n", Capabilities: claims.DeleteMessage}},
+		{"minimal", `{"roomIdentifier":"` + tokentest.Room + `","userId":"u"}`, claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"}},
+		{"null is absent", `{"roomIdentifier":"` + tokentest.Room + `","userId":"u","capabilities":null,"attributes":null,"sessionDurationInMinutes":null}`,
+			claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"}},
+		{"white space and empty containers", " {\n\"roomIdentifier\" : \"" + tokentest.Room + "\",\t\"userId\":\"u\",\"capabilities\":[],\"attributes\":{}} \n",
+			claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u", Attributes: map[string]string{}}},
+		{"escapes", `{"roomIdentifier":"` + tokentest.Room + `","userId":"\u00e9\ud83d\ude00\\ud800\ufffd\n","capabilities":["DELETE_MESSAGE","DELETE_MESSAGE"]}`,
+			claims.Claims{RoomIdentifier: tokentest.Room, UserID: "é😀\\ud800\ufffd\n", Capabilities: claims.DeleteMessage}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestParseJSONSurrogates(t *testing.T) {
 	low := func(u rune) bool { return u >= 0xDC00 && u < 0xE000 }
 	for _, a := range units {
 		for _, b := range units {
-			text := fmt.Sprintf(`{"roomIdentifier":"%s","userId":"\u%04x\u%04X"}`, room, a, b)
+			text := fmt.Sprintf(`{"roomIdentifier":"%s","userId":"\u%04x\u%04X"}`, tokentest.Room, a, b)
 			c, err := claims.ParseJSON([]byte(text), nil)
 			if high(a) != low(b) || low(a) || high(b) {
 				assert.ErrorContains(t, err, "surrogate", text)
@@ -107,7 +108,7 @@ func TestParseJSONViolations(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			text := `{`
-			for _, member := range []string{`"roomIdentifier":"` + room + `"`, `"userId":"u"`} {
+			for _, member := range []string{`"roomIdentifier":"` + tokentest.Room + `"`, `"userId":"u"`} {
 				if !strings.HasPrefix(test.member, strings.SplitAfter(member, ":")[0]) {
 					text += member + ","
 				}

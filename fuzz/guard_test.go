@@ -8,8 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // FuzzGuard spends tokens in an order, and at times, that a program decides:
@@ -48,19 +49,19 @@ type watch struct {
 	now    time.Time
 	latest time.Time // that the clock ever showed
 	held   time.Time // what a caller read who has not called yet
-	tokens []claims.Summary
-	in     map[claims.TokenID]bool // let in, by any guard
+	tokens []token.Summary
+	in     map[token.ID]bool // let in, by any guard
 
 	// Of this guard:
 	started     int64
-	forward     bool                    // the clock has only run forward, as every caller saw it
-	spent       map[claims.TokenID]bool // let in
-	expirations []int64                 // of what was let in
-	fresh, not  uint64                  // answers
+	forward     bool              // the clock has only run forward, as every caller saw it
+	spent       map[token.ID]bool // let in
+	expirations []int64           // of what was let in
+	fresh, not  uint64            // answers
 }
 
 func newWatch(t testing.TB) *watch {
-	w := &watch{t: t, now: after(500_000_000), held: after(0), in: map[claims.TokenID]bool{}}
+	w := &watch{t: t, now: after(500_000_000), held: after(0), in: map[token.ID]bool{}}
 	w.latest = w.now
 	w.restart()
 	return w
@@ -70,12 +71,17 @@ func newWatch(t testing.TB) *watch {
 // latest time that its clock has shown.
 func (w *watch) restart() {
 	var err error
-	w.guard, err = replay.New(w.latest, replay.Config{Rate: 1, MaxTTL: guardTTL, ClockSkew: guardSkew})
+	w.guard, err = replay.New(replay.Config{
+		Limits:    keyring.Limits{MaxTTL: guardTTL, ClockSkew: guardSkew},
+		Rate:      1,
+		NotBefore: w.latest,
+		Now:       func() time.Time { return w.now },
+	})
 	require.NoError(w.t, err)
 	w.started = w.latest.Add(guardSkew).Unix()
 	require.Equal(w.t, w.started+1, w.guard.ReadyAt().Unix())
 	w.forward = w.now.Equal(w.latest)
-	w.spent, w.expirations = map[claims.TokenID]bool{}, nil
+	w.spent, w.expirations = map[token.ID]bool{}, nil
 	w.fresh, w.not = 0, 0
 }
 
@@ -141,25 +147,25 @@ func (w *watch) setClock(now time.Time) {
 }
 
 // mint makes a token by a clock that is off by at most the skew.
-func (w *watch) mint(kind byte) claims.Summary {
+func (w *watch) mint(kind byte) token.Summary {
 	issued := w.now.Add(guardSkew * time.Duration(int(kind%16)-8) / 8).Unix()
 	ttl := 5 + int64(kind>>4)%8 // up to two seconds too long
-	id := claims.TokenID(pseudo(16, "token "+string(rune(len(w.tokens)))))
+	id := token.ID(pseudo(16, "token "+string(rune(len(w.tokens)))))
 	// The second half names the shard, of which there are 16.
 	binary.LittleEndian.PutUint64(id[8:], uint64(kind>>7))
-	token := claims.Summary{TokenID: id, IssuedAt: time.Unix(issued, 0), Expiration: time.Unix(issued+ttl, 0)}
-	w.tokens = append(w.tokens, token)
-	return token
+	minted := token.Summary{TokenID: id, IssuedAt: time.Unix(issued, 0), Expiration: time.Unix(issued+ttl, 0)}
+	w.tokens = append(w.tokens, minted)
+	return minted
 }
 
 // spend compares one answer with what is known.
-func (w *watch) spend(token claims.Summary, now time.Time) {
-	fresh, err := w.guard.Spend(w.t.Context(), now, token)
-	expiration := token.Expiration.Unix()
+func (w *watch) spend(s token.Summary, now time.Time) {
+	fresh, err := w.guard.Spend(w.t.Context(), now, s)
+	expiration := s.Expiration.Unix()
 	switch {
-	case token.IssuedAt.Unix() <= w.started:
+	case s.IssuedAt.Unix() <= w.started:
 		require.Equal(w.t, replay.ErrBeforeStart, err)
-	case expiration > now.Unix()+guardLifetime, token.IssuedAt.After(now.Add(guardSkew)):
+	case expiration > now.Unix()+guardLifetime, s.IssuedAt.After(now.Add(guardSkew)):
 		require.Equal(w.t, replay.ErrTooLong, err)
 	case expiration <= now.Unix():
 		require.Equal(w.t, replay.ErrForgotten, err)
@@ -170,19 +176,19 @@ func (w *watch) spend(token claims.Summary, now time.Time) {
 		require.GreaterOrEqual(w.t, w.live(now), guardCapacity, "full too early")
 	default:
 		require.NoError(w.t, err)
-		require.Equal(w.t, !w.spent[token.TokenID], fresh)
+		require.Equal(w.t, !w.spent[s.TokenID], fresh)
 	}
 	if err != nil {
 		require.False(w.t, fresh)
-		require.ErrorIs(w.t, err, replay.ErrUnavailable)
+		require.ErrorIs(w.t, err, token.ErrUnavailable)
 		return
 	}
 	if !fresh {
 		w.not++
 		return
 	}
-	require.False(w.t, w.in[token.TokenID], "let in twice")
-	w.in[token.TokenID], w.spent[token.TokenID] = true, true
+	require.False(w.t, w.in[s.TokenID], "let in twice")
+	w.in[s.TokenID], w.spent[s.TokenID] = true, true
 	w.expirations = append(w.expirations, expiration)
 	w.fresh++
 	if w.forward { // else some may be forgotten

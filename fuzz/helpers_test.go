@@ -5,23 +5,20 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-const (
-	room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
-
-	// start is when the targets begin, in Unix seconds: 2022-03-16T04:43:09Z.
-	start = 1647405789
-)
+// start is when the targets begin, in Unix seconds: 2022-03-16T04:43:09Z.
+const start = 1647405789
 
 // after returns the moment that many nanoseconds after start.
 func after(ns int64) time.Time { return time.Unix(start, 0).Add(time.Duration(ns)) }
@@ -42,32 +39,12 @@ func anyRoom(string) bool { return true }
 // claimsOfSizes returns the claims that seeds are made of: those of the
 // service's documentation, the least, and the most that a token can say.
 func claimsOfSizes() []claims.Claims {
-	example := claims.Claims{
-		RoomIdentifier: room,
-		UserID:         "11231234",
-		Capabilities:   claims.SendMessage,
-		Attributes:     map[string]string{"displayName": "DemoUser"},
-		SessionMinutes: 30,
-	}
-	longest := claims.Claims{
-		RoomIdentifier: room + strings.Repeat("x", 128-len(room)),
-		UserID:         strings.Repeat("\U0010FFFF", 128),
-		Capabilities:   claims.SendMessage | claims.DisconnectUser | claims.DeleteMessage,
-		Attributes:     map[string]string{},
-		SessionMinutes: 180,
-	}
-	for i := range 128 {
-		longest.Attributes[string(rune(i))] = ""
-	}
-	for i := range 448 {
-		longest.Attributes[fmt.Sprintf("%c%c", 'A'+i/26, 'a'+i%26)] = ""
-	}
-	return []claims.Claims{example, {RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, longest}
+	return []claims.Claims{tokentest.Claims(), {RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, testenv.LongestClaims()}
 }
 
 // payloadOf returns what a token of c says.
-func payloadOf(c claims.Claims, issuedAt, ttl int64) *payload {
-	return &payload{
+func payloadOf(c claims.Claims, issuedAt, ttl int64) *plain {
+	return &plain{
 		Room:           c.RoomIdentifier,
 		User:           c.UserID,
 		Capabilities:   uint64(c.Capabilities),
@@ -185,7 +162,7 @@ func (g *gateway) fillSession(t testing.TB) {
 }
 
 // requireSession checks that s says what p does, up to its last nanosecond.
-func requireSession(t testing.TB, p *payload, id claims.TokenID, s *token.Session) {
+func requireSession(t testing.TB, p *plain, id token.ID, s *token.Session) {
 	t.Helper()
 	require.Equal(t, p.claims(), s.Claims())
 	require.Equal(t, id, s.TokenID())
@@ -225,20 +202,22 @@ func requireZero(t testing.TB, s *token.Session) {
 // memory is a guard that never forgets, for one goroutine.
 type memory struct {
 	calls int
-	spent map[claims.TokenID]bool
+	spent map[token.ID]bool
 }
 
-func (m *memory) Spend(_ context.Context, _ time.Time, t claims.Summary) (bool, error) {
+func (m *memory) Spend(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
 	m.calls++
 	if m.spent[t.TokenID] {
 		return false, nil
 	}
 	if m.spent == nil {
-		m.spent = map[claims.TokenID]bool{}
+		m.spent = map[token.ID]bool{}
 	}
 	m.spent[t.TokenID] = true
 	return true, nil
 }
+
+func (*memory) Revoked(token.Summary) error { return nil }
 
 // tape is a fuzz input that is read as a program. At its end it yields zeros.
 type tape []byte

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
@@ -100,8 +101,8 @@ func (k *openKEK) Unwrap(_ context.Context, kekID string, wrapped []byte) ([]byt
 func requireRing(t testing.TB, d *ringDocument, keyContext string, ring *keyring.Ring, now time.Time) {
 	t.Helper()
 	require.Equal(t, d.Serial, ring.Serial())
-	require.Equal(t, time.Duration(d.Policy.MaxTTL)*time.Second, ring.MaxTTL())
-	require.Equal(t, time.Duration(d.Policy.ClockSkew)*time.Second, ring.ClockSkew())
+	require.Equal(t, time.Duration(d.Policy.MaxTTL)*time.Second, ring.Limits().MaxTTL)
+	require.Equal(t, time.Duration(d.Policy.ClockSkew)*time.Second, ring.Limits().ClockSkew)
 	keys := slices.Collect(ring.Keys(now))
 	require.Len(t, keys, len(d.keys()))
 	var primary []keyring.ID
@@ -113,10 +114,10 @@ func requireRing(t testing.TB, d *ringDocument, keyContext string, ring *keyring
 		}
 	}
 	require.Len(t, primary, 1, "keys that seal at one moment")
-	box, err := ring.Seal(nil, []byte("plaintext"), now)
+	sealed, err := ring.Seal(box.Inside(), nil, []byte("plaintext"), now)
 	require.NoError(t, err)
-	require.Equal(t, string(primary[0][:]), string(box[4:8]))
-	plaintext, err := d.openBox(keyContext, box, now)
+	require.Equal(t, string(primary[0][:]), string(sealed[4:8]))
+	plaintext, err := d.openBox(keyContext, sealed, now)
 	require.NoError(t, err)
 	require.Equal(t, "plaintext", string(plaintext))
 }

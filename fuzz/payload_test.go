@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 )
 
 // FuzzPayload reads any bytes as a payload. They are accepted if, and only if,
@@ -17,11 +18,11 @@ import (
 func FuzzPayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		original := bytes.Clone(b)
-		p, err := claims.ParsePayload(b)
+		p, err := payload.Parse(b)
 		require.Equal(t, original, b, "the input was written to")
 		want, ok := parsePayload(b)
 		if !ok {
-			require.Equal(t, claims.ErrPayload, err)
+			require.Equal(t, payload.ErrMalformed, err)
 			require.Zero(t, p)
 			return
 		}
@@ -36,7 +37,7 @@ func FuzzPayload(f *testing.F) {
 }
 
 // requirePayload compares all accessors with the reference.
-func requirePayload(t testing.TB, want *payload, p *claims.Payload) {
+func requirePayload(t testing.TB, want *plain, p *payload.Payload) {
 	t.Helper()
 	require.Equal(t, want.claims(), p.Claims())
 	require.Equal(t, int64(want.IssuedAt), p.IssuedAt)
@@ -57,12 +58,12 @@ func requirePayload(t testing.TB, want *payload, p *claims.Payload) {
 
 // requireEncoded checks that the encoder writes p as it was read. A TTL beyond
 // an int64 is one that it does not write at all.
-func requireEncoded(t testing.TB, want []byte, p *claims.Payload) {
+func requireEncoded(t testing.TB, want []byte, p *payload.Payload) {
 	t.Helper()
 	if p.TTL == 0 || int64(p.TTL) < 0 {
 		return
 	}
-	var e claims.Encoder
+	var e payload.Encoder
 	c := p.Claims()
 	again, err := e.Append(nil, &c, anyRoom, p.IssuedAt, int64(p.TTL))
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func payloadSeeds(t testing.TB) []seed {
 	}
 	short := sizes[1]
 	// long makes one element longer than it may be.
-	long := func(change func(*payload)) []any {
+	long := func(change func(*plain)) []any {
 		p := payloadOf(claimsOfSizes()[1], start, 60)
 		change(p)
 		return args(encode(t, p))
@@ -104,12 +105,12 @@ func payloadSeeds(t testing.TB) []seed {
 		{"not-utf8", args(bytes.Replace(short, []byte("\x61u"), []byte("\x61\xff"), 1))},
 		{"surrogate", args(bytes.Replace(short, []byte("\x61u"), []byte("\x63\xed\xa0\x80"), 1))},
 		{"float", args(slices.Concat(short[:len(short)-1], []byte{0xf9, 0x3c, 0}))},
-		{"room-129", long(func(p *payload) { p.Room = strings.Repeat("r", 129) })},
-		{"user-129", long(func(p *payload) { p.User = strings.Repeat("é", 129) })},
-		{"capabilities-8", long(func(p *payload) { p.Capabilities = 8 })},
-		{"attributes-1025", long(func(p *payload) { p.Attributes = map[string]string{"k": strings.Repeat("v", 1024)} })},
-		{"issued-too-late", long(func(p *payload) { p.IssuedAt = maxUnix + 1 })},
-		{"session-181", long(func(p *payload) { p.SessionMinutes = 181 })},
+		{"room-129", long(func(p *plain) { p.Room = strings.Repeat("r", 129) })},
+		{"user-129", long(func(p *plain) { p.User = strings.Repeat("é", 129) })},
+		{"capabilities-8", long(func(p *plain) { p.Capabilities = 8 })},
+		{"attributes-1025", long(func(p *plain) { p.Attributes = map[string]string{"k": strings.Repeat("v", 1024)} })},
+		{"issued-too-late", long(func(p *plain) { p.IssuedAt = maxUnix + 1 })},
+		{"session-181", long(func(p *plain) { p.SessionMinutes = 181 })},
 		{"head-23", args(slices.Concat(short[:len(short)-1], []byte{0x18, 23}))},
 		{"not-utf8-before-text", args(bytes.Replace(short, []byte("\x61u"), []byte("\x6a\xff........."), 1))},
 		{"not-utf8-within-text", args(bytes.Replace(short, []byte("\x61u"), []byte("\x76.........\xff............"), 1))},

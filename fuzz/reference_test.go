@@ -27,8 +27,8 @@ import (
 
 const maxUnix = 253402300799
 
-// payload is what a token says.
-type payload struct {
+// plain is what a token says.
+type plain struct {
 	_              struct{} `cbor:",toarray"`
 	Room, User     string
 	Capabilities   uint64
@@ -66,12 +66,12 @@ func decodeExactly(b []byte, v any) bool {
 	return err == nil && bytes.Equal(again, b)
 }
 
-func parsePayload(b []byte) (*payload, bool) {
-	p := new(payload)
+func parsePayload(b []byte) (*plain, bool) {
+	p := new(plain)
 	return p, decodeExactly(b, p) && p.withinLimits()
 }
 
-func (p *payload) withinLimits() bool {
+func (p *plain) withinLimits() bool {
 	size := 0
 	for key, value := range p.Attributes {
 		size += len(key) + len(value)
@@ -85,7 +85,7 @@ func (p *payload) withinLimits() bool {
 }
 
 // claims returns what an opener is to hand out.
-func (p *payload) claims() claims.Claims {
+func (p *plain) claims() claims.Claims {
 	c := claims.Claims{
 		RoomIdentifier: p.Room,
 		UserID:         p.User,
@@ -98,14 +98,14 @@ func (p *payload) claims() claims.Claims {
 	return c
 }
 
-func (p *payload) expiration() time.Time { return time.Unix(int64(p.IssuedAt+p.TTL), 0).UTC() }
+func (p *plain) expiration() time.Time { return time.Unix(int64(p.IssuedAt+p.TTL), 0).UTC() }
 
-func (p *payload) sessionExpiration() time.Time {
+func (p *plain) sessionExpiration() time.Time {
 	return time.Unix(int64(p.IssuedAt+60*p.SessionMinutes), 0).UTC()
 }
 
 // check judges the times of a token.
-func (p *payload) check(now time.Time, skew time.Duration) error {
+func (p *plain) check(now time.Time, skew time.Duration) error {
 	switch {
 	case time.Unix(int64(p.IssuedAt), 0).After(now.Add(skew)):
 		return token.ErrNotYetValid
@@ -243,23 +243,23 @@ func unspell(text string) (box []byte, ok bool) {
 
 // open makes the checks of SPEC.md, section 6, that come before the embedder's
 // rule and the guard.
-func (d *ringDocument) open(context, text string, now time.Time) (*payload, claims.TokenID, error) {
+func (d *ringDocument) open(context, text string, now time.Time) (*plain, token.ID, error) {
 	box, ok := unspell(text)
 	if !ok || len(text) < 76 || len(text) > 3850 {
-		return nil, claims.TokenID{}, token.ErrMalformed
+		return nil, token.ID{}, token.ErrMalformed
 	}
 	plaintext, err := d.openBox(context, box, now)
 	if err != nil {
-		return nil, claims.TokenID{}, err
+		return nil, token.ID{}, err
 	}
 	p, ok := parsePayload(plaintext)
 	if !ok {
-		return nil, claims.TokenID{}, token.ErrPayload
+		return nil, token.ID{}, token.ErrPayload
 	}
 	if err := p.check(now, time.Duration(d.Policy.ClockSkew)*time.Second); err != nil {
-		return nil, claims.TokenID{}, err
+		return nil, token.ID{}, err
 	}
-	return p, claims.TokenID(box[8:24]), nil
+	return p, token.ID(box[8:24]), nil
 }
 
 func (d *ringDocument) openBox(context string, box []byte, now time.Time) ([]byte, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // FuzzTwoOpeners runs a minter and two gateways with clocks of their own, which
@@ -81,7 +82,7 @@ func newChat(t testing.TB, kek keyring.KEK) *chat {
 	require.NoError(t, err)
 	c.follows, err = keyring.Load(t.Context(), kek, c.marshal(), keyring.Config{})
 	require.NoError(t, err)
-	c.guard, err = replay.New(c.now, replay.Config{Rate: 100, MaxTTL: chatTTL, ClockSkew: chatSkew})
+	c.guard, err = replay.New(replay.Config{Limits: c.ring.Limits(), Rate: 100, Now: c.clock(0)})
 	require.NoError(t, err)
 	c.ready = c.guard.ReadyAt()
 	for i, ring := range []*keyring.Ring{c.ring, c.follows} {
@@ -119,7 +120,7 @@ const (
 func (c *chat) step() {
 	switch kind := c.next() % chatSteps; kind {
 	case mint:
-		minted, err := c.sealer.Create(claims.Claims{RoomIdentifier: room, UserID: "u"})
+		minted, err := c.sealer.Create(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"})
 		require.NoError(c.t, err)
 		c.tokens = append(c.tokens, &chatToken{ChatToken: minted, issued: minted.TokenExpiration.Add(-chatTTL)})
 	case open:
@@ -208,7 +209,7 @@ func (c *chat) mustAccept(gateway int, presented *chatToken) bool {
 }
 
 // admit is the gateways' rule, in which time passes.
-func (c *chat) admit(context.Context, time.Time, claims.Summary) error {
+func (c *chat) admit(context.Context, time.Time, token.Summary) error {
 	steps := c.meanwhile
 	c.meanwhile = 0
 	for range steps {
@@ -219,13 +220,15 @@ func (c *chat) admit(context.Context, time.Time, claims.Summary) error {
 
 // Spend is the guard, with a note of the latest time that it was told. Someone
 // who was held up for longer than the clocks differ may make it forget.
-func (c *chat) Spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+func (c *chat) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
 	if now.After(c.furthest) {
 		c.furthest = now
 	}
 	c.honest = c.honest && c.furthest.Sub(now) <= chatSkew
 	return c.guard.Spend(ctx, now, t)
 }
+
+func (c *chat) Revoked(t token.Summary) error { return c.guard.Revoked(t) }
 
 func twoOpenersSeeds(testing.TB) []seed {
 	// A guard is ready after three seconds.

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // A ring in memory needs no configuration. Its keys are gone with the process.
@@ -17,19 +19,19 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	box, err := ring.Seal(nil, []byte("a payload"), time.Now())
-	if err != nil {
-		log.Fatal(err)
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(claims.Claims{
+		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+		UserID:         "11231234",
+	})
+	fmt.Println(len(minted.Token), err)
+	for k := range ring.Keys(time.Now()) {
+		fmt.Println(k.State)
 	}
-	payload, err := ring.Open(nil, box, time.Now())
-	fmt.Printf("%s %v\n", payload, err)
-
-	box[len(box)-1] ^= 1
-	_, err = ring.Open(nil, box, time.Now())
-	fmt.Println(err)
 	// Output:
-	// a payload <nil>
-	// keyring: forged box
+	// 168 <nil>
+	// primary
+	// pending
 }
 
 // One process makes a ring, rotates and saves it; others load it and follow.

@@ -1,11 +1,39 @@
 package keyring
 
+import (
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/internal/box"
+)
+
 // What the tests need to make rings that this package would not.
 var (
 	Derive = derive
 	Seal   = seal
 	Unseal = unseal
 )
+
+// What Ring.Open says to package token.
+var (
+	ErrMalformed  = box.ErrMalformed
+	ErrExpiredKey = box.ErrExpiredKey
+	ErrRevokedKey = box.ErrRevokedKey
+	ErrForged     = box.ErrForged
+)
+
+const (
+	Magic    = box.Magic
+	Overhead = box.Overhead
+)
+
+// SealBox and OpenBox are Seal and Open as package token calls them.
+func (r *Ring) SealBox(dst, plaintext []byte, now time.Time) ([]byte, error) {
+	return r.Seal(box.Inside(), dst, plaintext, now)
+}
+
+func (r *Ring) OpenBox(dst, sealed []byte, now time.Time) ([]byte, error) {
+	return r.Open(box.Inside(), dst, sealed, now)
+}
 
 // Snapshot returns what the ring holds behind its atomic pointer, past which no
 // dumper looks.

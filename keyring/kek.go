@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 )
 
 // KEK is a key-encryption key: it wraps the data key under which a ring is
@@ -187,7 +188,7 @@ func (k *LocalKEK) InsecureText() string { return k.text() }
 // Wrap implements [KEK] by XChaCha20-Poly1305 with a random nonce and the ID as
 // additional data. It does not wait.
 func (k *LocalKEK) Wrap(_ context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
-	nonce := make([]byte, nonceSize, nonceSize+len(dataKey)+tagSize)
+	nonce := make([]byte, box.NonceSize, box.NonceSize+len(dataKey)+box.TagSize)
 	rand.Read(nonce)
 	return k.id, k.seal(nonce, nonce, dataKey, []byte(k.id)), nil
 }
@@ -197,10 +198,10 @@ func (k *LocalKEK) Unwrap(_ context.Context, kekID string, wrapped []byte) (data
 	if kekID != k.id {
 		return nil, fmt.Errorf("sealed under the KEK %q, not %s", kekID, k.id)
 	}
-	if len(wrapped) < nonceSize {
+	if len(wrapped) < box.NonceSize {
 		return nil, errKEKDamaged
 	}
-	dataKey, err = k.open(nil, wrapped[:nonceSize], wrapped[nonceSize:], []byte(k.id))
+	dataKey, err = k.open(nil, wrapped[:box.NonceSize], wrapped[box.NonceSize:], []byte(k.id))
 	if err != nil {
 		return nil, errKEKDamaged
 	}

@@ -1,5 +1,6 @@
 // Package keyring holds the keys under which chat tokens are sealed. [New]
-// makes a ring that needs no configuration; [Ring.Seal] and [Ring.Open] use it.
+// makes a ring that needs no configuration; a token.Sealer and a token.Opener
+// use it.
 //
 // A ring lives in one of three places: in memory only; in a sealed file that one
 // process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File], with
@@ -7,15 +8,12 @@
 // [Ring.Update]). KEYS.md, in the root of the module, says what to do when
 // something goes wrong.
 //
-// # Boxes
+// # Keys
 //
-// What a ring seals is a box:
-//
-//	"ct1_" ‖ key ID [4] ‖ nonce [24] ‖ ciphertext ‖ tag [16]
-//
-// of XChaCha20-Poly1305 with a random nonce and the first 8 bytes as additional
-// data. The key and its ID are derived from a secret of 32 random bytes and the
-// context of the [Config], with HKDF-SHA256 and an empty salt:
+// A ring seals with XChaCha20-Poly1305 and random nonces, for package token only:
+// there is no way past the validation of a token.Sealer. The key and its ID are
+// derived from a secret of 32 random bytes and the context of the [Config], with
+// HKDF-SHA256 and an empty salt:
 //
 //	key    = HKDF(secret, info = "chattoken/v1 key"    ‖ 0x00 ‖ context)  32 bytes
 //	key ID = HKDF(secret, info = "chattoken/v1 key-id" ‖ 0x00 ‖ context)   4 bytes
@@ -69,7 +67,7 @@
 //
 // # Limits
 //
-// The keys are symmetric: who can open a box can seal one. No printer, encoder
+// The keys are symmetric: who can open a token can mint one. No printer, encoder
 // or dumper shows a key, a secret or a KEK, but Go cannot erase memory for
 // certain: copies may stay in it until it is reused.
 package keyring
@@ -85,31 +83,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
-)
-
-// The errors of [Ring.Open], which are returned as they are. None says anything
-// about the input.
-var (
-	// ErrMalformed says that this is no box of version 1.
-	ErrMalformed = errors.New("keyring: malformed box")
-
-	// ErrUnknownKey says that the ring has no key of that ID.
-	ErrUnknownKey = errors.New("keyring: unknown key")
-
-	// ErrExpiredKey says that the key has opened for as long as it may.
-	ErrExpiredKey = errors.New("keyring: expired key")
-
-	// ErrRevokedKey says that the key was revoked.
-	ErrRevokedKey = errors.New("keyring: revoked key")
-
-	// ErrForged says that the box is not authentic: forged, damaged, or sealed
-	// under another key that has the same ID.
-	ErrForged = errors.New("keyring: forged box")
 )
 
 // The errors of changing, loading and saving a ring. Some are wrapped.
 var (
+	// ErrUnknownKey says that the ring has no key of that ID.
+	ErrUnknownKey = box.ErrUnknownKey
+
 	// ErrTooSoon says that another host may not have heard in time: the spare
 	// was published less than Policy.Lead ago, or a key that is to open for
 	// longer expires within Policy.Lead.
@@ -153,9 +135,9 @@ type Config struct {
 const maxContext = 255
 
 // Ring is a set of keys, of which one seals and several open. It is safe for
-// concurrent use; Seal and Open never wait. It is made by [New] or [Load] and
-// must not be copied. The zero Ring has no keys: it seals, opens and changes
-// nothing.
+// concurrent use; minting and opening tokens never wait. It is made by [New] or
+// [Load] and must not be copied. The zero Ring has no keys: it seals, opens and
+// changes nothing.
 //
 // Times are arguments. Of them whole seconds count, which loses nothing since
 // all times of keys are whole seconds.
@@ -367,11 +349,11 @@ func (r *Ring) Serial() uint64 { return r.load().serial }
 // Policy returns the policy, without zero fields.
 func (r *Ring) Policy() Policy { return r.load().policy }
 
-// MaxTTL returns the longest validity of a token under this ring.
-func (r *Ring) MaxTTL() time.Duration { return r.load().policy.MaxTTL }
-
-// ClockSkew returns how far apart the clocks of two hosts may be.
-func (r *Ring) ClockSkew() time.Duration { return r.load().policy.ClockSkew }
+// Limits returns what the policy says of tokens. Of the zero Ring they are zero.
+func (r *Ring) Limits() Limits {
+	p := &r.load().policy
+	return Limits{MaxTTL: p.MaxTTL, ClockSkew: p.ClockSkew}
+}
 
 // String returns the serial and the IDs of the keys.
 func (r *Ring) String() string {

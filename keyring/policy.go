@@ -30,6 +30,13 @@ type Policy struct {
 	Lead time.Duration
 }
 
+// Limits are the limits on tokens that all who mint, open and spend them must
+// agree on: those of a [Policy], for whoever makes a guard.
+type Limits struct {
+	MaxTTL    time.Duration // the longest validity of a token
+	ClockSkew time.Duration // how far apart the clocks of two hosts may be
+}
+
 const maxPeriod = 366 * 24 * time.Hour
 
 var (

@@ -299,14 +299,14 @@ func TestRandomHistories(t *testing.T) {
 			case 2:
 				r = clone(t, r)
 			case 3:
-				longer := min(r.MaxTTL()+time.Duration(rng.IntN(9))*second, 600*second)
+				longer := min(r.Limits().MaxTTL+time.Duration(rng.IntN(9))*second, 600*second)
 				if r.SetPolicy(now, keyring.Policy{MaxTTL: longer}) == nil {
 					raised++
 				}
 			default:
 				rotate(t, r, now)
 			}
-			until := now.Add(r.MaxTTL() + r.ClockSkew() - 1)
+			until := now.Add(r.Limits().MaxTTL + r.Limits().ClockSkew - 1)
 			require.NoError(t, openErr(r, sealed, until))
 			rotate(t, r, until)
 			require.NoError(t, openErr(r, sealed, until))

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/seed17cb2b26/chattoken/internal/box"
 )
 
 const (
@@ -231,7 +233,7 @@ func seal(ctx context.Context, kek KEK, plaintext []byte) ([]byte, error) {
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(kekID)) })
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(wrapped) })
 	header := b.BytesOrPanic()
-	nonce := make([]byte, nonceSize)
+	nonce := make([]byte, box.NonceSize)
 	rand.Read(nonce)
 	return aead.Seal(append(header, nonce...), nonce, plaintext, header), nil
 }
@@ -285,7 +287,7 @@ func parseEnvelope(sealed []byte) (e envelope, err error) {
 		return envelope{}, errNotSealed
 	}
 	e.header = sealed[:len(sealed)-len(s)]
-	if !s.ReadBytes(&e.nonce, nonceSize) || kekID.Empty() || wrapped.Empty() {
+	if !s.ReadBytes(&e.nonce, box.NonceSize) || kekID.Empty() || wrapped.Empty() {
 		return envelope{}, errNotSealed
 	}
 	e.kekID, e.wrapped, e.ciphertext = string(kekID), wrapped, s

@@ -15,12 +15,11 @@ import (
 // A process that mints and opens its own tokens: the keys are born with it, so
 // no token can be older than the guard, and nobody has to wait for it.
 func Example() {
-	now := time.Now()
-	ring, err := keyring.New(now, keyring.Config{})
+	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		panic(err)
 	}
-	guard, err := replay.New(now, replay.Config{AcceptIssuedBeforeStart: true})
+	guard, err := replay.New(replay.Config{Limits: ring.Limits(), AcceptIssuedBeforeStart: true})
 	if err != nil {
 		panic(err)
 	}
@@ -46,10 +45,14 @@ func Example() {
 // have let in. Its limits are those of the ring's policy.
 func ExampleNew() {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	guard, err := replay.New(start, replay.Config{
-		Rate:      500, // connections a second
-		MaxTTL:    time.Minute,
-		ClockSkew: 5 * time.Second,
+	ring, err := keyring.New(start, keyring.Config{})
+	if err != nil {
+		panic(err)
+	}
+	guard, err := replay.New(replay.Config{
+		Limits: ring.Limits(),
+		Rate:   500, // connections a second
+		Now:    func() time.Time { return start },
 	})
 	if err != nil {
 		panic(err)
@@ -58,7 +61,7 @@ func ExampleNew() {
 	fmt.Println("capacity:", guard.Stats(start).Capacity)
 
 	issued := start.Add(-time.Second)
-	_, err = guard.Spend(context.Background(), start, claims.Summary{
+	_, err = guard.Spend(context.Background(), start, token.Summary{
 		IssuedAt:   issued,
 		Expiration: issued.Add(time.Minute),
 	})
@@ -70,37 +73,44 @@ func ExampleNew() {
 }
 
 // A gateway that drops the connections of a banned user. Whichever comes first,
-// the connection or the ban, one of them notices the other.
-func ExampleRevocations() {
-	var (
-		revoked replay.Revocations
-		mu      sync.Mutex
-		online  = make(map[string]func()) // closes the connection of a user
-	)
-	connect := func(s claims.Summary, hangUp func()) {
-		// The token was opened, with revoked.Check for token.Opener.Revoked.
+// the connection or the ban, one of them notices the other: who connects registers
+// and then asks the guard, who bans tells the guard and then looks around.
+func ExampleGuard_Revoke() {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	guard, err := replay.New(replay.Config{
+		Limits: keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second}, // ring.Limits()
+		Now:    func() time.Time { return now },
+	})
+	if err != nil {
+		panic(err)
+	}
+	var mu sync.Mutex
+	online := make(map[string]func()) // closes the connection of a user
+	connect := func(s token.Summary, hangUp func()) {
 		mu.Lock()
 		online[string(s.UserID)] = hangUp
 		mu.Unlock()
-		if revoked.Revoked(s) { // since then
+		if guard.Revoked(s) != nil { // since the token was opened
 			hangUp()
 		}
 	}
-	ban := func(now time.Time, userID string) {
-		revoked.RevokeUser(now, userID, now)
+	ban := func(userID string) error {
+		err := guard.Revoke(context.Background(), token.Target{User: userID}, now)
 		mu.Lock()
 		defer mu.Unlock()
 		if hangUp := online[userID]; hangUp != nil {
 			hangUp()
 		}
+		return err
 	}
 
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	mallory := claims.Summary{UserID: []byte("mallory"), IssuedAt: now, Expiration: now.Add(time.Minute)}
+	mallory := token.Summary{UserID: []byte("mallory"), IssuedAt: now, Expiration: now.Add(time.Minute)}
 	connect(mallory, func() { fmt.Println("mallory is disconnected") })
-	ban(now.Add(10*time.Second), "mallory")
-	fmt.Println("another of the same tokens:", revoked.Check(mallory))
+	now = now.Add(10 * time.Second)
+	fmt.Println("banned:", ban("mallory"))
+	fmt.Println("another of the same tokens:", guard.Revoked(mallory))
 	// Output:
 	// mallory is disconnected
-	// another of the same tokens: chattoken: revoked
+	// banned: <nil>
+	// another of the same tokens: token: revoked
 }

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,9 +15,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -31,7 +32,7 @@ var (
 const tenYears = 10 * 365 * 24 * time.Hour
 
 // tokenID is the ID of token i: as random as a real one, and never repeated.
-func tokenID(i uint64) (id claims.TokenID) {
+func tokenID(i uint64) (id token.ID) {
 	for half := range 2 {
 		x := i*2 + uint64(half) + 1
 		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -42,20 +43,28 @@ func tokenID(i uint64) (id claims.TokenID) {
 }
 
 // tokenAt is token i, issued at a moment and valid for ttl.
-func tokenAt(i uint64, issued time.Time, ttl time.Duration) claims.Summary {
+func tokenAt(i uint64, issued time.Time, ttl time.Duration) token.Summary {
 	issued = issued.Truncate(time.Second)
-	return claims.Summary{TokenID: tokenID(i), IssuedAt: issued, Expiration: issued.Add(ttl)}
+	return token.Summary{TokenID: tokenID(i), IssuedAt: issued, Expiration: issued.Add(ttl)}
+}
+
+// newAt makes a guard at a moment, with the default limits where none are stated.
+func newAt(now time.Time, c replay.Config) (*replay.Guard, error) {
+	c.Now = func() time.Time { return now }
+	c.Limits.MaxTTL = cmp.Or(c.Limits.MaxTTL, time.Minute)
+	c.Limits.ClockSkew = cmp.Or(c.Limits.ClockSkew, 5*time.Second)
+	return replay.New(c)
 }
 
 // newGuard makes a guard at epoch that accepts what was issued before.
 func newGuard(t testing.TB, rate int) *replay.Guard {
 	t.Helper()
-	g, err := replay.New(epoch, replay.Config{Rate: rate, AcceptIssuedBeforeStart: true})
+	g, err := newAt(epoch, replay.Config{Rate: rate, AcceptIssuedBeforeStart: true})
 	require.NoError(t, err)
 	return g
 }
 
-func requireFresh(t testing.TB, g *replay.Guard, now time.Time, tok claims.Summary) {
+func requireFresh(t testing.TB, g *replay.Guard, now time.Time, tok token.Summary) {
 	t.Helper()
 	fresh, err := g.Spend(ctx, now, tok)
 	if err != nil || !fresh {
@@ -64,18 +73,18 @@ func requireFresh(t testing.TB, g *replay.Guard, now time.Time, tok claims.Summa
 }
 
 // requireRefused fails if a token is accepted, for whatever reason it is not.
-func requireRefused(t testing.TB, g *replay.Guard, now time.Time, tok claims.Summary) {
+func requireRefused(t testing.TB, g *replay.Guard, now time.Time, tok token.Summary) {
 	t.Helper()
 	fresh, err := g.Spend(ctx, now, tok)
 	if fresh {
 		t.Fatalf("Spend of a token that was spent, at %v = true, %v", now, err)
 	}
-	if err != nil && !errors.Is(err, replay.ErrUnavailable) {
+	if err != nil && !errors.Is(err, token.ErrUnavailable) {
 		t.Fatalf("Spend: unexpected error %v", err)
 	}
 }
 
-func requireError(t testing.TB, g *replay.Guard, now time.Time, tok claims.Summary, want error) {
+func requireError(t testing.TB, g *replay.Guard, now time.Time, tok token.Summary, want error) {
 	t.Helper()
 	fresh, err := g.Spend(ctx, now, tok)
 	if fresh || err != want {
@@ -97,7 +106,7 @@ func TestOnce(t *testing.T) {
 // TestIDs has IDs that are as unlike random ones as can be.
 func TestIDs(t *testing.T) {
 	g := newGuard(t, 0)
-	ids := []claims.TokenID{{0: 2}, {}, {0: 0xff}, {7: 0x80}, {8: 1}, {0: 2, 8: 1}}
+	ids := []token.ID{{0: 2}, {}, {0: 0xff}, {7: 0x80}, {8: 1}, {0: 2, 8: 1}}
 	for _, id := range ids {
 		tok := tokenAt(0, epoch, time.Minute)
 		tok.TokenID = id
@@ -109,11 +118,11 @@ func TestIDs(t *testing.T) {
 func TestConfig(t *testing.T) {
 	valid := []replay.Config{
 		{},
-		{Rate: 1, MaxTTL: limits.MinTTL, ClockSkew: time.Second},
-		{Rate: 100, MaxTTL: limits.MaxTTL, ClockSkew: limits.MaxClockSkew},
+		{Rate: 1, Limits: keyring.Limits{MaxTTL: limits.MinTTL, ClockSkew: time.Second}},
+		{Rate: 100, Limits: keyring.Limits{MaxTTL: limits.MaxTTL, ClockSkew: limits.MaxClockSkew}},
 	}
 	for _, c := range valid {
-		_, err := replay.New(epoch, c)
+		_, err := newAt(epoch, c)
 		assert.NoError(t, err, "%+v", c)
 	}
 	for _, tt := range []struct {
@@ -123,19 +132,19 @@ func TestConfig(t *testing.T) {
 		{"rate negative", "Rate", replay.Config{Rate: -1}},
 		{"rate too high", "Rate", replay.Config{Rate: 1<<30/66 + 1}},
 		{"rate overflows", "Rate", replay.Config{Rate: math.MaxInt}},
-		{"TTL too short", "MaxTTL", replay.Config{MaxTTL: limits.MinTTL - time.Second}},
-		{"TTL too long", "MaxTTL", replay.Config{MaxTTL: limits.MaxTTL + time.Second}},
-		{"TTL negative", "MaxTTL", replay.Config{MaxTTL: -time.Minute}},
-		{"TTL overflows", "MaxTTL", replay.Config{MaxTTL: math.MaxInt64}},
-		{"TTL not whole seconds", "MaxTTL", replay.Config{MaxTTL: time.Minute + 1}},
-		{"skew too small", "ClockSkew", replay.Config{ClockSkew: time.Millisecond}},
-		{"skew too large", "ClockSkew", replay.Config{ClockSkew: limits.MaxClockSkew + time.Second}},
-		{"skew negative", "ClockSkew", replay.Config{ClockSkew: -time.Second}},
-		{"skew not whole seconds", "ClockSkew", replay.Config{ClockSkew: time.Second + 1}},
+		{"TTL too short", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MinTTL - time.Second}}},
+		{"TTL too long", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MaxTTL + time.Second}}},
+		{"TTL negative", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: -time.Minute}}},
+		{"TTL overflows", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: math.MaxInt64}}},
+		{"TTL not whole seconds", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: time.Minute + 1}}},
+		{"skew too small", "Limits.ClockSkew", replay.Config{Limits: keyring.Limits{ClockSkew: time.Millisecond}}},
+		{"skew too large", "Limits.ClockSkew", replay.Config{Limits: keyring.Limits{ClockSkew: limits.MaxClockSkew + time.Second}}},
+		{"skew negative", "Limits.ClockSkew", replay.Config{Limits: keyring.Limits{ClockSkew: -time.Second}}},
+		{"skew not whole seconds", "Limits.ClockSkew", replay.Config{Limits: keyring.Limits{ClockSkew: time.Second + 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g, err := replay.New(epoch, tt.config)
-			require.ErrorContains(t, err, "Config."+tt.field)
+			g, err := newAt(epoch, tt.config)
+			require.ErrorContains(t, err, "Config."+tt.field+" ")
 			require.Nil(t, g)
 		})
 	}
@@ -146,13 +155,13 @@ func TestConfigClock(t *testing.T) {
 		unix int64
 		ok   bool
 	}{{-1, false}, {0, true}, {limits.MaxUnix, true}, {limits.MaxUnix + 1, false}} {
-		_, err := replay.New(time.Unix(tt.unix, 0), replay.Config{})
+		_, err := newAt(time.Unix(tt.unix, 0), replay.Config{})
 		assert.Equal(t, tt.ok, err == nil, "%d: %v", tt.unix, err)
 	}
 }
 
 func TestDefaults(t *testing.T) {
-	g, err := replay.New(epoch, replay.Config{})
+	g, err := newAt(epoch, replay.Config{})
 	require.NoError(t, err)
 	assert.Equal(t, replay.DefaultRate*66, g.Stats(epoch).Capacity)
 }
@@ -160,16 +169,14 @@ func TestDefaults(t *testing.T) {
 func TestZeroGuardRefuses(t *testing.T) {
 	tok := tokenAt(1, epoch, time.Minute)
 	var nilGuard *replay.Guard
-	requireError(t, nilGuard, epoch, tok, replay.ErrUnavailable)
-	requireError(t, new(replay.Guard), epoch, tok, replay.ErrUnavailable)
+	requireRefused(t, nilGuard, epoch, tok)
+	requireRefused(t, new(replay.Guard), epoch, tok)
 	assert.Zero(t, nilGuard.Stats(epoch))
 	assert.Zero(t, new(replay.Guard).Stats(epoch))
 	assert.Equal(t, nilGuard.ReadyAt(), new(replay.Guard).ReadyAt())
 }
 
 func TestErrors(t *testing.T) {
-	assert.Same(t, token.ErrUnavailable, replay.ErrUnavailable)
-	assert.Same(t, token.ErrRevoked, replay.ErrRevoked)
 	for _, err := range []error{replay.ErrFull, replay.ErrBeforeStart, replay.ErrForgotten, replay.ErrTooLong} {
 		assert.ErrorIs(t, err, token.ErrUnavailable)
 		assert.NotErrorIs(t, err, token.ErrRevoked)
@@ -240,7 +247,7 @@ func TestExtremes(t *testing.T) {
 	for _, now := range seconds {
 		for _, expiration := range seconds {
 			g := newGuard(t, 10)
-			tok := claims.Summary{IssuedAt: epoch, Expiration: time.Unix(expiration, 0)}
+			tok := token.Summary{IssuedAt: epoch, Expiration: time.Unix(expiration, 0)}
 			_, _ = g.Spend(ctx, time.Unix(now, 0), tok)
 			requireRefused(t, g, time.Unix(now, 0), tok)
 		}
@@ -335,7 +342,7 @@ func TestBurst(t *testing.T) {
 func TestBurstInOneShard(t *testing.T) {
 	const tokens = replay.MaxTable
 	g := newGuard(t, 40_000) // a shard takes more than that
-	tok := func(i int) claims.Summary {
+	tok := func(i int) token.Summary {
 		tok := tokenAt(uint64(i), epoch, time.Minute)
 		clear(tok.TokenID[8:])
 		return tok
@@ -397,7 +404,7 @@ func TestMemory(t *testing.T) {
 // TestMemoryOfNew has guards of very many tokens, none of which was spent.
 func TestMemoryOfNew(t *testing.T) {
 	for _, rate := range []int{1, 10_000, 14_153, 20_000, 60_000} {
-		g, err := replay.New(epoch, replay.Config{Rate: rate, MaxTTL: 10 * time.Minute, ClockSkew: time.Second})
+		g, err := newAt(epoch, replay.Config{Rate: rate, Limits: keyring.Limits{MaxTTL: 10 * time.Minute, ClockSkew: time.Second}})
 		require.NoError(t, err)
 		st := g.Stats(epoch)
 		assert.LessOrEqual(t, st.Bytes, max(st.Capacity, 15<<20), "rate %d", rate)
@@ -411,8 +418,8 @@ func TestMemoryEvenly(t *testing.T) {
 		t.Skip("millions of tokens")
 	}
 	for _, tt := range []struct{ rate, seconds, fixed int }{{8_319, 60, 2 << 20}, {4_001, 600, 15 << 20}} {
-		g, err := replay.New(epoch, replay.Config{
-			Rate: tt.rate, MaxTTL: time.Duration(tt.seconds) * time.Second, ClockSkew: time.Second, AcceptIssuedBeforeStart: true,
+		g, err := newAt(epoch, replay.Config{
+			Rate: tt.rate, Limits: keyring.Limits{MaxTTL: time.Duration(tt.seconds) * time.Second, ClockSkew: time.Second}, AcceptIssuedBeforeStart: true,
 		})
 		require.NoError(t, err)
 		for i := range tt.rate * tt.seconds {
@@ -452,7 +459,7 @@ func heap() int {
 }
 
 func TestStats(t *testing.T) {
-	g, err := replay.New(epoch, replay.Config{Rate: 1})
+	g, err := newAt(epoch, replay.Config{Rate: 1})
 	require.NoError(t, err)
 	now := g.ReadyAt()
 	old := tokenAt(1, now, 5*time.Second)
@@ -470,6 +477,7 @@ func TestStats(t *testing.T) {
 	assert.Equal(t, replay.Stats{
 		Live: 1, Capacity: 66, Fresh: 2,
 		Spent: 1, BeforeStart: 1, Forgotten: 1, TooLong: 1,
+		Revocations: replay.RevocationStats{MaxEntries: replay.DefaultMaxRevocations},
 	}, st)
 }
 
@@ -542,7 +550,7 @@ func TestRaceInStep(t *testing.T) {
 
 func TestAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
-	g, err := replay.New(epoch, replay.Config{Rate: 1000})
+	g, err := newAt(epoch, replay.Config{Rate: 1000})
 	require.NoError(t, err)
 	now := g.ReadyAt()
 	n := uint64(0)
@@ -561,7 +569,7 @@ func TestAllocs(t *testing.T) {
 		_, _ = full.Spend(ctx, epoch, tokenAt(i, epoch, time.Minute))
 	}
 	require.NotZero(t, full.Stats(epoch).Full)
-	refused := func(g *replay.Guard, tok claims.Summary) func() {
+	refused := func(g *replay.Guard, tok token.Summary) func() {
 		return func() { requireRefused(t, g, now, tok) }
 	}
 	fullNow := func() {

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // TestModel runs thousands of random histories of a service: tokens are minted
@@ -57,9 +58,9 @@ type model struct {
 	started int64 // tokens issued up to that second are refused
 	memory  memory
 
-	minted []claims.Summary
+	minted []token.Summary
 	late   []attempt
-	spent  map[claims.TokenID]bool
+	spent  map[token.ID]bool
 
 	fresh, honest, full int
 }
@@ -67,15 +68,17 @@ type model struct {
 // attempt is a token that was timely at now, and is yet to be spent.
 type attempt struct {
 	now   time.Time
-	token claims.Summary
+	token token.Summary
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), spent: make(map[claims.TokenID]bool)}
+	m := &model{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), spent: make(map[token.ID]bool)}
 	m.config = replay.Config{
-		Rate:                    1 + m.rng.IntN(10),
-		MaxTTL:                  time.Duration(5+m.rng.IntN(30)) * time.Second,
-		ClockSkew:               time.Duration(1+m.rng.IntN(5)) * time.Second,
+		Rate: 1 + m.rng.IntN(10),
+		Limits: keyring.Limits{
+			MaxTTL:    time.Duration(5+m.rng.IntN(30)) * time.Second,
+			ClockSkew: time.Duration(1+m.rng.IntN(5)) * time.Second,
+		},
 		AcceptIssuedBeforeStart: m.rng.IntN(3) == 0,
 	}
 	m.restart()
@@ -85,7 +88,7 @@ func newModel(t *testing.T, seed uint64) *model {
 func (m *model) now() time.Time { return epoch.Add(m.decade + m.offset) }
 
 func (m *model) lifetime() int64 {
-	return int64((m.config.MaxTTL + m.config.ClockSkew + time.Second) / time.Second)
+	return int64((m.config.Limits.MaxTTL + m.config.Limits.ClockSkew + time.Second) / time.Second)
 }
 
 // between returns a random duration, to the nanosecond.
@@ -148,15 +151,15 @@ func (m *model) restart() {
 	case m.rng.IntN(4) == 0 && m.latest.After(start):
 		start = m.latest
 	default:
-		ahead := start.Add(m.config.ClockSkew).Unix()
-		m.minted = slices.DeleteFunc(m.minted, func(t claims.Summary) bool { return t.IssuedAt.Unix() > ahead })
+		ahead := start.Add(m.config.Limits.ClockSkew).Unix()
+		m.minted = slices.DeleteFunc(m.minted, func(t token.Summary) bool { return t.IssuedAt.Unix() > ahead })
 	}
-	guard, err := replay.New(start, m.config)
+	guard, err := newAt(start, m.config)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.guard, m.late = guard, nil
-	m.started = start.Unix() + int64(m.config.ClockSkew/time.Second)
+	m.started = start.Unix() + int64(m.config.Limits.ClockSkew/time.Second)
 	if m.config.AcceptIssuedBeforeStart {
 		m.started = math.MinInt64
 	}
@@ -166,8 +169,8 @@ func (m *model) restart() {
 // mint issues tokens, by clocks that are behind or ahead, and spends most.
 func (m *model) mint(n int) {
 	for range n {
-		issued := m.now().Add(m.between(-m.config.ClockSkew, m.config.ClockSkew))
-		ttl := m.between(5*time.Second, m.config.MaxTTL).Truncate(time.Second)
+		issued := m.now().Add(m.between(-m.config.Limits.ClockSkew, m.config.Limits.ClockSkew))
+		ttl := m.between(5*time.Second, m.config.Limits.MaxTTL).Truncate(time.Second)
 		tok := tokenAt(m.rng.Uint64(), issued, ttl)
 		m.minted = append(m.minted, tok)
 		if m.rng.IntN(8) > 0 {
@@ -180,7 +183,7 @@ func (m *model) mint(n int) {
 // the answer.
 func (m *model) try(a attempt) {
 	issued, expiration, now := a.token.IssuedAt.Unix(), a.token.Expiration.Unix(), a.now.Unix()
-	if now >= expiration || issued > a.now.Add(m.config.ClockSkew).Unix() {
+	if now >= expiration || issued > a.now.Add(m.config.Limits.ClockSkew).Unix() {
 		return
 	}
 	m.memory.pass(now)

@@ -10,6 +10,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestRestartWithAnotherSkew has two guards, one after the other, and a minter
@@ -28,13 +29,13 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 						at := epoch.Add(time.Duration(start) * tick)
 						tok := tokenAt(uint64(tries), at.Add(time.Duration(ahead)*time.Second), 5*time.Second)
 						tok.ClockSkew = time.Duration(ring) * time.Second
-						one, err := replay.New(at.Add(-time.Hour), replay.Config{Rate: 1, ClockSkew: time.Duration(first) * time.Second})
+						one, err := newAt(at.Add(-time.Hour), replay.Config{Rate: 1, Limits: keyring.Limits{ClockSkew: time.Duration(first) * time.Second}})
 						require.NoError(t, err)
 						if fresh, _ := one.Spend(ctx, at, tok); !fresh {
 							continue // it was told of less than the ring's
 						}
 						tries++
-						two, err := replay.New(at, replay.Config{Rate: 1, ClockSkew: time.Duration(second) * time.Second})
+						two, err := newAt(at, replay.Config{Rate: 1, Limits: keyring.Limits{ClockSkew: time.Duration(second) * time.Second}})
 						require.NoError(t, err)
 						for now := at; now.Before(tok.Expiration); now = now.Add(tick) {
 							if fresh, _ := two.Spend(ctx, now, tok); fresh {
@@ -60,9 +61,9 @@ func TestRestartForgetsNoRevocation(t *testing.T) {
 	require.NoError(t, err)
 	for ahead := time.Duration(0); ahead <= skew; ahead += 5 * time.Second {
 		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return epoch.Add(ahead) }}
-		minted, err := sealer.Create(claims.Claims{RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl", UserID: "alice"})
+		minted, err := sealer.Create(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "alice"})
 		require.NoError(t, err)
-		guard, err := replay.New(epoch.Add(time.Second), replay.Config{Rate: 1})
+		guard, err := newAt(epoch.Add(time.Second), replay.Config{Rate: 1})
 		require.NoError(t, err)
 		for now := epoch.Add(time.Second); now.Before(minted.TokenExpiration); now = now.Add(time.Second) {
 			opener := token.Opener{Ring: ring, Guard: guard, Now: func() time.Time { return now }}

@@ -1,7 +1,8 @@
 package replay
 
 import (
-	"cmp"
+	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"math/bits"
 	"slices"
@@ -11,53 +12,39 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/token"
 )
-
-// DefaultMaxRevocations is the [Revocations].MaxEntries where none is stated.
-const DefaultMaxRevocations = 1 << 16
 
 // kept is for how many seconds a revocation can matter: the last session that it
 // applies to may begin by a clock that is ahead, and lasts three hours.
 const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second)
 
-// Revocations takes tokens back: those of a user, of a room, of a user in a
-// room, or all, as far as they were issued before some moment. It answers for
-// tokens that are about to be spent ([Revocations.Check], for token.Opener) and
-// for sessions that are live ([Revocations.Revoked]). The zero value has none
-// and is ready for use. It is safe for concurrent use, and must not be copied.
-//
-// Tokens that were issued up to the ring's ClockSkew after that moment are revoked
-// too, and later ones are not: a user who may come back has to wait that long. To
-// give a banned user no more tokens is up to the application, or to an admission
-// rule of its own.
-//
-// A gateway that drops the connections of a revoked user must not miss the one
-// that is just being opened. Open the token, register the connection where the
-// code that revokes will find it, then ask Revoked, and close the connection if
-// it says so. Whoever revokes does it in the other order: revoke, then close
-// what is registered.
+var errMoment = errors.New("replay: no token was issued before that moment")
+
+// Revocations is whose tokens a process knows to be revoked: those of a user, of
+// a room, of a user in a room, one token, or all. A [Guard] has one. It is public
+// for guards of one's own. The zero value has none and is ready for use. It is
+// safe for concurrent use, and must not be copied.
 //
 // # Limits
 //
 // A revocation is kept for as long as a session it applies to can last: three
-// hours and a minute. Rooms and users are kept as 64-bit keyed hashes: with n revocations,
-// the chance that a user or room shares a hash with one of them, and is taken
-// for it, is n in 2^64. Asking takes no lock, does not allocate, and costs the
-// same for any number of revocations.
+// hours and a minute. Targets are kept as keyed hashes of 64 bits, and of 128
+// bits for a token: with n revocations, the chance that a user or room shares a
+// hash with one of them, and is taken for it, is n in 2^64. Asking takes no lock,
+// does not allocate, and costs the same for any number of revocations.
 //
 // With the default MaxEntries the memory is at most 3 MiB, and twice that for
-// a moment. When there is no room left, the older half of the revocations is
-// replaced by one of everything issued up to the latest of that half. That
-// fails closed: it refuses tokens, and ends sessions, that nobody revoked.
-// Revocations whose time is over are replaced in the same way. That is harmless, as
-// all sessions from before their moment are over too, unless the clock is then set
-// back by hours.
+// a moment. News that nobody fetched adds up to 14 MiB, and the names. When there is no room left, the earlier half of the moments becomes one revocation
+// of everyone, up to the latest of that half. That fails closed: it refuses
+// tokens, and ends sessions, that nobody revoked. A token's revocation is never
+// merged while it matters, because that would end everybody's sessions: there
+// Revoke fails. Revocations whose time is over are merged, too. That is harmless,
+// because all sessions from before their moment are over, unless the clock is
+// then set back by hours.
 //
 // The moment may be in the future. So a revocation that was made while the clock
 // was far ahead applies to everything that is issued until the clock gets there.
-//
-// Revocations are of one process, and end with it. So do its sessions; its
-// unused tokens are refused by the next [Guard].
 type Revocations struct {
 	// MaxEntries is how many revocations there may be at a time, apart from
 	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
@@ -67,67 +54,137 @@ type Revocations struct {
 	mu      sync.Mutex // held by writers
 	current atomic.Pointer[revocations]
 	merged  uint64
+	news    map[token.Target]moment
 }
 
-// RevokeUser revokes the tokens and sessions of a user, in all rooms, that were
-// issued before the moment issuedBefore, by the rule in the package
-// documentation. Of several calls the latest moment counts. now is used to
-// discard what is over. When RevokeUser returns, whoever asks is told.
-func (r *Revocations) RevokeUser(now time.Time, userID string, issuedBefore time.Time) {
-	seed := r.load().seed
-	r.revoke(now, issuedBefore, target{user: nonzero(maphash.String(seed, userID))})
+// moment says up to when a target is revoked.
+type moment struct {
+	mark   int64     // as in the table
+	before time.Time // as it was said
 }
 
-// RevokeRoom is [Revocations.RevokeUser] for all users of a room.
-func (r *Revocations) RevokeRoom(now time.Time, roomIdentifier string, issuedBefore time.Time) {
-	seed := r.load().seed
-	r.revoke(now, issuedBefore, target{room: nonzero(maphash.String(seed, roomIdentifier))})
-}
-
-// RevokeUserInRoom is [Revocations.RevokeUser] for one room.
-func (r *Revocations) RevokeUserInRoom(now time.Time, roomIdentifier, userID string, issuedBefore time.Time) {
-	seed := r.load().seed
-	r.revoke(now, issuedBefore, target{
-		room: nonzero(maphash.String(seed, roomIdentifier)),
-		user: nonzero(maphash.String(seed, userID)),
-	})
-}
-
-// RevokeAll is [Revocations.RevokeUser] for everyone everywhere. Users may come
-// back: [ErrAllRevoked] has token.Action tell clients to wait and fetch a new token,
-// which is accepted if it was issued ClockSkew and a second after issuedBefore.
-func (r *Revocations) RevokeAll(issuedBefore time.Time) {
+// Revoke revokes the tokens and sessions of t that were issued before the moment
+// issuedBefore, as token.Summary.IssuedBefore has it. Of several calls the latest
+// moment counts. For a Token the moment does not matter: that token, or its
+// session, is over from now on. now dates the revocation, and is used to discard
+// what is over. When Revoke returns, whoever asks is told.
+//
+// The errors, after which nothing is revoked: t is not valid; no token was issued
+// before issuedBefore, which is the zero time or before 1970; or [ErrFull], for a
+// Token that there is no room for.
+func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	m := moment{markOf(issuedBefore), issuedBefore}
+	if t.Token != (token.ID{}) {
+		m = moment{mark: tokenMark(now)}
+	} else if m.mark <= 0 {
+		return errMoment
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	raise(&r.load().all, markOf(issuedBefore))
-}
-
-// Revoked reports whether the token, or the session that was opened with it, is
-// revoked. Ask it for live sessions with token.Session.Summary.
-func (r *Revocations) Revoked(t claims.Summary) bool { return r.Check(t) != nil }
-
-// Check is for token.Opener.Revoked: it returns [ErrRevoked] for a token of a
-// user or a room that was revoked, [ErrAllRevoked] for one that was only revoked
-// with everyone's, and nil for all others.
-func (r *Revocations) Check(t claims.Summary) error {
-	c := r.current.Load()
-	if c == nil {
+	c := r.load()
+	if t.Everyone {
+		r.revokeAll(c, m)
 		return nil
 	}
-	room := nonzero(maphash.Bytes(c.seed, t.RoomIdentifier))
-	user := nonzero(maphash.Bytes(c.seed, t.UserID))
+	h := c.hash(t)
+	if c.find(h).mark.Load() == 0 && c.taken >= min(len(c.entries)/2, r.maxEntries()) {
+		c = r.makeRoom(c, now, m.mark < 0)
+		r.current.Store(c)
+		switch {
+		case c.taken < r.maxEntries():
+		case m.mark < 0:
+			return ErrFull
+		default: // all the others are single tokens
+			r.merged++
+			r.revokeAll(c, m)
+			return nil
+		}
+	}
+	if c.raise(h, m.mark) {
+		r.announce(t, m)
+	}
+	return nil
+}
+
+// revokeAll is for writers.
+func (r *Revocations) revokeAll(c *revocations, m moment) {
+	if m.mark > c.all.Load() {
+		c.all.Store(m.mark)
+		r.announce(token.Target{Everyone: true}, m)
+	}
+	// So there is never more news than there is room in the table.
+	for t, n := range r.news {
+		if !t.Everyone && abs(n.mark) <= c.all.Load() {
+			delete(r.news, t)
+		}
+	}
+}
+
+// announce is for writers.
+func (r *Revocations) announce(t token.Target, m moment) {
+	if r.news == nil {
+		r.news = map[token.Target]moment{}
+	}
+	if abs(m.mark) >= abs(r.news[t].mark) {
+		r.news[t] = m
+	}
+}
+
+// News calls news for every target that came into force since the last call,
+// with its moment: the zero time for a Token. What lack of room merged into all is
+// told as Everyone. It holds no lock, so that news may take its time and revoke. A
+// target may be told twice, and is told again if news panics.
+func (r *Revocations) News(news func(token.Target, time.Time)) {
+	r.mu.Lock()
+	fresh := r.news
+	r.news = nil
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for t, m := range fresh {
+			r.announce(t, m)
+		}
+	}()
+	for t, m := range fresh {
+		news(t, m.before)
+		delete(fresh, t)
+	}
+}
+
+// Revoked returns token.ErrRevoked if the token, or the session that was opened
+// with it, was revoked by name, by its user or by its room;
+// token.ErrAllRevoked if it was revoked only with everyone's; and else nil. It
+// retains nothing of s.
+func (r *Revocations) Revoked(s token.Summary) error {
+	if c := r.current.Load(); c != nil {
+		return c.revoked(&s)
+	}
+	return nil
+}
+
+func (c *revocations) revoked(s *token.Summary) error {
+	room := nonzero(maphash.Bytes(c.seed, s.RoomIdentifier))
+	user := nonzero(maphash.Bytes(c.seed, s.UserID))
 	own := max(
 		c.mark(target{room: room}),
 		c.mark(target{user: user}),
 		c.mark(target{room: room, user: user}))
-	issued := t.IssuedAt.Add(-cmp.Or(t.ClockSkew, limits.DefaultClockSkew)).Unix()
-	if own > 0 && issued < own {
-		return ErrRevoked
+	if own > 0 && issuedBefore(s, own) || c.mark(c.hashToken(s.TokenID)) < 0 {
+		return token.ErrRevoked
 	}
-	if all := c.all.Load(); all > 0 && issued < all {
-		return ErrAllRevoked
+	if all := c.all.Load(); all > 0 && issuedBefore(s, all) {
+		return token.ErrAllRevoked
 	}
 	return nil
+}
+
+// issuedBefore is the rule of token.Summary.IssuedBefore for a mark.
+func issuedBefore(s *token.Summary, mark int64) bool {
+	return s.IssuedBefore(time.Unix(mark-1, 0))
 }
 
 // RevocationStats is the state of [Revocations] for those who operate it.
@@ -136,16 +193,19 @@ type RevocationStats struct {
 	MaxEntries int       `json:"maxEntries"`   // as configured
 	All        time.Time `json:"all,omitzero"` // everything issued before is revoked; whole seconds; or zero
 	Merged     uint64    `json:"merged"`       // revocations that lack of room made into one of everything
+	News       int       `json:"news"`         // targets that nobody fetched yet
 }
 
 // Stats returns the state. It does not disturb those who ask.
 func (r *Revocations) Stats() RevocationStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.load()
-	st := RevocationStats{Entries: c.taken, MaxEntries: r.maxEntries(), Merged: r.merged}
-	if all := c.all.Load(); all > 0 {
-		st.All = time.Unix(all-1, 0).UTC()
+	st := RevocationStats{MaxEntries: r.maxEntries(), Merged: r.merged, News: len(r.news)}
+	if c := r.current.Load(); c != nil {
+		st.Entries = c.taken
+		if all := c.all.Load(); all > 0 {
+			st.All = time.Unix(all-1, 0).UTC()
+		}
 	}
 	return st
 }
@@ -157,11 +217,10 @@ func (r *Revocations) maxEntries() int {
 	return r.MaxEntries
 }
 
-// markOf is the first second that a clock without skew has to show for a token not
-// to count as issued before t. It is not above 0 where every token is issued later.
-// Tokens are issued from 1970 to 9999, so a t after that is as good as its end, where
-// the sum does not overflow, and one that is up to a skew before 1970 is taken for
-// 1970, which refuses a little more.
+// markOf is the second that follows t. It is not above 0 where every token is
+// issued later. Tokens are issued from 1970 to 9999, so a t after that is as good
+// as its end, where the sum does not overflow, and one that is up to a skew before
+// 1970 is taken for 1970, which refuses a little more.
 func markOf(t time.Time) int64 {
 	mark := min(t.Unix(), limits.MaxUnix) + 1
 	if mark > -int64(limits.MaxClockSkew/time.Second) {
@@ -170,6 +229,11 @@ func markOf(t time.Time) int64 {
 	return mark
 }
 
+// tokenMark is the mark of a single token that is revoked at now. It is below 0.
+func tokenMark(now time.Time) int64 { return -max(markOf(now), 1) }
+
+func abs(mark int64) int64 { return max(mark, -mark) }
+
 func (r *Revocations) load() *revocations {
 	if r.current.Load() == nil {
 		r.current.CompareAndSwap(nil, newRevocations(maphash.MakeSeed(), 0))
@@ -177,56 +241,66 @@ func (r *Revocations) load() *revocations {
 	return r.current.Load()
 }
 
-func (r *Revocations) revoke(now, issuedBefore time.Time, t target) {
-	mark := markOf(issuedBefore)
-	if mark <= 0 {
-		return // nothing was issued yet
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.load()
-	if c.find(t).mark.Load() == 0 && c.taken >= min(len(c.entries)/2, r.maxEntries()) {
-		c = r.rebuild(c, now)
-		r.current.Store(c)
-	}
-	c.raise(t, mark)
-}
-
-// rebuild copies c to a table with room for more, without what is over. If that
-// leaves too much, it drops the older half too. One in eight has to be free, or
-// each new entry would be as much work as all of them.
+// makeRoom returns a table with room for more, without what is over. If that
+// leaves too much, it drops the earlier half of the moments too, but not for a
+// single token's sake. One in eight has to be free, or each new entry would be
+// as much work as all of them. If nothing can be dropped, c itself is returned.
 //
 // What is dropped is still revoked, with everything else of its time.
-func (r *Revocations) rebuild(c *revocations, now time.Time) *revocations {
+func (r *Revocations) makeRoom(c *revocations, now time.Time, forToken bool) *revocations {
 	over := now.Unix() - kept
-	dropped := over
-	marks, room := c.marksAfter(over), r.maxEntries()
-	if len(marks) > room-max(room/8, 1) {
+	marks, live := c.marksAfter(over)
+	room, dropped := r.maxEntries(), over
+	if live > room-max(room/8, 1) && len(marks) > 0 && !forToken {
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
 	}
-	next := newRevocations(c.seed, 2*min(2*len(marks), room)) // room may be the largest int
+	if dropped == over && live == c.taken && live >= room {
+		return c
+	}
+	next := newRevocations(c.seed, 2*min(2*live, room)) // room may be the largest int
 	next.all.Store(c.all.Load())
+	var all int64
 	for i := range c.entries {
 		e := &c.entries[i]
 		switch mark := e.mark.Load(); {
 		case mark == 0:
-		case mark <= dropped:
-			raise(&next.all, mark)
-			if mark > over {
+		case abs(mark) <= over, 0 < mark && mark <= dropped:
+			all = max(all, abs(mark))
+			if abs(mark) > over {
 				r.merged++
 			}
 		default:
 			next.raise(target{e.room.Load(), e.user.Load()}, mark)
 		}
 	}
+	r.revokeAll(next, moment{all, time.Unix(all-1, 0).UTC()})
 	return next
 }
 
 // target is whose tokens are revoked: the hash of a room and that of a user, 0
-// standing for any. As they are two, no part of one name can be taken for a
-// part of the other.
+// standing for any; or two of a token's. As they are two, no part of one name can
+// be taken for a part of the other.
 type target struct{ room, user uint64 }
+
+func (c *revocations) hash(t token.Target) (h target) {
+	if t.Token != (token.ID{}) {
+		return c.hashToken(t.Token)
+	}
+	if t.Room != "" {
+		h.room = nonzero(maphash.String(c.seed, t.Room))
+	}
+	if t.User != "" {
+		h.user = nonzero(maphash.String(c.seed, t.User))
+	}
+	return h
+}
+
+// hashToken keeps half of the ID as it is: whoever can choose token IDs holds
+// the keys.
+func (c *revocations) hashToken(id token.ID) target {
+	return target{nonzero(maphash.Bytes(c.seed, id[:])), nonzero(binary.LittleEndian.Uint64(id[:8]))}
+}
 
 // revocations is a hash table with linear probing. Entries are added and marks
 // raised, nothing else, so that readers need no lock. Any other change makes a
@@ -240,8 +314,10 @@ type revocations struct {
 }
 
 // revocation says that the tokens of a target are revoked that were issued before
-// the second mark, by a clock without skew. While the mark is 0 the entry is free, whatever the target: readers
-// look at the mark first, and it is written last.
+// the second mark, by a clock without skew; or, with a mark below 0, that a single
+// token was revoked in the second before -mark. While the mark is 0 the entry is
+// free, whatever the target: readers look at the mark first, and it is written
+// last.
 type revocation struct {
 	room, user atomic.Uint64
 	mark       atomic.Int64
@@ -277,27 +353,35 @@ func (c *revocations) find(t target) *revocation {
 	}
 }
 
-// raise is for writers.
-func (c *revocations) raise(t target, mark int64) {
+// raise is for writers. It reports whether the target was not revoked as far
+// before.
+func (c *revocations) raise(t target, mark int64) bool {
 	e := c.find(t)
-	if e.mark.Load() == 0 {
+	old := e.mark.Load()
+	if old == 0 {
 		e.room.Store(t.room)
 		e.user.Store(t.user)
 		c.taken++
 	}
-	raise(&e.mark, mark)
+	if abs(mark) <= abs(old) {
+		return false
+	}
+	e.mark.Store(mark)
+	return mark > 0 || old == 0
 }
 
-// raise makes *mark at least m. Only writers, one at a time, call it.
-func raise(mark *atomic.Int64, m int64) { mark.Store(max(mark.Load(), m)) }
-
-// marksAfter returns the marks of the entries that are later than second.
-func (c *revocations) marksAfter(second int64) []int64 {
-	marks := make([]int64, 0, c.taken)
+// marksAfter returns the marks of the entries that are later than second, those
+// of single tokens apart, and how many entries are later in all.
+func (c *revocations) marksAfter(second int64) (marks []int64, live int) {
 	for i := range c.entries {
-		if mark := c.entries[i].mark.Load(); mark > max(second, 0) {
+		mark := c.entries[i].mark.Load()
+		if abs(mark) <= max(second, 0) {
+			continue
+		}
+		live++
+		if mark > 0 {
 			marks = append(marks, mark)
 		}
 	}
-	return marks
+	return marks, live
 }

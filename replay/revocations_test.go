@@ -16,13 +16,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 const skew = 5 * time.Second // the default
 
 // chat is a token of a user in a room, issued at a moment.
-func chat(room, user string, issued time.Time) claims.Summary {
-	return claims.Summary{
+func chat(room, user string, issued time.Time) token.Summary {
+	return token.Summary{
 		IssuedAt:       issued.Truncate(time.Second),
 		Expiration:     issued.Truncate(time.Second).Add(time.Minute),
 		RoomIdentifier: []byte(room),
@@ -38,25 +39,19 @@ func TestRevocationTargets(t *testing.T) {
 		err  error
 	}{
 		{"none", func(*replay.Revocations) {}, func(string, string) bool { return false }, nil},
-		{"user ab", func(r *replay.Revocations) { r.RevokeUser(epoch, "ab", epoch) },
-			func(_, user string) bool { return user == "ab" }, replay.ErrRevoked},
-		{"room ab", func(r *replay.Revocations) { r.RevokeRoom(epoch, "ab", epoch) },
-			func(room, _ string) bool { return room == "ab" }, replay.ErrRevoked},
-		{"user c in room ab", func(r *replay.Revocations) { r.RevokeUserInRoom(epoch, "ab", "c", epoch) },
-			func(room, user string) bool { return room == "ab" && user == "c" }, replay.ErrRevoked},
-		{"user ab in room ab", func(r *replay.Revocations) { r.RevokeUserInRoom(epoch, "ab", "ab", epoch) },
-			func(room, user string) bool { return room == "ab" && user == "ab" }, replay.ErrRevoked},
-		{"user without name", func(r *replay.Revocations) { r.RevokeUser(epoch, "", epoch) },
-			func(_, user string) bool { return user == "" }, replay.ErrRevoked},
-		{"room without name", func(r *replay.Revocations) { r.RevokeRoom(epoch, "", epoch) },
-			func(room, _ string) bool { return room == "" }, replay.ErrRevoked},
-		{"user c in room without name", func(r *replay.Revocations) { r.RevokeUserInRoom(epoch, "", "c", epoch) },
-			func(room, user string) bool { return room == "" && user == "c" }, replay.ErrRevoked},
-		{"all", func(r *replay.Revocations) { r.RevokeAll(epoch) }, func(string, string) bool { return true }, replay.ErrAllRevoked},
+		{"user ab", func(r *replay.Revocations) { r.Revoke(epoch, token.Target{User: "ab"}, epoch) },
+			func(_, user string) bool { return user == "ab" }, token.ErrRevoked},
+		{"room ab", func(r *replay.Revocations) { r.Revoke(epoch, token.Target{Room: "ab"}, epoch) },
+			func(room, _ string) bool { return room == "ab" }, token.ErrRevoked},
+		{"user c in room ab", func(r *replay.Revocations) { r.Revoke(epoch, token.Target{Room: "ab", User: "c"}, epoch) },
+			func(room, user string) bool { return room == "ab" && user == "c" }, token.ErrRevoked},
+		{"user ab in room ab", func(r *replay.Revocations) { r.Revoke(epoch, token.Target{Room: "ab", User: "ab"}, epoch) },
+			func(room, user string) bool { return room == "ab" && user == "ab" }, token.ErrRevoked},
+		{"all", func(r *replay.Revocations) { r.Revoke(epoch, token.Target{Everyone: true}, epoch) }, func(string, string) bool { return true }, token.ErrAllRevoked},
 		{"all, and user ab later", func(r *replay.Revocations) {
-			r.RevokeAll(epoch.Add(-time.Hour))
-			r.RevokeUser(epoch, "ab", epoch)
-		}, func(_, user string) bool { return user == "ab" }, replay.ErrRevoked},
+			r.Revoke(epoch.Add(-time.Hour), token.Target{Everyone: true}, epoch.Add(-time.Hour))
+			r.Revoke(epoch, token.Target{User: "ab"}, epoch)
+		}, func(_, user string) bool { return user == "ab" }, token.ErrRevoked},
 	}
 	names := []string{"", "a", "ab", "abc", "b", "bc", "c", "a\x00b", "ab\x00"}
 	for _, tt := range revoke {
@@ -70,9 +65,8 @@ func TestRevocationTargets(t *testing.T) {
 					if tt.hits(room, user) {
 						want = tt.err
 					}
-					assert.Equal(t, want, r.Check(tok), "user %q in room %q", user, room)
-					assert.Equal(t, want != nil, r.Revoked(tok))
-					assert.False(t, r.Revoked(chat(room, user, epoch.Add(skew+time.Second))), "issued later")
+					assert.Equal(t, want, r.Revoked(tok), "user %q in room %q", user, room)
+					assert.NoError(t, r.Revoked(chat(room, user, epoch.Add(skew+time.Second))), "issued later")
 				}
 			}
 		})
@@ -85,48 +79,49 @@ func TestRevocationMoment(t *testing.T) {
 	latest := moments[0]
 	for _, at := range moments {
 		latest = max(latest, at)
-		r.RevokeUser(epoch, "u", epoch.Add(at))
-		assert.True(t, r.Revoked(chat("r", "u", epoch.Add(latest+skew))))
-		assert.False(t, r.Revoked(chat("r", "u", epoch.Add(latest+skew+time.Second))))
+		r.Revoke(epoch, token.Target{User: "u"}, epoch.Add(at))
+		assert.Error(t, r.Revoked(chat("r", "u", epoch.Add(latest+skew))))
+		assert.NoError(t, r.Revoked(chat("r", "u", epoch.Add(latest+skew+time.Second))))
 	}
 	assert.Equal(t, 1, r.Stats().Entries)
-	r.RevokeAll(epoch.Add(time.Second))
-	r.RevokeAll(epoch)
-	assert.True(t, r.Revoked(chat("r", "v", epoch.Add(time.Second+skew))))
+	r.Revoke(epoch.Add(time.Second), token.Target{Everyone: true}, epoch.Add(time.Second))
+	r.Revoke(epoch, token.Target{Everyone: true}, epoch)
+	assert.Error(t, r.Revoked(chat("r", "v", epoch.Add(time.Second+skew))))
 	assert.Equal(t, epoch.Add(time.Second), r.Stats().All)
 }
 
 func TestRevocationExtremes(t *testing.T) {
 	var r replay.Revocations
 	first := time.Unix(0, 0)
-	assert.False(t, r.Revoked(chat("r", "u", first)))
-	r.RevokeUser(first, "u", time.Time{})
-	r.RevokeAll(time.Time{})
-	assert.False(t, r.Revoked(chat("r", "u", first)), "issued in 1970, revoked before")
+	assert.NoError(t, r.Revoked(chat("r", "u", first)))
+	for _, who := range []token.Target{{User: "u"}, {Everyone: true}} {
+		assert.Error(t, r.Revoke(first, who, time.Time{}), "that would revoke nobody")
+	}
+	assert.NoError(t, r.Revoked(chat("r", "u", first)))
 	assert.Zero(t, r.Stats().Entries)
 	assert.Zero(t, r.Stats().All)
 	for _, before := range []time.Duration{-time.Second, -time.Minute} {
 		ahead := chat("r", "u", first.Add(before+time.Minute))
 		ahead.ClockSkew = time.Minute
 		var user, all, none replay.Revocations
-		user.RevokeUser(first, "u", first.Add(before))
-		assert.True(t, user.Revoked(ahead), "issued in 1970, by a clock that is ahead")
-		all.RevokeAll(first.Add(before))
-		assert.True(t, all.Revoked(ahead))
-		none.RevokeAll(first.Add(-time.Minute - time.Second))
-		assert.False(t, none.Revoked(chat("r", "u", first)))
+		user.Revoke(first, token.Target{User: "u"}, first.Add(before))
+		assert.Error(t, user.Revoked(ahead), "issued in 1970, by a clock that is ahead")
+		all.Revoke(first.Add(before), token.Target{Everyone: true}, first.Add(before))
+		assert.Error(t, all.Revoked(ahead))
+		none.Revoke(first.Add(-time.Minute-time.Second), token.Target{Everyone: true}, first.Add(-time.Minute-time.Second))
+		assert.NoError(t, none.Revoked(chat("r", "u", first)))
 	}
-	r.RevokeUser(first, "u", first)
-	assert.True(t, r.Revoked(chat("r", "u", first)))
-	assert.True(t, r.Revoked(chat("r", "u", first.Add(skew))))
-	assert.False(t, r.Revoked(chat("r", "u", first.Add(skew+time.Second))))
+	r.Revoke(first, token.Target{User: "u"}, first)
+	assert.Error(t, r.Revoked(chat("r", "u", first)))
+	assert.Error(t, r.Revoked(chat("r", "u", first.Add(skew))))
+	assert.NoError(t, r.Revoked(chat("r", "u", first.Add(skew+time.Second))))
 	for _, never := range []time.Time{time.Unix(math.MaxInt64, 0), time.Unix(math.MaxInt64-4, 0), time.Unix(1<<62, 0)} {
 		var user, all replay.Revocations
-		user.RevokeUser(epoch, "u", never)
-		assert.True(t, user.Revoked(chat("r", "u", epoch)), "until %d", never.Unix())
-		assert.False(t, user.Revoked(chat("r", "v", epoch)))
-		all.RevokeAll(never)
-		assert.True(t, all.Revoked(chat("r", "v", epoch)), "until %d", never.Unix())
+		user.Revoke(epoch, token.Target{User: "u"}, never)
+		assert.Error(t, user.Revoked(chat("r", "u", epoch)), "until %d", never.Unix())
+		assert.NoError(t, user.Revoked(chat("r", "v", epoch)))
+		all.Revoke(never, token.Target{Everyone: true}, never)
+		assert.Error(t, all.Revoked(chat("r", "v", epoch)), "until %d", never.Unix())
 	}
 }
 
@@ -140,7 +135,7 @@ func TestRevocationsWithoutLimit(t *testing.T) {
 		go func() {
 			defer close(done)
 			for i := range users {
-				r.RevokeUser(epoch, fmt.Sprint(i), epoch)
+				r.Revoke(epoch, token.Target{User: fmt.Sprint(i)}, epoch)
 			}
 		}()
 		select {
@@ -149,9 +144,9 @@ func TestRevocationsWithoutLimit(t *testing.T) {
 			t.Fatalf("MaxEntries %d: a revocation does not return", limit)
 		}
 		for i := range users {
-			require.True(t, r.Revoked(chat("r", fmt.Sprint(i), epoch)))
+			require.Error(t, r.Revoked(chat("r", fmt.Sprint(i), epoch)))
 		}
-		require.False(t, r.Revoked(chat("r", "another", epoch)))
+		require.NoError(t, r.Revoked(chat("r", "another", epoch)))
 		st := r.Stats()
 		assert.Equal(t, users, st.Entries)
 		assert.Zero(t, st.Merged)
@@ -164,14 +159,14 @@ func TestRevocationsExpire(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 1000}
 	now := epoch
 	for i := range 3_000 {
-		r.RevokeUser(now, fmt.Sprint(i), now)
+		r.Revoke(now, token.Target{User: fmt.Sprint(i)}, now)
 		for back := 0; back < min(i, 500); back += 7 { // 500 × 20 s are less than three hours
 			issued := now.Add(-time.Duration(back) * 20 * time.Second)
-			if !r.Revoked(chat("r", fmt.Sprint(i-back), issued)) {
+			if r.Revoked(chat("r", fmt.Sprint(i-back), issued)) == nil {
 				t.Fatalf("revocation %d is gone after %d more", i-back, back)
 			}
 		}
-		require.False(t, r.Revoked(chat("r", "another", now)))
+		require.NoError(t, r.Revoked(chat("r", "another", now)))
 		now = now.Add(20 * time.Second)
 	}
 	st := r.Stats()
@@ -184,25 +179,25 @@ func TestRevocationsExpire(t *testing.T) {
 // as far as may be. While that one lasts, nobody else is revoked for lack of room.
 func TestRevocationIsKept(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 16}
-	r.RevokeUser(epoch, "u", epoch)
-	last := func(user string) claims.Summary {
+	r.Revoke(epoch, token.Target{User: "u"}, epoch)
+	last := func(user string) token.Summary {
 		s := chat("r", user, epoch.Add(time.Minute))
 		s.ClockSkew = time.Minute
 		return s
 	}
 	end := epoch.Add(time.Minute + claims.MaxSessionMinutes*time.Minute)
 	for i := range 100 {
-		r.RevokeUser(end, "u", epoch.Add(-time.Duration(i)*time.Second)) // one that is there
+		r.Revoke(end, token.Target{User: "u"}, epoch.Add(-time.Duration(i)*time.Second)) // one that is there
 	}
 	for i := range 8 { // and make the table grow
-		r.RevokeUser(end, fmt.Sprint(i), end)
+		r.Revoke(end, token.Target{User: fmt.Sprint(i)}, end)
 	}
-	assert.True(t, r.Revoked(last("u")))
-	assert.False(t, r.Revoked(last("v")))
+	assert.Error(t, r.Revoked(last("u")))
+	assert.NoError(t, r.Revoked(last("v")))
 	for i := range 1000 { // until there is no room at all
-		r.RevokeUser(end.Add(time.Second), fmt.Sprint("more ", i), end)
+		r.Revoke(end.Add(time.Second), token.Target{User: fmt.Sprint("more ", i)}, end)
 	}
-	assert.True(t, r.Revoked(last("u")))
+	assert.Error(t, r.Revoked(last("u")))
 	assert.NotZero(t, r.Stats().Merged)
 }
 
@@ -212,7 +207,7 @@ func TestRevocationsFull(t *testing.T) {
 			r := replay.Revocations{MaxEntries: limit}
 			for i := range 10 * limit {
 				now := epoch.Add(time.Duration(i) * time.Second)
-				r.RevokeUser(now, fmt.Sprint(i), now)
+				r.Revoke(now, token.Target{User: fmt.Sprint(i)}, now)
 				st := r.Stats()
 				require.LessOrEqual(t, st.Entries, limit)
 				require.Equal(t, limit, st.MaxEntries)
@@ -222,7 +217,7 @@ func TestRevocationsFull(t *testing.T) {
 			}
 			for i := range 10 * limit {
 				issued := epoch.Add(time.Duration(i) * time.Second)
-				assert.True(t, r.Revoked(chat("r", fmt.Sprint(i), issued.Add(skew))), "revocation %d", i)
+				assert.Error(t, r.Revoked(chat("r", fmt.Sprint(i), issued.Add(skew))), "revocation %d", i)
 			}
 			assert.NotZero(t, r.Stats().Merged)
 		})
@@ -253,16 +248,16 @@ func TestRevocationsModel(t *testing.T) {
 			at := now.Add(-time.Duration(rng.IntN(60)) * time.Second)
 			switch p := rng.IntN(100); {
 			case p < 30:
-				r.RevokeUser(now, user, at)
+				r.Revoke(now, token.Target{User: user}, at)
 				raise("u"+user, at)
 			case p < 60:
-				r.RevokeRoom(now, room, at)
+				r.Revoke(now, token.Target{Room: room}, at)
 				raise("r"+room, at)
 			case p < 90:
-				r.RevokeUserInRoom(now, room, user, at)
+				r.Revoke(now, token.Target{Room: room, User: user}, at)
 				raise(room+"/"+user, at)
 			case p < 91 && at.After(all):
-				r.RevokeAll(at)
+				r.Revoke(at, token.Target{Everyone: true}, at)
 				all = at
 			case orderly || p < 98:
 				now = now.Add(time.Duration(rng.IntN(100)) * time.Second)
@@ -275,7 +270,7 @@ func TestRevocationsModel(t *testing.T) {
 			for _, key := range []string{"u" + user, "r" + room, room + "/" + user} {
 				want = want || !issued.After(marks[key].Add(skew))
 			}
-			got := r.Revoked(chat(room, user, issued))
+			got := r.Revoked(chat(room, user, issued)) != nil
 			if want && !got || orderly && want != got {
 				t.Fatalf("seed %d: user %s in room %s: revoked = %v, want %v", seed, user, room, got, want)
 			}
@@ -288,7 +283,7 @@ func TestRevocationsModel(t *testing.T) {
 func TestRevocationsWhileAsked(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 64}
 	for i := range 10 {
-		r.RevokeUser(epoch, fmt.Sprint("victim", i), epoch)
+		r.Revoke(epoch, token.Target{User: fmt.Sprint("victim", i)}, epoch)
 	}
 	done := make(chan struct{})
 	var readers, writers sync.WaitGroup
@@ -300,7 +295,7 @@ func TestRevocationsWhileAsked(t *testing.T) {
 					return
 				default:
 				}
-				if !r.Revoked(chat("r", fmt.Sprint("victim", n%10), epoch)) {
+				if r.Revoked(chat("r", fmt.Sprint("victim", n%10), epoch)) == nil {
 					t.Error("not revoked any more")
 					return
 				}
@@ -312,8 +307,8 @@ func TestRevocationsWhileAsked(t *testing.T) {
 		writers.Go(func() {
 			for i := range 5000 {
 				now := epoch.Add(time.Duration(i) * time.Second)
-				r.RevokeUserInRoom(now, fmt.Sprint(w), fmt.Sprint(i), now)
-				if !r.Revoked(chat(fmt.Sprint(w), fmt.Sprint(i), now)) {
+				r.Revoke(now, token.Target{Room: fmt.Sprint(w), User: fmt.Sprint(i)}, now)
+				if r.Revoked(chat(fmt.Sprint(w), fmt.Sprint(i), now)) == nil {
 					t.Error("not revoked after it was")
 					return
 				}
@@ -329,30 +324,30 @@ func TestRevocationAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
 	var none, r replay.Revocations
 	for i := range 1000 {
-		r.RevokeUserInRoom(epoch, "room", fmt.Sprint(i), epoch)
+		r.Revoke(epoch, token.Target{Room: "room", User: fmt.Sprint(i)}, epoch)
 	}
-	r.RevokeUser(epoch, "user", epoch)
-	r.RevokeRoom(epoch, "closed", epoch)
+	r.Revoke(epoch, token.Target{User: "user"}, epoch)
+	r.Revoke(epoch, token.Target{Room: "closed"}, epoch)
 	for _, tt := range []struct {
 		name string
 		r    *replay.Revocations
-		tok  claims.Summary
+		tok  token.Summary
 		want error
 	}{
 		{"none", &none, chat("room", "1", epoch), nil},
 		{"miss", &r, chat("room", "another", epoch), nil},
-		{"user", &r, chat("room", "user", epoch), replay.ErrRevoked},
-		{"room", &r, chat("closed", "another", epoch), replay.ErrRevoked},
-		{"user in room", &r, chat("room", "1", epoch), replay.ErrRevoked},
+		{"user", &r, chat("room", "user", epoch), token.ErrRevoked},
+		{"room", &r, chat("closed", "another", epoch), token.ErrRevoked},
+		{"user in room", &r, chat("room", "1", epoch), token.ErrRevoked},
 	} {
 		got := testing.AllocsPerRun(1000, func() {
-			if err := tt.r.Check(tt.tok); err != tt.want {
+			if err := tt.r.Revoked(tt.tok); err != tt.want {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 		})
 		assert.Zero(t, got, tt.name)
 	}
-	assert.Zero(t, testing.AllocsPerRun(1000, func() { r.RevokeUser(epoch, "user", epoch) }), "again")
+	assert.Zero(t, testing.AllocsPerRun(1000, func() { r.Revoke(epoch, token.Target{User: "user"}, epoch) }), "again")
 }
 
 // TestRevocationMemory fills the table to its default limit.
@@ -361,8 +356,11 @@ func TestRevocationMemory(t *testing.T) {
 	r := new(replay.Revocations)
 	for i := range 3 * replay.DefaultMaxRevocations {
 		now := epoch.Add(time.Duration(i) * time.Millisecond)
-		r.RevokeUserInRoom(now, "room", fmt.Sprint(i), now)
+		r.Revoke(now, token.Target{Room: "room", User: fmt.Sprint(i)}, now)
 	}
+	assert.LessOrEqual(t, r.Stats().News, r.Stats().Entries+1)
+	assert.LessOrEqual(t, heap()-before, 17<<20+heapNoise)
+	r.News(func(token.Target, time.Time) {})
 	assert.LessOrEqual(t, heap()-before, 3<<20+heapNoise)
 	assert.NotZero(t, r.Stats().Merged)
 	runtime.KeepAlive(r)
@@ -374,28 +372,219 @@ func TestRevocationOfAnother(t *testing.T) {
 	var told atomic.Int64
 	for range 200 {
 		var r replay.Revocations
-		r.RevokeUser(epoch, "seed", epoch)
+		r.Revoke(epoch, token.Target{User: "seed"}, epoch)
 		var stop atomic.Bool
 		var wg sync.WaitGroup
 		for reader := range 2 {
 			wg.Go(func() {
-				innocent := claims.Summary{
+				innocent := token.Summary{
 					IssuedAt:       epoch,
 					RoomIdentifier: fmt.Append(nil, "room ", reader),
 					UserID:         fmt.Append(nil, "innocent ", reader),
 				}
 				for !stop.Load() {
-					if r.Revoked(innocent) {
+					if r.Revoked(innocent) != nil {
 						told.Add(1)
 					}
 				}
 			})
 		}
 		for i := range 2000 {
-			r.RevokeUser(epoch, fmt.Sprint("other ", i), epoch)
+			r.Revoke(epoch, token.Target{User: fmt.Sprint("other ", i)}, epoch)
 		}
 		stop.Store(true)
 		wg.Wait()
 	}
 	assert.Zero(t, told.Load(), "times that somebody was told to be revoked who was not")
+}
+
+func single(i int) token.Target { return token.Target{Token: tokenID(uint64(i))} }
+
+// One token is revoked, whenever it was issued and wherever it is for.
+func TestRevocationOfToken(t *testing.T) {
+	var r replay.Revocations
+	require.NoError(t, r.Revoke(epoch, single(1), time.Time{}))
+	for i := range 3 {
+		for _, age := range []time.Duration{-time.Hour, 0, time.Hour} {
+			tok := tokenAt(uint64(i), epoch.Add(age), time.Minute)
+			var want error
+			if i == 1 {
+				want = token.ErrRevoked
+			}
+			assert.Equal(t, want, r.Revoked(tok))
+		}
+	}
+	assert.Equal(t, 1, r.Stats().Entries)
+}
+
+// What names nobody is an error, and not a revocation that does nothing.
+func TestRevokeNobody(t *testing.T) {
+	g := newGuard(t, 1)
+	for _, who := range []token.Target{{}, {User: "u", Everyone: true}, {Room: "r", Token: tokenID(1)}, {User: "\xff"}} {
+		assert.Error(t, g.Revoke(ctx, who, epoch), "%+v", who)
+	}
+	assert.Zero(t, g.Stats(epoch).Revocations.Entries)
+	assert.Zero(t, g.Stats(epoch).Revocations.All)
+}
+
+// A full table has no room for another token, nor gives up one that it has. All
+// other targets still find their way in: as everyone.
+func TestRevocationsFullOfTokens(t *testing.T) {
+	for _, limit := range []int{1, 2, 8, 100} {
+		r := replay.Revocations{MaxEntries: limit}
+		for i := range limit {
+			require.NoError(t, r.Revoke(epoch, single(i), time.Time{}))
+		}
+		require.NoError(t, r.Revoke(epoch, single(0), time.Time{}), "one that is there")
+		require.Equal(t, replay.ErrFull, r.Revoke(epoch, single(limit), time.Time{}))
+		require.NoError(t, r.Revoked(tokenAt(uint64(limit), epoch, time.Minute)))
+
+		require.NoError(t, r.Revoke(epoch, token.Target{User: "u"}, epoch))
+		require.Equal(t, token.ErrAllRevoked, r.Revoked(chat("r", "u", epoch)))
+		require.EqualValues(t, 1, r.Stats().Merged)
+		for i := range limit {
+			require.Equal(t, token.ErrRevoked, r.Revoked(tokenAt(uint64(i), epoch.Add(time.Hour), time.Minute)), "token %d", i)
+		}
+		// Three hours later they are over, and leave room.
+		later := epoch.Add(4 * time.Hour)
+		require.NoError(t, r.Revoke(later, single(limit), time.Time{}))
+		require.Equal(t, 1, r.Stats().Entries)
+	}
+}
+
+// A user's revocation makes room by merging users, and no token.
+func TestRevocationsMergeNoToken(t *testing.T) {
+	r := replay.Revocations{MaxEntries: 64}
+	for i := range 16 {
+		require.NoError(t, r.Revoke(epoch, single(i), time.Time{}))
+	}
+	for i := range 1000 {
+		now := epoch.Add(time.Duration(i) * time.Second)
+		require.NoError(t, r.Revoke(now, token.Target{User: fmt.Sprint(i)}, now))
+		require.LessOrEqual(t, r.Stats().Entries, 64)
+		require.True(t, r.Stats().All.Before(now))
+	}
+	require.NotZero(t, r.Stats().Merged)
+	for i := range 16 {
+		require.Equal(t, token.ErrRevoked, r.Revoked(tokenAt(uint64(i), epoch.Add(2000*time.Second), time.Minute)))
+	}
+}
+
+// News are what came into force, each once, however it did.
+func TestRevocationNews(t *testing.T) {
+	var r replay.Revocations
+	news := func() map[token.Target]time.Time {
+		m := map[token.Target]time.Time{}
+		r.News(func(t token.Target, before time.Time) { m[t] = before })
+		return m
+	}
+	user, everyone := token.Target{User: "u"}, token.Target{Everyone: true}
+	require.Empty(t, news())
+	r.Revoke(epoch, user, epoch)
+	r.Revoke(epoch, user, epoch.Add(time.Second))
+	r.Revoke(epoch, user, epoch.Add(-time.Second))
+	r.Revoke(epoch, single(1), epoch)
+	require.Equal(t, 2, r.Stats().News)
+	require.Equal(t, map[token.Target]time.Time{user: epoch.Add(time.Second), single(1): {}}, news())
+	require.Empty(t, news())
+	r.Revoke(epoch, user, epoch)
+	r.Revoke(epoch, single(1), time.Time{})
+	require.Empty(t, news(), "what is in force already")
+	r.Revoke(epoch, user, epoch.Add(time.Minute))
+	r.Revoke(epoch, everyone, epoch.Add(time.Minute))
+	require.Equal(t, map[token.Target]time.Time{everyone: epoch.Add(time.Minute)}, news(), "all is in one")
+}
+
+// Whoever is told may revoke, and may fail: the rest is told again.
+func TestRevocationNewsAgain(t *testing.T) {
+	var r replay.Revocations
+	for i := range 10 {
+		r.Revoke(epoch, single(i), time.Time{})
+	}
+	told := map[token.Target]bool{}
+	for len(told) < 10 {
+		assert.Panics(t, func() {
+			r.News(func(who token.Target, _ time.Time) {
+				r.Revoke(epoch, token.Target{User: "u"}, epoch)
+				told[who] = true
+				if len(told)%2 == 1 {
+					panic("told")
+				}
+			})
+		})
+		if r.Stats().News == 0 {
+			break
+		}
+	}
+	r.News(func(who token.Target, _ time.Time) { told[who] = true })
+	for i := range 10 {
+		assert.True(t, told[single(i)], "token %d", i)
+	}
+}
+
+// Nobody fetches the news, which stays within the table's limits, and is complete:
+// every target is covered by what is told in the end.
+func TestRevocationNewsBounded(t *testing.T) {
+	r := replay.Revocations{MaxEntries: 50}
+	for i := range 2000 {
+		now := epoch.Add(time.Duration(i) * time.Second)
+		r.Revoke(now, token.Target{User: fmt.Sprint(i)}, now)
+		require.LessOrEqual(t, r.Stats().News, 51)
+	}
+	var all time.Time
+	users := map[string]bool{}
+	r.News(func(who token.Target, before time.Time) {
+		if who.Everyone {
+			all = before
+		}
+		users[who.User] = true
+	})
+	for i := range 2000 {
+		moment := epoch.Add(time.Duration(i) * time.Second)
+		assert.True(t, users[fmt.Sprint(i)] || !all.Before(moment), "user %d", i)
+	}
+}
+
+// The guard refuses what is revoked before it spends it, and hands over the news.
+func TestGuardRevokes(t *testing.T) {
+	g := newGuard(t, 1)
+	tok := tokenAt(1, epoch, time.Minute)
+	require.NoError(t, g.Revoked(tok))
+	require.NoError(t, g.Revoke(ctx, single(1), time.Time{}))
+	require.Equal(t, token.ErrRevoked, g.Revoked(tok))
+	requireError(t, g, epoch, tok, token.ErrRevoked)
+	require.EqualValues(t, 1, g.Stats(epoch).Revoked)
+	require.Zero(t, g.Stats(epoch).Live)
+	require.Equal(t, epoch, g.Synced())
+	var told []token.Target
+	require.NoError(t, g.Sync(ctx, func(who token.Target, _ time.Time) { told = append(told, who) }))
+	require.Equal(t, []token.Target{single(1)}, told)
+
+	var none *replay.Guard
+	for _, g := range []*replay.Guard{none, new(replay.Guard)} {
+		assert.ErrorIs(t, g.Revoked(tok), token.ErrUnavailable)
+		assert.ErrorIs(t, g.Revoke(ctx, single(1), time.Time{}), token.ErrUnavailable)
+		assert.ErrorIs(t, g.Sync(ctx, nil), token.ErrUnavailable)
+		assert.Zero(t, g.Synced())
+		assert.Zero(t, g.Limits())
+	}
+}
+
+// NotBefore is another start.
+func TestNotBefore(t *testing.T) {
+	for _, accept := range []bool{false, true} {
+		g, err := newAt(epoch, replay.Config{NotBefore: epoch.Add(time.Hour), AcceptIssuedBeforeStart: accept})
+		require.NoError(t, err)
+		ready := epoch.Add(time.Hour + skew + time.Second)
+		assert.Equal(t, ready, g.ReadyAt())
+		requireError(t, g, ready, tokenAt(1, ready.Add(-time.Second), time.Minute), replay.ErrBeforeStart)
+		requireFresh(t, g, ready, tokenAt(1, ready, time.Minute))
+	}
+	_, err := newAt(epoch, replay.Config{NotBefore: time.Unix(-1, 0)})
+	require.ErrorContains(t, err, "Config.NotBefore")
+	g, err := newAt(epoch, replay.Config{NotBefore: epoch.Add(-time.Hour)})
+	require.NoError(t, err)
+	assert.Equal(t, epoch.Add(skew+time.Second), g.ReadyAt())
+	_, err = replay.New(replay.Config{})
+	require.ErrorContains(t, err, "Config.Limits is not set")
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // The rules that SPEC.md states, each as a program small enough to try
@@ -80,10 +81,10 @@ func TestGuardAndRevocationsFollowTheRule(t *testing.T) {
 		for start := range ticksPerSecond {
 			at := epoch.Add(time.Duration(start) * tick)
 			clockSkew := time.Duration(skew) * time.Second
-			g, err := replay.New(at, replay.Config{Rate: 1, ClockSkew: clockSkew})
+			g, err := newAt(at, replay.Config{Rate: 1, Limits: keyring.Limits{ClockSkew: clockSkew}})
 			require.NoError(t, err)
 			var r replay.Revocations
-			r.RevokeUser(at, "u", at)
+			r.Revoke(at, token.Target{User: "u"}, at)
 			for issued := -5; issued <= 5; issued++ {
 				now := epoch.Add(time.Duration(issued) * time.Second)
 				tok := tokenAt(uint64(issued+100), now, 10*time.Second)
@@ -91,7 +92,7 @@ func TestGuardAndRevocationsFollowTheRule(t *testing.T) {
 				want := rule(issued, start, skew)
 				_, err := g.Spend(ctx, now, tok)
 				assert.Equal(t, want, err == replay.ErrBeforeStart, "skew %d, start %d/4, issued %d", skew, start, issued)
-				assert.Equal(t, want, r.Revoked(tok), "skew %d, start %d/4, issued %d", skew, start, issued)
+				assert.Equal(t, want, r.Revoked(tok) != nil, "skew %d, start %d/4, issued %d", skew, start, issued)
 			}
 			ready := epoch.Add(clockSkew + time.Second)
 			assert.Equal(t, ready, g.ReadyAt())
@@ -181,12 +182,12 @@ func TestRuleHorizonOfTheGuard(t *testing.T) {
 	clocks := []time.Duration{0, 1, time.Second, 4 * time.Second, 9 * time.Second, time.Hour, tenYears}
 	const moves = 4
 	for sequence := range pow(len(clocks), moves) {
-		g, err := replay.New(epoch, replay.Config{
-			Rate: 1, MaxTTL: 5 * time.Second, ClockSkew: time.Second, AcceptIssuedBeforeStart: true,
+		g, err := newAt(epoch, replay.Config{
+			Rate: 1, Limits: keyring.Limits{MaxTTL: 5 * time.Second, ClockSkew: time.Second}, AcceptIssuedBeforeStart: true,
 		})
 		require.NoError(t, err)
-		tokens := make(map[claims.TokenID]claims.Summary)
-		spent := make(map[claims.TokenID]bool)
+		tokens := make(map[token.ID]token.Summary)
+		spent := make(map[token.ID]bool)
 		forgettable := make(map[time.Time]bool)
 		for s := sequence; s > 0; s /= len(clocks) {
 			now := epoch.Add(clocks[s%len(clocks)])

@@ -12,6 +12,7 @@ const (
 	isBeforeStart
 	isForgotten
 	isTooLong
+	isRevoked
 	outcomes
 )
 
@@ -61,19 +62,25 @@ func (b *bucket) find(key uint64) (place int, found bool) {
 	return place, found
 }
 
-// spend does the work of Guard.Spend. Times are Unix seconds, rounded down, and
-// skew is by how many the clock that issued the token may be ahead.
-func (s *shard) spend(g *Guard, key uint64, now, issued, expiration, skew int64) outcome {
+func (s *shard) countRevoked() {
 	s.mu.Lock()
-	o := s.decide(g, key, now, issued, expiration, skew)
+	s.count[isRevoked]++
+	s.mu.Unlock()
+}
+
+// spend does the work of Guard.Spend. Times are Unix seconds, rounded down;
+// beforeStart says that the token was issued before the guard was made.
+func (s *shard) spend(g *Guard, key uint64, now, issued, expiration int64, beforeStart bool) outcome {
+	s.mu.Lock()
+	o := s.decide(g, key, now, issued, expiration, beforeStart)
 	s.count[o]++
 	s.mu.Unlock()
 	return o
 }
 
-func (s *shard) decide(g *Guard, key uint64, now, issued, expiration, skew int64) outcome {
+func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64, beforeStart bool) outcome {
 	switch {
-	case issued-skew <= g.started:
+	case beforeStart:
 		return isBeforeStart
 	case expiration > now+g.lifetime, issued > now+g.skew:
 		return isTooLong

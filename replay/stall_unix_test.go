@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
@@ -61,7 +62,7 @@ func TestStalledProcess(t *testing.T) {
 // stalledProcess is what the child does.
 func stalledProcess(t *testing.T) {
 	now := time.Now()
-	g, err := replay.New(now, replay.Config{MaxTTL: limits.MinTTL, AcceptIssuedBeforeStart: true})
+	g, err := newAt(now, replay.Config{Limits: keyring.Limits{MaxTTL: limits.MinTTL}, AcceptIssuedBeforeStart: true})
 	require.NoError(t, err)
 	const tokens = 2000 // so that there are some in every shard
 	for i := range uint64(tokens) {

@@ -17,6 +17,9 @@ type Stats struct {
 	BeforeStart uint64 `json:"beforeStart"` // ErrBeforeStart
 	Forgotten   uint64 `json:"forgotten"`   // ErrForgotten
 	TooLong     uint64 `json:"tooLong"`     // ErrTooLong
+	Revoked     uint64 `json:"revoked"`     // token.ErrRevoked or ErrAllRevoked
+
+	Revocations RevocationStats `json:"revocations"`
 }
 
 // The sizes of shard and bucket on 64-bit machines.
@@ -29,10 +32,10 @@ const (
 // about a microsecond, so it can be asked as often as a scraper likes. Of a zero
 // or nil Guard all is zero.
 func (g *Guard) Stats(now time.Time) Stats {
-	if g == nil {
+	if g.isZero() {
 		return Stats{}
 	}
-	st := Stats{Capacity: g.capacity}
+	st := Stats{Capacity: g.capacity, Revocations: g.revocations.Stats()}
 	for i := range g.shards {
 		g.shards[i].addTo(&st, now.Unix())
 	}
@@ -54,4 +57,5 @@ func (s *shard) addTo(st *Stats, now int64) {
 	st.BeforeStart += s.count[isBeforeStart]
 	st.Forgotten += s.count[isForgotten]
 	st.TooLong += s.count[isTooLong]
+	st.Revoked += s.count[isRevoked]
 }

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -11,23 +12,22 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestOpener has the guard and the revocations do their work in an Opener.
 func TestOpener(t *testing.T) {
 	ring, err := keyring.New(epoch, keyring.Config{})
 	require.NoError(t, err)
-	policy := ring.Policy()
-	guard, err := replay.New(epoch, replay.Config{Rate: 1, MaxTTL: policy.MaxTTL, ClockSkew: policy.ClockSkew})
-	require.NoError(t, err)
-	var revoked replay.Revocations
 	now := epoch
 	clock := func() time.Time { return now }
+	guard, err := replay.New(replay.Config{Rate: 1, Limits: ring.Limits(), Now: clock})
+	require.NoError(t, err)
 	sealer := token.Sealer{Ring: ring, Now: clock}
-	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check, Now: clock}
+	opener := token.Opener{Ring: ring, Guard: guard, Now: clock}
 	mint := func(user string) string {
 		minted, err := sealer.Create(claims.Claims{
-			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+			RoomIdentifier: tokentest.Room,
 			UserID:         user,
 		})
 		require.NoError(t, err)
@@ -43,18 +43,19 @@ func TestOpener(t *testing.T) {
 	now = guard.ReadyAt()
 	text := mint("alice")
 	assert.NoError(t, open(text))
-	assert.False(t, revoked.Revoked(s.Summary()))
+	assert.NoError(t, guard.Revoked(s.Summary()))
 	alice := s.Clone()
 	assert.Equal(t, token.ErrSpent, open(text))
 
 	unused := mint("alice")
-	revoked.RevokeUser(now, "alice", now)
-	assert.True(t, revoked.Revoked(alice.Summary()), "live session")
+	require.NoError(t, guard.Revoke(ctx, token.Target{User: "alice"}, now))
+	assert.Error(t, guard.Revoked(alice.Summary()), "live session")
 	assert.Equal(t, token.ErrRevoked, open(unused))
+	assert.Equal(t, token.FetchNewTokenLater, token.Action(token.ErrRevoked))
 	assert.NoError(t, open(mint("bob")))
 	assert.EqualValues(t, 2, guard.Stats(now).Fresh, "a revoked token was spent")
 
-	now = now.Add(policy.ClockSkew + time.Second)
+	now = now.Add(ring.Limits().ClockSkew + time.Second)
 	assert.NoError(t, open(mint("alice")), "issued after the revocation")
 
 	for range 2000 {
@@ -65,6 +66,11 @@ func TestOpener(t *testing.T) {
 	assert.Equal(t, replay.ErrFull, err)
 	assert.Equal(t, token.TryLater, token.Action(err))
 }
+
+// revokedOnly is a guard that spends nothing.
+type revokedOnly struct{ *replay.Revocations }
+
+func (revokedOnly) Spend(context.Context, time.Time, token.Summary) (bool, error) { return false, nil }
 
 // TestRevocationByTheRingsSkew has a minter whose clock is as far ahead as the
 // ring's policy allows, which is not what it is by default. Nobody has told the
@@ -77,10 +83,10 @@ func TestRevocationByTheRingsSkew(t *testing.T) {
 			ahead, now := epoch.Add(skew), epoch
 			sealer := token.Sealer{Ring: ring, Now: func() time.Time { return ahead }}
 			var revoked replay.Revocations
-			opener := token.Opener{Ring: ring, Revoked: revoked.Check, Now: func() time.Time { return now }}
+			opener := token.Opener{Ring: ring, Guard: revokedOnly{&revoked}, Now: func() time.Time { return now }}
 			mint := func() string {
 				minted, err := sealer.Create(claims.Claims{
-					RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+					RoomIdentifier: tokentest.Room,
 					UserID:         "alice",
 				})
 				require.NoError(t, err)
@@ -91,10 +97,10 @@ func TestRevocationByTheRingsSkew(t *testing.T) {
 			require.NoError(t, opener.OpenWithoutSpending(ctx, &live, mint()))
 			require.Equal(t, skew, live.Summary().ClockSkew)
 
-			revoked.RevokeUser(now, "alice", now)
+			revoked.Revoke(now, token.Target{User: "alice"}, now)
 			assert.Equal(t, token.ErrRevoked, opener.OpenWithoutSpending(ctx, &s, unused))
-			assert.True(t, revoked.Revoked(live.Summary()), "a live session")
-			assert.True(t, revoked.Revoked(live.Clone().Summary()), "a copy of it")
+			assert.Error(t, revoked.Revoked(live.Summary()), "a live session")
+			assert.Error(t, revoked.Revoked(live.Clone().Summary()), "a copy of it")
 
 			ahead, now = ahead.Add(time.Second), now.Add(time.Second)
 			assert.NoError(t, opener.OpenWithoutSpending(ctx, &s, mint()), "issued after the revocation")

@@ -13,19 +13,20 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func TestNoAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
 	h := newHouse(t)
-	accept := guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) { return true, nil })
-	spent := guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) { return false, nil })
+	accept := guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return true, nil })
+	spent := guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return false, nil })
 	refusal := errors.New("refused")
 	ctx := context.Background()
-	small, big := example(), longest()
+	small, big := tokentest.Claims(), testenv.LongestClaims()
 	smallText, bigText := h.mint(t, small), h.mint(t, big)
 	flip := func(i int) string {
-		b := box(t, smallText)
+		b := unspell(t, smallText)
 		b[i] ^= 1
 		return spell(b)
 	}
@@ -57,9 +58,9 @@ func TestNoAllocs(t *testing.T) {
 		}
 	}
 	admitting := h.opener
-	admitting.Admit = func(context.Context, time.Time, claims.Summary) error { return refusal }
+	admitting.Admit = func(context.Context, time.Time, token.Summary) error { return refusal }
 	revoking := h.opener
-	revoking.Revoked = func(claims.Summary) error { return token.ErrRevoked }
+	revoking.Guard = &memory{revoked: func(token.Summary) error { return token.ErrRevoked }}
 
 	tests := []struct {
 		name string
@@ -67,8 +68,8 @@ func TestNoAllocs(t *testing.T) {
 		want error
 		max  float64
 	}{
-		{"Seal", func() { dst, err = h.sealer.Seal(dst[:0], &small) }, nil, 0},
-		{"Seal/longest", func() { dst, err = h.sealer.Seal(dst[:0], &big) }, nil, 0},
+		{"Seal", func() { dst, _, err = h.sealer.Seal(dst[:0], &small) }, nil, 0},
+		{"Seal/longest", func() { dst, _, err = h.sealer.Seal(dst[:0], &big) }, nil, 0},
 		{"Create", func() { _, err = h.sealer.Create(small) }, nil, 1},
 		{"Open/reused", open(&reused, accept, smallText), nil, 0},
 		{"Open/reused/longest", open(&reused, accept, bigText), nil, 0},
@@ -100,7 +101,8 @@ func TestNoAllocs(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			if test.name == "Authorize" || test.name == "accessors" {
-				require.NoError(t, h.opener.OpenWithoutSpending(ctx, &reused, smallText))
+				open(&reused, accept, smallText)()
+				require.NoError(t, err)
 			}
 			got := testing.AllocsPerRun(100, test.do)
 			require.Equal(t, test.want, err)

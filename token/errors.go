@@ -3,50 +3,66 @@ package token
 import (
 	"context"
 	"errors"
-
-	"github.com/seed17cb2b26/chattoken/internal/verdict"
 )
 
-// ErrInvalid is what an unauthenticated token is. The kinds below match it and
-// have its text.
-var ErrInvalid = errors.New("token: invalid")
-
-// The kinds of [ErrInvalid]. They are not those of package keyring, which
-// Opener never returns.
+// What an unauthenticated token is. All match [ErrInvalid] and have its text, so
+// that a stranger learns nothing else.
 var (
+	ErrInvalid          = errors.New("token: invalid")
 	ErrMalformed  error = &invalid{"malformed"}   // not the text of a token
 	ErrUnknownKey error = &invalid{"unknown-key"} // no such key in the ring, or no longer
 	ErrRevokedKey error = &invalid{"revoked-key"} // its key was revoked
 	ErrForged     error = &invalid{"forged"}      // made or changed by someone without the key
 )
 
-// Errors about authentic tokens.
+// Errors about authentic tokens, and of [Session.Authorize].
 var (
 	ErrPayload      = errors.New("token: authentic, but not understood by this version")
 	ErrNotYetValid  = errors.New("token: issued in the future")
 	ErrTokenExpired = errors.New("token: expired")
 	ErrSpent        = errors.New("token: already used")
 
-	// ErrRevoked says that the tokens of this user or room issued up to some
-	// moment were revoked.
-	ErrRevoked = verdict.ErrRevoked
+	// ErrRevoked says that this token was revoked, or those of its user or room
+	// that were issued up to some moment. A later one will do.
+	ErrRevoked = errors.New("token: revoked")
 
 	// ErrAllRevoked says that everyone's tokens issued up to some moment were
-	// revoked, and not this user's or room's alone: later ones will do. It
-	// matches ErrRevoked.
-	ErrAllRevoked = verdict.ErrAllRevoked
+	// revoked, and not this user's or room's alone. It matches ErrRevoked.
+	ErrAllRevoked error = allRevoked{}
 
 	// ErrUnavailable says that a guard or an admission rule could not tell (it
 	// is down or full): the token is refused. A guard that failed may have
 	// spent it.
-	ErrUnavailable = verdict.ErrUnavailable
-)
+	ErrUnavailable = errors.New("token: unavailable")
 
-// Errors of [Session.Authorize].
-var (
 	ErrSessionExpired = errors.New("token: session expired")
 	ErrNotPermitted   = errors.New("token: not permitted")
 )
+
+// Unavailable returns an error with a text of its own that matches
+// [ErrUnavailable], for the sentinels of a [Guard].
+func Unavailable(text string) error { return &unavailable{text} }
+
+type unavailable struct{ text string }
+
+func (e *unavailable) Error() string      { return e.text }
+func (*unavailable) Is(target error) bool { return target == ErrUnavailable }
+
+type allRevoked struct{}
+
+func (allRevoked) Error() string        { return "token: all revoked" }
+func (allRevoked) Is(target error) bool { return target == ErrRevoked }
+
+// errNotSpent is ErrNotPermitted with a text that helps who calls the wrong
+// method.
+var errNotSpent error = notSpent{}
+
+type notSpent struct{}
+
+func (notSpent) Error() string {
+	return "token: not permitted: the token was opened without spending it"
+}
+func (notSpent) Is(target error) bool { return target == ErrNotPermitted }
 
 // invalid is a kind of ErrInvalid.
 type invalid struct{ kind string }
@@ -62,38 +78,41 @@ const (
 	// FetchNewToken: ask the application for another token, with backoff, and
 	// never present the same one again.
 	FetchNewToken Advice = iota + 1
+	// FetchNewTokenLater: the same, after the ring's ClockSkew and a second. A
+	// token that is minted earlier may count as revoked, too. Whether the user may
+	// come back is up to the application, which mints another token or does not.
+	FetchNewTokenLater
 	// GiveUp: another token will not help.
 	GiveUp
-	// TryLater: the server is in trouble, or has just revoked everyone's tokens;
-	// wait, then fetch a new one.
+	// TryLater: the server is in trouble; wait, then fetch a new token.
 	TryLater
 )
 
-// HTTPStatus returns the status to refuse a WebSocket upgrade with: 401, 403 or
-// 503. For no advice it is 200.
-func (a Advice) HTTPStatus() int {
-	switch a {
-	case FetchNewToken:
-		return 401
-	case GiveUp:
-		return 403
-	case TryLater:
-		return 503
-	}
-	return 200
+// advices has the name and the HTTP status of each Advice.
+var advices = [...]struct {
+	name   string
+	status int
+}{
+	0:                  {"none", 200},
+	FetchNewToken:      {"fetch-new-token", 401},
+	FetchNewTokenLater: {"fetch-new-token-later", 401},
+	GiveUp:             {"give-up", 403},
+	TryLater:           {"try-later", 503},
 }
 
-// String returns "none", "fetch-new-token", "give-up" or "try-later".
-func (a Advice) String() string {
-	switch a {
-	case FetchNewToken:
-		return "fetch-new-token"
-	case GiveUp:
-		return "give-up"
-	case TryLater:
-		return "try-later"
+// HTTPStatus returns the status to refuse a WebSocket upgrade with: 401, 403 or
+// 503. For no advice it is 200.
+func (a Advice) HTTPStatus() int { return advices[a.index()].status }
+
+// String returns "none", "fetch-new-token", "fetch-new-token-later", "give-up" or
+// "try-later".
+func (a Advice) String() string { return advices[a.index()].name }
+
+func (a Advice) index() int {
+	if int(a) >= len(advices) {
+		return 0
 	}
-	return "none"
+	return int(a)
 }
 
 // refusals lists every error of this package with its name in [Reason] and the
@@ -115,8 +134,8 @@ var refusals = [...]struct {
 	{ErrNotYetValid, "not-yet-valid", FetchNewToken},
 	{ErrTokenExpired, "expired", FetchNewToken},
 	{ErrSpent, "spent", FetchNewToken},
-	{ErrAllRevoked, "all-revoked", TryLater},
-	{ErrRevoked, "revoked", GiveUp},
+	{ErrAllRevoked, "all-revoked", FetchNewTokenLater},
+	{ErrRevoked, "revoked", FetchNewTokenLater},
 	{ErrUnavailable, "unavailable", TryLater},
 	{ErrSessionExpired, "session-expired", FetchNewToken},
 	{ErrNotPermitted, "not-permitted", GiveUp},

@@ -27,9 +27,9 @@ func TestActionAndReason(t *testing.T) {
 		{token.ErrNotYetValid, token.FetchNewToken, "not-yet-valid"},
 		{token.ErrTokenExpired, token.FetchNewToken, "expired"},
 		{token.ErrSpent, token.FetchNewToken, "spent"},
-		{token.ErrRevoked, token.GiveUp, "revoked"},
-		{token.ErrAllRevoked, token.TryLater, "all-revoked"},
-		{fmt.Errorf("wrapped: %w", token.ErrAllRevoked), token.TryLater, "all-revoked"},
+		{token.ErrRevoked, token.FetchNewTokenLater, "revoked"},
+		{token.ErrAllRevoked, token.FetchNewTokenLater, "all-revoked"},
+		{fmt.Errorf("wrapped: %w", token.ErrAllRevoked), token.FetchNewTokenLater, "all-revoked"},
 		{token.ErrUnavailable, token.TryLater, "unavailable"},
 		{down{}, token.TryLater, "unavailable"},
 		{fmt.Errorf("wrapped: %w", token.ErrUnavailable), token.TryLater, "unavailable"},
@@ -43,11 +43,11 @@ func TestActionAndReason(t *testing.T) {
 		assert.Equal(t, test.advice, token.Action(test.err), "%v", test.err)
 		assert.Equal(t, test.reason, token.Reason(test.err), "%v", test.err)
 	}
-	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.GiveUp: 403, token.TryLater: 503, 9: 200} {
+	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.FetchNewTokenLater: 401, token.GiveUp: 403, token.TryLater: 503, 9: 200} {
 		assert.Equal(t, status, advice.HTTPStatus())
 	}
-	assert.Equal(t, "none fetch-new-token give-up try-later none",
-		fmt.Sprint(token.Advice(0), token.FetchNewToken, token.GiveUp, token.TryLater, token.Advice(9)))
+	assert.Equal(t, "none fetch-new-token fetch-new-token-later give-up try-later none",
+		fmt.Sprint(token.Advice(0), token.FetchNewToken, token.FetchNewTokenLater, token.GiveUp, token.TryLater, token.Advice(9)))
 }
 
 // A stranger sees one text, an operator sees the kind.

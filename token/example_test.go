@@ -23,8 +23,10 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Only because the keys are as new as the guard: with keyring.Load, leave it out.
-	guard, err := replay.New(time.Now(), replay.Config{AcceptIssuedBeforeStart: true})
+	guard, err := replay.New(replay.Config{
+		Limits:                  ring.Limits(),
+		AcceptIssuedBeforeStart: true, // the keys are as new as the guard; not with keyring.Load
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -79,16 +81,14 @@ func ExampleOpener_Open() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	guard, err := replay.New(time.Now(), replay.Config{
-		MaxTTL:                  ring.MaxTTL(),
-		ClockSkew:               ring.ClockSkew(),
-		AcceptIssuedBeforeStart: true, // only because the keys are as new as the guard
-	})
+	guard, err := replay.New(replay.Config{Limits: ring.Limits(), AcceptIssuedBeforeStart: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	revoked := new(replay.Revocations)
-	opener := token.Opener{Ring: ring, Guard: guard, Revoked: revoked.Check}
+	opener := token.Opener{Ring: ring, Guard: guard}
+	if err := opener.Validate(); err != nil {
+		log.Fatal(err)
+	}
 
 	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
 		// What else an upgrade needs, the Origin too, is checked before: once a
@@ -102,10 +102,27 @@ func ExampleOpener_Open() {
 		}
 		w.Header().Set("Sec-WebSocket-Protocol", text)
 		// Upgrade, and keep the session for the life of the connection, in the
-		// room that session.RoomIdentifier() names: where the address names one
+		// room that session.RoomIdentifier() names: if the address names one
 		// too, Admit has to compare them. Register the connection, then ask
-		// revoked.Revoked(session.Summary()), in case it was revoked meanwhile.
+		// guard.Revoked(session.Summary()), in case it was revoked meanwhile.
 		// Ask session.Authorize before each message, and close the connection
 		// at session.SessionExpiration().
 	})
+}
+
+// A moderator ends whatever a user has: tokens that are unused yet, and sessions.
+func ExampleTarget() {
+	for _, who := range []token.Target{
+		{User: "mallory"},
+		{User: "mallory", Room: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"},
+		{User: "mallory", Everyone: true},
+		{},
+	} {
+		fmt.Println(who.Validate())
+	}
+	// Output:
+	// <nil>
+	// <nil>
+	// token: a Target has a Room, a User or both, or a Token, or Everyone
+	// token: the Target names nobody
 }

@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // leftovers has a way to fail for each check after decryption. The house's clock
@@ -18,32 +20,32 @@ import (
 // kept in *lent.
 var leftovers = []struct {
 	name    string
-	prepare func(h *house, lent *claims.Summary)
+	prepare func(h *house, lent *token.Summary)
 	want    error
 }{
-	{"expired", func(h *house, _ *claims.Summary) { h.now = start.Add(time.Minute) }, token.ErrTokenExpired},
-	{"future", func(h *house, _ *claims.Summary) { h.now = start.Add(-time.Minute) }, token.ErrNotYetValid},
-	{"admission rule", func(h *house, lent *claims.Summary) {
-		h.opener.Admit = func(_ context.Context, _ time.Time, t claims.Summary) error {
+	{"expired", func(h *house, _ *token.Summary) { h.now = start.Add(time.Minute) }, token.ErrTokenExpired},
+	{"future", func(h *house, _ *token.Summary) { h.now = start.Add(-time.Minute) }, token.ErrNotYetValid},
+	{"admission rule", func(h *house, lent *token.Summary) {
+		h.opener.Admit = func(_ context.Context, _ time.Time, t token.Summary) error {
 			*lent = t
 			return errBanned
 		}
 	}, errBanned},
-	{"revoked", func(h *house, lent *claims.Summary) {
-		h.opener.Revoked = func(t claims.Summary) error {
+	{"revoked", func(h *house, lent *token.Summary) {
+		h.guard.revoked = func(t token.Summary) error {
 			*lent = t
 			return token.ErrRevoked
 		}
 	}, token.ErrRevoked},
-	{"spent", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, nil) }, token.ErrSpent},
-	{"guard failed", func(h *house, lent *claims.Summary) { h.opener.Guard = keeping(lent, errBanned) }, token.ErrUnavailable},
+	{"spent", func(h *house, lent *token.Summary) { h.opener.Guard = keeping(lent, nil) }, token.ErrSpent},
+	{"guard failed", func(h *house, lent *token.Summary) { h.opener.Guard = keeping(lent, errBanned) }, token.ErrUnavailable},
 }
 
 var errBanned = errors.New("banned")
 
 // keeping is a guard that keeps what it is lent and lets nobody in.
-func keeping(lent *claims.Summary, err error) token.Guard {
-	return guardFunc(func(_ context.Context, _ time.Time, t claims.Summary) (bool, error) {
+func keeping(lent *token.Summary, err error) token.Guard {
+	return guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
 		*lent = t
 		return false, err
 	})
@@ -53,13 +55,13 @@ func keeping(lent *claims.Summary, err error) token.Guard {
 // Session had before: not even where someone kept what he was lent.
 func TestRefusalClearsTheSession(t *testing.T) {
 	for _, test := range leftovers {
-		for name, held := range map[string]claims.Claims{"roomy": longest(), "too small": {RoomIdentifier: room, UserID: "u"}} {
+		for name, held := range map[string]claims.Claims{"roomy": testenv.LongestClaims(), "too small": {RoomIdentifier: tokentest.Room, UserID: "u"}} {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
 				h := newHouse(t)
 				var s token.Session
 				require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.mint(t, held)))
-				before, lent := s.Summary(), claims.Summary{}
-				text := h.mint(t, example())
+				before, lent := s.Summary(), token.Summary{}
+				text := h.mint(t, tokentest.Claims())
 				test.prepare(h, &lent)
 				require.Equal(t, test.want, h.opener.Open(t.Context(), &s, text))
 				requireZero(t, &s)
@@ -78,7 +80,7 @@ func TestPooledMemoryHoldsNoClaims(t *testing.T) {
 	defer restore()
 	for _, test := range leftovers {
 		h := newHouse(t)
-		text := h.mint(t, example())
+		text := h.mint(t, tokentest.Claims())
 		require.Equal(t, make([]byte, len(text)), pooledText[:len(text)], "minting left the token")
 		require.NotZero(t, pooled, "the token was not sealed here")
 		require.False(t, bytes.Contains(pooled, []byte("11231234")), "sealing left the user ID")
@@ -87,7 +89,7 @@ func TestPooledMemoryHoldsNoClaims(t *testing.T) {
 		require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, text))
 		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "opening left the box")
 		var fresh token.Session
-		test.prepare(h, new(claims.Summary))
+		test.prepare(h, new(token.Summary))
 		require.Equal(t, test.want, h.opener.Open(t.Context(), &fresh, text))
 		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "refusing left the box: %s", test.name)
 		_, err := h.sealer.Create(claims.Claims{RoomIdentifier: "lobby", UserID: "11231234"})

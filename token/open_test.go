@@ -16,15 +16,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func TestOpenText(t *testing.T) {
 	h := newHouse(t)
-	good := h.mint(t, example())
+	good := h.mint(t, tokentest.Claims())
 	body := good[len(token.Prefix):]
 	replace := func(i int, s string) string { return good[:i] + s + good[i+1:] }
 	tests := map[string]string{
@@ -70,7 +70,7 @@ func TestOpenHugeText(t *testing.T) {
 
 func TestOpenEveryTruncationAndExtension(t *testing.T) {
 	h := newHouse(t)
-	good := h.mint(t, example())
+	good := h.mint(t, tokentest.Claims())
 	for n := range good {
 		h.requireRefused(t, token.ErrInvalid, good[:n])
 		h.requireRefused(t, token.ErrInvalid, good[n+1:])
@@ -83,8 +83,8 @@ func TestOpenEveryTruncationAndExtension(t *testing.T) {
 
 func TestOpenEveryBitFlip(t *testing.T) {
 	h := newHouse(t)
-	good := h.mint(t, example())
-	original := box(t, good)
+	good := h.mint(t, tokentest.Claims())
+	original := unspell(t, good)
 	for i := range original {
 		for bit := range 8 {
 			b := append([]byte(nil), original...)
@@ -115,10 +115,10 @@ func TestOpenEveryBitFlip(t *testing.T) {
 func TestOpenOneSpelling(t *testing.T) {
 	h := newHouse(t)
 	for n := range 24 { // all lengths modulo 3 and 4
-		c := example()
+		c := tokentest.Claims()
 		c.UserID = strings.Repeat("u", n+1)
 		text := h.mint(t, c)
-		require.Equal(t, text, spell(box(t, text)))
+		require.Equal(t, text, spell(unspell(t, text)))
 		last := text[len(text)-1]
 		for other := range 256 {
 			if byte(other) != last {
@@ -130,10 +130,10 @@ func TestOpenOneSpelling(t *testing.T) {
 
 func TestOpenSwappedParts(t *testing.T) {
 	h := newHouse(t)
-	a := box(t, h.mint(t, example()))
-	b := box(t, h.mint(t, example()))
+	a := unspell(t, h.mint(t, tokentest.Claims()))
+	b := unspell(t, h.mint(t, tokentest.Claims()))
 	other := newHouse(t)
-	foreign := box(t, other.mint(t, example()))
+	foreign := unspell(t, other.mint(t, tokentest.Claims()))
 	swap := func(dst, src []byte, from, to int) string {
 		mixed := append([]byte(nil), dst...)
 		copy(mixed[from:to], src[from:to])
@@ -152,7 +152,7 @@ func TestOpenSwappedParts(t *testing.T) {
 // Exactly the key that the header names is tried, although the ring has others.
 func TestOpenTriesOneKey(t *testing.T) {
 	h := newHouse(t)
-	original := box(t, h.mint(t, example()))
+	original := unspell(t, h.mint(t, tokentest.Claims()))
 	tried := 0
 	for key := range h.ring.Keys(h.now) {
 		b := append([]byte(nil), original...)
@@ -194,7 +194,7 @@ func TestOpenTime(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHouse(t)
-			text := h.mint(t, example())
+			text := h.mint(t, tokentest.Claims())
 			h.now = test.now
 			var s token.Session
 			assert.Equal(t, test.want, h.opener.Open(t.Context(), &s, text))
@@ -211,7 +211,7 @@ func TestOpenAnyEra(t *testing.T) {
 	} {
 		h := newHouse(t)
 		h.now = now
-		minted, err := h.sealer.Create(example())
+		minted, err := h.sealer.Create(tokentest.Claims())
 		require.NoError(t, err)
 		var s token.Session
 		require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token), "%v", now)
@@ -265,14 +265,14 @@ func TestOpenPayload(t *testing.T) {
 
 func TestOpenSpendsLast(t *testing.T) {
 	h := newHouse(t)
-	text := h.mint(t, example())
+	text := h.mint(t, tokentest.Claims())
 	var asked []string
 	refusal := errors.New("not in this room")
 	var admitErr error
-	h.opener.Admit = func(_ context.Context, now time.Time, s claims.Summary) error {
+	h.opener.Admit = func(_ context.Context, now time.Time, s token.Summary) error {
 		asked = append(asked, "admit")
 		assert.Equal(t, h.now, now)
-		assert.Equal(t, room, string(s.RoomIdentifier))
+		assert.Equal(t, tokentest.Room, string(s.RoomIdentifier))
 		assert.Equal(t, "11231234", string(s.UserID))
 		assert.Equal(t, start.Truncate(time.Second), s.IssuedAt)
 		assert.Equal(t, start.Truncate(time.Second).Add(time.Minute), s.Expiration)
@@ -280,13 +280,12 @@ func TestOpenSpendsLast(t *testing.T) {
 	}
 
 	var revoked error
-	check := func(s claims.Summary) error {
+	h.guard.revoked = func(s token.Summary) error {
 		asked = append(asked, "revoked")
 		assert.Equal(t, "11231234", string(s.UserID))
-		assert.Equal(t, h.ring.ClockSkew(), s.ClockSkew)
+		assert.Equal(t, h.ring.Limits().ClockSkew, s.ClockSkew)
 		return revoked
 	}
-	h.opener.Revoked = check
 
 	admitErr = refusal
 	h.requireRefused(t, refusal, text)
@@ -295,11 +294,9 @@ func TestOpenSpendsLast(t *testing.T) {
 		asked = nil
 		h.requireRefused(t, revoked, text)
 		assert.NotContains(t, asked, "admit")
-		without := token.Opener{Ring: h.ring, Now: h.opener.Now, Revoked: check}
-		require.Equal(t, revoked, without.OpenWithoutSpending(t.Context(), new(token.Session), text))
+		require.Equal(t, revoked, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text))
 	}
 	revoked = nil
-	h.opener.Revoked = nil
 	require.Equal(t, refusal, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text), "the rule is asked without spending too")
 	h.now = start.Add(time.Hour)
 	asked = nil
@@ -315,7 +312,7 @@ func TestOpenSpendsLast(t *testing.T) {
 	assert.Equal(t, h.now, h.guard.now)
 	assert.Equal(t, s.Summary(), h.guard.last)
 	assert.Equal(t, s.TokenID(), h.guard.last.TokenID)
-	assert.Equal(t, string(box(t, text)[8:24]), string(h.guard.last.TokenID[:]), "the token ID is the nonce's first 16 bytes")
+	assert.Equal(t, string(unspell(t, text)[8:24]), string(h.guard.last.TokenID[:]), "the token ID is the nonce's first 16 bytes")
 
 	assert.Equal(t, token.ErrSpent, h.opener.Open(t.Context(), &s, text))
 	requireZero(t, &s)
@@ -328,9 +325,11 @@ func (h *house) requireRefusedBeforeAdmit(t testing.TB, want error, text string,
 	require.Empty(t, *asked)
 }
 
-type guardFunc func(context.Context, time.Time, claims.Summary) (bool, error)
+type guardFunc func(context.Context, time.Time, token.Summary) (bool, error)
 
-func (f guardFunc) Spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+func (guardFunc) Revoked(token.Summary) error { return nil }
+
+func (f guardFunc) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
 	return f(ctx, now, t)
 }
 
@@ -363,12 +362,12 @@ func TestOpenGuardAnswers(t *testing.T) {
 			h := newHouse(t)
 			type contextKey struct{}
 			ctx := context.WithValue(t.Context(), contextKey{}, "passed on")
-			h.opener.Guard = guardFunc(func(ctx context.Context, _ time.Time, _ claims.Summary) (bool, error) {
+			h.opener.Guard = guardFunc(func(ctx context.Context, _ time.Time, _ token.Summary) (bool, error) {
 				assert.Equal(t, "passed on", ctx.Value(contextKey{}))
 				return test.fresh, test.err
 			})
 			s := h.usedSession(t)
-			err := h.opener.Open(ctx, s, h.mint(t, example()))
+			err := h.opener.Open(ctx, s, h.mint(t, tokentest.Claims()))
 			assert.Equal(t, test.want, err)
 			if test.want != nil {
 				requireZero(t, s)
@@ -379,7 +378,7 @@ func TestOpenGuardAnswers(t *testing.T) {
 
 func TestOpenMisconfigured(t *testing.T) {
 	h := newHouse(t)
-	text := h.mint(t, example())
+	text := h.mint(t, tokentest.Claims())
 	s := h.usedSession(t)
 	err := (&token.Opener{Ring: h.ring}).Open(t.Context(), s, text)
 	assert.ErrorIs(t, err, token.ErrUnavailable)
@@ -398,17 +397,17 @@ func TestOpenMisconfigured(t *testing.T) {
 func TestOpenGuardPanics(t *testing.T) {
 	h := newHouse(t)
 	var lent []byte
-	h.opener.Guard = guardFunc(func(_ context.Context, _ time.Time, t claims.Summary) (bool, error) {
+	h.opener.Guard = guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
 		lent = t.UserID
 		panic("guard")
 	})
 	s := h.usedSession(t)
-	assert.Panics(t, func() { _ = h.opener.Open(t.Context(), s, h.mint(t, example())) })
+	assert.Panics(t, func() { _ = h.opener.Open(t.Context(), s, h.mint(t, tokentest.Claims())) })
 	requireZero(t, s)
 	assert.Equal(t, make([]byte, len("11231234")), lent, "no plaintext is left")
 	h.opener.Guard = h.guard
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, example())))
-	assert.Equal(t, example(), s.Claims())
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, tokentest.Claims())))
+	assert.Equal(t, tokentest.Claims(), s.Claims())
 }
 
 // A slow guard holds the few bytes of each token, not a workspace each.
@@ -416,12 +415,12 @@ func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
 	const waiting = 2000
 	h := newHouse(t)
 	arrived, release := make(chan bool), make(chan bool)
-	h.opener.Guard = guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) {
+	h.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) {
 		arrived <- true
 		<-release
 		return true, nil
 	})
-	text := h.mint(t, example())
+	text := h.mint(t, tokentest.Claims())
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // twice, so that pools are empty
@@ -456,21 +455,21 @@ func TestOpenKeyStates(t *testing.T) {
 		}
 		return keyring.Key{}, false
 	}
-	old := h.mint(t, example())
+	old := h.mint(t, tokentest.Claims())
 	pending, ok := keys(keyring.Pending)
 	require.True(t, ok)
 
 	// A minter whose clock is ahead seals under the key that we still wait for.
 	h.now = pending.Activates
-	early := h.mint(t, example())
-	require.Equal(t, string(pending.ID[:]), string(box(t, early)[4:8]))
+	early := h.mint(t, tokentest.Claims())
+	require.Equal(t, string(pending.ID[:]), string(unspell(t, early)[4:8]))
 	h.now = pending.Activates.Add(-5 * time.Second)
 	var s token.Session
 	require.NoError(t, h.opener.Open(t.Context(), &s, early), "a pending key opens")
 
 	// The last token under the old key opens until it expires.
 	h.now = pending.Activates.Add(-1)
-	last := h.mint(t, example())
+	last := h.mint(t, tokentest.Claims())
 	h.now = h.now.Truncate(time.Second).Add(time.Minute - 1)
 	require.NoError(t, h.opener.Open(t.Context(), &s, last), "a retired key opens")
 
@@ -482,11 +481,11 @@ func TestOpenKeyStates(t *testing.T) {
 	h.requireRefused(t, token.ErrUnknownKey, old)
 
 	h = newHouse(t)
-	text := h.mint(t, example())
+	text := h.mint(t, tokentest.Claims())
 	primary, _ := keys(keyring.Primary)
 	require.NoError(t, h.ring.Revoke(h.now, primary.ID))
 	h.requireRefused(t, token.ErrRevokedKey, text)
-	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, example())), "the spare seals at once")
+	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, tokentest.Claims())), "the spare seals at once")
 }
 
 // A million keys that nobody has, and a million forgeries, leave nothing behind.
@@ -496,7 +495,7 @@ func TestOpenFlood(t *testing.T) {
 		n = 10_000
 	}
 	h := newHouse(t)
-	original := box(t, h.mint(t, example()))
+	original := unspell(t, h.mint(t, tokentest.Claims()))
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // twice, so that pools are empty
@@ -528,11 +527,11 @@ func TestOpenFlood(t *testing.T) {
 
 func TestOpenConcurrently(t *testing.T) {
 	h := newHouse(t)
-	h.opener.Guard = guardFunc(func(context.Context, time.Time, claims.Summary) (bool, error) { return true, nil })
+	h.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return true, nil })
 	var wg sync.WaitGroup
 	for g := range 16 {
 		wg.Go(func() {
-			c := example()
+			c := tokentest.Claims()
 			c.UserID = fmt.Sprint("user ", g)
 			c.Attributes = map[string]string{"g": strings.Repeat("x", g*60)}
 			c.SessionMinutes = 1 + g

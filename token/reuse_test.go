@@ -9,14 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // A Session that is given away too early, as to a pool of them, while the guard
 // that was asked for it is still thinking: it is never one user's with another's
 // claims, and of who did so and who got it neither is let in by mistake.
 func TestOpenSessionUsedMeanwhile(t *testing.T) {
-	other := claims.Claims{RoomIdentifier: room, UserID: "someone!"}
+	other := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "someone!"}
 	tests := []struct {
 		name      string
 		meanwhile func(t *testing.T, h *house, s *token.Session)
@@ -26,7 +28,7 @@ func TestOpenSessionUsedMeanwhile(t *testing.T) {
 			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
 		}, token.ErrUnavailable},
 		{"opened with the same token", func(t *testing.T, h *house, s *token.Session) {
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, example())))
+			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, tokentest.Claims())))
 		}, token.ErrUnavailable},
 		{"opened and reset", func(t *testing.T, h *house, s *token.Session) {
 			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
@@ -34,7 +36,7 @@ func TestOpenSessionUsedMeanwhile(t *testing.T) {
 		}, nil},
 		{"reset", func(_ *testing.T, _ *house, s *token.Session) { s.Reset() }, nil},
 		{"refused", func(t *testing.T, h *house, s *token.Session) {
-			text := []byte(h.mint(t, longest()))
+			text := []byte(h.mint(t, testenv.LongestClaims()))
 			text[len(text)/2] ^= 1
 			require.ErrorIs(t, h.opener.Open(t.Context(), s, string(text)), token.ErrInvalid)
 		}, nil},
@@ -47,21 +49,21 @@ func TestOpenSessionUsedMeanwhile(t *testing.T) {
 					s = h.usedSession(t)
 				}
 				opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
-				opener.Guard = guardFunc(func(_ context.Context, _ time.Time, lent claims.Summary) (bool, error) {
+				opener.Guard = guardFunc(func(_ context.Context, _ time.Time, lent token.Summary) (bool, error) {
 					test.meanwhile(t, h, s)
 					assert.Equal(t, "11231234", string(lent.UserID), "what is lent to the guard")
 					return true, nil
 				})
-				err := opener.Open(t.Context(), s, h.mint(t, example()))
+				err := opener.Open(t.Context(), s, h.mint(t, tokentest.Claims()))
 				if test.want == nil {
 					require.NoError(t, err)
-					assert.Equal(t, example(), s.Claims())
+					assert.Equal(t, tokentest.Claims(), s.Claims())
 				} else {
 					require.ErrorIs(t, err, test.want)
 					requireZero(t, s)
 				}
-				require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, longest())), "again")
-				assert.Equal(t, longest(), s.Claims())
+				require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, testenv.LongestClaims())), "again")
+				assert.Equal(t, testenv.LongestClaims(), s.Claims())
 			})
 		}
 	}

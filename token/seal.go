@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
@@ -47,21 +48,27 @@ type Sealer struct {
 // struct that has it in an unexported field, printed with fmt; and a struct, slice
 // or map that has it, logged with slog's JSON handler, which writes its JSON form.
 type ChatToken struct {
-	// ID is what [Session.TokenID] says of the session that Token opens. It is
-	// no secret: in a log it tells who was given the token of which session.
-	ID claims.TokenID `json:"-"`
-
 	// Token is the bearer secret that goes to the client.
 	Token string `json:"token"`
+	Minted
+}
 
-	// TokenExpiration is the first moment at which Token opens no connection.
+// Minted is what there is to know of a token that was made, but for its text.
+// Times are whole seconds in UTC.
+type Minted struct {
+	// ID is what [Session.TokenID] says of the session that the token opens. It
+	// is no secret: in a log it tells who was given the token of which session,
+	// and as a [Target] it revokes both.
+	ID ID `json:"-"`
+
+	// TokenExpiration is the first moment at which the token opens no connection.
 	// It is meant for the application. Do not pass it to a chat client: some
 	// open a new connection each time it has passed, although the connection
 	// lasts until the session's deadline.
 	TokenExpiration time.Time `json:"tokenExpirationTime"`
 
 	// SessionExpiration is the first moment at which the connection that was
-	// opened with Token is over.
+	// opened with the token is over.
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
 }
 
@@ -76,93 +83,82 @@ func (t ChatToken) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("token", t.ID.String()), slog.Time("expires", t.TokenExpiration), slog.Time("session", t.SessionExpiration))
 }
 
-// Create mints a token. Times are whole seconds in UTC. The error is a
-// *claims.ValidationError that lists every field outside the limits, or one
-// about the Sealer's own fields or clock.
+// Create mints a token. The error is a *claims.ValidationError that lists every
+// field outside the limits, or one about the Sealer's own fields or clock.
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	text, is, err := s.seal(ws, ws.text[:0], &c)
+	text, minted, err := s.seal(ws, ws.text[:0], &c)
 	if err != nil {
 		return ChatToken{}, err
 	}
 	defer clear(text)
-	issued := unixTime(is.issuedAt)
-	return ChatToken{
-		ID:                is.id,
-		Token:             string(text),
-		TokenExpiration:   issued.Add(time.Duration(is.ttl) * time.Second),
-		SessionExpiration: issued.Add(c.SessionDuration()),
-	}, nil
+	return ChatToken{string(text), minted}, nil
 }
 
-// Seal mints a token and appends it to dst. It does not allocate where dst has
-// room for the token, of which [MaxLen] bytes are always enough. c is neither
-// changed nor retained. On an error, as listed at [Sealer.Create], dst is
-// returned as it was.
-func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, error) {
+// Seal is [Sealer.Create] without an allocation: it appends the token's text to
+// dst. It does not allocate where dst has room for the token, of which [MaxLen]
+// bytes are always enough. c is neither changed nor retained. On an error dst is
+// returned as it was, and Minted is zero.
+func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	dst, _, err := s.seal(ws, dst, c)
-	return dst, err
+	return s.seal(ws, dst, c)
 }
 
-// issue is what Sealer decides of a token: its times, in whole seconds since 1970
-// and from then on, and, once it is sealed, its ID.
-type issue struct {
-	issuedAt, ttl int64
-	id            claims.TokenID
-}
-
-func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, issue, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	now := clock(s.Now)
-	is, err := s.issue(now, c.SessionMinutes)
+	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {
-		return dst, is, err
+		return dst, Minted{}, err
 	}
 	// The payload is written where it is encrypted in place, so that no
 	// plaintext is left in the workspace.
-	payload, err := ws.encoder.Append(ws.box[:boxHeader], c, s.Room, is.issuedAt, is.ttl)
+	b, err := ws.encoder.Append(ws.box[:box.Ciphertext], c, s.Room, issuedAt, ttl)
 	if err != nil {
-		return dst, is, err
+		return dst, Minted{}, err
 	}
-	box, err := s.Ring.Seal(ws.box[:0], payload[boxHeader:], now)
+	sealed, err := s.Ring.Seal(box.Inside(), ws.box[:0], b[box.Ciphertext:], now)
 	if err != nil {
-		clear(payload)
-		return dst, is, err
+		clear(b)
+		return dst, Minted{}, err
 	}
-	copy(is.id[:], box[len(Prefix)+len(keyring.ID{}):])
-	box = box[len(Prefix):]
-	dst = slices.Grow(dst, len(Prefix)+base64url.EncodedLen(len(box)))
-	return base64url.Append(append(dst, Prefix...), box), is, nil
+	minted := Minted{
+		ID:                ID(sealed[box.Nonce:]),
+		TokenExpiration:   unixTime(issuedAt + ttl),
+		SessionExpiration: unixTime(issuedAt).Add(c.SessionDuration()),
+	}
+	body := sealed[len(Prefix):]
+	dst = slices.Grow(dst, len(Prefix)+base64url.EncodedLen(len(body)))
+	return base64url.Append(append(dst, Prefix...), body), minted, nil
 }
 
-// issue settles issued-at and validity of a token that is made now.
-func (s *Sealer) issue(now time.Time, sessionMinutes int) (issue, error) {
+// times settles when a token that is made now counts as issued, in Unix seconds,
+// and for how many seconds it is valid.
+func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int64, err error) {
 	if s.Ring == nil {
-		return issue{}, errSealerRing
+		return 0, 0, errSealerRing
 	}
-	is := issue{issuedAt: now.Unix()}
-	if is.issuedAt < 0 || is.issuedAt > limits.MaxUnix {
-		return issue{}, errClock
+	issuedAt = now.Unix()
+	if issuedAt < 0 || issuedAt > limits.MaxUnix {
+		return 0, 0, errClock
 	}
-	longest := s.Ring.MaxTTL()
+	longest := s.Ring.Limits().MaxTTL
 	ttl := s.TTL
 	switch {
 	case longest == 0:
-		return issue{}, errSealerRing
+		return 0, 0, errSealerRing
 	case ttl == 0:
 		ttl = min(DefaultTTL, longest)
 	case !limits.Whole(ttl, MinTTL, MaxTTL):
-		return issue{}, errTTL
+		return 0, 0, errTTL
 	case ttl > longest:
-		return issue{}, errRingTTL
+		return 0, 0, errRingTTL
 	}
 	if sessionMinutes > 0 {
 		ttl = min(ttl, time.Duration(sessionMinutes)*time.Minute)
 	}
-	is.ttl = int64(ttl / time.Second)
-	return is, nil
+	return issuedAt, int64(ttl / time.Second), nil
 }
 
 // clock reads now, or the system's clock.

@@ -13,13 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func TestCreate(t *testing.T) {
 	h := newHouse(t)
-	minted, err := h.sealer.Create(example())
+	minted, err := h.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	floor := start.Truncate(time.Second)
 	assert.Equal(t, floor.Add(60*time.Second), minted.TokenExpiration)
@@ -29,13 +31,13 @@ func TestCreate(t *testing.T) {
 
 	var s token.Session
 	require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token))
-	assert.Equal(t, example(), s.Claims())
+	assert.Equal(t, tokentest.Claims(), s.Claims())
 	assert.Equal(t, minted.SessionExpiration, s.SessionExpiration())
 	assert.Equal(t, minted.ID, s.TokenID())
 	assert.NotZero(t, minted.ID)
 	assert.Equal(t, floor, s.IssuedAt())
 
-	c := example()
+	c := tokentest.Claims()
 	c.SessionMinutes = 0
 	minted, err = h.sealer.Create(c)
 	require.NoError(t, err)
@@ -44,7 +46,7 @@ func TestCreate(t *testing.T) {
 
 func TestChatTokenJSON(t *testing.T) {
 	h := newHouse(t)
-	minted, err := h.sealer.Create(example())
+	minted, err := h.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	got, err := json.Marshal(minted)
 	require.NoError(t, err)
@@ -53,7 +55,7 @@ func TestChatTokenJSON(t *testing.T) {
 
 func TestChatTokenRedaction(t *testing.T) {
 	h := newHouse(t)
-	minted, err := h.sealer.Create(example())
+	minted, err := h.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	var out bytes.Buffer
 	slog.New(slog.NewTextHandler(&out, nil)).Info("minted", "token", minted, "pointer", &minted)
@@ -77,7 +79,7 @@ func TestLengths(t *testing.T) {
 	h.sealer.TTL = token.MaxTTL
 	h.sealer.Room = func(string) bool { return true }
 	h.now = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	assert.Len(t, h.mint(t, longest()), token.MaxLen)
+	assert.Len(t, h.mint(t, testenv.LongestClaims()), token.MaxLen)
 	assert.LessOrEqual(t, token.MaxLen, 3900)
 
 	h.now = time.Unix(23, 0) // the last second that takes one byte
@@ -87,13 +89,13 @@ func TestLengths(t *testing.T) {
 
 func TestSealAppends(t *testing.T) {
 	h := newHouse(t)
-	c := example()
+	c := tokentest.Claims()
 	for _, dst := range [][]byte{nil, {}, []byte("prefix"), append(make([]byte, 0, 7), "prefix"...), append(make([]byte, 0, 4096), "prefix"...)} {
 		backing := dst[:cap(dst)]
 		for i := len(dst); i < len(backing); i++ {
 			backing[i] = 0xA5
 		}
-		out, err := h.sealer.Seal(dst, &c)
+		out, _, err := h.sealer.Seal(dst, &c)
 		require.NoError(t, err)
 		require.True(t, bytes.HasPrefix(out, dst))
 		var s token.Session
@@ -102,12 +104,12 @@ func TestSealAppends(t *testing.T) {
 			require.Equal(t, byte(0xA5), backing[i], "spare capacity was written")
 		}
 	}
-	assert.Equal(t, example(), c, "the claims are not changed")
+	assert.Equal(t, tokentest.Claims(), c, "the claims are not changed")
 }
 
 func TestSealRefused(t *testing.T) {
-	fine := example()
-	bad := example()
+	fine := tokentest.Claims()
+	bad := tokentest.Claims()
 	bad.UserID = ""
 	tests := []struct {
 		name   string
@@ -135,7 +137,7 @@ func TestSealRefused(t *testing.T) {
 			h := newHouse(t)
 			test.change(h)
 			dst := []byte("dst")
-			out, err := h.sealer.Seal(dst, &test.claims)
+			out, _, err := h.sealer.Seal(dst, &test.claims)
 			require.ErrorContains(t, err, test.says)
 			assert.Equal(t, dst, out)
 			minted, err := h.sealer.Create(test.claims)
@@ -149,11 +151,11 @@ func TestSealRefused(t *testing.T) {
 // user's claims for another user's token.
 func TestSealRoomPanics(t *testing.T) {
 	h := newHouse(t)
-	next := example()
+	next := tokentest.Claims()
 	next.Attributes = nil
 	for range 100 {
 		h.sealer.Room = func(string) bool { panic("room") }
-		assert.Panics(t, func() { _, _ = h.sealer.Create(example()) })
+		assert.Panics(t, func() { _, _ = h.sealer.Create(tokentest.Claims()) })
 		h.sealer.Room = nil
 		var s token.Session
 		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, next)))
@@ -183,7 +185,7 @@ func TestTTL(t *testing.T) {
 			h.ring = newRing(t, keyring.Policy{MaxTTL: test.ring})
 			h.sealer.Ring, h.opener.Ring = h.ring, h.ring
 			h.sealer.TTL = test.ttl
-			c := example()
+			c := tokentest.Claims()
 			c.SessionMinutes = test.minutes
 			minted, err := h.sealer.Create(c)
 			require.NoError(t, err)
@@ -204,7 +206,7 @@ func TestSystemClock(t *testing.T) {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	require.NoError(t, err)
 	sealer := token.Sealer{Ring: ring}
-	minted, err := sealer.Create(example())
+	minted, err := sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	opener := token.Opener{Ring: ring, Guard: &memory{}}
 	var s token.Session
@@ -216,15 +218,15 @@ func TestSystemClock(t *testing.T) {
 // timely in one and its key in the other.
 func TestClockIsReadOnce(t *testing.T) {
 	h := newHouse(t)
-	text := h.mint(t, example())
+	text := h.mint(t, tokentest.Claims())
 	reads := 0
 	clock := func() time.Time { reads++; return start }
 	sealer := token.Sealer{Ring: h.ring, Now: clock}
 	opener := token.Opener{Ring: h.ring, Guard: h.guard, Now: clock}
 	var s token.Session
 	for name, call := range map[string]func() error{
-		"Create":              func() error { _, err := sealer.Create(example()); return err },
-		"Seal":                func() error { c := example(); _, err := sealer.Seal(nil, &c); return err },
+		"Create":              func() error { _, err := sealer.Create(tokentest.Claims()); return err },
+		"Seal":                func() error { c := tokentest.Claims(); _, _, err := sealer.Seal(nil, &c); return err },
 		"Open":                func() error { return opener.Open(t.Context(), &s, text) },
 		"OpenWithoutSpending": func() error { return opener.OpenWithoutSpending(t.Context(), &s, text) },
 	} {
@@ -239,7 +241,7 @@ func TestSealIsRandomized(t *testing.T) {
 	h := newHouse(t)
 	seen := map[string]bool{}
 	for range 1000 {
-		seen[h.mint(t, example())] = true
+		seen[h.mint(t, tokentest.Claims())] = true
 	}
 	assert.Len(t, seen, 1000)
 }

@@ -7,11 +7,15 @@ import (
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 )
 
 // Session is what a verified token says. Only an [Opener] can fill one in, so
 // a Session that has claims is proof that a token was verified. The zero value
 // has none, authorizes nothing, and is ready to be opened into.
+//
+// A Session from [Opener.OpenWithoutSpending] shows the same and authorizes
+// nothing either.
 //
 // A Session owns its memory, of about the size of the claims; keep one per
 // connection. The []byte that its accessors return are lent: they must not be
@@ -36,9 +40,13 @@ func (*noCopy) Unlock() {}
 
 // Authorize reports whether the session may do all of want at now: nil,
 // [ErrSessionExpired] or [ErrNotPermitted]. Ask it before every message. An
-// empty want is never authorized, and a zero Session authorizes nothing.
-// It does not know of revocations made since the token was opened.
+// empty want is never authorized. A zero Session, and one whose token was not
+// spent, authorize nothing. Authorize does not know of revocations made since the
+// token was opened.
 func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
+	if !s.v.isZero() && !s.v.spent {
+		return errNotSpent
+	}
 	if s.Expired(now) {
 		return ErrSessionExpired
 	}
@@ -48,15 +56,20 @@ func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 	return nil
 }
 
-// Expired reports whether the session is over at now, which for a zero Session
-// it always is. It decides whether a user may still watch; what a user does
-// takes [Session.Authorize].
+// Expired reports whether the session is over at now. A zero Session always is,
+// and so is one whose token was not spent, which never began. It decides whether
+// a user may still watch; what a user does takes [Session.Authorize].
 func (s *Session) Expired(now time.Time) bool {
-	return s.v.isZero() || now.Unix() >= s.v.sessionExpiration()
+	return !s.v.spent || now.Unix() >= s.v.sessionExpiration()
 }
 
+// Spent reports whether the token was spent to open the session: the user of
+// that token, and nobody else, was let in. It is false for a zero Session and
+// after [Opener.OpenWithoutSpending].
+func (s *Session) Spent() bool { return s.v.spent }
+
 // TokenID returns the ID of the token that opened the session.
-func (s *Session) TokenID() claims.TokenID { return s.v.id }
+func (s *Session) TokenID() ID { return s.v.id }
 
 // RoomIdentifier lends the room identifier. It is 1–128 bytes of UTF-8; that
 // it has the form of an ARN is the minter's promise.
@@ -98,9 +111,9 @@ func (s *Session) SessionExpiration() time.Time {
 // Claims copies everything out. Of a zero Session it is the zero Claims.
 func (s *Session) Claims() claims.Claims { return s.v.payload.Claims() }
 
-// Summary returns what a revocation list needs to know, to answer whether this
-// session was revoked since. It lends the room identifier and the user ID.
-func (s *Session) Summary() claims.Summary { return s.v.summary() }
+// Summary returns what a guard needs to know to tell whether this session was
+// revoked since. It lends the room identifier and the user ID.
+func (s *Session) Summary() Summary { return s.v.summary() }
 
 // Clone returns a copy that shares nothing with s.
 func (s *Session) Clone() *Session {
@@ -140,8 +153,9 @@ func (s *Session) LogValue() slog.Value {
 
 // verified is the outcome of opening a token.
 type verified struct {
-	payload claims.Payload
-	id      claims.TokenID
+	payload payload.Payload
+	id      ID
+	spent   bool
 	skew    time.Duration // of the ring's policy
 }
 
@@ -175,11 +189,11 @@ func (v *verified) sessionExpiration() int64 {
 	return v.payload.IssuedAt + int64(v.payload.SessionMinutes)*60
 }
 
-func (v *verified) summary() claims.Summary {
+func (v *verified) summary() Summary {
 	if v.isZero() {
-		return claims.Summary{}
+		return Summary{}
 	}
-	return claims.Summary{
+	return Summary{
 		TokenID:        v.id,
 		IssuedAt:       unixTime(v.payload.IssuedAt),
 		Expiration:     unixTime(v.expiration()),

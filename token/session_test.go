@@ -15,6 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func opened(t testing.TB, c claims.Claims) (*house, *token.Session) {
@@ -26,8 +27,8 @@ func opened(t testing.TB, c claims.Claims) (*house, *token.Session) {
 }
 
 func TestSessionAccessors(t *testing.T) {
-	_, s := opened(t, example())
-	assert.Equal(t, room, string(s.RoomIdentifier()))
+	_, s := opened(t, tokentest.Claims())
+	assert.Equal(t, tokentest.Room, string(s.RoomIdentifier()))
 	assert.Equal(t, "11231234", string(s.UserID()))
 	assert.Equal(t, claims.SendMessage, s.Capabilities())
 	name, ok := s.Attribute("displayName")
@@ -43,7 +44,7 @@ func TestSessionAccessors(t *testing.T) {
 }
 
 func TestAuthorize(t *testing.T) {
-	c := example()
+	c := tokentest.Claims()
 	c.Capabilities = claims.SendMessage | claims.DeleteMessage
 	_, s := opened(t, c)
 	end := s.SessionExpiration()
@@ -71,41 +72,41 @@ func TestAuthorize(t *testing.T) {
 // A Session keeps the claims of its own token, whatever happens to the text,
 // to the pool, and to other Sessions.
 func TestSessionOwnsItsMemory(t *testing.T) {
-	h, first := opened(t, example())
+	h, first := opened(t, tokentest.Claims())
 	clone := first.Clone()
-	other := example()
+	other := tokentest.Claims()
 	other.UserID = "somebody else"
 	for range 100 {
 		var s token.Session
 		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, other)))
 		h.requireRefused(t, token.ErrInvalid, "ct1_"+strings.Repeat("B", 200))
 	}
-	assert.Equal(t, example(), first.Claims())
+	assert.Equal(t, tokentest.Claims(), first.Claims())
 	summary := first.Summary()
 	assert.Equal(t, summary, clone.Summary())
 	first.Reset()
 	requireZero(t, first)
 	assert.NotEqual(t, "11231234", string(summary.UserID), "what was lent is cleared")
-	assert.Equal(t, example(), clone.Claims(), "a clone shares nothing")
+	assert.Equal(t, tokentest.Claims(), clone.Claims(), "a clone shares nothing")
 	requireZero(t, (&token.Session{}).Clone())
 }
 
 // A reused Session shows nothing of the token before.
 func TestSessionReused(t *testing.T) {
-	h, s := opened(t, longest())
+	h, s := opened(t, testenv.LongestClaims())
 	lent := s.UserID()
-	small := example()
+	small := tokentest.Claims()
 	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, small)))
 	assert.Equal(t, small, s.Claims())
 	assert.NotContains(t, string(lent[200:]), "\U0010FFFF", "the rest is cleared")
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, longest())))
-	assert.Equal(t, longest(), s.Claims())
+	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, testenv.LongestClaims())))
+	assert.Equal(t, testenv.LongestClaims(), s.Claims())
 }
 
 func TestSessionMemoryFollowsTheToken(t *testing.T) {
 	testenv.SkipAllocs(t)
 	h := newHouse(t)
-	small, big := h.mint(t, example()), h.mint(t, longest())
+	small, big := h.mint(t, tokentest.Claims()), h.mint(t, testenv.LongestClaims())
 	size := func(text string) uint64 {
 		const sessions = 100
 		kept := make([]token.Session, sessions)
@@ -130,7 +131,7 @@ func TestSessionMemoryFollowsTheToken(t *testing.T) {
 }
 
 func TestSessionRedaction(t *testing.T) {
-	_, s := opened(t, example())
+	_, s := opened(t, tokentest.Claims())
 	secrets := []string{"11231234", "DemoUser", "displayName", "g1H2I3j4k5L6", fmt.Sprint([]byte("DemoUser"))[1:20]}
 	var texts []string
 	for _, verb := range strings.Split("v +v #v s q x X d o b t T", " ") {

@@ -26,9 +26,10 @@
 // # Single use
 //
 // [Opener.Open] spends the token, as its very last check: after that, the same
-// token is refused with [ErrSpent], also where the connection then failed. The
-// client asks for another one. The [Guard] remembers the spent tokens; package
-// replay has one for a process, and package replay/valkey one for a fleet.
+// token is refused with [ErrSpent], even if the connection then failed. The
+// client asks for another one. The [Guard] remembers the spent tokens, and whose
+// were revoked; package replay has one for a process, and package replay/valkey
+// one for a fleet.
 //
 // # Errors
 //
@@ -44,15 +45,15 @@ package token
 import (
 	"sync"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
-	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 )
 
 const (
 	// Prefix begins every token. It names format and version for secret
 	// scanners, and keeps a token from looking like a command-line flag.
-	Prefix = keyring.Magic
+	Prefix = box.Magic
 
 	// MinLen and MaxLen are the lengths in characters, all ASCII, of the
 	// shortest and the longest legal token. A buffer of MaxLen bytes holds
@@ -67,14 +68,9 @@ const (
 	MaxTTL     = limits.MaxTTL
 )
 
-const (
-	// maxBox is the size of the longest box: what MaxLen characters decode to,
-	// and the prefix, which is part of it in clear.
-	maxBox = len(Prefix) + (MaxLen-len(Prefix))*3/4
-
-	// boxHeader is where the ciphertext begins in a box.
-	boxHeader = len(Prefix) + 4 + 24
-)
+// maxBox is the size of the longest box: what MaxLen characters decode to, and
+// the prefix, which is part of it in clear.
+const maxBox = len(Prefix) + (MaxLen-len(Prefix))*3/4
 
 // workspace is the memory in which one token is sealed or opened. It is on the
 // heap because arguments of a cipher.AEAD escape, and pooled because one would
@@ -82,7 +78,7 @@ const (
 type workspace struct {
 	box     [maxBox]byte
 	text    [MaxLen]byte // for those who want a string of it
-	encoder claims.Encoder
+	encoder payload.Encoder
 }
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}

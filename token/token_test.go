@@ -2,7 +2,6 @@ package token_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -10,44 +9,14 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
-
-const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 
 // start is when the tests begin: half past a second, so that flooring shows.
 var start = time.Date(2022, 3, 16, 4, 43, 9, 500_000_000, time.UTC)
-
-// example returns the service documentation's example.
-func example() claims.Claims {
-	return claims.Claims{
-		RoomIdentifier: room,
-		UserID:         "11231234",
-		Capabilities:   claims.SendMessage,
-		Attributes:     map[string]string{"displayName": "DemoUser"},
-		SessionMinutes: 30,
-	}
-}
-
-// longest returns the claims of the longest legal token: the most attributes
-// that 1,024 bytes allow are all keys of one byte, and then keys of two.
-func longest() claims.Claims {
-	attributes := map[string]string{}
-	for i := range 128 {
-		attributes[string(rune(i))] = ""
-	}
-	for i := range 448 {
-		attributes[string([]byte{byte('A' + i/26), byte('a' + i%26)})] = ""
-	}
-	return claims.Claims{
-		RoomIdentifier: room + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(room)),
-		UserID:         strings.Repeat("\U0010FFFF", claims.MaxUserIDRunes),
-		Capabilities:   claims.SendMessage | claims.DisconnectUser | claims.DeleteMessage,
-		Attributes:     attributes,
-		SessionMinutes: claims.MaxSessionMinutes,
-	}
-}
 
 // house is an application and a gateway that share a ring and a clock.
 type house struct {
@@ -85,17 +54,17 @@ func (h *house) mint(t testing.TB, c claims.Claims) string {
 // sealPayload makes an authentic token of any payload.
 func (h *house) sealPayload(t testing.TB, payload []byte) string {
 	t.Helper()
-	box, err := h.ring.Seal(nil, payload, h.now)
+	b, err := h.ring.Seal(box.Inside(), nil, payload, h.now)
 	require.NoError(t, err)
-	return spell(box)
+	return spell(b)
 }
 
-// spell writes a box as a token, and box reads one back.
-func spell(box []byte) string {
-	return string(base64url.Append([]byte(token.Prefix), box[len(token.Prefix):]))
+// spell writes a box as a token, and unspell reads one back.
+func spell(b []byte) string {
+	return string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 }
 
-func box(t testing.TB, text string) []byte {
+func unspell(t testing.TB, text string) []byte {
 	t.Helper()
 	b := make([]byte, len(text))
 	copy(b, token.Prefix)
@@ -123,7 +92,7 @@ func (h *house) usedSession(t testing.TB) *token.Session {
 	t.Helper()
 	s := new(token.Session)
 	opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
-	require.NoError(t, opener.OpenWithoutSpending(t.Context(), s, h.mint(t, example())))
+	require.NoError(t, opener.OpenWithoutSpending(t.Context(), s, h.mint(t, tokentest.Claims())))
 	return s
 }
 
@@ -151,21 +120,29 @@ func requireZero(t testing.TB, s *token.Session) {
 
 // memory is a guard that never forgets, for one goroutine.
 type memory struct {
-	calls int
-	spent map[claims.TokenID]bool
-	last  claims.Summary
-	now   time.Time
+	calls   int
+	revoked func(token.Summary) error // nil revokes nothing
+	spent   map[token.ID]bool
+	last    token.Summary
+	now     time.Time
 }
 
-func (m *memory) Spend(_ context.Context, now time.Time, t claims.Summary) (bool, error) {
+func (m *memory) Spend(_ context.Context, now time.Time, t token.Summary) (bool, error) {
 	m.calls++
 	m.last, m.now = t, now
 	if m.spent[t.TokenID] {
 		return false, nil
 	}
 	if m.spent == nil {
-		m.spent = map[claims.TokenID]bool{}
+		m.spent = map[token.ID]bool{}
 	}
 	m.spent[t.TokenID] = true
 	return true, nil
+}
+
+func (m *memory) Revoked(s token.Summary) error {
+	if m.revoked == nil {
+		return nil
+	}
+	return m.revoked(s)
 }

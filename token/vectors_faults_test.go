@@ -11,7 +11,9 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // makeInvalid makes tokens of one fault each, but for those whose name says
@@ -19,7 +21,7 @@ import (
 func makeInvalid(t *testing.T) (all []invalidVector) {
 	t.Helper()
 	r := newVectorRing(t, 1, "")
-	v := r.mint(t, validCase{name: "invalid", claims: example(), issuedAt: base})
+	v := r.mint(t, validCase{name: "invalid", claims: tokentest.Claims(), issuedAt: base})
 	add := func(name, reason string, now int64, text string) {
 		all = append(all, invalidVector{name, reason, v.Secret, v.Context, now, text})
 	}
@@ -36,7 +38,7 @@ func makeInvalid(t *testing.T) (all []invalidVector) {
 		add(f.name, f.reason, f.now, r.sealPayload(t, "time: "+f.name, f.payload()))
 	}
 	// Two faults of which the first comes before any payload is seen.
-	forged := box(t, v.Token)
+	forged := unspell(t, v.Token)
 	forged[len(forged)-1] ^= 1
 	add("two faults: forged and expired", "forged", base+60, spell(forged))
 	return all
@@ -46,7 +48,7 @@ func makeInvalid(t *testing.T) (all []invalidVector) {
 func (r vectorRing) sealPayload(t *testing.T, name, payload string) string {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seedOf(name))
-	b, err := r.ring.Seal(nil, []byte(payload), time.Unix(base, 0))
+	b, err := r.ring.Seal(box.Inside(), nil, []byte(payload), time.Unix(base, 0))
 	require.NoError(t, err)
 	return spell(b)
 }
@@ -91,7 +93,7 @@ func spellingFaults(t *testing.T, r vectorRing) (faults []textFault) {
 	t.Helper()
 	texts := map[int]string{}
 	for _, userID := range []string{"1", "12", "123"} {
-		c := example()
+		c := tokentest.Claims()
 		c.UserID = userID
 		text := r.mint(t, validCase{name: "spelling " + userID, claims: c, issuedAt: base}).Token
 		texts[len(text)%4] = text
@@ -118,12 +120,12 @@ type envelopeFault struct{ name, reason, text string }
 
 func envelopeFaults(t *testing.T, r vectorRing, v validVector) []envelopeFault {
 	t.Helper()
-	whole := box(t, v.Token)
+	whole := unspell(t, v.Token)
 	change := func(f func(b []byte) []byte) string { return spell(f(slices.Clone(whole))) }
 	flip := func(at int) string {
 		return change(func(b []byte) []byte { b[at] ^= 1; return b })
 	}
-	other := box(t, r.mint(t, validCase{name: "another token", claims: example(), issuedAt: base}).Token)
+	other := unspell(t, r.mint(t, validCase{name: "another token", claims: tokentest.Claims(), issuedAt: base}).Token)
 	swap := func(from, to int) string {
 		return change(func(b []byte) []byte { copy(b[from:to], other[from:to]); return b })
 	}
@@ -187,7 +189,7 @@ const (
 func (f payloadFault) payload() string {
 	items := [...]string{
 		itemArray:        "\x87",
-		itemRoom:         "\x78\x38" + room,
+		itemRoom:         "\x78\x38" + tokentest.Room,
 		itemUser:         "\x6811231234",
 		itemCapabilities: "\x01",
 		itemAttributes:   "\xa2\x61a\x61b\x61c\x60",
@@ -244,12 +246,12 @@ func payloadFaults() []payloadFault {
 var roomFaults = [][2]string{
 	{"room identifier empty", "\x60"},
 	{"room identifier of 129 bytes", "\x78\x81" + strings.Repeat("r", 129)},
-	{"room identifier as bytes", "\x58\x38" + room},
+	{"room identifier as bytes", "\x58\x38" + tokentest.Room},
 	{"room identifier as integer", "\x01"},
 	{"room identifier null", "\xf6"},
-	{"room identifier of indefinite length", "\x7f\x78\x38" + room + "\xff"},
-	{"room identifier with a long head", "\x79\x00\x38" + room},
-	{"room identifier announces 2^64 - 1", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff" + room},
+	{"room identifier of indefinite length", "\x7f\x78\x38" + tokentest.Room + "\xff"},
+	{"room identifier with a long head", "\x79\x00\x38" + tokentest.Room},
+	{"room identifier announces 2^64 - 1", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff" + tokentest.Room},
 	{"room identifier with a stray continuation byte", "\x62r\x80"},
 	{"room identifier ends within a code point", "\x62r\xc3"},
 	{"room identifier with an overlong form", "\x62\xc1\x81"},

@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // makeVectors makes all vectors, the same ones each time.
@@ -70,20 +72,20 @@ const base = 1647405789
 
 func validCases() []validCase {
 	cases := []validCase{
-		{name: "the service documentation's example", claims: example()},
+		{name: "the service documentation's example", claims: tokentest.Claims()},
 		{name: "shortest", claims: claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, issuedAt: 1, ttl: token.MinTTL},
-		{name: "longest", claims: longest(), issuedAt: 1 << 32, ttl: token.MaxTTL},
-		{name: "context", claims: example(), ring: 1},
-		{name: "longest context", claims: example(), ring: 2},
-		{name: "TTL 5 s", claims: example(), ttl: token.MinTTL},
-		{name: "TTL 10 min", claims: example(), ttl: token.MaxTTL},
-		{name: "opened in its last second", claims: example(), opened: 59},
-		{name: "opened by a clock that is behind by the skew", claims: example(), opened: -5},
-		{name: "issued in 1970", claims: example(), issuedAt: 30 * 24 * 60 * 60},
-		{name: "issued at 2^31 - 1", claims: example(), issuedAt: 1<<31 - 1},
-		{name: "issued at 2^32 - 1", claims: example(), issuedAt: 1<<32 - 1},
-		{name: "issued at 2^32", claims: example(), issuedAt: 1 << 32},
-		{name: "issued in the last second of 9999", claims: example(), issuedAt: 253402300799},
+		{name: "longest", claims: testenv.LongestClaims(), issuedAt: 1 << 32, ttl: token.MaxTTL},
+		{name: "context", claims: tokentest.Claims(), ring: 1},
+		{name: "longest context", claims: tokentest.Claims(), ring: 2},
+		{name: "TTL 5 s", claims: tokentest.Claims(), ttl: token.MinTTL},
+		{name: "TTL 10 min", claims: tokentest.Claims(), ttl: token.MaxTTL},
+		{name: "opened in its last second", claims: tokentest.Claims(), opened: 59},
+		{name: "opened by a clock that is behind by the skew", claims: tokentest.Claims(), opened: -5},
+		{name: "issued in 1970", claims: tokentest.Claims(), issuedAt: 30 * 24 * 60 * 60},
+		{name: "issued at 2^31 - 1", claims: tokentest.Claims(), issuedAt: 1<<31 - 1},
+		{name: "issued at 2^32 - 1", claims: tokentest.Claims(), issuedAt: 1<<32 - 1},
+		{name: "issued at 2^32", claims: tokentest.Claims(), issuedAt: 1 << 32},
+		{name: "issued in the last second of 9999", claims: tokentest.Claims(), issuedAt: 253402300799},
 	}
 	cases = append(cases, capabilityCases()...)
 	cases = append(cases, sessionCases()...)
@@ -93,7 +95,7 @@ func validCases() []validCase {
 
 func capabilityCases() (cases []validCase) {
 	for set := range claims.Capabilities(8) {
-		c := example()
+		c := tokentest.Claims()
 		c.Capabilities = set
 		cases = append(cases, validCase{name: "capabilities " + set.String(), claims: c})
 	}
@@ -102,7 +104,7 @@ func capabilityCases() (cases []validCase) {
 
 func sessionCases() (cases []validCase) {
 	for _, minutes := range []int{0, 1, 23, 24, 180} {
-		c := example()
+		c := tokentest.Claims()
 		c.SessionMinutes = minutes
 		name := fmt.Sprintf("session of %d minutes", minutes)
 		// A TTL that is longer than the shortest session is shortened.
@@ -120,12 +122,12 @@ func textCases() (cases []validCase) {
 		{"user ID of 128 code points of 4 bytes", strings.Repeat("\U0010ffff", 128)},
 		{"odd text", "\x00 \r\n\t\x7f\"\\\u0085\u00a0\u00adé e\u0301 \u202eevil\u2066\u2028 \ufeff\ufffd\ufffe\uffff \U0001f469\u200d\U0001f680 \U0010ffff"},
 	} {
-		c := example()
+		c := tokentest.Claims()
 		c.UserID = of.userID
 		cases = append(cases, validCase{name: of.name, claims: c})
 	}
-	c := example()
-	c.RoomIdentifier = room + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(room))
+	c := tokentest.Claims()
+	c.RoomIdentifier = tokentest.Room + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(tokentest.Room))
 	return append(cases, validCase{name: "room identifier of 128 bytes", claims: c})
 }
 
@@ -149,7 +151,7 @@ func attributeCases() (cases []validCase) {
 		{"one key of 1,024 bytes", map[string]string{strings.Repeat("k", 1024): ""}},
 		{"odd text in attributes", map[string]string{"\x00": "\x00", "\u202e": "\U0010ffff", "k": "\u2028"}},
 	} {
-		c := example()
+		c := tokentest.Claims()
 		c.Attributes = of.attributes
 		cases = append(cases, validCase{name: of.name, claims: c})
 	}
@@ -194,7 +196,7 @@ func (r vectorRing) mint(t *testing.T, of validCase) validVector {
 		IssuedAt: of.issuedAt,
 		TTL:      minted.TokenExpiration.Unix() - of.issuedAt,
 		Payload:  openByHand(t, secret, r.context, minted.Token),
-		Nonce:    box(t, minted.Token)[8:32],
+		Nonce:    unspell(t, minted.Token)[8:32],
 		Token:    minted.Token,
 	}
 }
@@ -227,7 +229,7 @@ func accumulate(t *testing.T, n int) accumulatedVector {
 		sealer := token.Sealer{Ring: r.ring, Now: fixedClock(base + int64(i)*1_000_000)}
 		c := randomClaims(random)
 		var err error
-		text, err = sealer.Seal(text[:0], &c)
+		text, _, err = sealer.Seal(text[:0], &c)
 		require.NoError(t, err)
 		hash.Write(text)
 	}
@@ -236,7 +238,7 @@ func accumulate(t *testing.T, n int) accumulatedVector {
 
 func randomClaims(r *rand.Rand) claims.Claims {
 	c := claims.Claims{
-		RoomIdentifier: room[:len(room)-r.IntN(12)],
+		RoomIdentifier: tokentest.Room[:len(tokentest.Room)-r.IntN(12)],
 		UserID:         randomText(r, 1+r.IntN(128)),
 		Capabilities:   claims.Capabilities(r.IntN(8)),
 		SessionMinutes: r.IntN(181),

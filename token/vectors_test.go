@@ -163,7 +163,7 @@ func TestVectorsValid(t *testing.T) {
 			assert.Equal(t, v.Claims, s.Claims())
 			assert.Equal(t, v.IssuedAt, s.IssuedAt().Unix())
 			assert.Equal(t, v.IssuedAt+v.TTL, s.Summary().Expiration.Unix())
-			assert.Equal(t, claims.TokenID(v.Nonce[:16]), s.TokenID())
+			assert.Equal(t, token.ID(v.Nonce[:16]), s.TokenID())
 			assert.Equal(t, []byte(v.Payload), openByHand(t, v.Secret, string(v.Context), v.Token))
 		})
 	}
@@ -292,7 +292,7 @@ func openByHand(t *testing.T, secret []byte, context, text string) (payload []by
 	key, id := deriveByHand(t, secret, context)
 	aead, err := chacha20poly1305.NewX(key)
 	require.NoError(t, err)
-	b := box(t, text)
+	b := unspell(t, text)
 	require.Equal(t, id, b[4:8])
 	payload, err = aead.Open(nil, b[8:32], b[32:], b[:8])
 	require.NoError(t, err)

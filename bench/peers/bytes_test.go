@@ -71,10 +71,11 @@ func openStandard(b *testing.B, p peer, text string) func() {
 func openFloor(b *testing.B, _ peer, text string) func() {
 	aead, err := chacha20poly1305.NewX(make([]byte, chacha20poly1305.KeySize))
 	require.NoError(b, err)
-	box := base64.RawURLEncoding.DecodedLen(len(text) - len(token.Prefix))
-	plaintext := make([]byte, box-(keyring.Overhead-len(keyring.Magic)))
+	// A token is the prefix, key ID, nonce, ciphertext and tag.
+	plain := base64.RawURLEncoding.DecodedLen(len(text)-len(token.Prefix)) - len(keyring.ID{}) - aead.NonceSize() - aead.Overhead()
+	plaintext := make([]byte, plain)
 	nonce := make([]byte, aead.NonceSize())
-	additional := make([]byte, len(keyring.Magic)+len(keyring.ID{}))
+	additional := make([]byte, len(token.Prefix)+len(keyring.ID{}))
 	ciphertext := aead.Seal(nil, nonce, plaintext, additional)
 	return func() {
 		if _, err := aead.Open(plaintext[:0], nonce, ciphertext, additional); err != nil {

@@ -16,14 +16,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // A spender uses tokens up: of all calls with one ID, at most one may return
 // true.
 type spender interface {
-	spend(id claims.TokenID) (fresh bool)
+	spend(id token.ID) (fresh bool)
 }
 
 // guards are the caches that one might remember spent tokens in. Each has room
@@ -52,15 +53,19 @@ type replayGuard struct {
 func newReplay(t testing.TB, n int) spender {
 	const lifetime = 60 + 5 + 1 // seconds: the defaults of validity and clock skew, and one
 	now := time.Now().Truncate(time.Second)
-	guard, err := replay.New(now, replay.Config{Rate: n/lifetime + 1, AcceptIssuedBeforeStart: true})
+	guard, err := replay.New(replay.Config{
+		Limits:                  keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second},
+		Rate:                    n/lifetime + 1,
+		AcceptIssuedBeforeStart: true,
+	})
 	require.NoError(t, err)
 	return replayGuard{guard, now}
 }
 
 // spend is called at one moment only. The tokens expire all over a minute.
-func (g replayGuard) spend(id claims.TokenID) bool {
+func (g replayGuard) spend(id token.ID) bool {
 	left := 1 + time.Duration(binary.LittleEndian.Uint16(id[14:]))%60
-	fresh, _ := g.guard.Spend(context.Background(), g.now, claims.Summary{
+	fresh, _ := g.guard.Spend(context.Background(), g.now, token.Summary{
 		TokenID:    id,
 		IssuedAt:   g.now,
 		Expiration: g.now.Add(left * time.Second),
@@ -75,7 +80,7 @@ func newFreecache(_ testing.TB, n int) spender {
 	return freecacheGuard{freecache.NewCache(n * entry)}
 }
 
-func (g freecacheGuard) spend(id claims.TokenID) bool {
+func (g freecacheGuard) spend(id token.ID) bool {
 	before, err := g.cache.GetOrSet(id[:], []byte{1}, int(spentFor/time.Second))
 	return err == nil && before == nil
 }
@@ -83,14 +88,14 @@ func (g freecacheGuard) spend(id claims.TokenID) bool {
 // golangLRU has a lock of its own: it cannot add only what is not there.
 type golangLRU struct {
 	mu  sync.Mutex
-	lru *expirable.LRU[claims.TokenID, struct{}]
+	lru *expirable.LRU[token.ID, struct{}]
 }
 
 func newGolangLRU(_ testing.TB, n int) spender {
-	return &golangLRU{lru: expirable.NewLRU[claims.TokenID, struct{}](n, nil, spentFor)}
+	return &golangLRU{lru: expirable.NewLRU[token.ID, struct{}](n, nil, spentFor)}
 }
 
-func (g *golangLRU) spend(id claims.TokenID) bool {
+func (g *golangLRU) spend(id token.ID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lru.Contains(id) {
@@ -101,19 +106,19 @@ func (g *golangLRU) spend(id claims.TokenID) bool {
 }
 
 type otterGuard struct {
-	cache *otter.Cache[claims.TokenID, struct{}]
+	cache *otter.Cache[token.ID, struct{}]
 }
 
 func newOtter(t testing.TB, n int) spender {
-	cache, err := otter.New(&otter.Options[claims.TokenID, struct{}]{
+	cache, err := otter.New(&otter.Options[token.ID, struct{}]{
 		MaximumSize:      n,
-		ExpiryCalculator: otter.ExpiryCreating[claims.TokenID, struct{}](spentFor),
+		ExpiryCalculator: otter.ExpiryCreating[token.ID, struct{}](spentFor),
 	})
 	require.NoError(t, err)
 	return otterGuard{cache}
 }
 
-func (g otterGuard) spend(id claims.TokenID) bool {
+func (g otterGuard) spend(id token.ID) bool {
 	_, fresh := g.cache.SetIfAbsent(id, struct{}{})
 	return fresh
 }
@@ -136,7 +141,7 @@ func newRistretto(t testing.TB, n int) spender {
 	return &ristrettoGuard{cache: cache}
 }
 
-func (g *ristrettoGuard) spend(id claims.TokenID) bool {
+func (g *ristrettoGuard) spend(id token.ID) bool {
 	key := binary.LittleEndian.Uint64(id[:8])
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -148,25 +153,25 @@ func (g *ristrettoGuard) spend(id claims.TokenID) bool {
 }
 
 type ttlcacheGuard struct {
-	cache *ttlcache.Cache[claims.TokenID, struct{}]
+	cache *ttlcache.Cache[token.ID, struct{}]
 }
 
 func newTTLCache(_ testing.TB, n int) spender {
 	return ttlcacheGuard{ttlcache.New(
-		ttlcache.WithTTL[claims.TokenID, struct{}](spentFor),
-		ttlcache.WithCapacity[claims.TokenID, struct{}](uint64(n)),
-		ttlcache.WithDisableTouchOnHit[claims.TokenID, struct{}](),
+		ttlcache.WithTTL[token.ID, struct{}](spentFor),
+		ttlcache.WithCapacity[token.ID, struct{}](uint64(n)),
+		ttlcache.WithDisableTouchOnHit[token.ID, struct{}](),
 	)}
 }
 
-func (g ttlcacheGuard) spend(id claims.TokenID) bool {
+func (g ttlcacheGuard) spend(id token.ID) bool {
 	_, spent := g.cache.GetOrSet(id, struct{}{})
 	return !spent
 }
 
 // tokenID is that of token number i. It looks random: mix is the finalizer of
 // splitmix64, a bijection.
-func tokenID(i int) (id claims.TokenID) {
+func tokenID(i int) (id token.ID) {
 	binary.LittleEndian.PutUint64(id[:8], mix(uint64(i)+1))
 	binary.LittleEndian.PutUint64(id[8:], mix(^uint64(i)))
 	return id

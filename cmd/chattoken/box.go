@@ -2,27 +2,21 @@ package main
 
 import (
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
-	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// box is what the text of a valid token stands for, for show: key ID, nonce,
-// ciphertext and tag.
-type box []byte
+// parts is the box of a valid token, for show.
+type parts []byte
 
-const (
-	keyIDSize = len(keyring.ID{})
-	nonceSize = 24
-	tagSize   = 16
-)
-
-func decode(text string) box {
-	b := make(box, base64url.DecodedLen(len(text)-len(token.Prefix)))
-	n, _ := base64url.Decode(b, text[len(token.Prefix):])
-	return b[:n]
+func decode(text string) parts {
+	b := make(parts, len(text))
+	body := b[copy(b, box.Magic):]
+	n, _ := base64url.Decode(body, text[len(box.Magic):])
+	return b[:len(box.Magic)+n]
 }
 
-func (b box) keyID() keyring.ID  { return keyring.ID(b[:keyIDSize]) }
-func (b box) nonce() []byte      { return b[keyIDSize:][:nonceSize] }
-func (b box) ciphertext() []byte { return b[keyIDSize+nonceSize : len(b)-tagSize] }
-func (b box) tag() []byte        { return b[len(b)-tagSize:] }
+func (b parts) keyID() keyring.ID  { return keyring.ID(b[len(box.Magic):box.Nonce]) }
+func (b parts) nonce() []byte      { return b[box.Nonce:box.Ciphertext] }
+func (b parts) ciphertext() []byte { return b[box.Ciphertext : len(b)-box.TagSize] }
+func (b parts) tag() []byte        { return b[len(b)-box.TagSize:] }

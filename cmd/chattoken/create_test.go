@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // member returns a member of a JSON object that is a string.
@@ -124,7 +126,7 @@ func TestCreateErrors(t *testing.T) {
 // longest request, spelt as long as it can be.
 func TestLongestRequest(t *testing.T) {
 	long := func(n int) string { return strings.Repeat(`\u00e4`, n) }
-	request := `{"roomIdentifier":"` + testRoom + strings.Repeat("x", 128-len(testRoom)) +
+	request := `{"roomIdentifier":"` + tokentest.Room + strings.Repeat("x", 128-len(tokentest.Room)) +
 		`","userId":"` + strings.Repeat(`\ud83d\ude00`, 128) +
 		`","attributes":{"` + long(256) + `":"` + long(256) + `"}}`
 	f := newFake(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -66,7 +67,7 @@ func newDemonstration(now func() time.Time) (*demonstration, error) {
 		return nil, err
 	}
 	// The keys are as old as the guard, so no token of theirs can be older.
-	guard, err := replay.New(start, replay.Config{Rate: 1, AcceptIssuedBeforeStart: true})
+	guard, err := replay.New(replay.Config{Limits: ring.Limits(), Rate: 1, AcceptIssuedBeforeStart: true, Now: now})
 	if err != nil {
 		return nil, err
 	}
@@ -119,16 +120,16 @@ func (d *demonstration) minted() {
 	d.line("")
 }
 
-func (d *demonstration) parts(b box) {
+func (d *demonstration) parts(b parts) {
 	const row = "   %-10s %5d  %-35s  %s"
-	id, rest := b.nonce()[:len(claims.TokenID{})], b.nonce()[len(claims.TokenID{}):]
+	id, rest := b.nonce()[:len(token.ID{})], b.nonce()[len(token.ID{}):]
 	d.line("   part       bytes")
 	d.line(row, "prefix", len(token.Prefix), token.Prefix, "format and version")
-	d.line(row, "key ID", keyIDSize, b.keyID(), "of a key in the ring")
-	d.line(row, "nonce", nonceSize, hex.EncodeToString(id), "the token's ID")
+	d.line(row, "key ID", box.KeyIDSize, b.keyID(), "of a key in the ring")
+	d.line(row, "nonce", box.NonceSize, hex.EncodeToString(id), "the token's ID")
 	d.line("%21s%x", "", rest)
 	d.line(row, "ciphertext", len(b.ciphertext()), hex.EncodeToString(b.ciphertext()[:16])+"...", "the claims, encrypted")
-	d.line(row, "tag", tagSize, hex.EncodeToString(b.tag()), "authenticates it all")
+	d.line(row, "tag", box.TagSize, hex.EncodeToString(b.tag()), "authenticates it all")
 }
 
 // step is one thing that is tried, and the error that is to come of it.

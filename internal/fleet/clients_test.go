@@ -9,13 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 var user = claims.Claims{
-	RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+	RoomIdentifier: tokentest.Room,
 	UserID:         "11231234",
 }
 
@@ -143,7 +145,7 @@ func (f *fleet) judgeSealed(k *key) {
 // keyOf is the key that a token names.
 func (f *fleet) keyOf(text string) *key {
 	var id keyring.ID
-	b, err := base64.RawURLEncoding.DecodeString(text[len(keyring.Magic):][:8])
+	b, err := base64.RawURLEncoding.DecodeString(text[len(box.Magic):][:8])
 	require.NoError(f.t, err)
 	copy(id[:], b)
 	k := f.keys[id]
@@ -218,7 +220,7 @@ func (g *gateway) hasReason(tok *chatToken, err error) bool {
 	case errors.Is(err, token.ErrSpent):
 		return tok.acceptedBy[g.index]
 	case errors.Is(err, replay.ErrBeforeStart):
-		return tok.issuedAt.Unix() <= g.started.Add(g.ring.ClockSkew()).Unix()
+		return tok.issuedAt.Unix() <= g.started.Add(g.ring.Limits().ClockSkew).Unix()
 	case errors.Is(err, replay.ErrForgotten):
 		return !tok.expiration.After(g.latest)
 	}

@@ -125,10 +125,10 @@ func (g *gateway) start() {
 	f := g.fleet
 	g.started, g.latest = g.now(), g.now()
 	var err error
-	g.guard, err = replay.New(g.started, replay.Config{
+	g.guard, err = replay.New(replay.Config{
+		Limits:                  g.ring.Limits(),
 		Rate:                    10,
-		MaxTTL:                  g.ring.MaxTTL(),
-		ClockSkew:               g.ring.ClockSkew(),
+		Now:                     func() time.Time { return g.started },
 		AcceptIssuedBeforeStart: f.forgetfulGuards,
 	})
 	require.NoError(f.t, err)

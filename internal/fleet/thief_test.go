@@ -6,7 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/box"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
@@ -49,11 +50,11 @@ func (f *fleet) steal(ring *keyring.Ring, k keyring.Key, now time.Time) {
 func (f *fleet) forge(th thief) *chatToken {
 	f.tally["tokens forged"]++
 	now, ttl := time.Now().Truncate(time.Second), f.ttl()
-	var e claims.Encoder
-	payload, err := e.Append(nil, &user, nil, now.Unix(), int64(ttl/time.Second))
+	var e payload.Encoder
+	plaintext, err := e.Append(nil, &user, nil, now.Unix(), int64(ttl/time.Second))
 	require.NoError(f.t, err)
-	box, err := th.ring.Seal(nil, payload, th.when)
+	sealed, err := th.ring.Seal(box.Inside(), nil, plaintext, th.when)
 	require.NoError(f.t, err)
-	text := keyring.Magic + base64.RawURLEncoding.EncodeToString(box[len(keyring.Magic):])
+	text := box.Magic + base64.RawURLEncoding.EncodeToString(sealed[len(box.Magic):])
 	return &chatToken{text: text, key: f.keyOf(text), issuedAt: now, expiration: now.Add(ttl), forged: true}
 }

@@ -22,16 +22,17 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
+	"github.com/seed17cb2b26/chattoken/internal/box"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // python3 is Debian's own, which has the modules that Debian's packages
 // install. An earlier one on PATH would not.
 const python3 = "/usr/bin/python3"
-
-const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 
 // TestSpec shares one Python process between its parts: it is slow to start.
 func TestSpec(t *testing.T) {
@@ -274,7 +275,7 @@ func randomAttempt(r *rand.Rand) attempt {
 
 func randomClaims(r *rand.Rand) claims.Claims {
 	c := claims.Claims{
-		RoomIdentifier: room[:len(room)-r.IntN(12)],
+		RoomIdentifier: tokentest.Room[:len(tokentest.Room)-r.IntN(12)],
 		UserID:         randomText(r, 1+r.IntN(128)),
 		Capabilities:   claims.Capabilities(r.IntN(8)),
 		SessionMinutes: 1 + r.IntN(180),
@@ -353,11 +354,11 @@ func (p *python) testMutations(t *testing.T) {
 	reasons := map[string]int{}
 	for i := range rounds {
 		c := randomClaims(random)
-		payload, err := new(claims.Encoder).Append(nil, &c, nil, start, 60)
+		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
 		require.NoError(t, err)
-		box, err := h.ring.Seal(nil, mutate(random, payload), time.Unix(start, 0))
+		b, err := h.ring.Seal(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
-		text := string(base64url.Append([]byte(token.Prefix), box[len(token.Prefix):]))
+		text := string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 		opener := token.Opener{Ring: h.ring, Now: clock(start)}
 		var s token.Session
 		err = opener.OpenWithoutSpending(t.Context(), &s, text)
@@ -398,7 +399,7 @@ func clock(now int64) func() time.Time {
 func (p *python) testCommand(t *testing.T) {
 	c := newCommand(t)
 	want := claims.Claims{
-		RoomIdentifier: room,
+		RoomIdentifier: tokentest.Room,
 		UserID:         "Zoë \U0001f680",
 		Capabilities:   claims.SendMessage | claims.DeleteMessage,
 		Attributes:     map[string]string{"displayName": "Zoë", "colour": "red"},

@@ -1,4 +1,14 @@
-package claims
+// Package payload is what a token says, in bytes: an array of seven in
+// deterministic CBOR (RFC 8949, section 4.2.1), written by [Encoder.Append] and
+// read by [Parse].
+//
+//	[ room identifier tstr, user ID tstr, capabilities uint,
+//	  attributes {* tstr => tstr}, issued-at uint (Unix seconds),
+//	  token TTL uint (seconds), session duration uint (minutes) ]
+//
+// There is one encoding of every value, and the reader refuses all others.
+// SPEC.md has the details.
+package payload
 
 import (
 	"cmp"
@@ -8,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
 
@@ -20,10 +31,10 @@ const (
 	majorMap   = 5 << 5
 )
 
-// payloadItems is the number of elements in the payload's array.
-const payloadItems = 7
+// items is the number of elements in the array.
+const items = 7
 
-var errTimes = errors.New("claims: issued-at or token TTL out of range")
+var errTimes = errors.New("payload: issued-at or token TTL out of range")
 
 // Encoder writes payloads. The zero value is ready. It holds the space in
 // which attributes are sorted, so that a reused Encoder does not allocate, and
@@ -42,11 +53,11 @@ func (*noCopy) Unlock() {}
 
 type attribute struct{ key, value string }
 
-// Append validates c, with room as in [Claims.Validate], and appends the
+// Append validates c, with room as in [claims.Claims.Validate], and appends the
 // payload of a token issued at that Unix second and valid for ttl seconds. The
 // caller answers for ttl being within the limits of a token; here it only has
 // to be positive. On an error dst is returned as it was.
-func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
+func (e *Encoder) Append(dst []byte, c *claims.Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
 	// First of all, because room may panic: what is left here would be in the
 	// next payload, which is somebody else's.
 	defer e.release()
@@ -56,7 +67,7 @@ func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt
 	if issuedAt < 0 || issuedAt > limits.MaxUnix || ttl <= 0 {
 		return dst, errTimes
 	}
-	dst = append(dst, majorArray|payloadItems)
+	dst = append(dst, majorArray|items)
 	dst = appendText(dst, c.RoomIdentifier)
 	dst = appendText(dst, c.UserID)
 	dst = appendHead(dst, majorUint, uint64(c.Capabilities))
@@ -72,16 +83,20 @@ func (e *Encoder) Append(dst []byte, c *Claims, room func(string) bool, issuedAt
 
 // sort validates c and puts its attributes in order. It goes through the map
 // once, which costs as much as the rest of a small payload.
-func (e *Encoder) sort(c *Claims, room func(string) bool) error {
-	if len(c.Attributes) > MaxAttributeBytes {
+func (e *Encoder) sort(c *claims.Claims, room func(string) bool) error {
+	if len(c.Attributes) > claims.MaxAttributeBytes {
 		return c.Validate(room) // too many to be legal, or to make room for
 	}
-	var sum attributeSum
+	var sum limits.Attributes
 	for key, value := range c.Attributes {
-		sum.add(key, value)
+		sum.Add(key, value)
 		e.sorted = append(e.sorted, attribute{key, value})
 	}
-	if err := c.validate(room, sum); err != nil {
+	rest := *c
+	if sum.Legal() {
+		rest.Attributes = nil // they need not be gone through again
+	}
+	if err := rest.Validate(room); err != nil {
 		return err
 	}
 	slices.SortFunc(e.sorted, byEncoding)

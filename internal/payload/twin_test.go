@@ -1,4 +1,4 @@
-package claims_test
+package payload_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package claims
+package payload
 
 import (
 	"bytes"
@@ -8,11 +8,13 @@ import (
 	"math"
 	"unicode/utf8"
 
+	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/internal/text"
 )
 
-// ErrPayload is the error of [ParsePayload], whatever is wrong.
-var ErrPayload = errors.New("claims: not a version 1 payload")
+// ErrMalformed is the error of [Parse], whatever is wrong.
+var ErrMalformed = errors.New("payload: not of version 1")
 
 // Payload is a view of the bytes of a payload: it copies nothing out of them
 // and is valid as long as they are. The zero value has no claims. It is a
@@ -24,7 +26,7 @@ type Payload struct {
 	IssuedAt         int64
 	TTL              uint64 // seconds; any value, the limits of a token are the opener's to check
 	SessionMinutes   uint8
-	Capabilities     Capabilities
+	Capabilities     claims.Capabilities
 	attributeEntries uint16
 }
 
@@ -67,8 +69,8 @@ func (p *Payload) Attribute(key string) (value []byte, ok bool) {
 }
 
 // Claims copies everything out. Attributes is nil where there are none.
-func (p *Payload) Claims() Claims {
-	c := Claims{
+func (p *Payload) Claims() claims.Claims {
+	c := claims.Claims{
 		RoomIdentifier: string(p.RoomIdentifier()),
 		UserID:         string(p.UserID()),
 		Capabilities:   p.Capabilities,
@@ -105,15 +107,15 @@ func nextText(b []byte) (text, rest []byte) {
 	return b[from : from+n : from+n], b[from+n:]
 }
 
-// ParsePayload reads a payload of which every bit is as [Encoder.Append] would
-// have written it, within the limits that this package documents; anything
-// else is [ErrPayload] and the zero Payload. The grammar of room identifiers
+// Parse reads a payload of which every bit is as [Encoder.Append] would
+// have written it, within the limits that package claims documents; anything
+// else is [ErrMalformed] and the zero Payload. The grammar of room identifiers
 // is the minter's policy and not checked. The result is a view of b. It costs
 // no allocation, whatever b announces.
-func ParsePayload(b []byte) (Payload, error) {
+func Parse(b []byte) (Payload, error) {
 	p := Payload{raw: b}
 	if len(b) >= 1<<16 || !p.parse() {
-		return Payload{}, ErrPayload
+		return Payload{}, ErrMalformed
 	}
 	return p, nil
 }
@@ -122,24 +124,27 @@ func ParsePayload(b []byte) (Payload, error) {
 // to read, so that all that follows is missing: the last field is enough to
 // tell, and its limits refuse what is not there.
 func (p *Payload) parse() bool {
-	items, rest := cutHead(p.raw, majorArray)
-	if items != payloadItems {
+	n, rest := cutHead(p.raw, majorArray)
+	if n != items {
 		return false
 	}
-	room, rest := cutText(rest, MaxRoomIdentifierBytes)
+	room, rest := cutText(rest, claims.MaxRoomIdentifierBytes)
 	p.room = p.span(room, rest)
-	user, rest := cutText(rest, MaxUserIDRunes*utf8.UTFMax)
+	user, rest := cutText(rest, claims.MaxUserIDRunes*utf8.UTFMax)
 	p.user = p.span(user, rest)
 	capabilities, rest := cutHead(rest, majorUint)
-	if len(room) < 1 || len(user) < 1 || capabilities > uint64(known) {
+	if len(room) < 1 || len(user) < 1 || capabilities > math.MaxUint8 {
 		return false
 	}
-	p.Capabilities = Capabilities(capabilities)
+	p.Capabilities = claims.Capabilities(capabilities)
+	if !p.Capabilities.Valid() {
+		return false
+	}
 	rest, ok := p.parseAttributes(rest)
 	issuedAt, rest := cutHead(rest, majorUint)
 	ttl, rest := cutHead(rest, majorUint)
 	minutes, rest := cutHead(rest, majorUint)
-	if !ok || issuedAt > limits.MaxUnix || minutes < MinSessionMinutes || minutes > MaxSessionMinutes {
+	if !ok || issuedAt > limits.MaxUnix || minutes < claims.MinSessionMinutes || minutes > claims.MaxSessionMinutes {
 		return false
 	}
 	p.IssuedAt, p.TTL, p.SessionMinutes = int64(issuedAt), ttl, uint8(minutes)
@@ -151,19 +156,19 @@ func (p *Payload) parse() bool {
 // takes one look at all of them, not one at each.
 func (p *Payload) validTexts() bool {
 	user := p.UserID()
-	if !isASCII(p.raw[p.room.from:p.user.to]) && !(validText(p.RoomIdentifier()) && validText(user)) {
+	if !text.IsASCII(p.raw[p.room.from:p.user.to]) && !(text.ValidBytes(p.RoomIdentifier()) && text.ValidBytes(user)) {
 		return false
 	}
 	// A code point has a byte at least.
-	return (len(user) <= MaxUserIDRunes || runeCount(user) <= MaxUserIDRunes) && p.validAttributes()
+	return (len(user) <= claims.MaxUserIDRunes || runeCount(user) <= claims.MaxUserIDRunes) && p.validAttributes()
 }
 
 func (p *Payload) validAttributes() bool {
-	if isASCII(p.at(p.attributes)) {
+	if text.IsASCII(p.at(p.attributes)) {
 		return true
 	}
 	for key, value := range p.Attributes() {
-		if !validText(key) || !validText(value) {
+		if !text.ValidBytes(key) || !text.ValidBytes(value) {
 			return false
 		}
 	}
@@ -175,17 +180,17 @@ func (p *Payload) validAttributes() bool {
 func (p *Payload) parseAttributes(b []byte) (rest []byte, ok bool) {
 	entries, rest := cutHead(b, majorMap)
 	// Each entry has a key of at least one byte, so this bounds the loop too.
-	if entries > MaxAttributeBytes {
+	if entries > claims.MaxAttributeBytes {
 		return nil, false
 	}
 	pairs, size := rest, 0
 	var last []byte
 	for range entries {
 		var key, value []byte
-		key, rest = cutText(rest, MaxAttributeBytes)
-		value, rest = cutText(rest, MaxAttributeBytes)
+		key, rest = cutText(rest, claims.MaxAttributeBytes)
+		value, rest = cutText(rest, claims.MaxAttributeBytes)
 		size += len(key) + len(value)
-		if size > MaxAttributeBytes || !encodedBefore(last, key) {
+		if size > claims.MaxAttributeBytes || !encodedBefore(last, key) {
 			return nil, false
 		}
 		last = key

@@ -1,4 +1,4 @@
-package claims_test
+package payload_test
 
 import (
 	"bytes"
@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/payload"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 const (
@@ -21,7 +24,7 @@ const (
 
 func encode(t testing.TB, c claims.Claims, issuedAt, ttl int64) []byte {
 	t.Helper()
-	var e claims.Encoder
+	var e payload.Encoder
 	b, err := e.Append(nil, &c, func(string) bool { return true }, issuedAt, ttl)
 	require.NoError(t, err)
 	return b
@@ -34,10 +37,10 @@ func TestPayloadRoundTrip(t *testing.T) {
 		in, want      claims.Claims
 		issuedAt, ttl int64
 	}{
-		{"example", valid(), valid(), issuedAt, 60},
-		{"longest", longest(), longest(), maxUnix, 600},
+		{"example", tokentest.Claims(), tokentest.Claims(), issuedAt, 60},
+		{"longest", testenv.LongestClaims(), testenv.LongestClaims(), maxUnix, 600},
 		{"shortest", claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, 0, 5},
-		{"default session", claims.Claims{RoomIdentifier: room, UserID: "u"}, minutes(claims.Claims{RoomIdentifier: room, UserID: "u"}), issuedAt, 60},
+		{"default session", claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"}, minutes(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"}), issuedAt, 60},
 		{"odd but legal text", minutes(claims.Claims{RoomIdentifier: "\x00\u202e", UserID: "\U0010FFFF\ufeff\x7f", Attributes: map[string]string{"\x00": "\u2066\n", "😀": "\ufffd"}}),
 			minutes(claims.Claims{RoomIdentifier: "\x00\u202e", UserID: "\U0010FFFF\ufeff\x7f", Attributes: map[string]string{"\x00": "\u2066\n", "😀": "\ufffd"}}), issuedAt, 60},
 	}
@@ -45,7 +48,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			b := encode(t, test.in, test.issuedAt, test.ttl)
 			assert.Equal(t, marshal(t, twinOf(&test.in, test.issuedAt, test.ttl)), b, "as fxamacker/cbor writes it")
-			p, err := claims.ParsePayload(b)
+			p, err := payload.Parse(b)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, p.Claims())
 			assert.Equal(t, test.issuedAt, p.IssuedAt)
@@ -67,12 +70,12 @@ func TestPayloadRoundTrip(t *testing.T) {
 // Heads of strings and maps change form at 24 and 256; order is by length
 // first, then by bytes.
 func TestPayloadHeadSizes(t *testing.T) {
-	c := valid()
+	c := tokentest.Claims()
 	for n := range claims.MaxAttributeBytes {
 		c.Attributes = map[string]string{"k": strings.Repeat("v", n)}
 		b := encode(t, c, issuedAt, 60)
 		require.Equal(t, marshal(t, twinOf(&c, issuedAt, 60)), b)
-		p, err := claims.ParsePayload(b)
+		p, err := payload.Parse(b)
 		require.NoError(t, err)
 		require.Equal(t, c, p.Claims())
 	}
@@ -85,7 +88,7 @@ func TestPayloadHeadSizes(t *testing.T) {
 		c.Attributes[key] = ""
 		b := encode(t, c, issuedAt, 60)
 		require.Equal(t, marshal(t, twinOf(&c, issuedAt, 60)), b)
-		p, err := claims.ParsePayload(b)
+		p, err := payload.Parse(b)
 		require.NoError(t, err)
 		require.Equal(t, c, p.Claims())
 	}
@@ -95,17 +98,17 @@ func TestPayloadHeadSizes(t *testing.T) {
 // So do heads of times, which go on to four and eight bytes behind them: in 1970,
 // and after 2106. However many of those are missing, it is no payload.
 func TestPayloadTimes(t *testing.T) {
-	c := valid()
+	c := tokentest.Claims()
 	for _, edge := range []int64{0, 23, 24, 1<<8 - 1, 1 << 8, 1<<16 - 1, 1 << 16, 1<<17 - 1, 1<<32 - 1, 1 << 32, 1<<33 - 1, maxUnix} {
 		for _, times := range [][2]int64{{edge, 60}, {issuedAt, max(edge, 1)}} {
 			b := encode(t, c, times[0], times[1])
 			require.Equal(t, marshal(t, twinOf(&c, times[0], times[1])), b)
-			p, err := claims.ParsePayload(b)
+			p, err := payload.Parse(b)
 			require.NoError(t, err)
 			require.Equal(t, times, [2]int64{p.IssuedAt, int64(p.TTL)})
 			for n := range b {
-				_, err := claims.ParsePayload(b[:n:n])
-				require.ErrorIs(t, err, claims.ErrPayload)
+				_, err := payload.Parse(b[:n:n])
+				require.ErrorIs(t, err, payload.ErrMalformed)
 			}
 		}
 	}
@@ -119,8 +122,8 @@ func size(m map[string]string) (n int) {
 }
 
 func TestEncoderRefusesTimes(t *testing.T) {
-	var e claims.Encoder
-	c := valid()
+	var e payload.Encoder
+	c := tokentest.Claims()
 	for _, test := range []struct{ issuedAt, ttl int64 }{{-1, 60}, {maxUnix + 1, 60}, {math.MinInt64, 60}, {0, 0}, {0, -1}} {
 		dst, err := e.Append([]byte("dst"), &c, nil, test.issuedAt, test.ttl)
 		assert.Error(t, err)
@@ -131,13 +134,13 @@ func TestEncoderRefusesTimes(t *testing.T) {
 // A grammar that panics, under a server that recovers, leaves nothing of these
 // claims for the next ones.
 func TestEncoderRoomPanics(t *testing.T) {
-	var e claims.Encoder
-	victim, next := valid(), valid()
+	var e payload.Encoder
+	victim, next := tokentest.Claims(), tokentest.Claims()
 	next.Attributes = nil
 	assert.Panics(t, func() { _, _ = e.Append(nil, &victim, func(string) bool { panic("room") }, issuedAt, 60) })
 	b, err := e.Append(nil, &next, nil, issuedAt, 60)
 	require.NoError(t, err)
-	p, err := claims.ParsePayload(b)
+	p, err := payload.Parse(b)
 	require.NoError(t, err)
 	assert.Equal(t, next, p.Claims())
 
@@ -150,13 +153,13 @@ func TestEncoderRoomPanics(t *testing.T) {
 }
 
 func TestMoveTo(t *testing.T) {
-	b := encode(t, valid(), issuedAt, 60)
-	p, err := claims.ParsePayload(b)
+	b := encode(t, tokentest.Claims(), issuedAt, 60)
+	p, err := payload.Parse(b)
 	require.NoError(t, err)
 	moved := p.MoveTo([]byte("prefix"))
 	assert.Equal(t, "prefix"+string(b), string(moved))
 	clear(b)
-	assert.Equal(t, valid(), p.Claims(), "nothing aliases the old bytes")
+	assert.Equal(t, tokentest.Claims(), p.Claims(), "nothing aliases the old bytes")
 	clear(moved)
 	assert.NotEqual(t, "11231234", string(p.UserID()), "it is a view of the new ones")
 }
@@ -164,7 +167,7 @@ func TestMoveTo(t *testing.T) {
 // What is lent has no capacity beyond its end, so that appending to it does
 // not write into its neighbour.
 func TestLentSlicesHaveNoSpareCapacity(t *testing.T) {
-	p, err := claims.ParsePayload(encode(t, valid(), issuedAt, 60))
+	p, err := payload.Parse(encode(t, tokentest.Claims(), issuedAt, 60))
 	require.NoError(t, err)
 	value, _ := p.Attribute("displayName")
 	for _, lent := range [][]byte{p.RoomIdentifier(), p.UserID(), value} {
@@ -177,16 +180,16 @@ func TestLentSlicesHaveNoSpareCapacity(t *testing.T) {
 }
 
 func TestPayloadEveryTruncationAndExtension(t *testing.T) {
-	for _, c := range []claims.Claims{valid(), longest()} {
+	for _, c := range []claims.Claims{tokentest.Claims(), testenv.LongestClaims()} {
 		b := encode(t, c, issuedAt, 60)
 		for n := range b {
-			p, err := claims.ParsePayload(b[:n:n])
-			require.ErrorIs(t, err, claims.ErrPayload)
+			p, err := payload.Parse(b[:n:n])
+			require.ErrorIs(t, err, payload.ErrMalformed)
 			require.Zero(t, p)
 		}
 		for next := range 256 {
-			_, err := claims.ParsePayload(append(b[:len(b):len(b)], byte(next)))
-			require.ErrorIs(t, err, claims.ErrPayload)
+			_, err := payload.Parse(append(b[:len(b):len(b)], byte(next)))
+			require.ErrorIs(t, err, payload.ErrMalformed)
 		}
 	}
 }
@@ -194,12 +197,12 @@ func TestPayloadEveryTruncationAndExtension(t *testing.T) {
 // Whatever is accepted after a change is what the encoder writes for it.
 func TestPayloadEveryByteChanged(t *testing.T) {
 	accepted := 0
-	b := encode(t, valid(), issuedAt, 60)
+	b := encode(t, tokentest.Claims(), issuedAt, 60)
 	for i := range b {
 		for change := 1; change < 256; change++ {
 			mutant := bytes.Clone(b)
 			mutant[i] ^= byte(change)
-			p, err := claims.ParsePayload(mutant)
+			p, err := payload.Parse(mutant)
 			if err != nil {
 				continue
 			}
@@ -226,9 +229,9 @@ func item(parts ...any) []byte {
 	return b
 }
 
-// payload builds one from seven encoded elements, of which change replaces
+// payloadWith builds one from seven encoded elements, of which change replaces
 // those that it names.
-func payload(change map[int][]byte) []byte {
+func payloadWith(change map[int][]byte) []byte {
 	elements := [7][]byte{
 		item(0x61, "r"), item(0x61, "u"), item(0), item(0xA1, 0x61, "k", 0x61, "v"),
 		item(0x1A, 0x62, 0x31, 0x6A, 0x58), item(0x18, 60), item(0x18, 30),
@@ -253,26 +256,26 @@ func TestParsePayloadRefused(t *testing.T) {
 		ttlItem
 		sessionItem
 	)
-	one := func(i int, parts ...any) []byte { return payload(map[int][]byte{i: item(parts...)}) }
+	one := func(i int, parts ...any) []byte { return payloadWith(map[int][]byte{i: item(parts...)}) }
 	text := func(s string) []byte { return marshal(t, s) }
 	nested := bytes.Repeat([]byte{0x81}, 10000)
-	_, err := claims.ParsePayload(payload(nil))
+	_, err := payload.Parse(payloadWith(nil))
 	require.NoError(t, err, "the base is valid")
 
 	tests := map[string][]byte{
 		"empty":                  {},
-		"array of 6":             item(0x86, payload(nil)[1:]),
-		"array of 8":             item(0x88, payload(nil)[1:], 0),
-		"array head long":        item(0x98, 7, payload(nil)[1:]),
-		"array indefinite":       item(0x9F, payload(nil)[1:], 0xFF),
+		"array of 6":             item(0x86, payloadWith(nil)[1:]),
+		"array of 8":             item(0x88, payloadWith(nil)[1:], 0),
+		"array head long":        item(0x98, 7, payloadWith(nil)[1:]),
+		"array indefinite":       item(0x9F, payloadWith(nil)[1:], 0xFF),
 		"array of 2^63":          item(0x9B, 0x80, 0, 0, 0, 0, 0, 0, 0),
 		"array of 2^64-1":        item(0x9B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF),
-		"map for array":          item(0xA7, payload(nil)[1:]),
-		"tagged":                 item(0xD9, 0xD9, 0xF7, payload(nil)),
+		"map for array":          item(0xA7, payloadWith(nil)[1:]),
+		"tagged":                 item(0xD9, 0xD9, 0xF7, payloadWith(nil)),
 		"nested 10,000 deep":     nested,
-		"trailing byte":          item(payload(nil), 0),
-		"trailing break":         item(payload(nil), 0xFF),
-		"two payloads":           item(payload(nil), payload(nil)),
+		"trailing byte":          item(payloadWith(nil), 0),
+		"trailing break":         item(payloadWith(nil), 0xFF),
+		"two payloads":           item(payloadWith(nil), payloadWith(nil)),
 		"room empty":             one(roomItem, 0x60),
 		"room 129":               one(roomItem, text(strings.Repeat("r", 129))),
 		"room head long":         one(roomItem, 0x78, 1, "r"),
@@ -336,8 +339,8 @@ func TestParsePayloadRefused(t *testing.T) {
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {
-			p, err := claims.ParsePayload(b)
-			assert.ErrorIs(t, err, claims.ErrPayload, "%s", hex.EncodeToString(b[:min(len(b), 40)]))
+			p, err := payload.Parse(b)
+			assert.ErrorIs(t, err, payload.ErrMalformed, "%s", hex.EncodeToString(b[:min(len(b), 40)]))
 			assert.Zero(t, p)
 		})
 	}
@@ -357,20 +360,20 @@ func TestParsePayloadLimitsAccepted(t *testing.T) {
 		"session 1":         {6: {1}},
 		"session 180":       {6: {0x18, 180}},
 	} {
-		_, err := claims.ParsePayload(payload(change))
+		_, err := payload.Parse(payloadWith(change))
 		assert.NoError(t, err, name)
 	}
 }
 
 func TestParsePayloadHugeInput(t *testing.T) {
-	_, err := claims.ParsePayload(make([]byte, 1<<16))
-	assert.ErrorIs(t, err, claims.ErrPayload)
-	_, err = claims.ParsePayload(item(payload(nil), make([]byte, 1<<16)))
-	assert.ErrorIs(t, err, claims.ErrPayload)
+	_, err := payload.Parse(make([]byte, 1<<16))
+	assert.ErrorIs(t, err, payload.ErrMalformed)
+	_, err = payload.Parse(item(payloadWith(nil), make([]byte, 1<<16)))
+	assert.ErrorIs(t, err, payload.ErrMalformed)
 }
 
 func TestZeroPayload(t *testing.T) {
-	var p claims.Payload
+	var p payload.Payload
 	assert.Empty(t, p.RoomIdentifier())
 	assert.Empty(t, p.UserID())
 	assert.Zero(t, p.Claims())
@@ -380,25 +383,9 @@ func TestZeroPayload(t *testing.T) {
 	assert.Equal(t, "x", string(p.MoveTo([]byte("x"))))
 }
 
-func TestTokenID(t *testing.T) {
-	id := claims.TokenID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-	const text = "000102030405060708090a0b0c0d0e0f"
-	assert.Equal(t, text, id.String())
-	marshalled, err := id.MarshalText()
-	require.NoError(t, err)
-	assert.Equal(t, text, string(marshalled))
-	var parsed claims.TokenID
-	require.NoError(t, parsed.UnmarshalText(marshalled))
-	assert.Equal(t, id, parsed)
-	for _, bad := range []string{"", text[1:], text + "0", "g" + text[1:], text[1:] + "\n"} {
-		assert.Error(t, parsed.UnmarshalText([]byte(bad)), "%q", bad)
-		assert.Equal(t, id, parsed, "left as it was")
-	}
-}
-
 func TestAttributesStops(t *testing.T) {
-	c := longest()
-	p, err := claims.ParsePayload(encode(t, c, issuedAt, 60))
+	c := testenv.LongestClaims()
+	p, err := payload.Parse(encode(t, c, issuedAt, 60))
 	require.NoError(t, err)
 	n := 0
 	for range p.Attributes() {
@@ -407,4 +394,39 @@ func TestAttributesStops(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 3, n)
+}
+
+func TestNoAllocs(t *testing.T) {
+	testenv.SkipAllocs(t)
+	example, big := tokentest.Claims(), testenv.LongestClaims()
+	var e payload.Encoder
+	buf, err := e.Append(nil, &big, nil, 1e9, 60)
+	require.NoError(t, err)
+	parsed, err := payload.Parse(buf)
+	require.NoError(t, err)
+	truncated := buf[:len(buf)-1]
+	scratch := make([]byte, 0, len(buf))
+	var size int
+
+	tests := []struct {
+		name string
+		do   func()
+	}{
+		{"Append", func() { scratch, _ = e.Append(scratch[:0], &example, nil, 1e9, 60) }},
+		{"Append/longest", func() { scratch, _ = e.Append(scratch[:0], &big, nil, 1e9, 60) }},
+		{"Parse", func() { _, _ = payload.Parse(buf) }},
+		{"Parse/refused", func() { _, _ = payload.Parse(truncated) }},
+		{"MoveTo", func() { p := parsed; scratch = p.MoveTo(scratch[:0]) }},
+		{"Attribute", func() { _, _ = parsed.Attribute("zz") }},
+		{"Attributes", func() {
+			for k, v := range parsed.Attributes() {
+				size += len(k) + len(v)
+			}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Zero(t, testing.AllocsPerRun(100, test.do))
+		})
+	}
 }

@@ -1,4 +1,6 @@
-package claims
+// Package text tells valid UTF-8 from other bytes, faster than unicode/utf8 for
+// the short ASCII that nearly all of it is.
+package text
 
 import "unicode/utf8"
 
@@ -8,14 +10,14 @@ import "unicode/utf8"
 
 const highBits = 0x8080808080808080
 
-// validText reports whether b is valid UTF-8.
-func validText(b []byte) bool { return isASCII(b) || utf8.Valid(b) }
+// ValidBytes reports whether b is valid UTF-8.
+func ValidBytes(b []byte) bool { return IsASCII(b) || utf8.Valid(b) }
 
-// validString is validText for a string.
-func validString(s string) bool { return isASCII(s) || utf8.ValidString(s) }
+// Valid is ValidBytes for a string.
+func Valid(s string) bool { return IsASCII(s) || utf8.ValidString(s) }
 
-// isASCII reports whether s has no byte above 127.
-func isASCII[T string | []byte](s T) bool {
+// IsASCII reports whether s has no byte above 127.
+func IsASCII[T string | []byte](s T) bool {
 	if len(s) < 8 {
 		var x byte
 		for i := range len(s) {
