@@ -15,11 +15,9 @@ func (f flags) useValkey(ctx context.Context, c *chatserver.Config) (*valkey.Gua
 	if f.valkey == "" {
 		return nil, nil
 	}
-	ring := c.Follower.Ring()
 	guard, err := valkey.New(ctx, valkey.Config{
-		Client:    valkey.ClientOption{InitAddress: strings.Split(f.valkey, ",")},
-		MaxTTL:    ring.MaxTTL(),
-		ClockSkew: ring.ClockSkew(),
+		Addresses: strings.Split(f.valkey, ","),
+		Limits:    c.Follower.Ring().Limits(),
 	})
 	if err != nil {
 		return nil, err

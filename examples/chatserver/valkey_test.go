@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
 // hang is when a test has waited too long. It is no measure of speed.
@@ -57,7 +57,7 @@ func connect(t *testing.T, url, token string) (*websocket.Conn, int) {
 // Two hosts share keys and what was spent. While nobody can tell what was, users
 // have to wait, and those who are in go on.
 func TestValkey(t *testing.T) {
-	server := redistest.Start(t)
+	server := valkeytest.Start(t)
 	ring, kek := sealedRing(t)
 	args := []string{"-valkey", server.Address, "-keyring", ring, "-kek", kek}
 	here, there := started(t, args...), started(t, args...)

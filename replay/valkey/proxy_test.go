@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // proxy is a TCP proxy before a server, with faults that are switched on and off.
@@ -24,7 +24,7 @@ type proxy struct {
 	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
 	mute  atomic.Bool  // connections that reply now say nothing any more
 
-	awaited atomic.Pointer[claims.TokenID] // becomes nil when it was passed on
+	awaited atomic.Pointer[token.ID] // becomes nil when it was passed on
 
 	mu    sync.Mutex
 	conns []net.Conn

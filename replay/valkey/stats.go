@@ -2,7 +2,12 @@ package valkey
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // Stats is the state of a [Guard] for those who operate it. Counts are since the
@@ -12,29 +17,49 @@ type Stats struct {
 
 	Fresh   uint64 `json:"fresh"`   // tokens that were let in
 	Spent   uint64 `json:"spent"`   // refused because they were not fresh
-	Revoked uint64 `json:"revoked"` // refused with ErrRevoked or ErrAllRevoked
+	Revoked uint64 `json:"revoked"` // refused with token.ErrRevoked or token.ErrAllRevoked
 
 	DataLost    uint64 `json:"dataLost"`    // refused with ErrDataLost
 	Busy        uint64 `json:"busy"`        // refused with ErrBusy
 	Unavailable uint64 `json:"unavailable"` // refused with any other error
 
-	Losses      uint64 `json:"losses"`      // how often this gateway found that data may have been lost
+	// Reasons counts errors by a word: each refusal of a Spend but for revoked
+	// tokens, and each failure to ask a server every five seconds. "timeout" and
+	// "connection" are of ErrUnreachable; "loading", "read-only", "out-of-memory",
+	// "replicas", "persistence", "slot", "version", "eviction",
+	// "no-append-only-file" and "reply" of ErrServer; "server-behind",
+	// "server-ahead", "token-ahead" and "token-over" of ErrClock; "data-lost",
+	// "busy", "canceled", "closed", "auth" and "other" speak for themselves.
+	Reasons map[string]uint64 `json:"reasons,omitempty"`
+
+	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included: once for each server
 	Connections uint64 `json:"connections"` // attempts to connect
 	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
+
+	Revocations replay.RevocationStats `json:"revocations"` // known here
 }
 
 type counters struct {
 	fresh, spent, revoked, dataLost, busy, unavailable, losses, connections atomic.Uint64
+
+	reasons sync.Map // *fault to *atomic.Uint64
 }
 
+// errOther stands for errors that are none of this package.
+var errOther = &fault{word: "other"}
+
+// add counts the outcome of a Spend.
 func (c *counters) add(fresh bool, err error) {
 	switch {
 	case fresh:
 		c.fresh.Add(1)
+		return
 	case err == nil:
 		c.spent.Add(1)
-	case errors.Is(err, ErrRevoked):
+		return
+	case errors.Is(err, token.ErrRevoked):
 		c.revoked.Add(1)
+		return
 	case err == ErrDataLost:
 		c.dataLost.Add(1)
 	case err == ErrBusy:
@@ -42,14 +67,35 @@ func (c *counters) add(fresh bool, err error) {
 	default:
 		c.unavailable.Add(1)
 	}
+	c.note(err)
 }
 
-// Stats returns the state. It asks no server and takes no lock.
+// note counts an error, if it is one, by its word.
+func (c *counters) note(err error) {
+	if err == nil {
+		return
+	}
+	f, ok := err.(*fault)
+	if !ok {
+		f = errOther
+	}
+	n, ok := c.reasons.Load(f)
+	if !ok {
+		n, _ = c.reasons.LoadOrStore(f, new(atomic.Uint64))
+	}
+	n.(*atomic.Uint64).Add(1)
+}
+
+// Stats returns the state. It asks no server.
 func (g *Guard) Stats() Stats {
 	if !g.made() {
 		return Stats{}
 	}
 	c := &g.count
+	reasons := make(map[string]uint64)
+	for f, n := range c.reasons.Range {
+		reasons[f.(*fault).word] = n.(*atomic.Uint64).Load()
+	}
 	return Stats{
 		Waiting:     int(g.waiting.Load()),
 		Fresh:       c.fresh.Load(),
@@ -58,8 +104,31 @@ func (g *Guard) Stats() Stats {
 		DataLost:    c.dataLost.Load(),
 		Busy:        c.busy.Load(),
 		Unavailable: c.unavailable.Load(),
+		Reasons:     reasons,
 		Losses:      c.losses.Load(),
 		Connections: c.connections.Load(),
 		Servers:     len(g.topology.Load().nodes),
+		Revocations: g.revoked.Stats(),
 	}
+}
+
+// ReadyAt returns the moment from which on all newly issued tokens are accepted, if
+// the issuer's clock agrees with this one. Until then some are refused with
+// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew and a
+// second after the guard was made, and moves ahead if data may have been lost. If it
+// is further away, a clock was ahead. It goes by Config.Limits: tokens of a ring with
+// a larger ClockSkew are refused for longer, by the difference. A zero or nil Guard is
+// ready at the end of the year 9999.
+//
+// It says nothing of whether the server can be reached now. The error of
+// [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.
+func (g *Guard) ReadyAt() time.Time {
+	if !g.made() {
+		return time.Unix(maxSecond, 0).UTC()
+	}
+	var latest clock
+	for _, mark := range g.topology.Load().marks {
+		latest = max(latest, mark)
+	}
+	return readyAt(latest, g.config.Limits.ClockSkew)
 }

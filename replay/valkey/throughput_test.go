@@ -10,15 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	client "github.com/valkey-io/valkey-go"
-
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
 // TestThroughput compares Spend with a bare SET of the same client, which it
 // pipelines by itself: in turns, often and shortly, and the fastest of each. What else
 // the machine does can only make one slower.
 func TestThroughput(t *testing.T) {
-	if testing.Short() || testenv.Race {
+	if testing.Short() || race {
 		t.Skip("compares speeds")
 	}
 	const rounds, each = 40, 3000

@@ -1,8 +1,8 @@
 //go:build unix
 
-// Package redistest runs Redis and Valkey servers for tests. [Start] starts one; with
-// [Each] and [StartEngine] a test runs on both.
-package redistest
+// Package valkeytest starts Valkey and Redis servers for tests. [Start] starts one;
+// with [Each] and [StartEngine] a test runs on every engine that is installed.
+package valkeytest
 
 import (
 	"bytes"
@@ -18,27 +18,33 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
-
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
 // patience is how long a server may take to start. It is no measure of speed: the
 // machine may be busy.
 const patience = 60 * time.Second
 
-// engines returns the paths of the servers that are installed, and skips the test
-// where there are none.
-func engines(t testing.TB) (paths []string) {
+// Engines returns the paths of the servers that are installed: redis-server and
+// valkey-server, the latter from the environment variable CHATTOKEN_VALKEY_SERVER
+// if that is set. If there are none, the test is skipped, or fails with
+// CHATTOKEN_REQUIRE=1.
+func Engines(t testing.TB) (paths []string) {
 	t.Helper()
-	for _, name := range []string{"redis-server", "valkey-server"} {
+	names := []string{"redis-server", "valkey-server"}
+	if named := os.Getenv("CHATTOKEN_VALKEY_SERVER"); named != "" {
+		names[1] = named
+	}
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			paths = append(paths, path)
 		}
 	}
-	if paths == nil {
-		testenv.Skip(t, "neither redis-server nor valkey-server is installed")
+	switch {
+	case paths != nil:
+	case os.Getenv("CHATTOKEN_REQUIRE") == "1":
+		t.Fatal("required, but neither redis-server nor valkey-server is installed")
+	default:
+		t.Skip("SKIPPED: neither redis-server nor valkey-server is installed")
 	}
 	return paths
 }
@@ -46,7 +52,7 @@ func engines(t testing.TB) (paths []string) {
 // Each runs a test for every engine that is installed, with the path of its program.
 func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
-	for _, path := range engines(t) {
+	for _, path := range Engines(t) {
 		t.Run(filepath.Base(path), func(t *testing.T) { test(t, path) })
 	}
 }
@@ -70,7 +76,7 @@ type Server struct {
 // line, say otherwise.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return StartEngine(t, engines(t)[0], args...)
+	return StartEngine(t, Engines(t)[0], args...)
 }
 
 // StartEngine is [Start] for an engine from [Each].
@@ -100,7 +106,7 @@ func FreeAddress(t testing.TB) string {
 			continue
 		}
 		if l, err := net.Listen("tcp", address); err == nil {
-			require.NoError(t, l.Close())
+			_ = l.Close()
 			return address
 		}
 	}
@@ -113,8 +119,7 @@ var taken sync.Map // addresses that FreeAddress has returned, or found taken
 // start starts the process, and reports whether it listens.
 func (s *Server) start() bool {
 	s.t.Helper()
-	_, port, err := net.SplitHostPort(s.Address)
-	require.NoError(s.t, err)
+	_, port, _ := net.SplitHostPort(s.Address)
 	s.output = new(bytes.Buffer)
 	// The file is not flushed to disk, so that no other disk activity stops the
 	// server. What a process wrote before it was killed is there all the same.
@@ -124,8 +129,10 @@ func (s *Server) start() bool {
 		"--repl-diskless-sync-delay", "0", "--loglevel", "warning",
 	}, s.Args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
-	testenv.DieWithParent(s.cmd)
-	require.NoError(s.t, s.cmd.Start())
+	dieWithParent(s.cmd)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
 	cmd, exited := s.cmd, make(chan struct{})
 	s.exited = exited
 	go func() {
@@ -186,15 +193,21 @@ func (s *Server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
 // what it has stored.
 func (s *Server) Restart() {
 	s.t.Helper()
-	require.True(s.t, s.start(), "the server does not start again: %s", s.output)
+	if !s.start() {
+		s.t.Fatalf("the server does not start again: %s", s.output)
+	}
 }
 
 // Forget removes what a server that does not run has stored.
 func (s *Server) Forget() {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.Dir, "*"))
-	require.NoError(s.t, err)
 	for _, f := range files {
-		require.NoError(s.t, os.RemoveAll(f))
+		if err == nil {
+			err = os.RemoveAll(f)
+		}
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
