@@ -114,7 +114,7 @@ func requireRing(t testing.TB, d *ringDocument, keyContext string, ring *keyring
 		}
 	}
 	require.Len(t, primary, 1, "keys that seal at one moment")
-	sealed, err := ring.Seal(box.Inside(), nil, []byte("plaintext"), now)
+	sealed, err := ring.SealBox(box.Inside(), nil, []byte("plaintext"), now)
 	require.NoError(t, err)
 	require.Equal(t, string(primary[0][:]), string(sealed[4:8]))
 	plaintext, err := d.openBox(keyContext, sealed, now)

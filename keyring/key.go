@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// ID names a key. It is public: every box carries the one of its key. It is
+// ID names a key. It is public: every token carries the one of its key. It is
 // derived from the key's secret, so that one ID never means two keys of a ring.
 type ID [4]byte
 

@@ -64,7 +64,7 @@ func TestBoxFromVectors(t *testing.T) {
 		nonce := bytes.Repeat([]byte{byte(i)}, 24)
 		header := append([]byte("ct1_"), unhex(t, v.KeyID)...)
 		want := []byte("a plaintext")
-		got, err := r.OpenBox(nil, aead.Seal(append(header, nonce...), nonce, want, header), start)
+		got, err := r.Unbox(nil, aead.Seal(append(header, nonce...), nonce, want, header), start)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 

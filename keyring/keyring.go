@@ -269,8 +269,8 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 //
 // MaxTTL and ClockSkew can only be raised. Then all keys open for longer, and
 // every host must have heard of that before one of them expires: if one expires
-// within Lead, the error is [ErrTooSoon]. Guards do not read the ring. Raise the
-// limits of every guard first, or it refuses the tokens that go beyond its own.
+// within Lead, the error is [ErrTooSoon]. First restart every gateway with an
+// in-memory guard of the new limits, because a guard keeps its own.
 func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
 		return s.amend(now, p.or(s.policy))

@@ -130,7 +130,7 @@ func states(r *keyring.Ring, now time.Time) (states []keyring.State) {
 // box seals a small plaintext.
 func box(t testing.TB, r *keyring.Ring, now time.Time) []byte {
 	t.Helper()
-	b, err := r.SealBox(nil, []byte("plaintext"), now)
+	b, err := r.Box(nil, []byte("plaintext"), now)
 	require.NoError(t, err)
 	return b
 }
@@ -142,7 +142,7 @@ func sealer(t testing.TB, r *keyring.Ring, now time.Time) keyring.ID {
 }
 
 func openErr(r *keyring.Ring, box []byte, now time.Time) error {
-	_, err := r.OpenBox(nil, box, now)
+	_, err := r.Unbox(nil, box, now)
 	return err
 }
 
@@ -234,7 +234,7 @@ func TestSerialEnds(t *testing.T) {
 
 func TestZeroRing(t *testing.T) {
 	var r keyring.Ring
-	_, err := r.SealBox(nil, nil, start)
+	_, err := r.Box(nil, nil, start)
 	require.Error(t, err)
 	require.Equal(t, keyring.ErrUnknownKey, openErr(&r, box(t, newRing(t, start), start), start))
 	_, err = r.Rotate(start)

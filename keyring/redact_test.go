@@ -103,7 +103,7 @@ func TestPrinters(t *testing.T) {
 		"ring": r, "KEK": kek, "KEK value": *kek, "embedder": e, "pointer": &e, "slice": []any{r, kek, e},
 		"map": map[string]any{"ring": r, "kek": kek, "e": e}, "pointer to pointer": &r,
 		"KEKs": keyring.KEKs{kek}, "file": file, "follower": follower,
-		"functions": []any{r.Seal, r.Open, kek.Wrap, kek.InsecureText},
+		"functions": []any{r.SealBox, r.OpenBox, kek.Wrap, kek.InsecureText},
 	}
 	for name, v := range values {
 		for _, verb := range "vTtbcdoOqxXUeEfFgGspw" {

@@ -108,9 +108,9 @@ func ExampleGuard_Revoke() {
 	connect(mallory, func() { fmt.Println("mallory is disconnected") })
 	now = now.Add(10 * time.Second)
 	fmt.Println("banned:", ban("mallory"))
-	fmt.Println("another of the same tokens:", guard.Revoked(mallory))
+	fmt.Println("another token from before the ban:", guard.Revoked(mallory))
 	// Output:
 	// mallory is disconnected
 	// banned: <nil>
-	// another of the same tokens: token: revoked
+	// another token from before the ban: token: revoked
 }

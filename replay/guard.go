@@ -66,6 +66,7 @@ const (
 )
 
 var (
+	errMax       = errors.New("replay: Config.MaxRevocations is negative")
 	errRate      = errors.New("replay: Config.Rate is negative or asks for room for more than 2^30 tokens")
 	errLimits    = errors.New("replay: Config.Limits is not set: use Ring.Limits")
 	errMaxTTL    = errors.New("replay: Config.Limits.MaxTTL is not whole seconds from 5 s to 10 min")
@@ -76,19 +77,19 @@ var (
 
 // Guard remembers spent tokens and revocations in memory, and implements
 // token.Guard. It must be made with [New]; a zero or nil Guard refuses everything.
-// It is safe for concurrent use, and must not be copied.
+// It is safe for concurrent use, and must not be copied. A full guard refuses; it
+// never forgets a token early to make room for another.
 //
-// A token is known by its ID and its expiration.
+// Memory is taken as it is needed, then kept and used again. At most it is
 //
-// Memory is taken as it is needed, then kept and used again. As long as tokens
-// are spent evenly that is at most 20 bytes for each token of the capacity; at
-// worst, after a burst in which the whole capacity expires in the same second,
-// 36 bytes. To this adds what has to be there for each second: 1/4 MiB for a small
-// guard, up to 2 MiB for a MaxTTL of a minute, and up to 15 MiB for ten minutes;
-// for a capacity above eight million tokens up to 3 bytes for each, one of which
-// New takes at once. The garbage collector sees one pointer for every few dozen
-// tokens or more. A full guard refuses; it never forgets a token early to make
-// room for another.
+//	20 bytes     for each token of the capacity, if tokens are spent evenly
+//	36 bytes     for each, after a burst that expires in the same second
+//	1/4–2 MiB    for the seconds of a MaxTTL of a minute
+//	up to 15 MiB for those of ten minutes
+//	3 bytes      more for each token, above a capacity of eight million
+//
+// and that of [Revocations]. The garbage collector sees one pointer for every few
+// dozen tokens or more.
 //
 // A token is recognized by 64 of its random bits, among those of its shard that
 // expire in the same second. If these are n, a fresh token is taken for a spent
@@ -125,6 +126,8 @@ func New(c Config) (*Guard, error) {
 		return nil, errClockSkew
 	case !inRange(now), !c.NotBefore.IsZero() && !inRange(c.NotBefore):
 		return nil, errClock
+	case c.MaxRevocations < 0:
+		return nil, errMax
 	case rate < 0 || int64(rate) > maxCapacity/lifetime:
 		return nil, errRate
 	}
@@ -190,7 +193,6 @@ func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh 
 	// Not of the same bits: all tokens of a shard would share them.
 	which := &g.shards[binary.LittleEndian.Uint64(s.TokenID[8:])&uint64(len(g.shards)-1)]
 	if err := g.revocations.Revoked(s); err != nil {
-		which.countRevoked()
 		return false, err
 	}
 	// An earlier guard may have been told of all of the ring's.
@@ -218,7 +220,8 @@ func (g *Guard) Revoked(s token.Summary) error {
 // token is let in any more, and [Guard.Revoked] tells of the sessions. To give a
 // banned user no more tokens is up to the application, or to an admission rule.
 //
-// The errors are those of [Revocations.Revoke]. ctx is not used.
+// After an error, repeat the call. The errors are those of [Revocations.Revoke],
+// after which nothing is revoked. ctx is not used.
 //
 // Revocations are of one process, and end with it. So do its sessions; its unused
 // tokens are refused by the next guard.
@@ -229,9 +232,12 @@ func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time
 	return g.revocations.Revoke(g.now(), t, issuedBefore)
 }
 
-// Sync hands over every target that was revoked since the last call, for the
-// sessions that are live, as [Revocations.News] does. ctx is not used.
-func (g *Guard) Sync(_ context.Context, news func(token.Target, time.Time)) error {
+// Sync calls news for every target that was revoked since the last call, with the
+// moment before which; see [Revocations.News]. Look up the live sessions of the
+// target, and close those for which [Guard.Revoked] is not nil: whoever came back
+// since stays. Each target is told to one caller, so a process has one loop that
+// calls Sync, every second or so. ctx is not used.
+func (g *Guard) Sync(_ context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if g.isZero() {
 		return errZero
 	}
@@ -239,8 +245,9 @@ func (g *Guard) Sync(_ context.Context, news func(token.Target, time.Time)) erro
 	return nil
 }
 
-// Synced returns how old the knowledge of what others revoked is: in one process
-// it is always of now. Of a zero or nil Guard it is the zero time.
+// Synced returns the moment up to which this process knows what others revoked.
+// In memory there are no others: it is now. Of a zero or nil Guard it is the zero
+// time. That nobody calls Sync shows in Stats as news that grow.
 func (g *Guard) Synced() time.Time {
 	if g.isZero() {
 		return time.Time{}

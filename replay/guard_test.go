@@ -132,6 +132,7 @@ func TestConfig(t *testing.T) {
 		{"rate negative", "Rate", replay.Config{Rate: -1}},
 		{"rate too high", "Rate", replay.Config{Rate: 1<<30/66 + 1}},
 		{"rate overflows", "Rate", replay.Config{Rate: math.MaxInt}},
+		{"revocations negative", "MaxRevocations", replay.Config{MaxRevocations: -1}},
 		{"TTL too short", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MinTTL - time.Second}}},
 		{"TTL too long", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MaxTTL + time.Second}}},
 		{"TTL negative", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: -time.Minute}}},

@@ -23,9 +23,9 @@
 //
 // # Errors
 //
-// A token that was spent is not an error: Spend reports that it is not fresh.
-// Errors say why the guard could not tell; they match token.ErrUnavailable, are
-// allocated once, and contain nothing of the token.
+// A token that was spent is not an error: Spend reports that it is not fresh. The
+// sentinels below say why Spend could not tell, and match token.ErrUnavailable. No
+// error contains anything of the token.
 package replay
 
 import "github.com/seed17cb2b26/chattoken/token"
@@ -39,8 +39,8 @@ const (
 // The reasons of a [Guard] for not telling.
 var (
 	// ErrFull says that as many tokens are remembered as there is room for. It
-	// ends when some of them expire. From Revoke it says the same of revocations,
-	// and that the token is not revoked.
+	// ends when some of them expire. From Revoke it says that there is no room for
+	// another revocation, and nothing was revoked.
 	ErrFull = token.Unavailable("replay: full")
 
 	// ErrBeforeStart says that the token was issued before the guard was made,
@@ -55,5 +55,5 @@ var (
 	// ErrTooLong says that the token expires later, or was issued further ahead
 	// of the clock, than the guard was configured for: Config.Limits are below
 	// the ring's.
-	ErrTooLong = token.Unavailable("replay: expires or was issued later than the guard is configured for")
+	ErrTooLong = token.Unavailable("replay: the token lives longer or is further ahead than Config.Limits allow")
 )

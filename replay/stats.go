@@ -17,7 +17,6 @@ type Stats struct {
 	BeforeStart uint64 `json:"beforeStart"` // ErrBeforeStart
 	Forgotten   uint64 `json:"forgotten"`   // ErrForgotten
 	TooLong     uint64 `json:"tooLong"`     // ErrTooLong
-	Revoked     uint64 `json:"revoked"`     // token.ErrRevoked or ErrAllRevoked
 
 	Revocations RevocationStats `json:"revocations"`
 }
@@ -57,5 +56,4 @@ func (s *shard) addTo(st *Stats, now int64) {
 	st.BeforeStart += s.count[isBeforeStart]
 	st.Forgotten += s.count[isForgotten]
 	st.TooLong += s.count[isTooLong]
-	st.Revoked += s.count[isRevoked]
 }

@@ -46,6 +46,9 @@ func TestActionAndReason(t *testing.T) {
 	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.FetchNewTokenLater: 401, token.GiveUp: 403, token.TryLater: 503, 9: 200} {
 		assert.Equal(t, status, advice.HTTPStatus())
 	}
+	for advice, code := range map[token.Advice]int{0: 1000, token.FetchNewToken: 4401, token.FetchNewTokenLater: 4401, token.GiveUp: 4403, token.TryLater: 1013, 9: 1000} {
+		assert.Equal(t, code, advice.CloseCode())
+	}
 	assert.Equal(t, "none fetch-new-token fetch-new-token-later give-up try-later none",
 		fmt.Sprint(token.Advice(0), token.FetchNewToken, token.FetchNewTokenLater, token.GiveUp, token.TryLater, token.Advice(9)))
 }

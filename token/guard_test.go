@@ -91,8 +91,8 @@ func TestStrangersSealNothing(t *testing.T) {
 	payload := []byte("\x87anything at all")
 
 	for name, f := range map[string]func(caller any, b []byte) ([]byte, error){
-		"Seal": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.Seal, b) },
-		"Open": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.Open, b) },
+		"Seal": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.SealBox, b) },
+		"Open": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.OpenBox, b) },
 	} {
 		got, err := f(nil, payload)
 		require.ErrorContains(t, err, "by package token only", name)
@@ -107,7 +107,7 @@ func TestStrangersSealNothing(t *testing.T) {
 	for _, v := range []reflect.Value{reflect.ValueOf(ring)} {
 		for i := range v.NumMethod() {
 			method := v.Type().Method(i)
-			if method.Name != "Seal" && method.Name != "Open" {
+			if method.Name != "SealBox" && method.Name != "OpenBox" {
 				for j := range method.Type.NumIn() {
 					require.NotContains(t, method.Type.In(j).PkgPath(), "/internal/", "%s takes it, too", method.Name)
 				}
@@ -172,6 +172,7 @@ func TestOpenerValidate(t *testing.T) {
 		ok     bool
 	}{
 		"no ring":              {token.Opener{Guard: guard(ring.Limits())}, false},
+		"zero ring":            {token.Opener{Ring: new(keyring.Ring), Guard: guard(ring.Limits())}, false},
 		"no guard":             {token.Opener{Ring: ring}, false},
 		"nil guard":            {token.Opener{Ring: ring, Guard: (*replay.Guard)(nil)}, false},
 		"the ring's limits":    {token.Opener{Ring: ring, Guard: guard(ring.Limits())}, true},

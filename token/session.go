@@ -38,8 +38,9 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// Authorize reports whether the session may do all of want at now: nil,
-// [ErrSessionExpired] or [ErrNotPermitted]. Ask it before every message. An
+// Authorize reports whether the session may do all of want at now: nil, or an
+// error that matches [ErrSessionExpired] or [ErrNotPermitted]. Ask it before
+// every message. An
 // empty want is never authorized. A zero Session, and one whose token was not
 // spent, authorize nothing. Authorize does not know of revocations made since the
 // token was opened.
@@ -63,9 +64,8 @@ func (s *Session) Expired(now time.Time) bool {
 	return !s.v.spent || now.Unix() >= s.v.sessionExpiration()
 }
 
-// Spent reports whether the token was spent to open the session: the user of
-// that token, and nobody else, was let in. It is false for a zero Session and
-// after [Opener.OpenWithoutSpending].
+// Spent reports whether [Opener.Open] spent the token and let its user in. It is
+// false for a zero Session and after [Opener.OpenWithoutSpending].
 func (s *Session) Spent() bool { return s.v.spent }
 
 // TokenID returns the ID of the token that opened the session.
@@ -136,7 +136,7 @@ func (s *Session) Format(f fmt.State, _ rune) {
 		fmt.Fprint(f, "token.Session(zero)")
 		return
 	}
-	fmt.Fprintf(f, "token.Session(%v issued %s expires %s)", s.v.id,
+	fmt.Fprintf(f, "token.Session(%v issued %s session expires %s)", s.v.id,
 		s.IssuedAt().Format(time.RFC3339), s.SessionExpiration().Format(time.RFC3339))
 }
 
@@ -146,9 +146,9 @@ func (s *Session) LogValue() slog.Value {
 		return slog.StringValue("zero")
 	}
 	return slog.GroupValue(
-		slog.String("token", s.v.id.String()),
+		slog.String("id", s.v.id.String()),
 		slog.Time("issued", s.IssuedAt()),
-		slog.Time("expires", s.SessionExpiration()))
+		slog.Time("sessionExpires", s.SessionExpiration()))
 }
 
 // verified is the outcome of opening a token.

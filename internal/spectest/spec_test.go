@@ -356,7 +356,7 @@ func (p *python) testMutations(t *testing.T) {
 		c := randomClaims(random)
 		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
 		require.NoError(t, err)
-		b, err := h.ring.Seal(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
+		b, err := h.ring.SealBox(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
 		text := string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 		opener := token.Opener{Ring: h.ring, Now: clock(start)}
