@@ -147,7 +147,7 @@ type trust int
 
 const (
 	verifyAnew trust = iota // believe none of them, and verify the server
-	fetchFirst                // fetch the revocations, then judge again
+	fetchFirst              // fetch the revocations, then judge again
 	believe
 )
 
@@ -245,6 +245,11 @@ func writeBack(since time.Duration) bool { return since <= time.Minute }
 
 // mapCounts reports whether a map of a Cluster's slots that was read that long ago
 // may be relied on when a reply is there. It is read at each nonceBeat. The nonce of
-// a server does not end with its slots: a slot that was elsewhere, and came back,
-// must have been missed meanwhile.
+// a server does not end with its slots: that one of them was elsewhere for a while,
+// only the map can tell.
 func mapCounts(since time.Duration) bool { return since < nonceLife }
+
+// slotRaises is rule 3 for a map that is read anew: it reports whether the mark of a
+// slot must be raised. same says that the slot has the owner that it had, and since
+// is how old the map before was.
+func slotRaises(same bool, since time.Duration) bool { return !same || !mapCounts(since) }
