@@ -1,14 +1,10 @@
 package valkey
 
 import (
-	"cmp"
-	"context"
 	"net"
 	"slices"
 	"strconv"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 )
 
 // topology says which server has which slots. It is replaced, never changed. A
@@ -68,38 +64,36 @@ func (g *Guard) reroute(r *request, n *node) bool {
 	return true
 }
 
-// slotMap is what a server of a Cluster said of its slots.
-type slotMap struct {
-	ranges []slotRange // ascending
-	asked  time.Time   // before
-	server clock       // its TIME
-}
-
 // install makes the topology that of m. The marks rise of slots that another server
 // has now, and of all if the map before is too old.
 func (g *Guard) install(m slotMap) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended() {
-		return ErrClosed
-	}
 	old := g.topology.Load()
-	if old == nil {
-		old = &topology{owners: make([]*node, slots), marks: make([]clock, slots)}
+	switch {
+	case g.ended():
+		return ErrClosed // New was canceled meanwhile
+	case old == nil && m.slots == 1 && len(g.config.Addresses) > 1:
+		return errSeveral
+	case old == nil:
+		old = &topology{owners: make([]*node, m.slots), marks: make([]clock, m.slots)}
+	case m.slots != len(old.marks):
+		return errCluster // whatever it is now, it has no slots
 	}
-	next, err := g.assign(old, m.ranges)
-	if err != nil {
-		return err
-	}
-	own, current := clockOf(g.config.Now()), mapCounts(time.Since(g.mapped))
+	next := g.assign(old, m.ranges)
+	own, since := clockOf(g.config.Now()), time.Since(g.mapped)
 	for slot, owner := range next.owners {
-		if before := old.owners[slot]; owner != before || !current {
+		if before := old.owners[slot]; slotRaises(before == owner, since) {
 			next.marks[slot] = raise(next.marks[slot], max(before.past(), owner.past()), own, m.server)
 		}
 	}
 	g.mapped = m.asked
 	g.topology.Store(next)
-	old.retireBut(next.nodes)
+	for _, n := range old.nodes {
+		if !slices.Contains(next.nodes, n) {
+			n.retire()
+		}
+	}
 	return nil
 }
 
@@ -112,28 +106,15 @@ func (n *node) past() clock {
 	return n.belief.past
 }
 
-// retireBut ends the nodes of t that are not among kept.
-func (t *topology) retireBut(kept []*node) {
-	for _, n := range t.nodes {
-		if !slices.Contains(kept, n) {
-			n.retire()
-			go n.close()
-		}
-	}
-}
-
 // assign returns the topology of ranges, with the nodes of old if they are still
 // needed, and the marks of old.
-func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
-	next := &topology{owners: make([]*node, slots), marks: slices.Clone(old.marks)}
+func (g *Guard) assign(old *topology, ranges []slotRange) *topology {
+	next := &topology{owners: make([]*node, len(old.owners)), marks: slices.Clone(old.marks)}
 	byAddress := make(map[string]*node)
 	for _, r := range ranges {
 		n := byAddress[r.address]
 		if n == nil {
-			var err error
-			if n, err = g.take(old, r); err != nil {
-				return nil, err
-			}
+			n = g.take(old, r)
 			byAddress[r.address] = n
 			next.nodes = append(next.nodes, n)
 		}
@@ -141,159 +122,95 @@ func (g *Guard) assign(old *topology, ranges []slotRange) (*topology, error) {
 			next.owners[slot] = n
 		}
 	}
-	return next, nil
+	return next
 }
 
 // take returns the node for the server of r, its first range. All gateways keep the
 // nonce of a server in its lowest slot, so its keys are renamed if that changes.
-func (g *Guard) take(old *topology, r slotRange) (*node, error) {
-	k := newKeys(g.config.Prefix, slotTag(r.first))
+func (g *Guard) take(old *topology, r slotRange) *node {
+	k := newKeys(g.config.Prefix, slotTag(r.first, len(old.owners)))
 	for _, n := range old.nodes {
 		if n.address == r.address {
 			if *n.keys.Load() != *k {
 				n.keys.Store(k)
 				n.belief = n.belief.lose()
 			}
-			return n, nil
+			return n
 		}
 	}
-	n, err := g.newNode(r.address, k)
-	if err == nil && len(old.nodes) > 0 {
+	n := g.newNode(r.address, k)
+	if len(old.nodes) > 0 {
 		n.belief = n.belief.doubt()
 	}
-	return n, err
+	return n
 }
 
 // discover makes the first topology, and asks all servers in it whether they are
 // fit.
-func (g *Guard) discover(ctx context.Context) error {
-	if err := g.askAddresses(ctx); err != nil {
+func (g *Guard) discover(until time.Time) error {
+	if err := g.survey(until); err != nil {
 		return err
 	}
 	for _, n := range g.topology.Load().nodes {
-		if err := n.verify(ctx); err != nil {
+		if err := n.verify(until); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// askAddresses installs the topology that the configured addresses lead to: the
-// first one that answers decides. ctx has a deadline, and each address gets an equal
-// share of the time that is left, so that one that never answers does not keep the
-// guard from the next.
-func (g *Guard) askAddresses(ctx context.Context) (err error) {
-	addresses := g.config.Addresses
-	deadline, _ := ctx.Deadline()
-	for i, address := range addresses {
-		if ctx.Err() != nil {
-			return cmp.Or(err, reason(ctx.Err()))
+// rediscover finds out which server has which slots, after n failed or sent a request
+// elsewhere. It does nothing if somebody has just asked.
+func (g *Guard) rediscover(n *node) {
+	t := g.topology.Load()
+	if !t.cluster() || !g.maySurvey() {
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
+	_ = g.survey(time.Now().Add(2*g.config.Timeout), others...) // the next attempt finds out
+}
+
+// survey installs the topology that the first of nodes, and then of the configured
+// addresses, knows which answers. Each has an equal share of the time that is left, and
+// a node a quarter of Timeout at most, so that one that never answers leaves time for
+// the next.
+func (g *Guard) survey(until time.Time, nodes ...*node) (err error) {
+	left := len(nodes) + len(g.config.Addresses)
+	share := func() time.Duration {
+		left--
+		return time.Until(until) / time.Duration(left+1)
+	}
+	for _, n := range nodes {
+		until := time.Now().Add(min(share(), g.config.Timeout/4))
+		l, e := n.connect(until)
+		if err = e; err == nil {
+			err = g.askSlots(until, l, n.address)
 		}
-		share := time.Until(deadline) / time.Duration(len(addresses)-i)
-		if err = g.askAddress(ctx, address, share); err == nil {
+		if err == nil {
 			return nil
+		}
+	}
+	for _, address := range g.config.Addresses {
+		until := time.Now().Add(share())
+		l, e := g.config.dial(until, address)
+		if err = e; err != nil {
+			continue
+		}
+		err = g.askSlots(until, l, address)
+		_ = l.close(err)
+		if err == nil || err == errSeveral {
+			break
 		}
 	}
 	return err
 }
 
-// askAddress installs the topology that one address leads to, within a timeout.
-func (g *Guard) askAddress(ctx context.Context, address string, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	c, err := g.config.newClient(address, g.config.Dialer)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	text, err := c.Do(ctx, c.B().Info().Section("cluster").Build()).ToString()
-	if err != nil {
-		return reason(err)
-	}
-	if infoField(text, "cluster_enabled") != "1" {
-		if g.topology.Load() != nil {
-			return errCluster // whatever it is now, it has no slots
-		}
-		return g.single(address)
-	}
-	m, err := askSlots(ctx, c, address)
-	if err != nil {
-		return err
-	}
-	return g.install(m)
-}
-
-// single installs the topology of a server that is no Cluster.
-func (g *Guard) single(address string) error {
-	if len(g.config.Addresses) > 1 {
-		return errSeveral
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ended() {
-		return ErrClosed // New was canceled meanwhile
-	}
-	n, err := g.newNode(address, newKeys(g.config.Prefix, "0"))
-	if err != nil {
-		return err
-	}
-	g.topology.Store(&topology{[]*node{n}, []*node{n}, []clock{0}})
-	return nil
-}
-
-// rediscover finds out which server has which slots, after n failed or sent a request
-// elsewhere. It asks the other servers first, then the configured addresses, for
-// Timeout each, or until ctx ends. It does nothing if somebody has just asked.
-func (g *Guard) rediscover(ctx context.Context, n *node) {
-	t := g.topology.Load()
-	if !t.cluster() || !g.mayAsk() {
-		return
-	}
-	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
-	if len(others) == 0 {
-		others = []*node{n}
-	}
-	surveying, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	if g.survey(surveying, others...) {
-		return
-	}
-	asking, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	_ = g.askAddresses(asking) // the next attempt finds out
-}
-
-// resurvey asks n which server has which slots: they may have moved in such a way that
-// no request was sent elsewhere. If n has another lowest slot since, its keys have
-// other names, under which other gateways write revocations.
-func (g *Guard) resurvey(ctx context.Context, n *node) {
-	if g.topology.Load().cluster() && g.mayAsk() {
-		g.survey(ctx, n)
-	}
-}
-
-// survey asks nodes, one after the other, which server has which slots, and reports
-// whether one answered. Each has a quarter of Timeout, so that one that stands still
-// leaves time for the next.
-func (g *Guard) survey(ctx context.Context, nodes ...*node) bool {
-	for _, n := range nodes {
-		ctx, cancel := context.WithTimeout(ctx, g.config.Timeout/4)
-		m, err := askSlots(ctx, n.client, n.address)
-		cancel()
-		if err == nil {
-			_ = g.install(m)
-			return true
-		}
-	}
-	return false
-}
-
 // surveyEvery is the least time between two surveys of the Cluster.
 const surveyEvery = 50 * time.Millisecond
 
-// mayAsk reports whether the Cluster may be surveyed now, and if so counts it as
+// maySurvey reports whether the Cluster may be surveyed now, and if so counts it as
 // done.
-func (g *Guard) mayAsk() bool {
+func (g *Guard) maySurvey() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if time.Since(g.surveyed) < surveyEvery {
@@ -312,56 +229,68 @@ type slotRange struct {
 	address     string
 }
 
-// askSlots asks the server at address who has which slots.
-func askSlots(ctx context.Context, c client.Client, address string) (m slotMap, err error) {
-	m.asked = time.Now()
-	replies := c.DoMulti(ctx, c.B().ClusterSlots().Build(), c.B().Time().Build())
-	if m.ranges, err = slotRanges(replies[0], address); err != nil {
-		return m, err
-	}
-	m.server, err = readTime(replies[1])
-	return m, err
+// slotMap is what a server said of its slots. One that is no Cluster has one.
+type slotMap struct {
+	slots  int
+	ranges []slotRange // ascending
+	asked  time.Time   // before
+	server clock       // its TIME
 }
 
-// slotRanges reads the reply to CLUSTER SLOTS of the server at address.
-func slotRanges(reply client.ValkeyResult, address string) ([]slotRange, error) {
-	entries, err := reply.ToArray()
+// askSlots installs the topology that the server at address knows.
+func (g *Guard) askSlots(until time.Time, l *link, address string) error {
+	var p pipeline
+	p.add("INFO", "cluster")
+	p.add("CLUSTER", "SLOTS")
+	p.add("TIME")
+	m := slotMap{slots: 1, ranges: []slotRange{{address: address}}, asked: time.Now()}
+	replies, err := l.roundTrip(until, &p, nil)
 	if err != nil {
-		return nil, reason(err)
+		return err
 	}
-	ranges := make([]slotRange, 0, len(entries))
-	for _, entry := range entries {
-		r, ok := parseSlotRange(entry, address)
-		if !ok {
+	info, err := replies[0].string()
+	if err != nil {
+		return err
+	}
+	if infoField(info, "cluster_enabled") == "1" {
+		m.slots = slots
+		if m.ranges, err = slotRanges(replies[1], address); err != nil {
+			return err
+		}
+	}
+	if m.server, err = readTime(replies[2]); err != nil {
+		return err
+	}
+	return g.install(m)
+}
+
+// slotRanges reads the reply to CLUSTER SLOTS of the server at address: entries of
+// [first, last, [host, port, …] of the primary, …].
+func slotRanges(v reply, address string) ([]slotRange, error) {
+	if v.kind != '*' {
+		return nil, v.odd()
+	}
+	ranges := make([]slotRange, 0, len(v.array))
+	for _, entry := range v.array {
+		if len(entry.array) < 3 || len(entry.array[2].array) < 2 {
 			return nil, errReply
 		}
-		ranges = append(ranges, r)
+		first, err1 := strconv.Atoi(entry.array[0].text)
+		last, err2 := strconv.Atoi(entry.array[1].text)
+		if err1 != nil || err2 != nil || first < 0 || first > last || last >= slots {
+			return nil, errReply
+		}
+		host, port := entry.array[2].array[0].text, entry.array[2].array[1].text
+		if host == "" { // means that of the server that was asked
+			host, _, _ = net.SplitHostPort(address)
+		}
+		ranges = append(ranges, slotRange{first, last, net.JoinHostPort(host, port)})
 	}
 	if len(ranges) == 0 {
 		return nil, errCluster
 	}
 	slices.SortFunc(ranges, func(a, b slotRange) int { return a.first - b.first })
 	return ranges, nil
-}
-
-// parseSlotRange reads [first, last, [host, port, …] of the primary, …].
-func parseSlotRange(entry client.ValkeyMessage, address string) (r slotRange, ok bool) {
-	fields, err := entry.ToArray()
-	if err != nil || len(fields) < 3 {
-		return r, false
-	}
-	first, err1 := fields[0].ToInt64()
-	last, err2 := fields[1].ToInt64()
-	primary, err3 := fields[2].ToArray()
-	if err1 != nil || err2 != nil || err3 != nil || len(primary) < 2 || first < 0 || first > last || last >= slots {
-		return r, false
-	}
-	host, _ := primary[0].ToString()
-	if host == "" { // means that of the server that was asked
-		host, _, _ = net.SplitHostPort(address)
-	}
-	port, err := primary[1].ToInt64()
-	return slotRange{int(first), int(last), net.JoinHostPort(host, itoa(int(port)))}, err == nil
 }
 
 // keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of the key, or
@@ -392,11 +321,11 @@ var crc16 = func() (table [256]uint16) {
 	return table
 }()
 
-// slotTag returns the least number whose decimal digits, as a key, have that slot.
-// Between braces in a name they make it a key of the slot.
-func slotTag(slot int) string {
+// slotTag returns the least number whose decimal digits, as a key, have that slot, of so
+// many. Between braces in a name they make it a key of the slot.
+func slotTag(slot, of int) string {
 	for i := 0; ; i++ {
-		if tag := strconv.Itoa(i); int(keySlot([]byte(tag))) == slot {
+		if tag := itoa(i); int(keySlot([]byte(tag)))%of == slot {
 			return tag
 		}
 	}

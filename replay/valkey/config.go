@@ -107,7 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	if c.Dialer == nil {
-		c.Dialer = (&net.Dialer{KeepAlive: maxQuiet}).DialContext
+		c.Dialer = new(net.Dialer).DialContext
 	}
 	return c, c.check()
 }

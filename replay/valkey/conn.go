@@ -1,203 +1,230 @@
 package valkey
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 )
 
-// node is one server that takes writes: the only one, or a primary of the Cluster.
-// Its client has one connection, so that the guard knows which process answers.
-type node struct {
-	g       *Guard
-	address string
-	client  client.Client
-	queue   chan *request // has room for MaxWaiting, so that it is never full
-
-	// dials counts connections, each before it can carry a command. As long as
-	// the count is the same, so is the process that answers.
-	dials atomic.Uint64
-	conn  atomic.Pointer[net.Conn] // the latest
-	keys  atomic.Pointer[keys]
-
-	belief belief // guarded by Guard.mu, as the marks are
-
-	asking  sync.Mutex // is held to ask the server about itself, and guards what follows
-	settled bool       // the revocations of the pair are known, and those of this gateway written
-	evicted string     // evicted_keys when last asked
-
-	retired atomic.Bool
-	stop    chan struct{} // closed after retired is set
+// pipeline is commands for a server, in its protocol.
+type pipeline struct {
+	buf      []byte
+	commands int
 }
 
-// keys are the names of the keys that the guard keeps on each server, beside those
-// of tokens. In a Cluster they have the same slot, one that the server has.
-type keys struct {
-	nonce    string // a string
-	revision string // a string: counts the revocations that were written
-	order    string // a sorted set: the names of revocations by their revision
-	marks    string // a sorted set: the names of revocations by their moment
-	tokens   string // a sorted set: the names of revoked tokens by when that was
+func (p *pipeline) reset() { p.buf, p.commands = p.buf[:0], 0 }
 
-	rehearsal string // a string, written like a token's
-}
-
-func newKeys(prefix, tag string) *keys {
-	base := prefix + "{" + tag + "}:guard-"
-	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens", base + "rehearsal"}
-}
-
-// newNode makes a node and starts its goroutines. It does not connect: whoever asks
-// the server something does, within a context.
-func (g *Guard) newNode(address string, k *keys) (*node, error) {
-	n := &node{
-		g:       g,
-		address: address,
-		queue:   make(chan *request, g.config.MaxWaiting),
-		stop:    make(chan struct{}),
-	}
-	n.keys.Store(k)
-	var err error
-	if n.client, err = g.config.newClient(address, n.dial); err != nil {
-		return nil, err
-	}
-	for range workers {
-		go n.work()
-	}
-	go n.beat()
-	return n, nil
-}
-
-// dial counts the connections that are made, and keeps the latest. A node that is
-// retired gets none, although the client would make one.
-func (n *node) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if n.retired.Load() {
-		return nil, client.ErrClosing
-	}
-	n.dials.Add(1)
-	n.g.count.connections.Add(1)
-	c, err := n.g.config.Dialer(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	n.conn.Store(&c)
-	if n.retired.Load() { // close may have come too early to see c
-		_ = c.Close()
-		return nil, client.ErrClosing
-	}
-	return c, nil
-}
-
-// hangUp closes the connection, because the next one may lead to another server.
-func (n *node) hangUp(ctx context.Context) {
-	if c := n.conn.Load(); c != nil {
-		_ = (*c).Close()
-		n.client.Do(ctx, n.client.B().Ping().Build()) // so that the client notices it now
+// add adds a command.
+func (p *pipeline) add(args ...string) {
+	p.commands++
+	p.length('*', len(args))
+	for _, arg := range args {
+		p.length('$', len(arg))
+		p.buf = append(append(p.buf, arg...), "\r\n"...)
 	}
 }
 
-// retire ends the node's goroutines, and has its requests sent on or refused. The
-// node is to be closed afterwards.
-func (n *node) retire() {
-	n.retired.Store(true)
-	close(n.stop)
+func (p *pipeline) length(kind byte, n int) {
+	p.buf = append(strconv.AppendInt(append(p.buf, kind), int64(n), 10), "\r\n"...)
 }
 
-// close ends the connection of a node that is retired. It may wait for replies, for a
-// second. The client alone would keep a connection that is just being made.
-func (n *node) close() {
-	n.client.Close()
-	if c := n.conn.Load(); c != nil {
-		_ = (*c).Close()
-	}
+// A reply of a server.
+type reply struct {
+	kind  byte    // '+', '-', ':', '$', '*', or 0 for null
+	text  string  // of all but '*'
+	array []reply // of '*'
 }
 
-// round sends commands in one pipeline, over one connection, with what tells whether
-// their replies are to be believed. That comes last: reading it before proves nothing.
-// The client may still use commands if there is an error.
-func (n *node) round(ctx context.Context, commands []client.Completed) ([]client.ValkeyResult, answer, error) {
-	b, k := n.client.B(), n.keys.Load()
-	before := n.dials.Load()
-	replies := n.client.DoMulti(ctx, append(commands,
-		b.Get().Key(k.nonce).Build(),
-		b.Get().Key(k.revision).Build(),
-		b.Info().Section("replication").Build(),
-		b.Time().Build())...)
-	a, err := readAnswer(replies[len(commands):])
-	if n.dials.Load() == before {
-		a.conn = before
-	}
-	return replies[:len(commands)], a, err
-}
+// Limits of replies. The longest are pages of revocations.
+const (
+	maxText  = 1 << 20
+	maxArray = 1 << 15
+	maxDepth = 4
+)
 
-func readAnswer(tail []client.ValkeyResult) (a answer, err error) {
-	nonce, err := tail[0].ToString()
-	if err != nil && !client.IsValkeyNil(err) {
-		return a, reason(err)
+// readReply reads a reply of version 2 of the protocol. What is none is errReply.
+func readReply(r *bufio.Reader, depth int) (v reply, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil && err != bufio.ErrBufferFull {
+		return v, err
 	}
-	revision, err := tail[1].ToString()
-	if err != nil && !client.IsValkeyNil(err) {
-		return a, reason(err)
+	if len(line) < 3 || line[len(line)-2] != '\r' || err != nil {
+		return v, errReply
 	}
-	info, err := tail[2].ToString()
-	if err != nil {
-		return a, reason(err)
+	v.kind, line = line[0], line[1:len(line)-2]
+	switch v.kind {
+	case '+', '-', ':':
+		v.text = string(line)
+		return v, nil
+	case '$', '*':
+	default:
+		return v, errReply
 	}
-	a = answer{nonce: nonce, primary: infoField(info, "role") == "master"}
-	a.replID = infoField(info, "master_replid")
-	if revision != "" {
-		a.revision, err = strconv.ParseInt(revision, 10, 64)
-	}
-	if err != nil || a.replID == "" {
-		return a, errReply
-	}
-	a.time, err = readTime(tail[3])
-	return a, err
-}
-
-// infoField returns the value of a field in the reply to INFO, or "".
-func infoField(info, name string) string {
-	for {
-		i := strings.Index(info, name)
-		if i < 0 {
-			return ""
+	n, err := strconv.Atoi(string(line))
+	switch {
+	case err == nil && n == -1:
+		return reply{}, nil
+	case err != nil || n < 0 || depth == 0:
+		return v, errReply
+	case v.kind == '*' && n <= maxArray:
+		for range n {
+			element, err := readReply(r, depth-1)
+			if err != nil {
+				return v, err
+			}
+			v.array = append(v.array, element)
 		}
-		begins := i == 0 || info[i-1] == '\n'
-		info = info[i+len(name):]
-		if begins && strings.HasPrefix(info, ":") {
-			value, _, _ := strings.Cut(info[1:], "\r\n")
-			return value
+		return v, nil
+	case v.kind == '$' && n <= maxText:
+		text := make([]byte, n+2)
+		if _, err := io.ReadFull(r, text); err != nil {
+			return v, err
+		}
+		v.text = string(text[:n])
+		return v, nil
+	}
+	return v, errReply
+}
+
+// err returns the error that the server replied, or nil.
+func (v reply) err() error {
+	if v.kind == '-' {
+		return refusal(v.text)
+	}
+	return nil
+}
+
+// string returns the text of a string, or "" for null.
+func (v reply) string() (string, error) {
+	if v.kind == '$' || v.kind == 0 {
+		return v.text, nil
+	}
+	return "", v.odd()
+}
+
+// odd returns the error for a reply of a kind that is not expected.
+func (v reply) odd() error {
+	if err := v.err(); err != nil {
+		return err
+	}
+	return errReply
+}
+
+// link is one connection to a server, and so leads to one process. What goes wrong ends
+// it. It is safe for concurrent use.
+type link struct {
+	id   uint64 // no two of a guard are the same; never 0
+	conn net.Conn
+	in   *bufio.Reader
+	dead atomic.Pointer[error] // why, once it has ended
+
+	// Whoever has written waits for reading before the next one may write, so that
+	// replies are read in the order of their commands, while others are written.
+	writing, reading sync.Mutex
+}
+
+// dial connects to a server, by a moment, and within half of Timeout: others may wait
+// for the connection.
+func (c *Config) dial(until time.Time, address string) (*link, error) {
+	if most := time.Now().Add(c.Timeout / 2); most.Before(until) {
+		until = most
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	conn, err := c.Dialer(ctx, "tcp", address)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if c.TLS != nil {
+		config := c.TLS.Clone()
+		if config.ServerName == "" {
+			config.ServerName, _, _ = net.SplitHostPort(address)
+		}
+		conn = tls.Client(conn, config)
+	}
+	l := &link{conn: conn, in: bufio.NewReader(conn)}
+	if err := c.greet(until, l); err != nil {
+		return nil, l.close(err)
+	}
+	return l, nil
+}
+
+// greet has the server know who asks, and for which database.
+func (c *Config) greet(until time.Time, l *link) error {
+	user, password := c.Username, c.Password
+	if c.Credentials != nil {
+		var err error
+		if user, password, err = c.Credentials(); err != nil {
+			return ErrAuth
 		}
 	}
+	var p pipeline
+	switch {
+	case user != "":
+		p.add("AUTH", user, password)
+	case password != "":
+		p.add("AUTH", password)
+	}
+	if c.Database != 0 {
+		p.add("SELECT", itoa(c.Database))
+	}
+	replies, err := l.roundTrip(until, &p, nil)
+	for _, r := range replies {
+		if r.kind != '+' {
+			return r.odd()
+		}
+	}
+	return err
 }
 
-// readTime reads the reply to TIME.
-func readTime(reply client.ValkeyResult) (clock, error) {
-	values, err := reply.ToArray() // AsIntSlice would allocate
+// close ends the link, and returns why it ended: err, unless it has before.
+func (l *link) close(err error) error {
+	l.dead.CompareAndSwap(nil, &err)
+	_ = l.conn.Close()
+	return *l.dead.Load()
+}
+
+// roundTrip sends a pipeline, and appends the replies to some. If that is not done by a
+// moment, the link ends: its next reply would be that to something else.
+func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply, error) {
+	l.writing.Lock()
+	_ = l.conn.SetWriteDeadline(until)
+	_, err := l.conn.Write(p.buf)
+	l.reading.Lock()
+	l.writing.Unlock()
+	defer l.reading.Unlock()
+	_ = l.conn.SetReadDeadline(until)
+	for i := 0; i < p.commands && err == nil; i++ {
+		var r reply
+		r, err = readReply(l.in, maxDepth)
+		replies = append(replies, r)
+	}
 	if err != nil {
-		if _, ok := client.IsValkeyErr(err); ok || reply.NonValkeyError() != nil {
-			return 0, reason(err)
-		}
-		return 0, errReply
+		return replies, l.close(broken(err))
 	}
-	if len(values) != 2 {
-		return 0, errReply
+	return replies, nil
+}
+
+// broken returns the guard's own error for that of a connection.
+func broken(err error) error {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errTimeout
 	}
-	seconds, err := values[0].AsInt64()
-	micros, err2 := values[1].AsInt64()
-	if err != nil || err2 != nil {
-		return 0, errReply
-	}
-	return clock(seconds*1000 + micros/1000), nil
+	return errConnection
 }
 
 // refusals has the errors of a server, by how their text begins.
@@ -220,32 +247,12 @@ var refusals = [...]struct {
 	{"TRYAGAIN", errCluster},
 	{"CLUSTERDOWN", errCluster},
 	{"CROSSSLOT", errCluster},
-	{"max number of clients", errConnection},
+	{"ERR max number of clients", errConnection},
 }
 
 // unauthorized has parts of what versions say if a password is missing, wrong or not
 // expected, or a script uses a command that its user may not.
 var unauthorized = [...]string{"AUTH", "password", "can't run this command", "ACL failure"}
-
-// reason returns the guard's own error for one of the client's or the server's.
-func reason(err error) error {
-	if e, ok := client.IsValkeyErr(err); ok {
-		return refusal(e.Error())
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return errTimeout
-	case errors.Is(err, context.Canceled):
-		return ErrCanceled
-	case errors.Is(err, errCredentials):
-		return ErrAuth
-	case errors.Is(err, client.ErrClosing), errors.Is(err, errNotYet): // which a client keeps until it is closed
-		return ErrClosed
-	case client.IsValkeyNil(err), client.IsParseErr(err):
-		return errReply
-	}
-	return errConnection
-}
 
 func refusal(text string) error {
 	for _, r := range refusals {
@@ -253,139 +260,49 @@ func refusal(text string) error {
 			return r.err
 		}
 	}
-	for _, part := range unauthorized {
-		if strings.Contains(text, part) {
-			return ErrAuth
-		}
+	if slices.ContainsFunc(unauthorized[:], func(part string) bool { return strings.Contains(text, part) }) {
+		return ErrAuth
 	}
 	return errReply
 }
 
-// misrouted reports whether err, from reason, may be over as soon as the guard knows
-// which server has the slot now.
+// misrouted reports whether err may be over as soon as the guard knows which server has
+// the slot now.
 func misrouted(err error) bool { return err == errCluster || err == errReadOnly }
 
 // transient reports whether another attempt is worth while after one that ended with
-// err. Calls wait together for a connection that one of them makes, so ErrCanceled
-// need not be about a context of this one.
+// err.
 func transient(err error) bool {
-	return err == ErrCanceled || err == errConnection || err == errTimeout || err == errChanged || misrouted(err)
+	return err == errConnection || err == errTimeout || err == errChanged || misrouted(err)
 }
 
-// persist repeats what failed for a reason that may pass, until ctx ends.
-func persist(ctx context.Context, try func() error) error {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		err := try()
-		if err == nil || !transient(err) {
-			return err
+// infoField returns the value of a field in the reply to INFO, or "".
+func infoField(info, name string) string {
+	for {
+		i := strings.Index(info, name)
+		if i < 0 {
+			return ""
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
+		begins := i == 0 || info[i-1] == '\n'
+		info = info[i+len(name):]
+		if begins && strings.HasPrefix(info, ":") {
+			value, _, _ := strings.Cut(info[1:], "\r\n")
+			return value
 		}
 	}
 }
 
-// heed returns the error of do, or ErrCanceled as soon as ctx is canceled: do then ends
-// on its own, by the deadline that ctx has. The client heeds deadlines, but while it
-// waits for a reply it may not notice that a context is canceled.
-func heed(ctx context.Context, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
+// readTime reads the reply to TIME.
+func readTime(v reply) (clock, error) {
+	if v.kind != '*' || len(v.array) != 2 {
+		return 0, v.odd()
 	}
-	if ctx.Err() == context.Canceled {
-		return ErrCanceled
+	seconds, err := strconv.ParseInt(v.array[0].text, 10, 64)
+	micros, err2 := strconv.ParseInt(v.array[1].text, 10, 64)
+	if err != nil || err2 != nil {
+		return 0, errReply
 	}
-	return <-done // which says more than that the time is up
-}
-
-// ringScale is the binary logarithm of how many pipelines a connection may have that
-// are not answered yet, those that nobody waits for any more included. One more would
-// wait where no context ends it. It does not come to that: a connection that answers
-// nothing is given up a Timeout after maxQuiet.
-const ringScale = 8
-
-// maxQuiet is after how long without a reply the client sends a PING. Without that it
-// would not give up a connection that answers nothing, and would soon block.
-const maxQuiet = time.Second
-
-var (
-	// errNotYet is what newClient has NewClient's own attempt to connect end with.
-	errNotYet = errors.New("valkey: the first command connects")
-
-	errCredentials = errors.New("valkey: Config.Credentials failed")
-)
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// newClient returns a client of one server, which connects with its first command, by
-// dial: one connection, nothing repeated, nothing cached. NewClient would connect at
-// once, and heed no context.
-func (c *Config) newClient(address string, dial dialFunc) (client.Client, error) {
-	making := true
-	o := client.ClientOption{
-		InitAddress:       []string{address},
-		Username:          c.Username,
-		Password:          c.Password,
-		SelectDB:          c.Database,
-		ForceSingleClient: true,
-		PipelineMultiplex: -1, // one connection
-		BlockingPipeline:  1 << 30,
-		RingScaleEachConn: ringScale,
-		DisableRetry:      true,
-		DisableCache:      true,
-		ConnWriteTimeout:  c.Timeout,
-		Dialer:            net.Dialer{Timeout: c.Timeout, KeepAlive: maxQuiet},
-	}
-	if c.Credentials != nil {
-		o.AuthCredentialsFn = c.credentials
-	}
-	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		if making {
-			return nil, errNotYet
-		}
-		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-		defer cancel()
-		conn, err := dial(ctx, "tcp", address)
-		if err != nil || c.TLS == nil {
-			return conn, err
-		}
-		return c.encrypt(ctx, conn, address)
-	}
-	cl, err := client.NewClient(o)
-	making = false
-	if cl == nil {
-		return nil, err // the options are no good
-	}
-	return cl, nil
-}
-
-func (c *Config) credentials(client.AuthCredentialsContext) (a client.AuthCredentials, err error) {
-	a.Username, a.Password, err = c.Credentials()
-	if err != nil {
-		err = errCredentials
-	}
-	return a, err
-}
-
-// encrypt begins TLS on a connection to address.
-func (c *Config) encrypt(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
-	config := c.TLS
-	if config.ServerName == "" {
-		config = config.Clone()
-		config.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return secure, nil
+	return clock(seconds*1000 + micros/1000), nil
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

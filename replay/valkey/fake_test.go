@@ -100,7 +100,7 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
-const fakeNil = "_\r\n"
+const fakeNil = "$-1\r\n"
 
 func (f *fake) now() time.Time {
 	if f.frozen.IsZero() {
@@ -116,8 +116,6 @@ func (f *fake) answer(args []string) string {
 		return reply
 	}
 	switch args[0] {
-	case "HELLO":
-		return "%1\r\n" + bulk("proto") + ":3\r\n"
 	case "INFO":
 		var text strings.Builder
 		for name, value := range f.info {
@@ -228,6 +226,11 @@ func TestReplies(t *testing.T) {
 		{"SET", "+QUEUED\r\n", oddReply},
 		{"SET", ":1\r\n", oddReply},
 		{"SET", ":0\r\n", oddReply},
+		{"SET", "_\r\n", oddReply},
+		{"SET", "$-2\r\n", oddReply},
+		{"SET", "$99999999\r\n", oddReply},
+		{"SET", "*99999999\r\n", oddReply},
+		{"SET", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", oddReply},
 		{"SET", "#t\r\n", oddReply},
 		{"SET", ",1.5\r\n", oddReply},
 		{"SET", "*0\r\n", oddReply},

@@ -1,14 +1,149 @@
 package valkey
 
 import (
-	"context"
 	"crypto/rand"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 )
+
+// node is one server that takes writes: the only one, or a primary of the Cluster.
+type node struct {
+	g       *Guard
+	address string
+	queue   chan *request // has room for MaxWaiting, so that it is never full
+	keys    atomic.Pointer[keys]
+	belief  belief // guarded by Guard.mu, as the marks are
+
+	connecting sync.Mutex
+	link       atomic.Pointer[link] // the latest; nil at first
+
+	asking  sync.Mutex // is held to ask the server about itself, and guards what follows
+	settled bool       // the revocations of the pair are known, and those of this gateway written
+	evicted string     // evicted_keys when last asked
+
+	retired atomic.Bool
+	stop    chan struct{} // closed after retired is set
+}
+
+// keys are the names of the keys that the guard keeps on each server, beside those
+// of tokens. In a Cluster they have the same slot, one that the server has.
+type keys struct {
+	nonce     string // a string
+	revision  string // a string: counts the revocations that were written
+	order     string // a sorted set: the names of revocations by their revision
+	marks     string // a sorted set: the names of revocations by their moment
+	tokens    string // a sorted set: the names of revoked tokens by when that was
+	rehearsal string // a string, written like a token's
+}
+
+func newKeys(prefix, tag string) *keys {
+	base := prefix + "{" + tag + "}:guard-"
+	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens", base + "rehearsal"}
+}
+
+// newNode makes a node and starts its goroutines. It does not connect: whoever asks
+// the server something does.
+func (g *Guard) newNode(address string, k *keys) *node {
+	n := &node{
+		g:       g,
+		address: address,
+		queue:   make(chan *request, g.config.MaxWaiting),
+		stop:    make(chan struct{}),
+	}
+	n.keys.Store(k)
+	for range workers {
+		go n.work()
+	}
+	go n.beat()
+	return n
+}
+
+// retire ends the node's goroutines and its connection, and has its requests sent on or
+// refused.
+func (n *node) retire() {
+	n.retired.Store(true)
+	close(n.stop)
+	n.hangUp()
+}
+
+// hangUp closes the connection. The next one may lead to another server.
+func (n *node) hangUp() {
+	if l := n.link.Load(); l != nil {
+		_ = l.close(errConnection)
+	}
+}
+
+// connect returns the connection, or a new one if that is closed.
+func (n *node) connect(until time.Time) (*link, error) {
+	n.connecting.Lock()
+	defer n.connecting.Unlock()
+	if l := n.link.Load(); l != nil && l.dead.Load() == nil {
+		return l, nil
+	}
+	if n.retired.Load() {
+		return nil, ErrClosed
+	}
+	id := n.g.count.connections.Add(1)
+	l, err := n.g.config.dial(until, n.address)
+	if err != nil {
+		return nil, err
+	}
+	l.id = id
+	n.link.Store(l)
+	if n.retired.Load() { // hangUp may have come too early to see l
+		return nil, l.close(ErrClosed)
+	}
+	return l, nil
+}
+
+// round sends p over one connection, and appends what tells whether the replies are to
+// be believed. That comes last: reading it before proves nothing. The first error that
+// the server replied to what was added is the error.
+func (n *node) round(until time.Time, p *pipeline, replies []reply) ([]reply, answer, error) {
+	l, err := n.connect(until)
+	if err != nil {
+		return nil, answer{}, err
+	}
+	own, k := p.commands, n.keys.Load()
+	p.add("GET", k.nonce)
+	p.add("GET", k.revision)
+	p.add("INFO", "replication")
+	p.add("TIME")
+	if replies, err = l.roundTrip(until, p, replies); err != nil {
+		return nil, answer{}, err
+	}
+	a, err := readAnswer(replies[own:])
+	a.conn = l.id
+	return replies[:own], a, err
+}
+
+func readAnswer(tail []reply) (a answer, err error) {
+	if a.nonce, err = tail[0].string(); err != nil {
+		return a, err
+	}
+	revision, err := tail[1].string()
+	if err != nil {
+		return a, err
+	}
+	if revision != "" {
+		if a.revision, err = strconv.ParseInt(revision, 10, 64); err != nil {
+			return a, errReply
+		}
+	}
+	info, err := tail[2].string()
+	if err != nil {
+		return a, err
+	}
+	a.primary = infoField(info, "role") == "master"
+	if a.replID = infoField(info, "master_replid"); a.replID == "" {
+		return a, errReply
+	}
+	a.time, err = readTime(tail[3])
+	return a, err
+}
 
 // beat extends the nonce of a server at each nonceBeat, whether anybody spends or
 // not, until the node is retired. It asks on the way whether the server is still fit,
@@ -19,18 +154,20 @@ func (n *node) beat() {
 	for {
 		select {
 		case <-ticker.C:
-			ctx, cancel := context.WithTimeout(context.Background(), n.g.config.Timeout)
-			n.g.resurvey(ctx, n)
-			n.g.count.note(n.askAnew(ctx))
-			cancel()
+			until := time.Now().Add(n.g.config.Timeout)
+			if n.g.topology.Load().cluster() && n.g.maySurvey() {
+				_ = n.g.survey(until, n)
+			}
+			n.g.count.note(n.askAnew(until))
 		case <-n.stop:
 			return
 		}
 	}
 }
 
-// verify returns nil if the server is known, and asks it if not.
-func (n *node) verify(ctx context.Context) error {
+// verify returns nil if the guard relies on what answers over the latest connection, and
+// asks the server if not.
+func (n *node) verify(until time.Time) error {
 	if n.known() {
 		return nil
 	}
@@ -39,151 +176,140 @@ func (n *node) verify(ctx context.Context) error {
 	if n.known() {
 		return nil // another worker asked meanwhile
 	}
-	return n.ask(ctx)
+	return n.ask(until)
 }
 
-// known reports whether the guard relies on what answers over the latest connection.
 func (n *node) known() bool {
-	conn := n.dials.Load()
+	l := n.link.Load()
 	n.g.mu.Lock()
 	defer n.g.mu.Unlock()
-	return n.belief.conn != 0 && n.belief.conn == conn
-}
-
-// forget has the next verify ask the server.
-func (n *node) forget() {
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
-	n.belief.conn = 0
+	return l != nil && l.dead.Load() == nil && n.belief.conn == l.id
 }
 
 // askAnew asks the server in any case: what another goroutine asks at the same time,
 // it may have asked before this call.
-func (n *node) askAnew(ctx context.Context) error {
+func (n *node) askAnew(until time.Time) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	return n.ask(ctx)
+	return n.ask(until)
+}
+
+// believe has f change the belief, and returns it.
+func (n *node) believe(f func(b belief) belief) belief {
+	n.g.mu.Lock()
+	defer n.g.mu.Unlock()
+	n.belief = f(n.belief)
+	return n.belief
+}
+
+// forget has the next verify ask the server.
+func (n *node) forget() {
+	n.believe(func(b belief) belief { b.conn = 0; return b })
 }
 
 // ask asks the server until it can be relied on, and fetches what was revoked. The
 // caller holds asking.
-func (n *node) ask(ctx context.Context) error {
-	var first answer
-	command := n.extend
-	// One round may only make the connection, one may write the nonce, and one may
-	// find that the connection has changed. The rest are for a busy server.
+func (n *node) ask(until time.Time) error {
+	var first, a answer
+	replace := false
+	// One round may write the nonce, and one may find another connection. The rest
+	// are for a busy server.
 	for range 6 {
 		asked := clockOf(n.g.config.Now())
-		info, a, err := n.report(ctx, command())
+		info, now, err := n.report(until, a, replace)
 		if err == nil {
 			err = n.fit(info)
 		}
 		if err == nil {
-			err = n.g.clocksAgree(asked, a.time)
+			err = n.g.clocksAgree(asked, now.time)
 		}
 		if err != nil {
 			return err
 		}
-		command = n.extend
-		if a.conn == 0 {
-			continue
-		}
+		a, replace = now, false
 		if first.conn != a.conn {
 			first = a
 		}
-		switch n.next(first, a) {
+		switch n.believe(func(b belief) belief { return b }).next(first, a) {
 		case stepRefuse:
 			return errReadOnly
 		case stepWrite:
-			command = func() client.Completed { return n.replace(a) }
+			replace = true
 			continue
 		}
-		if err := n.adopt(ctx, a); err != errChanged {
+		if err := n.adopt(until, a); err != errChanged {
 			return err
 		}
 	}
 	return errChanged
 }
 
-func (n *node) next(first, now answer) step {
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
-	return n.belief.next(first, now)
-}
-
-// extend returns the command that extends the nonce, or an idle one if there is none.
-func (n *node) extend() client.Completed {
-	n.g.mu.Lock()
-	nonce := n.belief.nonce
-	n.g.mu.Unlock()
-	if nonce == "" {
-		return n.client.B().Ping().Build()
+// report has the server tell all about itself, after it has replaced the nonce of a, or
+// extended the one that the guard relies on.
+func (n *node) report(until time.Time, a answer, replace bool) (info string, now answer, err error) {
+	var p pipeline
+	b, key, life := n.believe(func(b belief) belief { return b }), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
+	switch {
+	case replace:
+		p.add("EVAL", replaceNonce, "1", key, a.nonce, a.newNonce(rand.Text()), life)
+	case b.nonce != "":
+		p.add("EVAL", extendNonce, "1", key, b.nonce, life)
 	}
-	return n.client.B().Eval().Script(extendNonce).Numkeys(1).Key(n.keys.Load().nonce).
-		Arg(nonce, strconv.FormatInt(nonceLife.Milliseconds(), 10)).Build()
-}
-
-// replace returns the command that replaces the nonce of a by a new one.
-func (n *node) replace(a answer) client.Completed {
-	return n.client.B().Eval().Script(replaceNonce).Numkeys(1).Key(n.keys.Load().nonce).
-		Arg(a.nonce, a.newNonce(rand.Text()), strconv.FormatInt(nonceLife.Milliseconds(), 10)).Build()
-}
-
-// report runs a command, and has the server tell all about itself.
-func (n *node) report(ctx context.Context, command client.Completed) (info string, a answer, err error) {
-	replies, a, err := n.round(ctx, []client.Completed{command, n.client.B().Info().Build()})
+	p.add("INFO")
+	replies, now, err := n.round(until, &p, nil)
 	for _, r := range replies {
-		if e := r.Error(); e != nil && !client.IsValkeyNil(e) {
-			return "", a, reason(e) // which says more than the replies after it
+		if err := r.err(); err != nil {
+			return "", now, err
 		}
 	}
 	if err != nil {
-		return "", a, err
+		return "", now, err
 	}
-	info, err = replies[1].ToString()
-	if a.runID = infoField(info, "run_id"); err != nil || a.runID == "" {
-		return "", a, errReply
+	if replies[0].kind == ':' && replies[0].text == "0" { // there was nothing to extend
+		n.believe(belief.lose)
 	}
-	return info, a, nil
+	info, err = replies[len(replies)-1].string()
+	if now.runID = infoField(info, "run_id"); err != nil || now.runID == "" {
+		return "", now, errReply
+	}
+	return info, now, nil
 }
 
 // adopt relies on the server of a: if that is another than before, after its marks
 // were raised, its revocations fetched, and the latest of this gateway written.
-func (n *node) adopt(ctx context.Context, a answer) error {
-	n.g.mu.Lock()
-	next, other := n.belief.adopt(a)
-	if other {
-		n.g.raise(n, next.past, clockOf(n.g.config.Now()), a.time)
-		n.settled = false
-	}
-	if !n.settled {
-		next.conn = 0
-	}
-	n.belief = next
-	n.g.mu.Unlock()
-	if n.settled && a.revision == next.revision {
+func (n *node) adopt(until time.Time, a answer) error {
+	b := n.believe(func(b belief) belief {
+		next, other := b.adopt(a)
+		if other {
+			n.g.raise(n, next.past, clockOf(n.g.config.Now()), a.time)
+			n.settled = false
+		}
+		if !n.settled {
+			next.conn = 0
+		}
+		return next
+	})
+	if n.settled && a.revision == b.revision {
 		return nil
 	}
-	if err := n.catchUp(ctx, a, next.revision); err != nil || n.settled {
+	if err := n.catchUp(until, a, b.revision); err != nil || n.settled {
 		return err
 	}
-	if err := n.rehearse(ctx); err != nil {
+	if err := n.rehearse(until); err != nil {
 		return err
 	}
-	if err := n.writeBack(ctx); err != nil {
+	if err := n.writeBack(until); err != nil {
 		return err
 	}
-	return n.settle(a.conn)
-}
-
-// settle has the workers rely on what was adopted, unless the pair is lost again.
-func (n *node) settle(conn uint64) error {
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
-	if n.belief.nonce == "" {
+	b = n.believe(func(b belief) belief {
+		if b.nonce != "" { // not lost again
+			b.conn = a.conn
+		}
+		return b
+	})
+	if b.conn == 0 {
 		return errChanged
 	}
-	n.belief.conn = conn
 	n.settled = true
 	return nil
 }
@@ -205,23 +331,16 @@ func (n *node) fit(info string) error {
 	case infoField(info, "role") != "master":
 		return errReadOnly
 	case infoField(info, "maxmemory_policy") != "noeviction" && !c.AcceptEviction:
-		n.doubt()
+		n.believe(belief.doubt)
 		return errEviction
 	case infoField(info, "aof_enabled") != "1" && !c.AcceptNoAppendOnlyFile:
 		return errNoAppendOnlyFile
 	}
 	if evicted != n.evicted && n.evicted != "" && !c.AcceptEviction {
-		n.doubt()
+		n.believe(belief.doubt)
 	}
 	n.evicted = evicted
 	return nil
-}
-
-// doubt has the next adoption replace the nonce, and raise the marks of all gateways.
-func (n *node) doubt() {
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
-	n.belief = n.belief.doubt()
 }
 
 // clocksAgree returns an error if the server's clock, read between asked and now, is

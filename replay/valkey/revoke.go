@@ -2,14 +2,11 @@ package valkey
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/replay"
@@ -44,44 +41,28 @@ type revocation struct {
 // everyone is the name of the revocation of everyone. For all others, see nameOf.
 const everyone = "a"
 
-// nameOf returns the name of a valid target: "t" and the token, "u" and the user, "r"
-// and the room, or "b", the length of the room, a colon, room and user. So no two
-// targets have the same name.
+// nameOf returns the name of a valid target: "t" and the token, or "u", the length of
+// the room, a colon, room and user. So no two targets have the same name.
 func nameOf(t token.Target) string {
 	switch {
 	case t.Everyone:
 		return everyone
 	case t.Token != (token.ID{}):
 		return "t" + string(t.Token[:])
-	case t.Room == "":
-		return "u" + t.User
-	case t.User == "":
-		return "r" + t.Room
 	}
-	return "b" + itoa(len(t.Room)) + ":" + t.Room + t.User
+	return "u" + itoa(len(t.Room)) + ":" + t.Room + t.User
 }
 
-// targetOf is the inverse of nameOf. What nameOf does not return is the zero Target.
+// targetOf is the inverse of nameOf. What nameOf does not return is no valid target.
 func targetOf(name string) (t token.Target) {
-	kind, rest := name[:min(1, len(name))], name[min(1, len(name)):]
-	switch kind {
-	case everyone:
-		t.Everyone = rest == ""
-	case "t":
-		if len(rest) == len(t.Token) {
-			copy(t.Token[:], rest)
-		}
-	case "u":
-		t.User = rest
-	case "r":
-		t.Room = rest
-	case "b":
-		length, rest, _ := strings.Cut(rest, ":")
-		if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(rest) {
-			t.Room, t.User = rest[:n], rest[n:]
-		}
+	if id, ok := strings.CutPrefix(name, "t"); ok && len(id) == len(t.Token) {
+		return token.Target{Token: token.ID([]byte(id))}
 	}
-	return t
+	length, rest, _ := strings.Cut(strings.TrimPrefix(name, "u"), ":")
+	if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(rest) {
+		return token.Target{Room: rest[:n], User: rest[n:]}
+	}
+	return token.Target{Everyone: name == everyone}
 }
 
 // Revoke takes back what was issued to a target before a moment, by the rule of
@@ -113,14 +94,36 @@ func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Ti
 		r.moment = now.Unix()
 	}
 	g.remember(r)
+	return g.within(ctx, func(until time.Time) error {
+		if t := g.topology.Load(); t.cluster() {
+			_ = g.survey(until, t.nodes...) // so that no server is left out that has joined
+		}
+		return g.each(until, func(n *node) error { return n.revoke(until, r) })
+	})
+}
+
+// within returns the error of do, which ends by a moment that is Timeout away or that of
+// ctx, or the reason why ctx ended, if that comes first.
+func (g *Guard) within(ctx context.Context, do func(until time.Time) error) error {
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
-	return heed(ctx, func() error {
-		if g.topology.Load().cluster() {
-			g.survey(ctx, g.topology.Load().nodes...) // so that no server is left out that has joined
-		}
-		return g.each(ctx, func(n *node) error { return n.revoke(ctx, r) })
-	})
+	until, _ := ctx.Deadline()
+	done := make(chan error, 1)
+	go func() { done <- do(until) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if ctx.Err() == context.Canceled {
+		return ErrCanceled
+	}
+	select {
+	case err := <-done: // says more than that the time is up
+		return err
+	case <-time.After(maxPause):
+		return errTimeout
+	}
 }
 
 // remember keeps r until writeBack has no use for it.
@@ -166,10 +169,8 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 		return ErrClosed
 	}
 	began := g.config.Now()
-	waiting, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	err := heed(waiting, func() error {
-		return g.each(waiting, func(n *node) error { return n.askAnew(waiting) })
+	err := g.within(ctx, func(until time.Time) error {
+		return g.each(until, func(n *node) error { return n.askAnew(until) })
 	})
 	g.revoked.News(news)
 	if err == nil {
@@ -189,43 +190,33 @@ func (g *Guard) Synced() time.Time {
 }
 
 // each calls do for all servers at the same time, so that one that stands still does
-// not keep it from the others. Calls whose error may pass are repeated until ctx ends,
-// after the guard has looked who has which slots. If that finds other servers, all is
-// done again for these. It returns the error, or all of several.
-func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
-	for {
+// not keep it from the others. If an error may pass, or there are other servers then,
+// all is done again, until a moment.
+func (g *Guard) each(until time.Time, do func(n *node) error) error {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		nodes := g.topology.Load().nodes
-		errs := g.eachOf(ctx, nodes, do)
-		if !slices.Equal(nodes, g.topology.Load().nodes) {
-			if ctx.Err() == nil {
-				continue
-			}
-			errs = append(errs, reason(ctx.Err()))
+		errs := make([]error, len(nodes))
+		var wg sync.WaitGroup
+		for i, n := range nodes {
+			wg.Go(func() {
+				if errs[i] = do(n); errs[i] != nil {
+					g.rediscover(n)
+				}
+			})
 		}
+		wg.Wait()
 		errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-		if len(errs) == 1 {
+		same := slices.Equal(nodes, g.topology.Load().nodes)
+		switch over := time.Until(until) < pause; {
+		case len(errs) == 0 && same:
+			return nil
+		case over && len(errs) == 0:
+			return errChanged
+		case over || same && !slices.ContainsFunc(errs, transient):
 			return errs[0]
 		}
-		return errors.Join(errs...)
+		time.Sleep(pause)
 	}
-}
-
-func (g *Guard) eachOf(ctx context.Context, nodes []*node, do func(n *node) error) []error {
-	errs := make([]error, len(nodes))
-	var wg sync.WaitGroup
-	for i, n := range nodes {
-		wg.Go(func() {
-			errs[i] = persist(ctx, func() error {
-				err := do(n)
-				if err != nil {
-					g.rediscover(ctx, n)
-				}
-				return err
-			})
-		})
-	}
-	wg.Wait()
-	return errs
 }
 
 // insert is the script that writes a revocation. KEYS are the revision, the order, the
@@ -279,48 +270,50 @@ for i = 2, 4 do
 end
 return 0`
 
-// insert returns the command that writes a revocation.
-func (n *node) insert(r revocation) client.Completed {
+// insert adds the command that writes a revocation.
+func (n *node) insert(p *pipeline, r revocation) {
 	c, k := &n.g.config, n.keys.Load()
 	now, life := c.Now().Unix(), int64(kept/time.Second)
-	return n.client.B().Eval().Script(insert).Numkeys(4).Key(k.revision, k.order, k.marks, k.tokens).Arg(
+	p.add("EVAL", insert, "4", k.revision, k.order, k.marks, k.tokens,
 		r.name, strconv.FormatInt(r.moment, 10),
 		itoa(c.MaxRevocations+1), // that of everyone does not count
 		strconv.FormatInt(now-life, 10),
-		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10)).Build()
+		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10))
 }
 
-// revoke tries once to write revocations to n. If a reply is lost, to write them again
+// revoke tries once to write a revocation to n. If a reply is lost, to write it again
 // does no harm. What is on a server that this guard does not rely on at the end may be
 // on another than the one that others ask.
-func (n *node) revoke(ctx context.Context, all ...revocation) error {
-	if err := n.verify(ctx); err != nil {
+func (n *node) revoke(until time.Time, r revocation) error {
+	if err := n.verify(until); err != nil {
 		return err
 	}
-	a, err := n.write(ctx, all)
+	a, err := n.write(until, r)
 	if err != nil {
 		return err
 	}
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
 	var t trust
-	if n.belief, t = n.belief.judge(a, clockOf(n.g.config.Now())); t == verifyAnew {
+	n.believe(func(b belief) belief {
+		b, t = b.judge(a, clockOf(n.g.config.Now()))
+		return b
+	})
+	if t == verifyAnew {
 		return errChanged
 	}
 	return nil
 }
 
-func (n *node) write(ctx context.Context, all []revocation) (answer, error) {
-	commands := make([]client.Completed, len(all))
-	for i, r := range all {
-		commands[i] = n.insert(r)
+func (n *node) write(until time.Time, all ...revocation) (answer, error) {
+	var p pipeline
+	for _, r := range all {
+		n.insert(&p, r)
 	}
-	replies, a, err := n.round(ctx, commands)
+	replies, a, err := n.round(until, &p, nil)
 	for _, r := range replies {
-		switch full, e := r.ToInt64(); {
-		case e != nil:
-			return a, reason(e)
-		case full != 0:
+		switch {
+		case r.kind != ':':
+			return a, r.odd()
+		case r.text != "0":
 			return a, replay.ErrFull
 		}
 	}
@@ -330,12 +323,14 @@ func (n *node) write(ctx context.Context, all []revocation) (answer, error) {
 // rehearse has a server show, once for each pair, that the user may do all that the
 // guard does: the SET of a spend, and the script insert, without a name. So what is
 // not permitted fails at the start. The caller holds asking.
-func (n *node) rehearse(ctx context.Context) error {
-	set := n.client.B().Set().Key(n.keys.Load().rehearsal).Value("").Nx().Get().PxMilliseconds(1).Build()
-	replies, _, err := n.round(ctx, []client.Completed{set, n.insert(revocation{})})
+func (n *node) rehearse(until time.Time) error {
+	var p pipeline
+	p.add("SET", n.keys.Load().rehearsal, "", "NX", "GET", "PX", "1")
+	n.insert(&p, revocation{})
+	replies, _, err := n.round(until, &p, nil)
 	for _, r := range replies {
-		if e := r.Error(); e != nil && !client.IsValkeyNil(e) {
-			return reason(e)
+		if err := r.err(); err != nil {
+			return err
 		}
 	}
 	return err
@@ -343,12 +338,12 @@ func (n *node) rehearse(ctx context.Context) error {
 
 // writeBack writes what this process revoked lately to a server that may not have it.
 // The caller holds asking.
-func (n *node) writeBack(ctx context.Context) error {
+func (n *node) writeBack(until time.Time) error {
 	n.g.recentMu.Lock()
 	all := slices.Clone(n.g.stillRecent())
 	n.g.recentMu.Unlock()
 	for some := range slices.Chunk(all, batch) {
-		if _, err := n.write(ctx, some); err != nil && err != replay.ErrFull {
+		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
 			return err
 		}
 	}
@@ -371,30 +366,27 @@ return reply`
 
 // catchUp fetches the revocations after known, or all if the revision of a is less. The
 // caller holds asking.
-func (n *node) catchUp(ctx context.Context, a answer, known int64) error {
+func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	if a.revision < known {
 		known = 0
 	}
 	for {
+		var p pipeline
 		k := n.keys.Load()
-		replies, end, err := n.round(ctx, []client.Completed{
-			n.client.B().Eval().Script(after).Numkeys(4).Key(k.revision, k.order, k.marks, k.tokens).
-				Arg(strconv.FormatInt(known, 10), itoa(page)).Build()})
-		reply, e := replies[0].AsStrSlice()
-		switch {
-		case e != nil:
-			return reason(e)
-		case err != nil:
-			return err
-		case len(reply)%3 != 1:
-			return errReply
-		}
-		if known, err = n.g.applyPage(reply[1:]); err != nil {
+		p.add("EVAL", after, "4", k.revision, k.order, k.marks, k.tokens, strconv.FormatInt(known, 10), itoa(page))
+		replies, end, err := n.round(until, &p, nil)
+		if err != nil {
 			return err
 		}
-		if len(reply) < 3*page {
-			end.revision, err = strconv.ParseInt(reply[0], 10, 64)
-			if err != nil {
+		fetched := replies[0].array
+		if len(fetched)%3 != 1 {
+			return replies[0].odd()
+		}
+		if known, err = n.g.applyPage(fetched[1:]); err != nil {
+			return err
+		}
+		if len(fetched) < 3*page {
+			if end.revision, err = strconv.ParseInt(fetched[0].text, 10, 64); err != nil {
 				return errReply
 			}
 			return n.caughtUp(a.conn, end)
@@ -403,17 +395,17 @@ func (n *node) catchUp(ctx context.Context, a answer, known int64) error {
 }
 
 // applyPage applies the revocations of a reply to after, and returns the last rank.
-func (g *Guard) applyPage(reply []string) (rank int64, err error) {
+func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 	now := g.config.Now()
-	for i := 0; i < len(reply); i += 3 {
-		moment, err := strconv.ParseFloat(reply[i+1], 64)
+	for entry := range slices.Chunk(fetched, 3) {
+		moment, err := strconv.ParseFloat(entry[1].text, 64)
 		if err != nil {
 			return 0, errReply
 		}
-		if rank, err = strconv.ParseInt(reply[i+2], 10, 64); err != nil {
+		if rank, err = strconv.ParseInt(entry[2].text, 10, 64); err != nil {
 			return 0, errReply
 		}
-		t, before := targetOf(reply[i]), time.Unix(int64(moment), 0)
+		t, before := targetOf(entry[0].text), time.Unix(int64(moment), 0)
 		if t.Token != (token.ID{}) {
 			before = time.Time{}
 		}
@@ -427,19 +419,18 @@ func (g *Guard) applyPage(reply []string) (rank int64, err error) {
 // caughtUp relies on the revocations up to those of end, the answer of the pipeline that
 // fetched the last of them.
 func (n *node) caughtUp(conn uint64, end answer) error {
-	g := n.g
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	b := n.belief
-	if !n.settled {
-		b.conn = conn
-	}
-	b.revision = end.revision
-	b, t := b.judge(end, clockOf(g.config.Now()))
-	if !n.settled {
-		b.conn = 0
-	}
-	n.belief = b
+	var t trust
+	n.believe(func(b belief) belief {
+		if !n.settled {
+			b.conn = conn
+		}
+		b.revision = end.revision
+		b, t = b.judge(end, clockOf(n.g.config.Now()))
+		if !n.settled {
+			b.conn = 0
+		}
+		return b
+	})
 	if t != believe {
 		return errChanged
 	}

@@ -5,10 +5,9 @@ import (
 	"crypto/rand"
 	"math"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
-
-	client "github.com/valkey-io/valkey-go"
 
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -189,11 +188,11 @@ func (r *request) key() string { return r.text[:r.keyLen] }
 // value returns what the key is set to.
 func (r *request) value() string { return r.text[r.keyLen:] }
 
-// command returns the SET of one more attempt.
-func (r *request) command(b client.Builder) client.Completed {
+// add adds the SET of one more attempt.
+func (r *request) add(p *pipeline) {
 	px := life(clockOf(r.token.Expiration), r.now, time.Since(r.start), margin)
 	r.px = min(r.px, px)
-	return b.Set().Key(r.key()).Value(r.value()).Nx().Get().PxMilliseconds(px).Build()
+	p.add("SET", r.key(), r.value(), "NX", "GET", "PX", strconv.FormatInt(px, 10))
 }
 
 // ruling returns the error for the token by the mark of its slot and the clocks.
@@ -227,14 +226,16 @@ func (r *request) over(timeout, d time.Duration) bool {
 // worker sends the requests of a node, as many at a time as are waiting.
 type worker struct {
 	n        *node
-	requests []*request         // of this batch, those that are not answered yet
-	commands []client.Completed // of the latest attempt; its memory serves the next
-	deadline *deadline
+	requests []*request // of this batch, those that are not answered yet
+
+	// The memory of the latest attempt serves the next.
+	pipeline pipeline
+	replies  []reply
 }
 
 // work serves the queue until the node is retired.
 func (n *node) work() {
-	w := &worker{n: n, deadline: newDeadline()}
+	w := &worker{n: n}
 	for {
 		select {
 		case r := <-n.queue:
@@ -264,9 +265,7 @@ func (w *worker) collect(r *request) {
 func (w *worker) serve() {
 	err, pause := errTimeout, time.Duration(0)
 	for w.discard(0, err); len(w.requests) > 0; w.discard(0, err) {
-		if err = w.attempt(); err == ErrCanceled {
-			err = errConnection // another call began to connect, and its context ended
-		}
+		err = w.attempt()
 		switch {
 		case err == nil:
 			return
@@ -314,28 +313,23 @@ func (w *worker) note(err error) {
 // attempt sends all requests once, and answers those for which the replies decide. The
 // others stay in w.requests, and the error says why.
 func (w *worker) attempt() error {
-	n := w.n
+	n, p := w.n, &w.pipeline
 	last := w.requests[len(w.requests)-1] // the latest one has the most time
-	w.deadline.start(n.g.config.Timeout - time.Since(last.start))
-	defer func() { w.deadline = w.deadline.stop() }()
-
-	if err := n.verify(w.deadline); err != nil {
+	until := last.start.Add(n.g.config.Timeout)
+	if err := n.verify(until); err != nil {
 		return w.moved(err)
 	}
-	if w.commands == nil {
-		w.commands = make([]client.Completed, 0, batch+4) // and what round adds
-	}
-	w.commands = w.commands[:0]
+	p.reset()
 	for _, r := range w.requests {
-		w.commands = append(w.commands, r.command(n.client.B()))
+		r.add(p)
 	}
-	replies, a, err := n.round(w.deadline, w.commands)
+	replies, a, err := n.round(until, p, w.replies[:0])
 	if err != nil {
-		w.commands = nil // the client may not have sent them yet
 		return w.moved(err)
 	}
+	w.replies = replies
 	for trusted := false; !trusted; {
-		if trusted, err = w.judge(replies, &a); err != nil {
+		if trusted, err = w.judge(until, &a); err != nil {
 			return w.moved(err)
 		}
 	}
@@ -346,7 +340,7 @@ func (w *worker) attempt() error {
 // but for those whose slot another server has now. It returns false if it is to be
 // called again, as it had to fetch revocations first: to send the requests again would
 // not end if one revocation follows the other.
-func (w *worker) judge(replies []client.ValkeyResult, a *answer) (bool, error) {
+func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	n, g := w.n, w.n.g
 	g.mu.Lock()
 	own := clockOf(g.config.Now())
@@ -354,7 +348,7 @@ func (w *worker) judge(replies []client.ValkeyResult, a *answer) (bool, error) {
 	n.belief, t = n.belief.judge(*a, own)
 	if t == believe && g.mapCounts() {
 		defer g.mu.Unlock()
-		return true, w.answer(replies, own, a.time)
+		return true, w.answer(own, a.time)
 	}
 	g.mu.Unlock()
 	switch {
@@ -363,39 +357,36 @@ func (w *worker) judge(replies []client.ValkeyResult, a *answer) (bool, error) {
 	case t == verifyAnew:
 		return false, errChanged
 	case t == fetchFirst:
-		return false, n.follow(w.deadline, a)
+		return false, n.follow(until, a)
 	}
 	return false, errCluster
 }
 
 // follow fetches the revocations up to those of a, unless somebody did since.
-func (n *node) follow(ctx context.Context, a *answer) error {
+func (n *node) follow(until time.Time, a *answer) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	n.g.mu.Lock()
-	b := n.belief
-	n.g.mu.Unlock()
+	look := func(b belief) belief { return b }
+	b := n.believe(look)
 	if b.conn != a.conn || b.revision == a.revision {
 		return nil // judge says so
 	}
-	err := n.catchUp(ctx, *a, b.revision)
+	err := n.catchUp(until, *a, b.revision)
 	if err == nil {
-		n.g.mu.Lock()
-		a.revision = n.belief.revision
-		n.g.mu.Unlock()
+		a.revision = n.believe(look).revision
 	}
 	return err
 }
 
 // answer answers the requests by their replies, which are to be believed. own and
 // server are what the clocks showed afterwards. The caller holds the guard's lock.
-func (w *worker) answer(replies []client.ValkeyResult, own, server clock) error {
+func (w *worker) answer(own, server clock) error {
 	g := w.n.g
 	marks := g.topology.Load().marks
 	rest := w.requests[:0]
 	var moved error
 	for i, r := range w.requests {
-		fresh, err := outcome(replies[i], r.value())
+		fresh, err := outcome(w.replies[i], r.value())
 		if err != nil && misrouted(err) {
 			rest = append(rest, r)
 			moved = err
@@ -415,18 +406,12 @@ func (w *worker) answer(replies []client.ValkeyResult, own, server clock) error 
 }
 
 // outcome reads the reply to the SET of a call whose value is own.
-func outcome(reply client.ValkeyResult, own string) (fresh bool, err error) {
-	m, err := reply.ToMessage()
-	if err != nil && !m.IsNil() {
-		return false, reason(err)
+func outcome(v reply, own string) (fresh bool, err error) {
+	got, err := v.string()
+	if err != nil {
+		return false, err
 	}
-	var got string
-	if !m.IsNil() {
-		if got, err = m.ToString(); err != nil {
-			return false, errReply
-		}
-	}
-	fresh, ok := first(got, m.IsNil(), own)
+	fresh, ok := first(got, v.kind == 0, own)
 	if !ok {
 		return false, errReply
 	}
@@ -437,13 +422,13 @@ func outcome(reply client.ValkeyResult, own string) (fresh bool, err error) {
 // may not be this one any more, and sends the requests on. It returns err.
 func (w *worker) moved(err error) error {
 	switch err {
-	case errReadOnly, errCluster, errConnection, errTimeout:
+	case errReadOnly:
+		w.n.hangUp() // the next connection may lead to another server
+		fallthrough
+	case errCluster, errConnection, errTimeout:
 		w.n.forget()
-		w.n.g.rediscover(context.Background(), w.n)
+		w.n.g.rediscover(w.n)
 		w.forward()
-	}
-	if err == errReadOnly {
-		w.n.hangUp(w.deadline)
 	}
 	return err
 }
@@ -474,51 +459,4 @@ func (n *node) drain() {
 			return
 		}
 	}
-}
-
-// deadline is a context that ends at a time, and can be used again if it did not. A
-// new one of package context for each attempt would be several allocations, and
-// Spend promises one.
-type deadline struct {
-	context.Context
-	at      time.Time
-	timer   *time.Timer
-	done    chan struct{}
-	expired atomic.Bool
-}
-
-func newDeadline() *deadline {
-	d := &deadline{Context: context.Background(), done: make(chan struct{})}
-	d.timer = time.AfterFunc(time.Hour, func() {
-		d.expired.Store(true)
-		close(d.done)
-	})
-	d.timer.Stop()
-	return d
-}
-
-// start has d end after some time, or at once if that is not positive. d must be new
-// or stopped.
-func (d *deadline) start(after time.Duration) {
-	d.at = time.Now().Add(after)
-	d.timer.Reset(after)
-}
-
-// stop returns a deadline that can be started: d, or a new one if d has ended.
-func (d *deadline) stop() *deadline {
-	if d.timer.Stop() {
-		return d
-	}
-	return newDeadline()
-}
-
-func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
-
-func (d *deadline) Done() <-chan struct{} { return d.done }
-
-func (d *deadline) Err() error {
-	if d.expired.Load() {
-		return context.DeadlineExceeded
-	}
-	return nil
 }

@@ -118,7 +118,7 @@ type Guard struct {
 // New makes a guard. It asks the server, or those of the Cluster, whether they
 // are fit, and fails if they are not or cannot be reached: with one of the
 // errors above, or one that says which field of c is outside its limits. It takes
-// twice Config.Timeout at most, and not longer than ctx.
+// Config.Timeout at most, and not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
@@ -134,9 +134,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	g.requests.New = func() any { return newRequest() }
 	began := c.Now()
 	g.synced.Store(&began)
-	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
-	defer cancel()
-	if err := heed(ctx, func() error { return g.discover(ctx) }); err != nil {
+	if err := g.within(ctx, g.discover); err != nil {
 		g.Close()
 		return nil, err
 	}
@@ -152,29 +150,17 @@ func (g *Guard) Close() {
 	if !g.made() {
 		return
 	}
-	var wg sync.WaitGroup
-	for _, n := range g.end() {
-		wg.Go(n.close)
-	}
-	wg.Wait()
-}
-
-// end marks g as closed, and returns the nodes that it had until then, retired. No
-// other topology is installed afterwards.
-func (g *Guard) end() (nodes []*node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended() {
-		return nil
+		return
 	}
-	close(g.closed)
+	close(g.closed) // so no other topology is installed
 	if t := g.topology.Load(); t != nil {
-		nodes = t.nodes
+		for _, n := range t.nodes {
+			n.retire()
+		}
 	}
-	for _, n := range nodes {
-		n.retire()
-	}
-	return nodes
 }
 
 // ended reports whether g is closed.
