@@ -55,15 +55,6 @@ func (g *Guard) route(r *request) {
 	n.enqueue(r)
 }
 
-// reroute hands r on, and reports true, if another server than n has its slot.
-func (g *Guard) reroute(r *request, n *node) bool {
-	if g.topology.Load().owners[r.slot] == n {
-		return false
-	}
-	g.route(r)
-	return true
-}
-
 // install makes the topology that of m. The marks rise of slots that another server
 // has now, and of all if the map before is too old.
 func (g *Guard) install(m slotMap) error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -47,7 +46,7 @@ type reply struct {
 
 // Limits of replies. The longest are pages of revocations.
 const (
-	maxText  = 1 << 20
+	maxText  = 1<<16 - 2
 	maxArray = 1 << 15
 	maxDepth = 4
 )
@@ -77,6 +76,7 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 	case err != nil || n < 0 || depth == 0:
 		return v, errReply
 	case v.kind == '*' && n <= maxArray:
+		v.array = make([]reply, 0, min(n, 8))
 		for range n {
 			element, err := readReply(r, depth-1)
 			if err != nil {
@@ -86,12 +86,15 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 		}
 		return v, nil
 	case v.kind == '$' && n <= maxText:
-		text := make([]byte, n+2)
-		if _, err := io.ReadFull(r, text); err != nil {
+		text, err := r.Peek(n + 2)
+		if err != nil {
 			return v, err
 		}
-		v.text = string(text[:n])
-		return v, nil
+		if v.text = string(text[:n]); string(text[n:]) != "\r\n" {
+			return v, errReply
+		}
+		_, err = r.Discard(n + 2)
+		return v, err
 	}
 	return v, errReply
 }
@@ -152,7 +155,7 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 		}
 		conn = tls.Client(conn, config)
 	}
-	l := &link{conn: conn, in: bufio.NewReader(conn)}
+	l := &link{conn: conn, in: bufio.NewReaderSize(conn, maxText+2)}
 	if err := c.greet(until, l); err != nil {
 		return nil, l.close(err)
 	}

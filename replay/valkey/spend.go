@@ -1,10 +1,10 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"math"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -23,10 +23,6 @@ const (
 
 	// Between attempts the pause doubles from the first to the second of these.
 	minPause, maxPause = 5 * time.Millisecond, 160 * time.Millisecond
-
-	// tooLongPause is one that no request has the time for: there is no other
-	// attempt.
-	tooLongPause = time.Hour
 
 	// margin is for how long the server remembers a token after it has expired.
 	// It is the same for all gateways: one that lets tokens in for longer than
@@ -63,12 +59,12 @@ func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool
 	if err != nil {
 		return false, err
 	}
-	g.route(r)
-	if err := g.wait(ctx, r); err != nil {
-		return false, err // a worker may still use r, so it is not put back
+	answered, err := g.try(ctx, r)
+	fresh := answered && err == nil && r.fresh
+	if answered { // or else a worker may still use r
+		g.waiting.Add(-1)
+		g.requests.Put(r)
 	}
-	fresh, err := r.fresh, r.err
-	g.requests.Put(r)
 	if fresh {
 		err = g.revoked.Revoked(s) // the round trip may have told of it
 	}
@@ -92,33 +88,48 @@ func (g *Guard) request(now time.Time, s token.Summary) (*request, error) {
 	return r, nil
 }
 
-// wait waits until r is answered. An error says why it gave up before.
-func (g *Guard) wait(ctx context.Context, r *request) (err error) {
+// try has r sent, again and again if the reason for another attempt may pass, until it
+// is answered, or its time is up and it is left to a worker.
+func (g *Guard) try(ctx context.Context, r *request) (answered bool, err error) {
 	r.timer.Reset(g.config.Timeout)
 	defer r.timer.Stop()
-	select {
-	case <-r.done:
-		return nil
-	case <-r.timer.C:
-		err = r.because(errTimeout)
-	case <-ctx.Done():
-		err = ErrCanceled
-	case <-g.closed:
-		err = ErrClosed
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		earlier := r.err
+		r.state.Store(isWaiting)
+		g.route(r)
+		select {
+		case <-r.done:
+		case <-r.timer.C:
+			err = cmp.Or(earlier, errTimeout) // which says less
+		case <-ctx.Done():
+			err = ErrCanceled
+		case <-g.closed:
+			err = ErrClosed
+		}
+		if err != nil {
+			if r.state.CompareAndSwap(isWaiting, isLeft) {
+				return false, err
+			}
+			<-r.done // answered at the last moment
+		}
+		if err != nil || !transient(r.err) || time.Since(r.start)+pause > g.config.Timeout {
+			return true, r.err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		case <-g.closed:
+		}
 	}
-	if r.state.CompareAndSwap(isWaiting, isLeft) {
-		return err
-	}
-	<-r.done // answered at the last moment
-	return nil
 }
 
-// answer ends a request that a worker holds.
+// answer ends an attempt of a request that a worker holds.
 func (g *Guard) answer(r *request, fresh bool, err error) {
 	r.fresh, r.err = fresh, err
-	g.waiting.Add(-1)
 	if r.state.CompareAndSwap(isWaiting, isAnswered) {
 		r.done <- struct{}{}
+	} else {
+		g.waiting.Add(-1)
 	}
 }
 
@@ -134,11 +145,10 @@ type request struct {
 	start  time.Time // when the call began, by the clock of this process
 	px     int64     // the shortest life of all attempts, in milliseconds
 
-	state  atomic.Uint32
-	failed atomic.Pointer[error] // the error of the latest attempt
-	done   chan struct{}         // receives once, when a worker has answered
-	fresh  bool
-	err    error
+	state atomic.Uint32
+	done  chan struct{} // receives once, when a worker has answered
+	fresh bool
+	err   error // of the latest attempt
 
 	// These serve later calls as well.
 	timer *time.Timer
@@ -177,8 +187,6 @@ func (r *request) reset(prefix string, top *topology, now time.Time, s token.Sum
 	r.text = string(r.buf)
 	r.now, r.start = clockOf(now), time.Now()
 	r.px = math.MaxInt64
-	r.state.Store(isWaiting)
-	r.failed.Store(nil)
 	r.fresh, r.err = false, nil
 }
 
@@ -209,24 +217,10 @@ func (r *request) ruling(mark, own, server clock) error {
 	return nil
 }
 
-// because returns the error for r when it is given up with err. That the time was up
-// says less than the error of an earlier attempt.
-func (r *request) because(err error) error {
-	if earlier := r.failed.Load(); err == errTimeout && earlier != nil {
-		return *earlier
-	}
-	return err
-}
-
-// over reports whether another attempt that begins in d would be of no use to r.
-func (r *request) over(timeout, d time.Duration) bool {
-	return r.state.Load() == isLeft || time.Since(r.start)+d >= timeout
-}
-
 // worker sends the requests of a node, as many at a time as are waiting.
 type worker struct {
 	n        *node
-	requests []*request // of this batch, those that are not answered yet
+	requests []*request // of this batch
 
 	// The memory of the latest attempt serves the next.
 	pipeline pipeline
@@ -240,7 +234,11 @@ func (n *node) work() {
 		select {
 		case r := <-n.queue:
 			w.collect(r)
-			w.serve()
+			err := w.attempt()
+			n.moved(err)
+			for _, r := range w.requests {
+				n.g.answer(r, false, err)
+			}
 		case <-n.stop:
 			n.drain()
 			return
@@ -261,63 +259,14 @@ func (w *worker) collect(r *request) {
 	}
 }
 
-// serve answers all requests, with as many attempts as their time allows.
-func (w *worker) serve() {
-	err, pause := errTimeout, time.Duration(0)
-	for w.discard(0, err); len(w.requests) > 0; w.discard(0, err) {
-		err = w.attempt()
-		switch {
-		case err == nil:
-			return
-		case w.n.retired.Load():
-			w.forward()
-			err, pause = ErrClosed, tooLongPause
-		case !transient(err):
-			pause = tooLongPause
-		case err == errChanged && pause == 0:
-			pause = minPause
-			continue // once without a pause
-		}
-		w.discard(pause, err)
-		if len(w.requests) > 0 {
-			w.note(err)
-			time.Sleep(pause)
-		}
-		pause = min(max(2*pause, minPause), maxPause)
-	}
-}
-
-// discard answers, with err, the requests that have no time for another attempt after
-// pause, and lets go of those that nobody waits for.
-func (w *worker) discard(pause time.Duration, err error) {
-	w.requests = slices.DeleteFunc(w.requests, func(r *request) bool {
-		over := r.over(w.n.g.config.Timeout, pause)
-		if over {
-			w.n.g.answer(r, false, r.because(err))
-		}
-		return over
-	})
-}
-
-// note keeps the error of an attempt for the requests that may run out of time during
-// the next one: it says more than that.
-func (w *worker) note(err error) {
-	if err == errTimeout {
-		return
-	}
-	for _, r := range w.requests {
-		r.failed.Store(&err)
-	}
-}
-
-// attempt sends all requests once, and answers those for which the replies decide. The
-// others stay in w.requests, and the error says why.
+// attempt sends the requests, and answers each by its reply. With an error it answers
+// none of them, unless they are gone then.
 func (w *worker) attempt() error {
 	n, p := w.n, &w.pipeline
 	last := w.requests[len(w.requests)-1] // the latest one has the most time
 	until := last.start.Add(n.g.config.Timeout)
 	if err := n.verify(until); err != nil {
-		return w.moved(err)
+		return err
 	}
 	p.reset()
 	for _, r := range w.requests {
@@ -325,21 +274,18 @@ func (w *worker) attempt() error {
 	}
 	replies, a, err := n.round(until, p, w.replies[:0])
 	if err != nil {
-		return w.moved(err)
+		return err
 	}
 	w.replies = replies
-	for trusted := false; !trusted; {
-		if trusted, err = w.judge(until, &a); err != nil {
-			return w.moved(err)
-		}
+	for trusted := false; !trusted && err == nil; {
+		trusted, err = w.judge(until, &a)
 	}
-	return nil
+	return err
 }
 
-// judge answers each request by its reply, if a says that replies are to be believed,
-// but for those whose slot another server has now. It returns false if it is to be
-// called again, as it had to fetch revocations first: to send the requests again would
-// not end if one revocation follows the other.
+// judge answers each request by its reply, if a says that replies are to be believed.
+// It returns false if it is to be called again, as it had to fetch revocations first: to
+// send the requests again would not end if one revocation follows the other.
 func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	n, g := w.n, w.n.g
 	g.mu.Lock()
@@ -378,19 +324,16 @@ func (n *node) follow(until time.Time, a *answer) error {
 	return err
 }
 
-// answer answers the requests by their replies, which are to be believed. own and
-// server are what the clocks showed afterwards. The caller holds the guard's lock.
-func (w *worker) answer(own, server clock) error {
+// answer answers the requests by their replies, which are to be believed, and returns
+// an error if another server has a slot now. own and server are what the clocks showed
+// afterwards. The caller holds the guard's lock.
+func (w *worker) answer(own, server clock) (moved error) {
 	g := w.n.g
 	marks := g.topology.Load().marks
-	rest := w.requests[:0]
-	var moved error
 	for i, r := range w.requests {
 		fresh, err := outcome(w.replies[i], r.value())
-		if err != nil && misrouted(err) {
-			rest = append(rest, r)
+		if misrouted(err) {
 			moved = err
-			continue
 		}
 		if fresh {
 			err = r.ruling(marks[r.slot], own, server)
@@ -400,8 +343,7 @@ func (w *worker) answer(own, server clock) error {
 		}
 		g.answer(r, fresh && err == nil, err)
 	}
-	clear(w.requests[len(rest):])
-	w.requests = rest
+	w.requests = w.requests[:0]
 	return moved
 }
 
@@ -418,24 +360,17 @@ func outcome(v reply, own string) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// moved finds out which servers have the slots of the requests, if err says that it
-// may not be this one any more, and sends the requests on. It returns err.
-func (w *worker) moved(err error) error {
+// moved finds out which servers have the slots, if err says that it may not be this one
+// any more.
+func (n *node) moved(err error) {
 	switch err {
 	case errReadOnly:
-		w.n.hangUp() // the next connection may lead to another server
+		n.hangUp() // the next connection may lead to another server
 		fallthrough
 	case errCluster, errConnection, errTimeout:
-		w.n.forget()
-		w.n.g.rediscover(w.n)
-		w.forward()
+		n.forget()
+		n.g.rediscover(n)
 	}
-	return err
-}
-
-// forward sends on the requests whose slot another server has.
-func (w *worker) forward() {
-	w.requests = slices.DeleteFunc(w.requests, func(r *request) bool { return w.n.g.reroute(r, w.n) })
 }
 
 // enqueue hands r to the workers. If they end at the same time, they or this call
@@ -447,14 +382,16 @@ func (n *node) enqueue(r *request) {
 	}
 }
 
-// drain sends on or refuses what is in the queue.
+// drain has what is in the queue go to another server, or end.
 func (n *node) drain() {
+	err := errCluster
+	if n.g.ended() {
+		err = ErrClosed
+	}
 	for {
 		select {
 		case r := <-n.queue:
-			if !n.g.reroute(r, n) {
-				n.g.answer(r, false, ErrClosed)
-			}
+			n.g.answer(r, false, err)
 		default:
 			return
 		}
