@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -230,41 +229,31 @@ func broken(err error) error {
 	return errConnection
 }
 
-// refusals has the errors of a server, by how their text begins.
-var refusals = [...]struct {
-	begin string
-	err   error
-}{
-	{"OOM", errOutOfMemory},
-	{"LOADING", errLoading},
-	{"BUSY", errLoading},
-	{"READONLY", errReadOnly},
-	{"MASTERDOWN", errReadOnly},
-	{"NOREPLICAS", errReplicas},
-	{"MISCONF", errPersistence},
-	{"NOAUTH", ErrAuth},
-	{"WRONGPASS", ErrAuth},
-	{"NOPERM", ErrAuth},
-	{"MOVED", errCluster},
-	{"ASK", errCluster},
-	{"TRYAGAIN", errCluster},
-	{"CLUSTERDOWN", errCluster},
-	{"CROSSSLOT", errCluster},
-	{"ERR max number of clients", errConnection},
-}
-
-// unauthorized has parts of what versions say if a password is missing, wrong or not
-// expected, or a script uses a command that its user may not.
-var unauthorized = [...]string{"AUTH", "password", "can't run this command", "ACL failure"}
-
+// refusal returns the guard's own error for that of a server.
 func refusal(text string) error {
-	for _, r := range refusals {
-		if strings.HasPrefix(text, r.begin) {
-			return r.err
-		}
+	switch word, _, _ := strings.Cut(text, " "); word {
+	case "OOM":
+		return errOutOfMemory
+	case "LOADING", "BUSY":
+		return errLoading
+	case "READONLY", "MASTERDOWN":
+		return errReadOnly
+	case "NOREPLICAS":
+		return errReplicas
+	case "MISCONF":
+		return errPersistence
+	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "CROSSSLOT":
+		return errCluster
 	}
-	if slices.ContainsFunc(unauthorized[:], func(part string) bool { return strings.Contains(text, part) }) {
-		return ErrAuth
+	if strings.HasPrefix(text, "ERR max number of clients") {
+		return errConnection
+	}
+	// Versions differ in what they say if a password is missing, wrong or not
+	// expected, or if a script uses a command that its user may not.
+	for _, part := range [...]string{"AUTH", "NOPERM", "WRONGPASS", "password", "can't run this command", "ACL failure"} {
+		if strings.Contains(text, part) {
+			return ErrAuth
+		}
 	}
 	return errReply
 }

@@ -69,6 +69,14 @@ func (n *node) retire() {
 	n.hangUp()
 }
 
+// gone returns why a node is retired.
+func (n *node) gone() error {
+	if n.g.ended() {
+		return ErrClosed
+	}
+	return errCluster
+}
+
 // hangUp closes the connection. The next one may lead to another server.
 func (n *node) hangUp() {
 	if l := n.link.Load(); l != nil {
@@ -84,7 +92,7 @@ func (n *node) connect(until time.Time) (*link, error) {
 		return l, nil
 	}
 	if n.retired.Load() {
-		return nil, ErrClosed
+		return nil, n.gone()
 	}
 	id := n.g.count.connections.Add(1)
 	l, err := n.g.config.dial(until, n.address)
@@ -94,7 +102,7 @@ func (n *node) connect(until time.Time) (*link, error) {
 	l.id = id
 	n.link.Store(l)
 	if n.retired.Load() { // hangUp may have come too early to see l
-		return nil, l.close(ErrClosed)
+		return nil, l.close(n.gone())
 	}
 	return l, nil
 }
@@ -165,8 +173,8 @@ func (n *node) beat() {
 	}
 }
 
-// verify returns nil if the guard relies on what answers over the latest connection, and
-// asks the server if not.
+// verify asks the server, unless the guard relies on what answers over the latest
+// connection.
 func (n *node) verify(until time.Time) error {
 	if n.known() {
 		return nil
@@ -181,9 +189,7 @@ func (n *node) verify(until time.Time) error {
 
 func (n *node) known() bool {
 	l := n.link.Load()
-	n.g.mu.Lock()
-	defer n.g.mu.Unlock()
-	return l != nil && l.dead.Load() == nil && n.belief.conn == l.id
+	return l != nil && l.dead.Load() == nil && n.change(nil).conn == l.id
 }
 
 // askAnew asks the server in any case: what another goroutine asks at the same time,
@@ -194,17 +200,15 @@ func (n *node) askAnew(until time.Time) error {
 	return n.ask(until)
 }
 
-// believe has f change the belief, and returns it.
-func (n *node) believe(f func(b belief) belief) belief {
+// change has f change the belief, if it is not nil, and returns it. f holds the guard's
+// lock.
+func (n *node) change(f func(b belief) belief) belief {
 	n.g.mu.Lock()
 	defer n.g.mu.Unlock()
-	n.belief = f(n.belief)
+	if f != nil {
+		n.belief = f(n.belief)
+	}
 	return n.belief
-}
-
-// forget has the next verify ask the server.
-func (n *node) forget() {
-	n.believe(func(b belief) belief { b.conn = 0; return b })
 }
 
 // ask asks the server until it can be relied on, and fetches what was revoked. The
@@ -230,7 +234,7 @@ func (n *node) ask(until time.Time) error {
 		if first.conn != a.conn {
 			first = a
 		}
-		switch n.believe(func(b belief) belief { return b }).next(first, a) {
+		switch n.change(nil).next(first, a) {
 		case stepRefuse:
 			return errReadOnly
 		case stepWrite:
@@ -248,7 +252,7 @@ func (n *node) ask(until time.Time) error {
 // extended the one that the guard relies on.
 func (n *node) report(until time.Time, a answer, replace bool) (info string, now answer, err error) {
 	var p pipeline
-	b, key, life := n.believe(func(b belief) belief { return b }), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
+	b, key, life := n.change(nil), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
 	switch {
 	case replace:
 		p.add("EVAL", replaceNonce, "1", key, a.nonce, a.newNonce(rand.Text()), life)
@@ -266,7 +270,7 @@ func (n *node) report(until time.Time, a answer, replace bool) (info string, now
 		return "", now, err
 	}
 	if replies[0].kind == ':' && replies[0].text == "0" { // there was nothing to extend
-		n.believe(belief.lose)
+		n.change(belief.lose)
 	}
 	info, err = replies[len(replies)-1].string()
 	if now.runID = infoField(info, "run_id"); err != nil || now.runID == "" {
@@ -278,7 +282,7 @@ func (n *node) report(until time.Time, a answer, replace bool) (info string, now
 // adopt relies on the server of a: if that is another than before, after its marks
 // were raised, its revocations fetched, and the latest of this gateway written.
 func (n *node) adopt(until time.Time, a answer) error {
-	b := n.believe(func(b belief) belief {
+	b := n.change(func(b belief) belief {
 		next, other := b.adopt(a)
 		if other {
 			n.g.raise(n, next.past, clockOf(n.g.config.Now()), a.time)
@@ -301,7 +305,7 @@ func (n *node) adopt(until time.Time, a answer) error {
 	if err := n.writeBack(until); err != nil {
 		return err
 	}
-	b = n.believe(func(b belief) belief {
+	b = n.change(func(b belief) belief {
 		if b.nonce != "" { // not lost again
 			b.conn = a.conn
 		}
@@ -331,13 +335,13 @@ func (n *node) fit(info string) error {
 	case infoField(info, "role") != "master":
 		return errReadOnly
 	case infoField(info, "maxmemory_policy") != "noeviction" && !c.AcceptEviction:
-		n.believe(belief.doubt)
+		n.change(belief.doubt)
 		return errEviction
 	case infoField(info, "aof_enabled") != "1" && !c.AcceptNoAppendOnlyFile:
 		return errNoAppendOnlyFile
 	}
 	if evicted != n.evicted && n.evicted != "" && !c.AcceptEviction {
-		n.believe(belief.doubt)
+		n.change(belief.doubt)
 	}
 	n.evicted = evicted
 	return nil

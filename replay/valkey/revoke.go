@@ -102,44 +102,33 @@ func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Ti
 	})
 }
 
-// within returns the error of do, which ends by a moment that is Timeout away or that of
-// ctx, or the reason why ctx ended, if that comes first.
+// within returns the error of do, which gets Timeout, or ErrCanceled if ctx ends first.
+// do goes on then: to end a connection would concern others, too.
 func (g *Guard) within(ctx context.Context, do func(until time.Time) error) error {
-	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	until, _ := ctx.Deadline()
-	done := make(chan error, 1)
-	go func() { done <- do(until) }()
+	done, late := make(chan error, 1), time.After(g.config.Timeout+maxPause)
+	go func() { done <- do(time.Now().Add(g.config.Timeout)) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-	}
-	if ctx.Err() == context.Canceled {
 		return ErrCanceled
-	}
-	select {
-	case err := <-done: // says more than that the time is up
-		return err
-	case <-time.After(maxPause):
+	case <-late:
 		return errTimeout
 	}
 }
 
-// remember keeps r until writeBack has no use for it.
-func (g *Guard) remember(r revocation) {
+// remember keeps r, if it has a name, until it need not be written back, and returns
+// what it has kept.
+func (g *Guard) remember(r revocation) []revocation {
 	g.recentMu.Lock()
 	defer g.recentMu.Unlock()
-	g.recent = append(g.stillRecent(), r)
-}
-
-// stillRecent returns what this process has revoked lately. The caller holds recentMu.
-func (g *Guard) stillRecent() []revocation {
-	i := slices.IndexFunc(g.recent, func(r revocation) bool { return writeBack(time.Since(r.made)) })
-	if i < 0 {
-		return nil
+	for len(g.recent) > 0 && !writeBack(time.Since(g.recent[0].made)) {
+		g.recent = g.recent[1:]
 	}
-	return g.recent[i:]
+	if r.name != "" {
+		g.recent = append(g.recent, r)
+	}
+	return g.recent
 }
 
 // Revoked returns token.ErrRevoked or token.ErrAllRevoked if the token, or the session
@@ -293,7 +282,7 @@ func (n *node) revoke(until time.Time, r revocation) error {
 		return err
 	}
 	var t trust
-	n.believe(func(b belief) belief {
+	n.change(func(b belief) belief {
 		b, t = b.judge(a, clockOf(n.g.config.Now()))
 		return b
 	})
@@ -339,10 +328,7 @@ func (n *node) rehearse(until time.Time) error {
 // writeBack writes what this process revoked lately to a server that may not have it.
 // The caller holds asking.
 func (n *node) writeBack(until time.Time) error {
-	n.g.recentMu.Lock()
-	all := slices.Clone(n.g.stillRecent())
-	n.g.recentMu.Unlock()
-	for some := range slices.Chunk(all, batch) {
+	for some := range slices.Chunk(n.g.remember(revocation{}), batch) {
 		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
 			return err
 		}
@@ -420,7 +406,7 @@ func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 // fetched the last of them.
 func (n *node) caughtUp(conn uint64, end answer) error {
 	var t trust
-	n.believe(func(b belief) belief {
+	n.change(func(b belief) belief {
 		if !n.settled {
 			b.conn = conn
 		}

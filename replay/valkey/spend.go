@@ -263,8 +263,13 @@ func (w *worker) collect(r *request) {
 // none of them, unless they are gone then.
 func (w *worker) attempt() error {
 	n, p := w.n, &w.pipeline
-	last := w.requests[len(w.requests)-1] // the latest one has the most time
-	until := last.start.Add(n.g.config.Timeout)
+	latest := w.requests[0]
+	for _, r := range w.requests {
+		if r.start.After(latest.start) {
+			latest = r
+		}
+	}
+	until := latest.start.Add(n.g.config.Timeout)
 	if err := n.verify(until); err != nil {
 		return err
 	}
@@ -288,38 +293,39 @@ func (w *worker) attempt() error {
 // send the requests again would not end if one revocation follows the other.
 func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	n, g := w.n, w.n.g
-	g.mu.Lock()
-	own := clockOf(g.config.Now())
 	var t trust
-	n.belief, t = n.belief.judge(*a, own)
-	if t == believe && g.mapCounts() {
-		defer g.mu.Unlock()
-		return true, w.answer(own, a.time)
+	var err error
+	n.change(func(b belief) belief {
+		own := clockOf(g.config.Now())
+		switch b, t = b.judge(*a, own); {
+		case !a.primary:
+			err = errReadOnly
+		case t == verifyAnew:
+			err = errChanged
+		case t == believe && !g.mapCounts():
+			err = errCluster
+		case t == believe:
+			err = w.answer(own, a.time)
+		}
+		return b
+	})
+	if t == fetchFirst && err == nil {
+		err = n.follow(until, a)
 	}
-	g.mu.Unlock()
-	switch {
-	case !a.primary:
-		return false, errReadOnly
-	case t == verifyAnew:
-		return false, errChanged
-	case t == fetchFirst:
-		return false, n.follow(until, a)
-	}
-	return false, errCluster
+	return t == believe, err
 }
 
 // follow fetches the revocations up to those of a, unless somebody did since.
 func (n *node) follow(until time.Time, a *answer) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	look := func(b belief) belief { return b }
-	b := n.believe(look)
+	b := n.change(nil)
 	if b.conn != a.conn || b.revision == a.revision {
 		return nil // judge says so
 	}
 	err := n.catchUp(until, *a, b.revision)
 	if err == nil {
-		a.revision = n.believe(look).revision
+		a.revision = n.change(nil).revision
 	}
 	return err
 }
@@ -368,7 +374,7 @@ func (n *node) moved(err error) {
 		n.hangUp() // the next connection may lead to another server
 		fallthrough
 	case errCluster, errConnection, errTimeout:
-		n.forget()
+		n.change(func(b belief) belief { b.conn = 0; return b }) // to be verified
 		n.g.rediscover(n)
 	}
 }
@@ -384,14 +390,10 @@ func (n *node) enqueue(r *request) {
 
 // drain has what is in the queue go to another server, or end.
 func (n *node) drain() {
-	err := errCluster
-	if n.g.ended() {
-		err = ErrClosed
-	}
 	for {
 		select {
 		case r := <-n.queue:
-			n.g.answer(r, false, err)
+			n.g.answer(r, false, n.gone())
 		default:
 			return
 		}

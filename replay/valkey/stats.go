@@ -19,9 +19,7 @@ type Stats struct {
 	Spent   uint64 `json:"spent"`   // refused because they were not fresh
 	Revoked uint64 `json:"revoked"` // refused with token.ErrRevoked or token.ErrAllRevoked
 
-	DataLost    uint64 `json:"dataLost"`    // refused with ErrDataLost
-	Busy        uint64 `json:"busy"`        // refused with ErrBusy
-	Unavailable uint64 `json:"unavailable"` // refused with any other error
+	Unavailable uint64 `json:"unavailable"` // refused with another error
 
 	// Reasons counts errors by a word: each refusal of a Spend but for revoked
 	// tokens, and each failure to ask a server every five seconds. "timeout" and
@@ -40,7 +38,7 @@ type Stats struct {
 }
 
 type counters struct {
-	fresh, spent, revoked, dataLost, busy, unavailable, losses, connections atomic.Uint64
+	fresh, spent, revoked, unavailable, losses, connections atomic.Uint64
 
 	reasons sync.Map // *fault to *atomic.Uint64
 }
@@ -53,21 +51,14 @@ func (c *counters) add(fresh bool, err error) {
 	switch {
 	case fresh:
 		c.fresh.Add(1)
-		return
 	case err == nil:
 		c.spent.Add(1)
-		return
 	case errors.Is(err, token.ErrRevoked):
 		c.revoked.Add(1)
-		return
-	case err == ErrDataLost:
-		c.dataLost.Add(1)
-	case err == ErrBusy:
-		c.busy.Add(1)
 	default:
 		c.unavailable.Add(1)
+		c.note(err)
 	}
-	c.note(err)
 }
 
 // note counts an error, if it is one, by its word.
@@ -101,8 +92,6 @@ func (g *Guard) Stats() Stats {
 		Fresh:       c.fresh.Load(),
 		Spent:       c.spent.Load(),
 		Revoked:     c.revoked.Load(),
-		DataLost:    c.dataLost.Load(),
-		Busy:        c.busy.Load(),
 		Unavailable: c.unavailable.Load(),
 		Reasons:     reasons,
 		Losses:      c.losses.Load(),
