@@ -78,10 +78,12 @@ func testDocument() *ringDocument {
 }
 
 // sealTestRing seals a document under testKEK, each time to the same bytes.
-func sealTestRing(document []byte) []byte {
+func sealTestRing(document []byte) []byte { return sealTestRingAs(2, testContext, document) }
+
+func sealTestRingAs(form byte, context string, document []byte) []byte {
 	dataKey := pseudo(32, "data key")
 	wrapped := testKEK.wrap(pseudo(24, "nonce of the KEK"), dataKey)
-	return sealRing(testKEK.id(), wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
+	return sealRing(form, context, testKEK.id(), wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
 }
 
 func loadTestRing(t testing.TB) *keyring.Ring {

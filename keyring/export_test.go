@@ -10,7 +10,6 @@ import (
 var (
 	Derive = derive
 	Seal   = seal
-	Unseal = unseal
 )
 
 // What Ring.Open says to package token.

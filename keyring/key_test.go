@@ -131,11 +131,11 @@ func TestGeneratorDrawsAgain(t *testing.T) {
 	}
 }
 
+// A ring of form 1, which names no context, opens nothing under another one.
 func TestContextSeparates(t *testing.T) {
 	kek := newKEK(t)
-	staging, err := keyring.New(start, keyring.Config{Context: "staging"})
-	require.NoError(t, err)
-	b, err := staging.Marshal(t.Context(), kek)
+	b := sealedForm1(t, kek, good())
+	staging, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging"})
 	require.NoError(t, err)
 	production, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "production"})
 	require.NoError(t, err)

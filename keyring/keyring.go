@@ -3,8 +3,8 @@
 // use it.
 //
 // A ring lives in one of three places: in memory only; in a sealed file that one
-// process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File], with
-// a [KEKFile]); or in a store of the caller's ([Ring.Marshal], [Load],
+// process rotates ([Ring.Rotate], [File.Save]) and many follow ([File.Follow],
+// with a [KEKFile]); or in a store of the caller's ([Ring.Marshal], [Load],
 // [Ring.Update]). KEYS.md, in the root of the module, says what to do when
 // something goes wrong.
 //
@@ -25,19 +25,28 @@
 // background. At every moment exactly one key seals. The key that will be next
 // is already there, so that all hosts open what it seals before the first one
 // seals with it. A key opens until the longest possible token has expired, and
-// a revoked one not at all. [Ring.Rotate] applies the [Policy].
+// a revoked one not at all. [Ring.Rotate] applies the [Policy], and
+// [Ring.Overdue] tells when nobody seems to call it.
 //
 // # Sealed form
 //
-// Version 1, in which n1 is a byte and n2 two bytes, big-endian:
+// Form 2, in which n1 is a byte and n2 two bytes, big-endian:
 //
-//	"chattoken-keyring" ‖ 0x01 ‖ n1 ‖ KEK ID [n1] ‖ n2 ‖ wrapped data key [n2]
+//	"chattoken-keyring" ‖ 0x02 ‖ n1 ‖ KEK ID [n1] ‖ n2 ‖ wrapped data key [n2]
 //	‖ nonce [24] ‖ ciphertext ‖ tag [16]
 //
 // of XChaCha20-Poly1305 under a data key of 32 bytes, fresh each time, with all
 // that is before the nonce as additional data. A KEK ID has 1 to 255 bytes, a
 // wrapped data key 1 to 65,535, the whole at most 1 MiB. The plaintext is
-// deterministic CBOR (RFC 8949, section 4.2.1), and nothing but that is read:
+//
+//	SHA-256("chattoken/v1 context" ‖ 0x00 ‖ context) [32] ‖ document
+//
+// so that a ring of another context is told from this one and is refused. The
+// digest is encrypted: whoever has no KEK learns nothing about the context.
+//
+// Form 1, with 0x01 in place of 0x02, has the document alone. It is read, and
+// never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
+// and nothing but that is read:
 //
 //	[ serial uint (from 1 to 2^63-1),
 //	  [ maxTTL uint, clockSkew uint, period uint, lead uint ],   seconds
@@ -52,7 +61,12 @@
 // maxTTL + 2·clockSkew after that; the last one has neither retires nor expires;
 // none has revoked. In the second one all have expires and revoked. There are
 // 1 to 4096 keys in all, one at least in the first list, no two of the same ID,
-// and no secret is all zero. Neither IDs nor the context are stored.
+// and no secret is all zero. Neither IDs nor the context itself are stored.
+//
+// A serial is adopted if it is at most 2^32 above the one that is known, and at
+// most 2^62 if none is known. So nobody, not even with the KEK, can use the
+// serials up in a few steps: a ring could rotate every second for a century and
+// take a single such step.
 //
 // A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their base64url
 // form without padding. From them follow, as above,
@@ -63,7 +77,8 @@
 // and the wrapped data key is nonce [24] ‖ ciphertext [32] ‖ tag [16] of
 // XChaCha20-Poly1305, with the KEK ID as additional data.
 //
-// Both formats are a promise: later versions of this package read them.
+// Boxes and both sealed forms are a promise: later versions of this package
+// read them.
 //
 // # Limits
 //
@@ -105,6 +120,10 @@ var (
 	// time: the same serial with other content, or a file that is not what this
 	// ring was loaded from. Load it again and repeat the change.
 	ErrConflict = errors.New("keyring: changed by another writer")
+
+	// ErrContext says that the sealed ring was made with another
+	// Config.Context: it belongs to another deployment.
+	ErrContext = errors.New("keyring: sealed ring of another context")
 )
 
 var (
@@ -116,16 +135,19 @@ var (
 
 // Config is what the embedder decides. The zero value is a safe default.
 type Config struct {
-	// Context is bound into every key and key ID: rings of the same secrets
-	// but another context open nothing of each other. Name the deployment in
-	// it ("chat.example.com production"), and a ring that is copied from
-	// staging to production by mistake opens nothing there. At most 255 bytes
-	// of any kind. It is never stored in the sealed form.
+	// Context is bound into every key and key ID: rings of the same secrets but
+	// another context open nothing of each other. Name the deployment in it
+	// ("chat.example.com production"), and a ring that is copied from staging
+	// to production by mistake is refused there, with [ErrContext]. That is no
+	// protection from who has the KEK of both: give each deployment its own. At
+	// most 255 bytes of any kind. The sealed form has a digest of it,
+	// encrypted.
 	Context string
 
 	// MinSerial is the lowest serial that Load and Update accept, and the one
 	// that New starts with. Raise it to keep a restart from loading an old
-	// backup. Zero means 1.
+	// backup. Load also refuses a serial that is more than 2^32 higher. Zero
+	// means that none is known: New starts with 1, and Load accepts up to 2^62.
 	MinSerial uint64
 
 	// Policy is that of a ring made by New. A sealed ring has its own.
@@ -155,6 +177,7 @@ type snapshot struct {
 	schedule
 	entries []*entry // those of schedule.all
 	index   []*entry // the same, by ID: see find
+	bound   bool     // form 1, of which it is not, names no context
 }
 
 type entry struct {
@@ -208,6 +231,9 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if !validClock(now) {
 		return nil, errClock
 	}
+	if c.MinSerial > ceiling(0) {
+		return nil, errHeadroom
+	}
 	g := generator{context: c.Context, keys: make(map[ID]key)}
 	s := newSchedule(max(c.MinSerial, 1), c.Policy.or(defaultPolicy), now.Unix(), g.fresh)
 	if g.err != nil {
@@ -216,7 +242,12 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	r.current.Store(newSnapshot(s, g.keys))
+	if err := s.policy.checkNew(); err != nil {
+		return nil, err
+	}
+	snap := newSnapshot(s, g.keys)
+	snap.bound = true
+	r.current.Store(snap)
 	return r, nil
 }
 
@@ -278,14 +309,18 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	return err
 }
 
-// RaiseSerial raises the serial to the given one. If that is not higher, it does
-// nothing. A ring that was restored from a backup needs that: its followers have
-// seen higher serials, and would refuse it.
+// RaiseSerial raises the serial to the given one, by at most 2^32, which is
+// also as far as followers go in a step. If it is not higher, RaiseSerial does
+// nothing. A ring that was restored from a backup needs that: its followers
+// have seen higher serials, and would refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
-		if serial <= s.serial {
+		switch {
+		case serial <= s.serial:
 			return false, nil
+		case serial > ceiling(s.serial):
+			return false, errStep
 		}
 		s.serial = serial - 1 // change adds one
 		return true, nil
@@ -318,7 +353,9 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 	if g.err != nil {
 		return false, g.err
 	}
-	r.current.Store(newSnapshot(s, g.keys))
+	snap := newSnapshot(s, g.keys)
+	snap.bound = old.bound
+	r.current.Store(snap)
 	return true, nil
 }
 
@@ -341,6 +378,31 @@ func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
 			}
 		}
 	}
+}
+
+// Overdue returns for how long the next key has been due, or zero as long as
+// that is no cause for alarm. It is judged by the times in the ring alone, so
+// it sees whatever keeps new versions from this process: a dead rotator, a
+// mount that never changes, or a file that nobody copies any more.
+//
+// The next key is due from when the last one starts to seal. There is cause for
+// alarm once twice the Policy.Lead has gone by since, or half of the Period if
+// that is less: time for a rotator that runs once in a Lead, and for the ring
+// to reach every host. Nobody is refused until a whole Period has gone by. From
+// then on hosts that have the next key may mint under it, and this ring does
+// not open that.
+//
+// The zero Ring is never overdue.
+func (r *Ring) Overdue(now time.Time) time.Duration {
+	s := r.load()
+	if len(s.chain) == 0 {
+		return 0
+	}
+	late := now.Sub(time.Unix(s.due(), 0))
+	if late <= min(2*s.policy.Lead, s.policy.Period/2) {
+		return 0
+	}
+	return late
 }
 
 // Serial returns the number of the ring's version. Every change adds one.

@@ -96,7 +96,7 @@ func TestPrinters(t *testing.T) {
 	r, kek, forms := hidden(t)
 	e := embedder{r, kek, []any{r, kek}, r, kek}
 	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: keyring.KEKs{kek}, Config: keyring.Config{Context: "production"}}
-	require.NoError(t, r.WriteFile(t.Context(), kek, file.Name))
+	require.NoError(t, file.Save(t.Context(), r))
 	follower, err := file.Follow(t.Context(), start)
 	require.NoError(t, err)
 	values := map[string]any{

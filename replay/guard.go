@@ -113,7 +113,7 @@ func New(c Config) (*Guard, error) {
 	if clock == nil {
 		clock = time.Now
 	}
-	now := clock()
+	now, notBefore := clock().Round(0), c.NotBefore.Round(0) // by the time of day only
 	rate := cmp.Or(c.Rate, DefaultRate)
 	ttl, skew := c.Limits.MaxTTL, c.Limits.ClockSkew
 	lifetime := int64((ttl + skew + time.Second) / time.Second)
@@ -124,7 +124,7 @@ func New(c Config) (*Guard, error) {
 		return nil, errMaxTTL
 	case !limits.Whole(skew, time.Second, limits.MaxClockSkew):
 		return nil, errClockSkew
-	case !inRange(now), !c.NotBefore.IsZero() && !inRange(c.NotBefore):
+	case !inRange(now), !notBefore.IsZero() && !inRange(notBefore):
 		return nil, errClock
 	case c.MaxRevocations < 0:
 		return nil, errMax
@@ -136,7 +136,7 @@ func New(c Config) (*Guard, error) {
 		limits:      c.Limits,
 		lifetime:    lifetime,
 		skew:        int64(skew / time.Second),
-		started:     c.NotBefore,
+		started:     notBefore,
 		now:         clock,
 		revocations: Revocations{MaxEntries: c.MaxRevocations},
 	}

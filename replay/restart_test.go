@@ -57,7 +57,7 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 // next guard refuses the token.
 func TestRestartForgetsNoRevocation(t *testing.T) {
 	const skew = time.Minute
-	ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{ClockSkew: skew}})
+	ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew}})
 	require.NoError(t, err)
 	for ahead := time.Duration(0); ahead <= skew; ahead += 5 * time.Second {
 		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return epoch.Add(ahead) }}

@@ -39,9 +39,13 @@ var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970
 // revocation of everyone, up to the latest of that half. That fails closed: it
 // refuses tokens, and ends sessions, that nobody revoked. A single token's
 // revocation is not merged while it matters, because that would end everybody's
-// sessions: without room for it Revoke fails. Revocations whose time is over are
-// merged, too. That is harmless, because all sessions from before their moment are
-// over, unless the clock is then set back by hours.
+// sessions; nor is anything merged for its sake. At most half of all may be of
+// single tokens. Beyond that, and if there is no room, Revoke fails.
+//
+// Revocations whose time is over are merged, too. That is harmless, because all
+// sessions from before their moment are over. It is not if the clock is set by
+// hours: set back afterwards, more is refused; set forward after a single token
+// was revoked while the clock was slow, that token may be let in again.
 //
 // The moment may be in the future. So a revocation that was made while the clock
 // was far ahead applies to everything that is issued until the clock gets there.
@@ -55,6 +59,7 @@ type Revocations struct {
 	current atomic.Pointer[revocationTable]
 	merged  uint64
 	news    map[token.Target]moment
+	over    int64 // what was revoked up to this second is over
 }
 
 // moment says up to when a target is revoked.
@@ -71,7 +76,8 @@ type moment struct {
 //
 // The errors, after which nothing is revoked: t is not valid; issuedBefore is the
 // zero time or more than a minute before 1970, so that no token was issued before
-// it; or [ErrFull], for a Token, or if the table is full of single tokens.
+// it; or [ErrFull], for a Token: as many of them as half of MaxEntries are revoked,
+// or there is no room without merging others.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -84,16 +90,15 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.over = markOf(now) - 1 - kept
 	c := r.load()
 	if t.Everyone {
 		r.revokeAll(c, m)
 		return nil
 	}
 	h := c.hash(t)
-	if c.find(h).mark.Load() == 0 && c.taken >= min(len(c.entries)/2, r.maxEntries()) {
-		c = r.makeRoom(c, now, m.mark < 0)
-		r.current.Store(c)
-		if c.taken >= r.maxEntries() {
+	if c.find(h).mark.Load() == 0 {
+		if c = r.roomFor(c, m); c == nil {
 			return ErrFull
 		}
 	}
@@ -103,15 +108,40 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 	return nil
 }
 
+// roomFor returns the table with room for one more, or nil if there is none for a
+// single token: for its sake nothing is merged, and at most half are tokens, so
+// that there is always something to merge for a user or a room.
+func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
+	full := func() bool {
+		return m.mark < 0 && (c.tokens >= r.maxEntries()/2 || c.taken >= r.maxEntries())
+	}
+	if full() && r.over < c.oldest {
+		return nil // as long as nothing is over, there is no use in looking
+	}
+	if full() || c.taken >= min(len(c.entries)/2, r.maxEntries()) {
+		c = r.makeRoom(c, m.mark > 0)
+		r.current.Store(c)
+	}
+	if full() {
+		return nil
+	}
+	return c
+}
+
 // revokeAll is for writers.
 func (r *Revocations) revokeAll(c *revocationTable, m moment) {
 	if m.mark > c.all.Load() {
 		c.all.Store(m.mark)
 		r.announce(token.Target{Everyone: true}, m)
 	}
-	// So there is never more news than there is room in the table.
+	r.prune(c)
+}
+
+// prune drops the news that is told with everyone's, or is over, so that there is
+// never more of it than there is room in the table.
+func (r *Revocations) prune(c *revocationTable) {
 	for t, n := range r.news {
-		if !t.Everyone && abs(n.mark) <= c.all.Load() {
+		if !t.Everyone && (0 < n.mark && n.mark <= c.all.Load() || n.mark < 0 && -n.mark <= r.over) {
 			delete(r.news, t)
 		}
 	}
@@ -142,6 +172,7 @@ func (r *Revocations) News(news func(t token.Target, issuedBefore time.Time)) {
 		for t, m := range fresh {
 			r.announce(t, m)
 		}
+		r.prune(r.load())
 	}()
 	for t, m := range fresh {
 		news(t, m.before)
@@ -235,22 +266,19 @@ func (r *Revocations) load() *revocationTable {
 	return r.current.Load()
 }
 
-// makeRoom returns a table with room for more, without what is over. If that
-// leaves too much, it drops the earlier half of the moments too, but not for a
-// single token's sake. One in eight has to be free, or each new entry would be
-// as much work as all of them. If nothing can be dropped, c itself is returned.
+// makeRoom returns a table with room for more, without what is over. If the table
+// is full and that leaves too much, it drops the earlier half of the moments too,
+// where it may merge. One in eight has to be free, or each new entry would be as
+// much work as all of them.
 //
 // What is dropped is still revoked, with everything else of its time.
-func (r *Revocations) makeRoom(c *revocationTable, now time.Time, forToken bool) *revocationTable {
-	over := now.Unix() - kept
+func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {
+	over := r.over
 	marks, live := c.marksAfter(over)
 	room, dropped := r.maxEntries(), over
-	if live > room-max(room/8, 1) && len(marks) > 0 && !forToken {
+	if merge && c.taken >= room && live > room-max(room/8, 1) {
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
-	}
-	if dropped == over && live == c.taken && live >= room {
-		return c
 	}
 	next := newRevocationTable(c.seed, 2*min(2*live, room)) // room may be the largest int
 	next.all.Store(c.all.Load())

@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -41,7 +42,11 @@ type revocationTable struct {
 	seed    maphash.Seed
 	all     atomic.Int64 // the mark of everyone
 	entries []entry      // a power of two, at most half of them in use
-	taken   int          // for writers
+
+	// For writers.
+	taken  int   // entries in use
+	tokens int   // of them, those of single tokens
+	oldest int64 // no mark is below it, whatever its sign
 }
 
 // entry says that the tokens of a target are revoked that were issued before
@@ -55,7 +60,11 @@ type entry struct {
 }
 
 func newRevocationTable(seed maphash.Seed, size int) *revocationTable {
-	return &revocationTable{seed: seed, entries: make([]entry, ceilPowerOfTwo(max(size, 16)))}
+	return &revocationTable{
+		seed:    seed,
+		entries: make([]entry, ceilPowerOfTwo(max(size, 16))),
+		oldest:  math.MaxInt64,
+	}
 }
 
 // mark returns the mark of a target, or 0, for readers. It loads the mark of an
@@ -93,6 +102,10 @@ func (c *revocationTable) raise(t hashed, mark int64) bool {
 		e.room.Store(t.room)
 		e.user.Store(t.user)
 		c.taken++
+		c.oldest = min(c.oldest, abs(mark))
+		if mark < 0 {
+			c.tokens++
+		}
 	}
 	if abs(mark) <= abs(old) {
 		return false

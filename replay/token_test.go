@@ -78,7 +78,7 @@ func (revokedOnly) Spend(context.Context, time.Time, token.Summary) (bool, error
 func TestRevocationByTheRingsSkew(t *testing.T) {
 	for _, skew := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{ClockSkew: skew}})
+			ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew}})
 			require.NoError(t, err)
 			ahead, now := epoch.Add(skew), epoch
 			sealer := token.Sealer{Ring: ring, Now: func() time.Time { return ahead }}

@@ -127,11 +127,12 @@ func (a Advice) CloseCode() int { return advices[a.index()].code }
 // "try-later".
 func (a Advice) String() string { return advices[a.index()].name }
 
-func (a Advice) index() int {
+// index of what is no Advice is GiveUp, to fail closed.
+func (a Advice) index() Advice {
 	if int(a) >= len(advices) {
-		return 0
+		return GiveUp
 	}
-	return int(a)
+	return a
 }
 
 // refusals lists every error of this package with its name in [Reason] and the

@@ -57,7 +57,7 @@ type Summary struct {
 // rule; SPEC.md shows that simpler ones let a token in twice.
 func (s Summary) IssuedBefore(t time.Time) bool {
 	skew := s.ClockSkew / time.Second
-	if skew == 0 {
+	if skew <= 0 {
 		skew = limits.DefaultClockSkew / time.Second
 	}
 	return s.IssuedAt.Unix()-int64(skew) <= t.Unix()

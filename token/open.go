@@ -81,17 +81,18 @@ func (o *Opener) Validate() error {
 //
 // s is reused, whatever it held, and must not be in use elsewhere until Open
 // returns; it retains nothing of text. If another token is opened into it
-// meanwhile, both are refused: s is zero, and the error matches [ErrUnavailable].
+// meanwhile, s is zero in the end, and an error matches [ErrUnavailable].
 // On every error s is zero in every accessor. Open allocates once, for the
 // claims, unless s has held as long a token before. A token that is refused
 // before Guard.Revoked never allocates. ctx is handed to Admit and the guard;
 // Open itself never waits.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
-	if o.Guard == nil {
+	guard := o.Guard
+	if guard == nil {
 		s.Reset()
 		return errOpenerGuard
 	}
-	return o.open(ctx, s, text, true)
+	return o.open(ctx, s, text, guard, true)
 }
 
 // OpenWithoutSpending is [Opener.Open] without Guard.Spend: the token can still
@@ -99,10 +100,10 @@ func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 // tokens, and needs no Guard. The Session shows what the token says, but it is
 // not [Session.Spent], counts as expired, and authorizes nothing.
 func (o *Opener) OpenWithoutSpending(ctx context.Context, s *Session, text string) error {
-	return o.open(ctx, s, text, false)
+	return o.open(ctx, s, text, o.Guard, false)
 }
 
-func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) error {
+func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard, spend bool) error {
 	s.Reset()
 	if o.Ring == nil {
 		return errOpenerRing
@@ -127,12 +128,18 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) 
 	}
 	// Foreign code runs here, which may take its time: no workspace is held, and
 	// s shows nothing until all have agreed.
-	if o.Guard != nil || o.Admit != nil {
-		if err := o.admit(ctx, now, v.summary(), spend); err != nil {
+	if guard != nil || o.Admit != nil {
+		summary := v.summary()
+		if err := o.admit(ctx, now, summary, guard); err != nil {
 			return err
 		}
+		if spend {
+			if err := spendAt(ctx, now, summary, guard); err != nil {
+				return err
+			}
+			v.spent = true
+		}
 	}
-	v.spent = spend
 	if !s.v.isZero() {
 		return errSessionUsed
 	}
@@ -193,21 +200,21 @@ func invalidKind(err error) error {
 }
 
 // admit asks those who have a say beyond the token itself.
-func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, spend bool) error {
-	if o.Guard != nil {
-		if err := o.Guard.Revoked(s); err != nil {
+func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, guard Guard) error {
+	if guard != nil {
+		if err := guard.Revoked(s); err != nil {
 			return guardError(err)
 		}
 	}
 	if o.Admit != nil {
-		if err := o.Admit(ctx, now, s); err != nil {
-			return err
-		}
+		return o.Admit(ctx, now, s)
 	}
-	if !spend {
-		return nil
-	}
-	fresh, err := o.Guard.Spend(ctx, now, s)
+	return nil
+}
+
+// spendAt returns nil if the guard let the token in.
+func spendAt(ctx context.Context, now time.Time, s Summary, guard Guard) error {
+	fresh, err := guard.Spend(ctx, now, s)
 	if err != nil {
 		return guardError(err)
 	}

@@ -29,7 +29,8 @@ type Sealer struct {
 
 	// TTL is how long a token can be used, in whole seconds from [MinTTL] to
 	// [MaxTTL], and no longer than the ring's policy allows. Zero means
-	// [DefaultTTL], or the ring's longest where that is shorter. A token is
+	// [DefaultTTL], or ClockSkew and [MinTTL] if that is more, or the ring's
+	// MaxTTL if that is less. A token is
 	// never valid for longer than its session: for a session of a minute the TTL
 	// is cut to a minute.
 	TTL time.Duration
@@ -99,7 +100,7 @@ func (s *Sealer) Validate() error {
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	text, minted, err := s.seal(ws, ws.text[:0], &c)
+	text, minted, err := s.seal(ws, ws.text[:0], c)
 	if err != nil {
 		return ChatToken{}, err
 	}
@@ -114,10 +115,10 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	return s.seal(ws, dst, c)
+	return s.seal(ws, dst, *c)
 }
 
-func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Minted, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minted, error) {
 	now := clock(s.Now)
 	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {
@@ -154,13 +155,14 @@ func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int
 	if issuedAt < 0 || issuedAt > limits.MaxUnix {
 		return 0, 0, errClock
 	}
-	longest := s.Ring.Limits().MaxTTL
-	ttl := s.TTL
+	limit := s.Ring.Limits()
+	longest, ttl := limit.MaxTTL, s.TTL
 	switch {
 	case longest == 0:
 		return 0, 0, errSealerRing
 	case ttl == 0:
-		ttl = min(DefaultTTL, longest)
+		// Not less than a clock that is ahead by ClockSkew leaves of it.
+		ttl = min(max(DefaultTTL, limit.ClockSkew+MinTTL), longest)
 	case !limits.Whole(ttl, MinTTL, MaxTTL):
 		return 0, 0, errTTL
 	case ttl > longest:

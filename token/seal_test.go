@@ -245,3 +245,18 @@ func TestSealIsRandomized(t *testing.T) {
 	}
 	assert.Len(t, seen, 1000)
 }
+
+// A token of the default TTL is not dead on arrival where the clocks differ by as
+// much as the policy allows.
+func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
+	for _, skew := range []time.Duration{time.Second, 5 * time.Second, 55 * time.Second, time.Minute} {
+		ring := newRing(t, keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew, Lead: time.Hour})
+		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return start }}
+		minted, err := sealer.Create(tokentest.Claims())
+		require.NoError(t, err)
+		opener := token.Opener{Ring: ring, Guard: &memory{}, Now: func() time.Time { return start.Add(skew) }}
+		require.NoError(t, opener.Open(t.Context(), new(token.Session), minted.Token), "a clock ahead by %v", skew)
+		want := max(token.DefaultTTL, skew+token.MinTTL)
+		require.Equal(t, want, minted.TokenExpiration.Sub(start.Truncate(time.Second)))
+	}
+}

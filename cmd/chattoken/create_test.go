@@ -94,7 +94,7 @@ func TestCreateErrors(t *testing.T) {
 				"  userId: required; 1–128 code points allowed\n" +
 				"  capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE\n" +
 				"  attributes: an empty key is not allowed\n" +
-				"  sessionDurationInMinutes: 0 minutes; 1–180 allowed\n"},
+				"  sessionDurationInMinutes: out of range; 1–180 minutes allowed\n"},
 		{"duration that is no number", []string{"--session-duration-in-minutes", "null"}, "", "  sessionDurationInMinutes: not a whole number of minutes\n"},
 		{"number for a value", []string{"--attributes", `{"a":1}`}, "", "  attributes: a value is not a string\n"},
 		{"member twice", []string{"--cli-input-json", `{"userId":"a","userId":"b"}`}, "", "  userId: given more than once\n"},

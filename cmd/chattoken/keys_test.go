@@ -45,9 +45,10 @@ func TestContext(t *testing.T) {
 	f := newFake(t)
 	text := f.mint(t, "--context", "production")
 	f.env[envContext] = "staging"
-	status, _, _ := f.run("open", text)
-	assert.Equal(t, exitRefused, status)
-	status, _, stderr := f.run("open", text, "--context", "production")
+	status, _, stderr := f.run("open", text)
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "keyring: keyring: sealed ring of another context", "its file is named")
+	status, _, stderr = f.run("open", text, "--context", "production")
 	assert.Equal(t, exitOK, status, stderr)
 	f.env[envContext] = "production"
 	status, _, stderr = f.run("open", text)

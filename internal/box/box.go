@@ -44,17 +44,21 @@ const (
 	Overhead = Ciphertext + TagSize
 )
 
-// Caller shows that a call comes from this module, which alone can import this
-// package. A keyring.Ring seals and opens boxes for no one else, or what a token
-// says could be made up past all limits. A stranger can still make the zero
-// Caller, with reflect or a type parameter: it is refused.
-type Caller struct{ inside bool }
+// Caller shows that a call comes from this module, whose path a package must have
+// to import this one. A keyring.Ring seals and opens boxes for no one else, or
+// what a token says could be made up past all limits. A stranger can still make
+// the zero Caller, with reflect or a type parameter: it is refused. Nothing stops
+// who writes to memory past the type system, with unsafe or reflect.NewAt; that
+// reads the keys, too.
+type Caller struct{ inside *byte }
+
+var inside = new(byte)
 
 // Inside is the caller that is obeyed.
-func Inside() Caller { return Caller{inside: true} }
+func Inside() Caller { return Caller{inside} }
 
 // Refused reports whether c is not from [Inside].
-func (c Caller) Refused() bool { return !c.inside }
+func (c Caller) Refused() bool { return c.inside != inside }
 
 // Why a box is not opened. None says anything about the input.
 var (

@@ -203,21 +203,28 @@ func (p *python) testRings(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			got := p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now})
 			assert.Equal(t, reply{Serial: v.Serial, Keys: v.Keys}, got)
+			form := v.Sealed[2*len("chattoken-keyring"):][:2]
+			v.keys.Context += "00"
+			foreign := p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason
+			assert.Equal(t, map[string]string{"01": "", "02": "another context"}[form], foreign)
 		})
 	}
 }
 
-// testBadRings changes each byte of a sealed ring, and cuts it there.
+// testBadRings changes each byte of a sealed ring of each form, and cuts it there.
 func (p *python) testBadRings(t *testing.T) {
-	v := readVectors(t).Rings[0]
-	sealed, err := hex.DecodeString(v.Sealed)
-	require.NoError(t, err)
-	for i := range sealed {
-		changed := bytes.Clone(sealed)
-		changed[i] ^= 1 << (i % 8)
-		for _, bad := range [][]byte{changed, sealed[:i]} {
-			v.Sealed = hex.EncodeToString(bad)
-			require.NotEmpty(t, p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason, "byte %d", i)
+	rings := readVectors(t).Rings
+	for _, i := range []int{0, 2} {
+		v := rings[i]
+		sealed, err := hex.DecodeString(v.Sealed)
+		require.NoError(t, err)
+		for i := range sealed {
+			changed := bytes.Clone(sealed)
+			changed[i] ^= 1 << (i % 8)
+			for _, bad := range [][]byte{changed, sealed[:i]} {
+				v.Sealed = hex.EncodeToString(bad)
+				require.NotEmpty(t, p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason, "byte %d", i)
+			}
 		}
 	}
 }
@@ -354,7 +361,7 @@ func (p *python) testMutations(t *testing.T) {
 	reasons := map[string]int{}
 	for i := range rounds {
 		c := randomClaims(random)
-		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
+		plaintext, err := new(payload.Encoder).Append(nil, c, nil, start, 60)
 		require.NoError(t, err)
 		b, err := h.ring.SealBox(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
@@ -441,7 +448,8 @@ func newCommand(t *testing.T) *command {
 	require.NoError(t, err, "%s", out)
 
 	h := newHouse(t, time.Now())
-	require.NoError(t, h.ring.WriteFile(t.Context(), h.kek, c.ring))
+	file := keyring.File{Name: c.ring, KEK: h.kek, Config: keyring.Config{Context: ringContext}}
+	require.NoError(t, file.Save(t.Context(), h.ring))
 	require.NoError(t, h.kek.WriteFile(c.kek))
 	sealed, err := os.ReadFile(c.ring)
 	require.NoError(t, err)
