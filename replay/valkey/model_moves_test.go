@@ -1,6 +1,11 @@
+//go:build !race
+
 package valkey
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // next emits all states that one event leads to.
 func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
@@ -10,6 +15,9 @@ func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
 	do := func(op, a, b uint8, event func(s *mState) (ok bool, bad string)) {
 		t := s
 		if ok, bad := event(&t); ok {
+			if w.twins && op >= opConnect && op <= opRestartGateway {
+				t.alike(a)
+			}
 			w.settle(&t)
 			emit(move{op, a, b}, t, bad)
 		}
@@ -53,7 +61,7 @@ func (w *world) gatewayMoves(s *mState, i uint8, do func(op, a, b uint8, e event
 			}
 			do(opConnect, i, to, func(s *mState) (bool, string) {
 				g := &s.gateways[i]
-				g.hangUp()
+				w.hangUp(s, i)
 				g.server = 1 + to
 				if drop == 1 {
 					g.pipe = mPipe{}
@@ -264,10 +272,7 @@ func earlier(t int8) int8 {
 
 // away is for how many ticks a server must stay away that was left.
 func (w *world) away() uint8 {
-	if w.stepless {
-		return w.life()
-	}
-	return w.life() + uint8(2*w.stepServer)
+	return cmp.Or(w.stays, w.life()+uint8(2*w.stepServer))
 }
 
 func (d *mData) spendTTL(ticks int8) {
@@ -316,8 +321,15 @@ func (s *mState) sync(i, from uint8) {
 	s.servers[i].repl = s.servers[from].repl
 }
 
-// hangUp leaves the connection. What is under way on it may arrive all the
-// same.
+// hangUp has a gateway leave its connection. What is under way on it may arrive
+// all the same.
+func (w *world) hangUp(s *mState, i uint8) {
+	s.gateways[i].hangUp()
+	if w.twins {
+		s.gateways[1-i].hangUp()
+	}
+}
+
 func (g *mGateway) hangUp() {
 	if g.conn == connNow {
 		g.conn = connBefore
@@ -331,6 +343,14 @@ func (g *mGateway) hangUp() {
 	g.server, g.asked, g.first, g.now = 0, askNothing, mNonce{}, mNonce{}
 }
 
+// alike has two pipelines of one gateway share all but their calls. i is the one
+// that has acted.
+func (s *mState) alike(i uint8) {
+	g, twin := s.gateways[i], &s.gateways[1-i]
+	g.calling, g.pipe = twin.calling, twin.pipe
+	*twin = g
+}
+
 // restartServer ends a process and its connections, and begins another.
 func (w *world) restartServer(s *mState, i uint8) {
 	for j := range s.gateways {
@@ -339,7 +359,7 @@ func (w *world) restartServer(s *mState, i uint8) {
 			g.pipe = mPipe{}
 		}
 		if g.server == 1+i {
-			g.hangUp()
+			w.hangUp(s, uint8(j))
 		}
 	}
 	if s.late.server == 1+i {
@@ -383,7 +403,7 @@ func (w *world) ask(s *mState, i uint8) bool {
 	b := w.belief(s, g)
 	switch w.rules.next(b, answer{nonce: g.first.text()}, now) {
 	case stepRefuse:
-		g.hangUp()
+		w.hangUp(s, i)
 	case stepWrite:
 		g.asked = askWrite
 	case stepAdopt:
@@ -462,7 +482,7 @@ func (w *world) writeLate(s *mState, i uint8) {
 	g := &s.gateways[i]
 	v := &s.servers[g.server-1]
 	s.late.server, s.late.from, s.late.to = g.server, g.now, mNonce{s.freshNonce(), v.run, v.repl}
-	g.hangUp()
+	w.hangUp(s, i)
 }
 
 func (w *world) extend(s *mState, i uint8) bool {
@@ -557,7 +577,7 @@ func (w *world) deliver(s *mState, i uint8) (bad string) {
 		}
 	}
 	if p.reply == replyError {
-		g.hangUp()
+		w.hangUp(s, i)
 		return ""
 	}
 	reply := ownValue[0]
@@ -575,6 +595,8 @@ func (w *world) deliver(s *mState, i uint8) (bad string) {
 		bad = sameTwice
 	case s.wins > 0 && p.covered:
 		bad = afterVerify
+	case s.wins > 0 && w.stays != 0:
+		bad = tooSoon
 	case s.wins > 0 && w.apart:
 		bad = twice
 	case s.wins > 0:

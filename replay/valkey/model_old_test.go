@@ -1,3 +1,5 @@
+//go:build !race
+
 package valkey
 
 import (
@@ -19,7 +21,7 @@ func (w *world) oldAsk(s *mState, i uint8, now answer) bool {
 	older := g.nonce != d.nonce && g.nonce.k != 0 && (d.mark < g.knownMark || d.nonce.k == g.left)
 	switch {
 	case !now.primary:
-		g.hangUp()
+		w.hangUp(s, i)
 		return true
 	case !mine || older:
 		g.asked = askWrite

@@ -1,3 +1,8 @@
+// The model is one goroutine, with which the race detector would take ten times
+// as long.
+
+//go:build !race
+
 package valkey
 
 import (
