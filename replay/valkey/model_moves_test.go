@@ -343,8 +343,8 @@ func (g *mGateway) hangUp() {
 	g.server, g.asked, g.first, g.now = 0, askNothing, mNonce{}, mNonce{}
 }
 
-// alike has two pipelines of one gateway share all but their calls. i is the one
-// that has acted.
+// alike has two pipelines of one gateway share all but their calls. i is the
+// one that has acted.
 func (s *mState) alike(i uint8) {
 	g, twin := s.gateways[i], &s.gateways[1-i]
 	g.calling, g.pipe = twin.calling, twin.pipe

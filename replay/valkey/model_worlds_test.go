@@ -69,6 +69,9 @@ var worlds = []struct {
 	{"roles without end, and moves", true, sized(2, 0b11, 0b11).with(func(w *world) { w.roles = true }), nil},
 	{"roles, moves and late pipelines", true, sized(2, 0b11, 0b11).with(func(w *world) { w.roles, w.maxRare, w.slow, w.split, w.lateSend = true, 4, 1, true, true }), nil},
 	{"roles in a split brain", false, sized(2, 0b11, 0b11).with(func(w *world) { w.roles, w.apart, w.maxRare = true, false, 2 }), []string{splitBrain}},
+	{"everything in a split brain", true, sized(2, 0b11, 0b11).with(func(w *world) {
+		w.apart, w.restart, w.flush, w.roles, w.restartGate, w.attach, w.maxRare = false, true, true, true, true, true, 3
+	}), []string{splitBrain}},
 	{"a first replica attaches", false, sized(1, 1, 1).with(func(w *world) { w.attach, w.slow, w.split, w.lateSend = true, 3, true, true }), nil},
 	{"races and late nonces", false, sized(1, 1, 1).with(func(w *world) { w.races, w.late, w.flush, w.slow = true, true, true, 1 }), nil},
 	{"races and late nonces, and moves", true, sized(2, 0b11, 0b11).with(func(w *world) { w.races, w.late, w.slow = true, true, 1 }), nil},
