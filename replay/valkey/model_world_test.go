@@ -99,7 +99,7 @@ type mGateway struct {
 	calling bool
 	pipe    mPipe
 	won     bool
-	polled  uint8 // what it knows of evictions: pollNone, pollClean, pollEvicted
+	polled  uint8 // what it knows of evictions: nothing, pollClean or pollEvicted
 
 	// Old rules: the mark of the epoch that it knows, the epoch that it left,
 	// and for how many ticks it has not verified.
@@ -162,7 +162,7 @@ func theRules() rules {
 // world says who is there and what can happen.
 type world struct {
 	rules
-	old      bool // the rules of old_test.go instead
+	old      bool // those of model_old_test.go instead
 	replicas bool // old rules: with WAIT for one replica
 
 	servers, gateways int
