@@ -1,6 +1,11 @@
+//go:build !race
+
 package valkey
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // next emits all states that one event leads to.
 func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
@@ -10,6 +15,9 @@ func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
 	do := func(op, a, b uint8, event func(s *mState) (ok bool, bad string)) {
 		t := s
 		if ok, bad := event(&t); ok {
+			if w.twins && op >= opConnect && op <= opRestartGateway {
+				t.alike(a)
+			}
 			w.settle(&t)
 			emit(move{op, a, b}, t, bad)
 		}
@@ -40,79 +48,66 @@ func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
 
 type event = func(s *mState) (ok bool, bad string)
 
-func (w *world) gatewayMoves(s *mState, i uint8, do func(op, a, b uint8, e event)) {
-	g := &s.gateways[i]
+// doer emits what an event leads to.
+type doer = func(op, a, b uint8, e event)
+
+func (w *world) gatewayMoves(s *mState, i uint8, do doer) {
 	for to := range uint8(w.servers) {
-		same := g.server == 1+to && g.pipe.stage == pipeNone && g.asked == askNothing
-		if w.leads[i]>>to&1 == 0 || w.onlyRestart && g.server != 0 || same {
-			continue
-		}
-		for drop := range uint8(2) {
-			if drop == 1 && g.pipe.stage == pipeNone {
-				continue
+		w.connectMoves(s, i, to, do)
+	}
+	w.verifyMoves(&s.gateways[i], i, do)
+	w.nonceMoves(s, i, do)
+	w.callMoves(s, i, do)
+}
+
+// connectMoves has the address of a gateway lead to a server. A pipeline that
+// is under way may be lost with the connection.
+func (w *world) connectMoves(s *mState, i, to uint8, do doer) {
+	g := &s.gateways[i]
+	same := g.server == 1+to && g.pipe.stage == pipeNone && g.asked == askNothing
+	if w.leads[i]>>to&1 == 0 || w.onlyRestart && g.server != 0 || same {
+		return
+	}
+	connect := func(lost bool) event {
+		return func(s *mState) (bool, string) {
+			w.hangUp(s, i)
+			s.gateways[i].server = 1 + to
+			if lost {
+				s.gateways[i].pipe = mPipe{}
 			}
-			do(opConnect, i, to, func(s *mState) (bool, string) {
-				g := &s.gateways[i]
-				g.hangUp()
-				g.server = 1 + to
-				if drop == 1 {
-					g.pipe = mPipe{}
-				}
-				return w.races || w.verify(s, i), ""
-			})
+			return w.races || w.verify(s, i), ""
 		}
 	}
-	if g.server != 0 && (g.conn != connNow || w.old && g.age > 0) {
-		if !w.races {
-			do(opAsk, i, 0, func(s *mState) (bool, string) { return w.verify(s, i), "" })
-		} else if g.asked != askWrite {
-			do(opAsk, i, 0, func(s *mState) (bool, string) { return w.ask(s, i), "" })
-		} else {
-			do(opWrite, i, 0, func(s *mState) (bool, string) { return w.write(s, i), "" })
-			if w.late && s.late.server == 0 {
-				do(opLateWrite, i, 0, func(s *mState) (bool, string) { w.writeLate(s, i); return true, "" })
-			}
-		}
+	do(opConnect, i, to, connect(false))
+	if g.pipe.stage != pipeNone {
+		do(opConnect, i, to, connect(true))
 	}
-	if g.conn == connNow {
-		do(opExtend, i, 0, func(s *mState) (bool, string) { return w.extend(s, i), "" })
-	}
-	if w.misled && g.conn == connNow {
-		for to := range uint8(w.servers) {
-			do(opMisled, i, to, func(s *mState) (bool, string) {
-				d := &s.servers[to].data[0]
-				if d.nonce.k == 0 || !w.blind || d.nonce == s.gateways[i].nonce {
-					return false, ""
-				}
-				d.ttl = w.life()
-				return true, ""
-			})
-		}
-	}
+}
+
+func (w *world) verifyMoves(g *mGateway, i uint8, do doer) {
 	switch {
-	case !g.calling && s.minted && w.maySend(s, g):
-		do(opBegin, i, 0, func(s *mState) (bool, string) {
-			g := &s.gateways[i]
-			own := w.clock(s, g.off)
-			g.calling = w.entry(w.issued(s), w.clock(s, g.mark), own, own) == counts
-			if !g.calling {
-				return false, ""
-			}
-			return w.send(s, i)
-		})
-	case g.calling:
-		do(opGiveUp, i, 0, func(s *mState) (bool, string) { s.end(i); return true, "" })
+	case g.server == 0 || g.conn == connNow && !(w.old && g.age > 0):
+	case !w.races:
+		do(opAsk, i, 0, func(s *mState) (bool, string) { return w.verify(s, i), "" })
+	case g.asked != askWrite:
+		do(opAsk, i, 0, func(s *mState) (bool, string) { return w.ask(s, i), "" })
+	default:
+		do(opWrite, i, 0, func(s *mState) (bool, string) { return w.write(s, i), "" })
+		do(opLateWrite, i, 0, func(s *mState) (bool, string) { return w.writeLate(s, i), "" })
 	}
-	if g.calling && g.pipe.stage == pipeNone && w.maySend(s, g) {
-		do(opSend, i, 0, func(s *mState) (bool, string) { return w.send(s, i) })
+}
+
+// nonceMoves is what a gateway does at each nonceBeat.
+func (w *world) nonceMoves(s *mState, i uint8, do doer) {
+	g := &s.gateways[i]
+	if g.conn != connNow {
+		return
 	}
-	switch g.pipe.stage {
-	case pipeSent, pipeHalf:
-		do(opExecute, i, 0, func(s *mState) (bool, string) { return w.execute(s, i), "" })
-	case pipeDone:
-		do(opDeliver, i, 0, func(s *mState) (bool, string) { return true, w.deliver(s, i) })
+	do(opExtend, i, 0, func(s *mState) (bool, string) { return w.extend(s, i), "" })
+	for to := range uint8(w.servers) {
+		do(opMisled, i, to, func(s *mState) (bool, string) { return w.mislead(s, i, to), "" })
 	}
-	if w.evict && g.conn == connNow && !w.pollFits(s, g) {
+	if w.evict && !w.pollFits(s, g) {
 		do(opPoll, i, 0, func(s *mState) (bool, string) {
 			g := &s.gateways[i]
 			g.polled = pollEvicted
@@ -122,6 +117,47 @@ func (w *world) gatewayMoves(s *mState, i uint8, do func(op, a, b uint8, e event
 			return true, ""
 		})
 	}
+}
+
+// mislead has an extension arrive at a server that it was not for. One that
+// compares does nothing there.
+func (w *world) mislead(s *mState, i, to uint8) bool {
+	d := &s.servers[to].data[0]
+	if !w.misled || !w.blind || d.nonce.k == 0 || d.nonce == s.gateways[i].nonce {
+		return false
+	}
+	d.ttl = w.life()
+	return true
+}
+
+func (w *world) callMoves(s *mState, i uint8, do doer) {
+	g := &s.gateways[i]
+	switch {
+	case g.calling:
+		do(opGiveUp, i, 0, func(s *mState) (bool, string) { s.end(i); return true, "" })
+		if g.pipe.stage == pipeNone && w.maySend(s, g) {
+			do(opSend, i, 0, func(s *mState) (bool, string) { return w.send(s, i) })
+		}
+	case s.minted && w.maySend(s, g):
+		do(opBegin, i, 0, func(s *mState) (bool, string) { return w.begin(s, i) })
+	}
+	switch g.pipe.stage {
+	case pipeSent, pipeHalf:
+		do(opExecute, i, 0, func(s *mState) (bool, string) { return w.execute(s, i), "" })
+	case pipeDone:
+		do(opDeliver, i, 0, func(s *mState) (bool, string) { return true, w.deliver(s, i) })
+	}
+}
+
+// begin begins a call, if the token may be sent.
+func (w *world) begin(s *mState, i uint8) (ok bool, bad string) {
+	g := &s.gateways[i]
+	own := w.clock(s, g.off)
+	if w.entry(w.issued(s), w.clock(s, g.mark), own, own) != counts {
+		return false, ""
+	}
+	g.calling = true
+	return w.send(s, i)
 }
 
 func (w *world) maySend(s *mState, g *mGateway) bool {
@@ -151,7 +187,7 @@ func (w *world) pollFits(s *mState, g *mGateway) bool {
 		(g.polled == pollEvicted) == s.servers[g.server-1].evicted
 }
 
-func (w *world) rareMoves(s *mState, do func(op, a, b uint8, e event)) {
+func (w *world) rareMoves(s *mState, do doer) {
 	rare := func(op, a, b uint8, event func(s *mState)) {
 		do(op, a, b, func(s *mState) (bool, string) {
 			if w.maxRare > 0 {
@@ -264,10 +300,7 @@ func earlier(t int8) int8 {
 
 // away is for how many ticks a server must stay away that was left.
 func (w *world) away() uint8 {
-	if w.stepless {
-		return w.life()
-	}
-	return w.life() + uint8(2*w.stepServer)
+	return cmp.Or(w.stays, w.life()+uint8(2*w.stepServer))
 }
 
 func (d *mData) spendTTL(ticks int8) {
@@ -316,8 +349,15 @@ func (s *mState) sync(i, from uint8) {
 	s.servers[i].repl = s.servers[from].repl
 }
 
-// hangUp leaves the connection. What is under way on it may arrive all the
-// same.
+// hangUp has a gateway leave its connection. What is under way on it may arrive
+// all the same.
+func (w *world) hangUp(s *mState, i uint8) {
+	s.gateways[i].hangUp()
+	if w.twins {
+		s.gateways[1-i].hangUp()
+	}
+}
+
 func (g *mGateway) hangUp() {
 	if g.conn == connNow {
 		g.conn = connBefore
@@ -331,6 +371,14 @@ func (g *mGateway) hangUp() {
 	g.server, g.asked, g.first, g.now = 0, askNothing, mNonce{}, mNonce{}
 }
 
+// alike has two pipelines of one gateway share all but their calls. i is the
+// one that has acted.
+func (s *mState) alike(i uint8) {
+	g, twin := s.gateways[i], &s.gateways[1-i]
+	g.calling, g.pipe = twin.calling, twin.pipe
+	*twin = g
+}
+
 // restartServer ends a process and its connections, and begins another.
 func (w *world) restartServer(s *mState, i uint8) {
 	for j := range s.gateways {
@@ -339,7 +387,7 @@ func (w *world) restartServer(s *mState, i uint8) {
 			g.pipe = mPipe{}
 		}
 		if g.server == 1+i {
-			g.hangUp()
+			w.hangUp(s, uint8(j))
 		}
 	}
 	if s.late.server == 1+i {
@@ -383,7 +431,7 @@ func (w *world) ask(s *mState, i uint8) bool {
 	b := w.belief(s, g)
 	switch w.rules.next(b, answer{nonce: g.first.text()}, now) {
 	case stepRefuse:
-		g.hangUp()
+		w.hangUp(s, i)
 	case stepWrite:
 		g.asked = askWrite
 	case stepAdopt:
@@ -458,11 +506,16 @@ func (w *world) write(s *mState, i uint8) bool {
 	return w.answered(s, g.server-1)
 }
 
-func (w *world) writeLate(s *mState, i uint8) {
+// writeLate leaves a replacement under way, and the connection.
+func (w *world) writeLate(s *mState, i uint8) bool {
+	if !w.late || s.late.server != 0 {
+		return false
+	}
 	g := &s.gateways[i]
 	v := &s.servers[g.server-1]
 	s.late.server, s.late.from, s.late.to = g.server, g.now, mNonce{s.freshNonce(), v.run, v.repl}
-	g.hangUp()
+	w.hangUp(s, i)
+	return true
 }
 
 func (w *world) extend(s *mState, i uint8) bool {
@@ -557,7 +610,7 @@ func (w *world) deliver(s *mState, i uint8) (bad string) {
 		}
 	}
 	if p.reply == replyError {
-		g.hangUp()
+		w.hangUp(s, i)
 		return ""
 	}
 	reply := ownValue[0]
@@ -575,6 +628,8 @@ func (w *world) deliver(s *mState, i uint8) (bad string) {
 		bad = sameTwice
 	case s.wins > 0 && p.covered:
 		bad = afterVerify
+	case s.wins > 0 && w.stays != 0:
+		bad = tooSoon
 	case s.wins > 0 && w.apart:
 		bad = twice
 	case s.wins > 0:

@@ -1,3 +1,8 @@
+// The model is one goroutine, with which the race detector would take ten times
+// as long.
+
+//go:build !race
+
 package valkey
 
 import (
@@ -8,11 +13,12 @@ import (
 )
 
 // The model explores every order of events in small worlds, breadth first, with
-// gateways that call the functions of rules.go. A world has one token. All times
-// are relative to now and end where they cannot matter any more, so most worlds are
-// finite without a bound on their steps.
+// gateways that call the functions of rules.go. A world has one token. All
+// times are relative to now and end where they cannot matter any more, so most
+// worlds are finite without a bound on their steps.
 
-// move is what leads from one state to another: an operation and whom it concerns.
+// move is what leads from one state to another: an operation and whom it
+// concerns.
 type move struct{ op, a, b uint8 }
 
 // search is a breadth-first search, and what it found.

@@ -1,3 +1,5 @@
+//go:build !race
+
 package valkey
 
 import (
@@ -13,6 +15,7 @@ const (
 	twice       = "twice, though no server came back too soon (I2)"
 	afterVerify = "twice, the second SET where the winner had verified (I3)"
 	splitBrain  = "twice in a split brain"
+	tooSoon     = "twice, as a server came back too soon"
 )
 
 // Bounds of the worlds.
@@ -96,7 +99,7 @@ type mGateway struct {
 	calling bool
 	pipe    mPipe
 	won     bool
-	polled  uint8 // what it knows of evictions: pollNone, pollClean, pollEvicted
+	polled  uint8 // what it knows of evictions: nothing, pollClean or pollEvicted
 
 	// Old rules: the mark of the epoch that it knows, the epoch that it left,
 	// and for how many ticks it has not verified.
@@ -159,7 +162,7 @@ func theRules() rules {
 // world says who is there and what can happen.
 type world struct {
 	rules
-	old      bool // the rules of old_test.go instead
+	old      bool // those of model_old_test.go instead
 	replicas bool // old rules: with WAIT for one replica
 
 	servers, gateways int
@@ -188,9 +191,10 @@ type world struct {
 	onlyRestart  bool // and are led elsewhere only then
 	stepGate     int8 // the clocks of gateways step between their offset and this more or less
 	stepServer   int8
-	stepless     bool // no server comes back sooner than D, whatever its clock did
-	evict        bool // servers evict the token
-	polledAtOnce bool // and all gateways notice before they spend
+	stays        uint8 // for how many ticks a server that was left does; 0: long enough
+	twins        bool  // g1 and g2 are two pipelines of one gateway
+	evict        bool  // servers evict the token
+	polledAtOnce bool  // and all gateways notice before they spend
 
 	token mToken
 }
