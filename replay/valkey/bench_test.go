@@ -14,9 +14,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// BenchmarkSpend compares Spend with a bare SET of a client that pipelines by itself,
-// in turns, often and shortly, and takes the fastest of each: what else the machine does
-// can only make one slower. The ratio, of-bare, is what counts.
+// BenchmarkSpend compares Spend with a bare SET of a client that pipelines by
+// itself, in turns, often and shortly, and takes the fastest of each: what else
+// the machine does can only make one slower. The ratio, of-bare, is what
+// counts.
 func BenchmarkSpend(b *testing.B) {
 	const each = 3000
 	s := startServer(b)

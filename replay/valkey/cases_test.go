@@ -35,9 +35,9 @@ func notice(t testing.TB, guards ...*valkey.Guard) {
 	}
 }
 
-// TestLossKnownToOthers (F1): one gateway goes over to a promoted replica, long before
-// the other one, which spends meanwhile. What that one let in is not in the replica's
-// data, however long ago the first one noticed.
+// TestLossKnownToOthers (F1): one gateway goes over to a promoted replica, long
+// before the other one, which spends meanwhile. What that one let in is not in
+// the replica's data, however long ago the first one noticed.
 func TestLossKnownToOthers(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -57,8 +57,8 @@ func TestLossKnownToOthers(t *testing.T) {
 	})
 }
 
-// TestLossesInOneSecond (F2): one name leads to three servers within a second, or to two
-// of which one is emptied, and then to the first again.
+// TestLossesInOneSecond (F2): one name leads to three servers within a second,
+// or to two of which one is emptied, and then to the first again.
 func TestLossesInOneSecond(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		for _, way := range []string{"three servers", "two servers"} {
@@ -86,8 +86,9 @@ func TestLossesInOneSecond(t *testing.T) {
 	})
 }
 
-// TestFastGateway (F3): a minter and a gateway are ahead by more than the skew. That
-// gateway does not start, and one whose clock goes wrong later refuses the tokens.
+// TestFastGateway (F3): a minter and a gateway are ahead by more than the skew.
+// That gateway does not start, and one whose clock goes wrong later refuses the
+// tokens.
 func TestFastGateway(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -107,8 +108,8 @@ func TestFastGateway(t *testing.T) {
 	})
 }
 
-// TestThereAndBackRestarted (F4): the fleet is configured for A, then B, then A again, and
-// restarted each time.
+// TestThereAndBackRestarted (F4): the fleet is configured for A, then B, then A
+// again, and restarted each time.
 func TestThereAndBackRestarted(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -122,9 +123,9 @@ func TestThereAndBackRestarted(t *testing.T) {
 	})
 }
 
-// TestRevokeUnauthorized (F5): the server's user may not run all that a revocation takes.
-// That fails at the start, and later at each call, also for an earlier moment, until it
-// may: then every gateway hears of it.
+// TestRevokeUnauthorized (F5): the server's user may not run all that a
+// revocation takes. That fails at the start, and later at each call, also for
+// an earlier moment, until it may: then every gateway hears of it.
 func TestRevokeUnauthorized(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -151,8 +152,8 @@ func TestRevokeUnauthorized(t *testing.T) {
 	})
 }
 
-// TestRevokeFutureStays (F6): a ban up to a moment in the far future, and then more
-// revocations than there is room for. The ban does not become everyone's.
+// TestRevokeFutureStays (F6): a ban up to a moment in the far future, and then
+// more revocations than there is room for. The ban does not become everyone's.
 func TestRevokeFutureStays(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		const room = 20
@@ -173,8 +174,8 @@ func TestRevokeFutureStays(t *testing.T) {
 	})
 }
 
-// TestRevokeTokens revokes single tokens until there is no room for another: that one
-// is refused, as nothing else could stand for it.
+// TestRevokeTokens revokes single tokens until there is no room for another:
+// that one is refused, as nothing else could stand for it.
 func TestRevokeTokens(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		const room = 20
@@ -202,8 +203,8 @@ func TestRevokeTokens(t *testing.T) {
 	})
 }
 
-// TestAcceptEvictionDiffers (F7): gateways of one fleet differ in a setting. They do not
-// declare losses against each other.
+// TestAcceptEvictionDiffers (F7): gateways of one fleet differ in a setting.
+// They do not declare losses against each other.
 func TestAcceptEvictionDiffers(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -222,8 +223,8 @@ func TestAcceptEvictionDiffers(t *testing.T) {
 	})
 }
 
-// TestSynced (F8): whoever asks knows how old the knowledge of revocations is, whether
-// anybody calls Sync or not.
+// TestSynced (F8): whoever asks knows how old the knowledge of revocations is,
+// whether anybody calls Sync or not.
 func TestSynced(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -273,8 +274,8 @@ func TestNews(t *testing.T) {
 	})
 }
 
-// TestWriteBack has a server lose a revocation that the other gateway has not fetched
-// yet: whoever made it writes it again.
+// TestWriteBack has a server lose a revocation that the other gateway has not
+// fetched yet: whoever made it writes it again.
 func TestWriteBack(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -290,9 +291,9 @@ func TestWriteBack(t *testing.T) {
 	})
 }
 
-// TestFrozenServer (F9): a server stands still for longer than a nonce lives. Meanwhile
-// one gateway is led to another server, and spends there. The connection of the other
-// gateway survives.
+// TestFrozenServer (F9): a server stands still for longer than a nonce lives.
+// Meanwhile one gateway is led to another server, and spends there. The
+// connection of the other gateway survives.
 func TestFrozenServer(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -312,8 +313,9 @@ func TestFrozenServer(t *testing.T) {
 	})
 }
 
-// TestBackTooSoon shows what no rule closes: the server of TestFrozenServer comes back
-// before its nonce has ended. The gateway that was away refuses nevertheless.
+// TestBackTooSoon shows what no rule closes: the server of TestFrozenServer
+// comes back before its nonce has ended. The gateway that was away refuses
+// nevertheless.
 func TestBackTooSoon(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -335,8 +337,9 @@ func TestBackTooSoon(t *testing.T) {
 	})
 }
 
-// TestSplitBrain (F10) shows what no rule closes: two servers serve as primaries at the
-// same time. It ends with the one that is cut off if that needs a replica to write.
+// TestSplitBrain (F10) shows what no rule closes: two servers serve as
+// primaries at the same time. It ends with the one that is cut off if that
+// needs a replica to write.
 func TestSplitBrain(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -365,9 +368,9 @@ func TestSplitBrain(t *testing.T) {
 	})
 }
 
-// TestPromotedAgain (F11): a primary is made a replica of its promoted replica, loses a
-// token with that, gets its own nonce back, and is promoted again. The connection to it
-// stays.
+// TestPromotedAgain (F11): a primary is made a replica of its promoted replica,
+// loses a token with that, gets its own nonce back, and is promoted again. The
+// connection to it stays.
 func TestPromotedAgain(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)

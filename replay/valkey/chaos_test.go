@@ -24,12 +24,12 @@ func chaosLength() time.Duration {
 	return 10 * time.Second
 }
 
-// offsets are by how much the clocks of gateways and minters are ahead of the servers':
-// within what is assumed, up to its edge.
+// offsets are by how much the clocks of gateways and minters are ahead of the
+// servers': within what is assumed, up to its edge.
 var offsets = []time.Duration{-skew * 9 / 10, 0, skew * 9 / 10}
 
-// chaos is some gateways, and callers that show tokens to them again and again while
-// faults happen.
+// chaos is some gateways, and callers that show tokens to them again and again
+// while faults happen.
 type chaos struct {
 	t       *testing.T
 	config  func(gateway int) valkey.Config
@@ -61,7 +61,8 @@ func (c *chaos) start(i int) {
 	c.t.Error("a gateway does not start any more")
 }
 
-// call mints tokens, and shows each some times, at random gateways, now and later.
+// call mints tokens, and shows each some times, at random gateways, now and
+// later.
 func (c *chaos) call(seed uint64, stop *atomic.Bool) {
 	rng := rand.New(rand.NewPCG(seed, run))
 	var recent []*shown
@@ -144,8 +145,9 @@ func (c *chaos) run(faults map[string]func(rng *rand.Rand)) {
 // chaosTimeout is the Timeout of the gateways.
 const chaosTimeout = time.Second
 
-// TestSoakChaos has servers die with and without their data, fail over, be emptied, swap
-// databases and stand still, and the gateways' names lead elsewhere.
+// TestSoakChaos has servers die with and without their data, fail over, be
+// emptied, swap databases and stand still, and the gateways' names lead
+// elsewhere.
 func TestSoakChaos(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		servers := []*server{startEngine(t, engine), startEngine(t, engine), startEngine(t, engine)}
@@ -160,8 +162,8 @@ func TestSoakChaos(t *testing.T) {
 			conf.Timeout = chaosTimeout
 			return conf
 		}
-		// take leads everybody to another server. The one before is emptied: it could
-		// come back too soon.
+		// take leads everybody to another server. The one before is emptied: it
+		// could come back too soon.
 		take := func(next int) {
 			former := servers[primary]
 			former.kill()
@@ -211,8 +213,8 @@ func TestSoakChaos(t *testing.T) {
 	})
 }
 
-// TestSoakChaosCluster has slots move to and fro, one server stand still, and connections
-// end.
+// TestSoakChaosCluster has slots move to and fro, one server stand still, and
+// connections end.
 func TestSoakChaosCluster(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t)

@@ -17,8 +17,8 @@ type topology struct {
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
 
-// slot returns the slot of a key. It holds for all later topologies of the guard,
-// too: a Cluster stays one.
+// slot returns the slot of a key. It holds for all later topologies of the
+// guard, too: a Cluster stays one.
 func (t *topology) slot(key []byte) uint16 {
 	if !t.cluster() {
 		return 0
@@ -39,8 +39,8 @@ func (g *Guard) raise(n *node, past, own, server clock) {
 	g.count.losses.Add(1)
 }
 
-// mapCounts reports whether what is known of slots may be relied on. The caller holds
-// mu.
+// mapCounts reports whether what is known of slots may be relied on. The caller
+// holds mu.
 func (g *Guard) mapCounts() bool {
 	return !g.topology.Load().cluster() || mapCounts(time.Since(g.mapped))
 }
@@ -55,8 +55,8 @@ func (g *Guard) route(r *request) {
 	n.enqueue(r)
 }
 
-// install makes the topology that of m. The marks rise of slots that another server
-// has now, and of all if the map before is too old.
+// install makes the topology that of m. The marks rise of slots that another
+// server has now, and of all if the map before is too old.
 func (g *Guard) install(m slotMap) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,8 +88,8 @@ func (g *Guard) install(m slotMap) error {
 	return nil
 }
 
-// past returns that of the belief in a server, which may be nil. The caller holds the
-// guard's lock.
+// past returns that of the belief in a server, which may be nil. The caller
+// holds the guard's lock.
 func (n *node) past() clock {
 	if n == nil {
 		return 0
@@ -97,8 +97,8 @@ func (n *node) past() clock {
 	return n.belief.past
 }
 
-// assign returns the topology of ranges, with the nodes of old if they are still
-// needed, and the marks of old.
+// assign returns the topology of ranges, with the nodes of old if they are
+// still needed, and the marks of old.
 func (g *Guard) assign(old *topology, ranges []slotRange) *topology {
 	next := &topology{owners: make([]*node, len(old.owners)), marks: slices.Clone(old.marks)}
 	byAddress := make(map[string]*node)
@@ -116,8 +116,9 @@ func (g *Guard) assign(old *topology, ranges []slotRange) *topology {
 	return next
 }
 
-// take returns the node for the server of r, its first range. All gateways keep the
-// nonce of a server in its lowest slot, so its keys are renamed if that changes.
+// take returns the node for the server of r, its first range. All gateways keep
+// the nonce of a server in its lowest slot, so its keys are renamed if that
+// changes.
 func (g *Guard) take(old *topology, r slotRange) *node {
 	k := newKeys(g.config.Prefix, slotTag(r.first, len(old.owners)))
 	for _, n := range old.nodes {
@@ -136,8 +137,8 @@ func (g *Guard) take(old *topology, r slotRange) *node {
 	return n
 }
 
-// discover makes the first topology, and asks all servers in it whether they are
-// fit.
+// discover makes the first topology, and asks all servers in it whether they
+// are fit.
 func (g *Guard) discover(until time.Time) error {
 	if err := g.survey(until); err != nil {
 		return err
@@ -150,8 +151,8 @@ func (g *Guard) discover(until time.Time) error {
 	return nil
 }
 
-// rediscover finds out which server has which slots, after n failed or sent a request
-// elsewhere. It does nothing if somebody has just asked.
+// rediscover finds out which server has which slots, after n failed or sent a
+// request elsewhere. It does nothing if somebody has just asked.
 func (g *Guard) rediscover(n *node) {
 	t := g.topology.Load()
 	if !t.cluster() || !g.maySurvey() {
@@ -161,10 +162,10 @@ func (g *Guard) rediscover(n *node) {
 	_ = g.survey(time.Now().Add(2*g.config.Timeout), others...) // the next attempt finds out
 }
 
-// survey installs the topology that the first of nodes, and then of the configured
-// addresses, knows which answers. Each has an equal share of the time that is left, and
-// a node a quarter of Timeout at most, so that one that never answers leaves time for
-// the next.
+// survey installs the topology that the first of nodes, and then of the
+// configured addresses, knows which answers. Each has an equal share of the
+// time that is left, and a node a quarter of Timeout at most, so that one that
+// never answers leaves time for the next.
 func (g *Guard) survey(until time.Time, nodes ...*node) (err error) {
 	left := len(nodes) + len(g.config.Addresses)
 	share := func() time.Duration {
@@ -199,8 +200,8 @@ func (g *Guard) survey(until time.Time, nodes ...*node) (err error) {
 // surveyEvery is the least time between two surveys of the Cluster.
 const surveyEvery = 50 * time.Millisecond
 
-// maySurvey reports whether the Cluster may be surveyed now, and if so counts it as
-// done.
+// maySurvey reports whether the Cluster may be surveyed now, and if so counts
+// it as done.
 func (g *Guard) maySurvey() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -255,8 +256,8 @@ func (g *Guard) askSlots(until time.Time, l *link, address string) error {
 	return g.install(m)
 }
 
-// slotRanges reads the reply to CLUSTER SLOTS of the server at address: entries of
-// [first, last, [host, port, …] of the primary, …].
+// slotRanges reads the reply to CLUSTER SLOTS of the server at address: entries
+// of [first, last, [host, port, …] of the primary, …].
 func slotRanges(v reply, address string) ([]slotRange, error) {
 	if v.kind != '*' {
 		return nil, v.odd()
@@ -284,9 +285,9 @@ func slotRanges(v reply, address string) ([]slotRange, error) {
 	return ranges, nil
 }
 
-// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of the key, or
-// of what is in its first pair of braces, if there is anything. A token ID is random,
-// so it may have braces.
+// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of the
+// key, or of what is in its first pair of braces, if there is anything. A token
+// ID is random, so it may have braces.
 func keySlot(key []byte) uint16 {
 	if i := slices.Index(key, '{'); i >= 0 {
 		if j := slices.Index(key[i+1:], '}'); j > 0 {
@@ -312,8 +313,8 @@ var crc16 = func() (table [256]uint16) {
 	return table
 }()
 
-// slotTag returns the least number whose decimal digits, as a key, have that slot, of so
-// many. Between braces in a name they make it a key of the slot.
+// slotTag returns the least number whose decimal digits, as a key, have that
+// slot, of so many. Between braces in a name they make it a key of the slot.
 func slotTag(slot, of int) string {
 	for i := 0; ; i++ {
 		if tag := itoa(i); int(keySlot([]byte(tag)))%of == slot {

@@ -150,8 +150,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestClusterClockSlow starts a gateway whose clock is behind those of the servers. It
-// refuses what was issued before it started, by the later clock.
+// TestClusterClockSlow starts a gateway whose clock is behind those of the
+// servers. It refuses what was issued before it started, by the later clock.
 func TestClusterClockSlow(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -165,8 +165,8 @@ func TestClusterClockSlow(t *testing.T) {
 	assert.False(t, g.ReadyAt().Before(began.Add(31*time.Second)), "%v, and not %v", g.ReadyAt(), began.Add(31*time.Second))
 }
 
-// TestClusterMove moves slots while gateways spend. No token is let in twice, and
-// those of other slots are let in all the time.
+// TestClusterMove moves slots while gateways spend. No token is let in twice,
+// and those of other slots are let in all the time.
 func TestClusterMove(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -174,8 +174,8 @@ func TestClusterMove(t *testing.T) {
 	guards := []*valkey.Guard{newGuard(t, conf), newGuard(t, conf)}
 	waitReady(t, guards[1])
 
-	// One token in each slot that will move, spent before; the lowest is that of
-	// the node's own state.
+	// One token in each slot that will move, spent before; the lowest is that
+	// of the node's own state.
 	var before []token.Summary
 	var moved []int
 	for len(moved) < 20 {
@@ -251,8 +251,8 @@ func owner(t testing.TB, s *server, slot int) (id string) {
 	return id
 }
 
-// TestClusterRevokeMoved has slots move where some gateways do not look. What is
-// revoked is refused all the same.
+// TestClusterRevokeMoved has slots move where some gateways do not look. What
+// is revoked is refused all the same.
 func TestClusterRevokeMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -283,7 +283,8 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.NotEqual(t, "fresh", spend(g, tok))
 	assert.True(t, isRevoked(g, tok))
 
-	// A server's lowest slot is another one, and who is asked has not heard of it.
+	// A server's lowest slot is another one, and who is asked has not heard of
+	// it.
 	c.move(0, 2, 100)
 	c.agree()
 	time.Sleep(5100 * time.Millisecond)
@@ -295,8 +296,9 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.True(t, isRevoked(idle, tok))
 }
 
-// TestClusterSyncMoved has a server lose its lowest slot, and with it the name of its
-// state, while a gateway has nothing to spend. It learns of revocations all the same.
+// TestClusterSyncMoved has a server lose its lowest slot, and with it the name
+// of its state, while a gateway has nothing to spend. It learns of revocations
+// all the same.
 func TestClusterSyncMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -309,8 +311,8 @@ func TestClusterSyncMoved(t *testing.T) {
 	assert.True(t, isRevoked(idle, c.in(0)))
 }
 
-// TestClusterNewContext has one server of three stand still. New does not wait for it
-// any longer than its context.
+// TestClusterNewContext has one server of three stand still. New does not wait
+// for it any longer than its context.
 func TestClusterNewContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -325,8 +327,9 @@ func TestClusterNewContext(t *testing.T) {
 	assert.Less(t, time.Since(began), conf.Timeout)
 }
 
-// TestClusterOthersContext has a spend wait for a connection that a revocation has begun
-// to make, when the context of that ends. The spend makes another one.
+// TestClusterOthersContext has a spend wait for a connection that a revocation
+// has begun to make, when the context of that ends. The spend makes another
+// one.
 func TestClusterOthersContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -367,8 +370,8 @@ func TestClusterOthersContext(t *testing.T) {
 	<-done
 }
 
-// TestClusterRevokeStall has one server stand still, the first of all. The others
-// are told.
+// TestClusterRevokeStall has one server stand still, the first of all. The
+// others are told.
 func TestClusterRevokeStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -496,8 +499,8 @@ func TestClusterNoMore(t *testing.T) {
 }
 
 // TestClusterMuteAddress has the first address lead to a server that accepts
-// connections and answers nothing. The second one is asked all the same: at first,
-// and after the Cluster has moved.
+// connections and answers nothing. The second one is asked all the same: at
+// first, and after the Cluster has moved.
 func TestClusterMuteAddress(t *testing.T) {
 	t.Parallel()
 	alone := func() *server {

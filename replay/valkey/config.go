@@ -20,16 +20,17 @@ const (
 	DefaultMaxWaiting = 8192
 )
 
-// Config says where the servers are and how to reach them. Only Addresses must be
-// stated. Gateways of one fleet need the same Prefix, Database and MaxRevocations;
-// other fields may differ. The guard keeps a copy; what the fields refer to must
-// not be changed.
+// Config says where the servers are and how to reach them. Only Addresses must
+// be stated. Gateways of one fleet need the same Prefix, Database and
+// MaxRevocations; other fields may differ. The guard keeps a copy; what the
+// fields refer to must not be changed.
 type Config struct {
-	// Addresses is the host and port of the server, or of some nodes of a Cluster.
+	// Addresses is the host and port of the server, or of some nodes of a
+	// Cluster.
 	Addresses []string
 
-	// Username and Password are sent over each new connection, if Password is not
-	// empty. An empty Username is the server's default user.
+	// Username and Password are sent over each new connection, if Password is
+	// not empty. An empty Username is the server's default user.
 	Username, Password string
 
 	// Credentials, if not nil, is asked for both before each new connection. It
@@ -52,35 +53,38 @@ type Config struct {
 	// DefaultPrefix.
 	Prefix string
 
-	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used: for
-	// [Guard.ReadyAt], and for how far the clocks of server and gateway may be
-	// apart. Zero means 5 s. For tokens the skew that comes with them counts.
+	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used:
+	// for [Guard.ReadyAt], and for how far the clocks of server and gateway may
+	// be apart. Zero means 5 s. For tokens the skew that comes with them
+	// counts.
 	Limits keyring.Limits
 
-	// Timeout is how long a Spend waits at most; a context may end it sooner. It
-	// is from 10 ms to 6 s; zero means DefaultTimeout. A server that stands still
-	// for less than that refuses nobody.
+	// Timeout is how long a Spend waits at most; a context may end it sooner.
+	// It is from 10 ms to 6 s; zero means DefaultTimeout. A server that stands
+	// still for less than that refuses nobody.
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may wait at a time, for all servers
-	// together, at most 2^20. Further ones are refused at once. Each takes about
-	// 900 bytes. Zero means DefaultMaxWaiting.
+	// together, at most 2^20. Further ones are refused at once. Each takes
+	// about 900 bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is how many revocations there may be at a time, at most 2^20,
-	// apart from that of everyone. Zero means replay.DefaultMaxRevocations.
+	// MaxRevocations is how many revocations there may be at a time, at most
+	// 2^20, apart from that of everyone. Zero means
+	// replay.DefaultMaxRevocations.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
 	// says whether the token was timely.
 	Now func() time.Time
 
-	// AcceptEviction accepts a server whose maxmemory-policy is not noeviction. If
-	// it runs out of memory it forgets spent tokens, and they can be used again.
+	// AcceptEviction accepts a server whose maxmemory-policy is not noeviction.
+	// If it runs out of memory it forgets spent tokens, and they can be used
+	// again.
 	AcceptEviction bool
 
-	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file. No
-	// token is let in twice for that, but a restart loses the revocations.
+	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file.
+	// No token is let in twice for that, but a restart loses the revocations.
 	AcceptNoAppendOnlyFile bool
 }
 

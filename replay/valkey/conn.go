@@ -50,7 +50,8 @@ const (
 	maxDepth = 4
 )
 
-// readReply reads a reply of version 2 of the protocol. What is none is errReply.
+// readReply reads a reply of version 2 of the protocol. What is none is
+// errReply.
 func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil && err != bufio.ErrBufferFull {
@@ -122,21 +123,22 @@ func (v reply) odd() error {
 	return errReply
 }
 
-// link is one connection to a server, and so leads to one process. What goes wrong ends
-// it. It is safe for concurrent use.
+// link is one connection to a server, and so leads to one process. What goes
+// wrong ends it. It is safe for concurrent use.
 type link struct {
 	id   uint64 // no two of a guard are the same; never 0
 	conn net.Conn
 	in   *bufio.Reader
 	dead atomic.Pointer[error] // why, once it has ended
 
-	// Whoever has written waits for reading before the next one may write, so that
-	// replies are read in the order of their commands, while others are written.
+	// Whoever has written waits for reading before the next one may write, so
+	// that replies are read in the order of their commands, while others are
+	// written.
 	writing, reading sync.Mutex
 }
 
-// dial connects to a server, by a moment, and within half of Timeout: others may wait
-// for the connection.
+// dial connects to a server, by a moment, and within half of Timeout: others
+// may wait for the connection.
 func (c *Config) dial(until time.Time, address string) (*link, error) {
 	if most := time.Now().Add(c.Timeout / 2); most.Before(until) {
 		until = most
@@ -196,8 +198,9 @@ func (l *link) close(err error) error {
 	return *l.dead.Load()
 }
 
-// roundTrip sends a pipeline, and appends the replies to some. If that is not done by a
-// moment, the link ends: its next reply would be that to something else.
+// roundTrip sends a pipeline, and appends the replies to some. If that is not
+// done by a moment, the link ends: its next reply would be that to something
+// else.
 func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply, error) {
 	l.writing.Lock()
 	_ = l.conn.SetWriteDeadline(until)
@@ -258,12 +261,12 @@ func refusal(text string) error {
 	return errReply
 }
 
-// misrouted reports whether err may be over as soon as the guard knows which server has
-// the slot now.
+// misrouted reports whether err may be over as soon as the guard knows which
+// server has the slot now.
 func misrouted(err error) bool { return err == errCluster || err == errReadOnly }
 
-// transient reports whether another attempt is worth while after one that ended with
-// err.
+// transient reports whether another attempt is worth while after one that ended
+// with err.
 func transient(err error) bool {
 	return err == errConnection || err == errTimeout || err == errChanged || misrouted(err)
 }

@@ -41,8 +41,8 @@ func TestDial(t *testing.T) {
 }
 
 // TestMute has a connection from which nothing comes any more, and an embedder
-// whose connections are not to be asked whether they live. The guard makes a new
-// one.
+// whose connections are not to be asked whether they live. The guard makes a
+// new one.
 func TestMute(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -77,8 +77,8 @@ func (w *watched) Close() error {
 	return w.Conn.Close()
 }
 
-// TestCloseWhileConnecting closes a guard while a connection is being made. It does not
-// stay.
+// TestCloseWhileConnecting closes a guard while a connection is being made. It
+// does not stay.
 func TestCloseWhileConnecting(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -115,7 +115,8 @@ func TestCloseWhileConnecting(t *testing.T) {
 	}
 }
 
-// TestClosed has a guard that is closed refuse all, at once, and make no connection.
+// TestClosed has a guard that is closed refuse all, at once, and make no
+// connection.
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -131,8 +132,8 @@ func TestClosed(t *testing.T) {
 	assert.Equal(t, connections, g.Stats().Connections)
 }
 
-// TestCanceledWhileStalled has calls canceled whose server stands still. They do not
-// wait for their time to be up.
+// TestCanceledWhileStalled has calls canceled whose server stands still. They
+// do not wait for their time to be up.
 func TestCanceledWhileStalled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

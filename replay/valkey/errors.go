@@ -6,41 +6,41 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The reasons of a [Guard] for not telling: one for each thing that can be done about
-// it. All match token.ErrUnavailable. After one, the token may be spent or not. What
-// the guard returns matches one of these with errors.Is, and says more: its text and
-// its word in [Stats].Reasons are those of the case at hand.
+// The reasons of a [Guard] for not telling: one for each thing that can be done
+// about it. All match token.ErrUnavailable. After one, the token may be spent
+// or not. What the guard returns matches one of these with errors.Is, and says
+// more: its text and its word in [Stats].Reasons are those of the case at hand.
 var (
-	// ErrDataLost says that the token was issued before the servers may have lost
-	// what was spent. Tokens that are issued from [Guard.ReadyAt] on are accepted;
-	// this one never will be.
+	// ErrDataLost says that the token was issued before the servers may have
+	// lost what was spent. Tokens that are issued from [Guard.ReadyAt] on are
+	// accepted; this one never will be.
 	ErrDataLost error = &fault{"data-lost", "valkey: issued before the server may have lost data", nil}
 
-	// ErrBusy says that Config.MaxWaiting calls are waiting already: more gateways
-	// or more servers are needed.
+	// ErrBusy says that Config.MaxWaiting calls are waiting already: more
+	// gateways or more servers are needed.
 	ErrBusy error = &fault{"busy", "valkey: too many calls are waiting", nil}
 
-	// ErrCanceled says that the context of the call ended first. It also matches
-	// the errors of package context.
+	// ErrCanceled says that the context of the call ended first. It also
+	// matches the errors of package context.
 	ErrCanceled error = &fault{"canceled", "valkey: the context of the call ended", nil}
 
 	// ErrClosed says that the guard is closed, or was not made with [New].
 	ErrClosed error = &fault{"closed", "valkey: the guard is closed", nil}
 
-	// ErrUnreachable says that the server did not answer: see to the network, and
-	// whether it runs.
+	// ErrUnreachable says that the server did not answer: see to the network,
+	// and whether it runs.
 	ErrUnreachable error = &fault{"unreachable", "valkey: the server does not answer", nil}
 
 	// ErrAuth says that the server refused user, password or a command: see to
 	// Config and to the server's list of users.
 	ErrAuth error = &fault{"auth", "valkey: not authorized by the server", nil}
 
-	// ErrServer says that the server answers, and cannot be relied on: see to its
-	// state and its configuration.
+	// ErrServer says that the server answers, and cannot be relied on: see to
+	// its state and its configuration.
 	ErrServer error = &fault{"server", "valkey: the server cannot be relied on", nil}
 
-	// ErrClock says that the clocks of servers, gateways and minters are further
-	// apart than ClockSkew: set them.
+	// ErrClock says that the clocks of servers, gateways and minters are
+	// further apart than ClockSkew: set them.
 	ErrClock error = &fault{"clock", "valkey: the clocks differ by too much", nil}
 )
 
@@ -49,8 +49,8 @@ var (
 	errTimeout    error = &fault{"timeout", "valkey: no reply in time", ErrUnreachable}
 	errConnection error = &fault{"connection", "valkey: no connection to the server", ErrUnreachable}
 
-	// errChanged says that the connection or the nonce changed during an attempt.
-	// Its replies say nothing then, so it is repeated.
+	// errChanged says that the connection or the nonce changed during an
+	// attempt. Its replies say nothing then, so it is repeated.
 	errChanged error = &fault{"changing", "valkey: the server keeps changing", ErrUnreachable}
 
 	errLoading          error = &fault{"loading", "valkey: the server is loading or busy", ErrServer}

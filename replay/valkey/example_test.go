@@ -21,8 +21,8 @@ import (
 // address is that of the server that the examples use.
 var address = "127.0.0.1:6379"
 
-// Two gateways with the same keys and the same server: a token opens a connection
-// to one of them, once.
+// Two gateways with the same keys and the same server: a token opens a
+// connection to one of them, once.
 func Example() {
 	ctx := context.Background()
 	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, where there are several hosts
@@ -60,8 +60,8 @@ func Example() {
 	// token: already used
 }
 
-// Alice is banned on one gateway. The others refuse her tokens from then on, and
-// end the connections that she has.
+// Alice is banned on one gateway. The others refuse her tokens from then on,
+// and end the connections that she has.
 func ExampleGuard_Revoke() {
 	ctx := context.Background()
 	config := valkey.Config{Addresses: []string{address}}
@@ -101,8 +101,8 @@ func TestExamples(t *testing.T) {
 	assert.Equal(t, "another token: token: revoked\nend the sessions of alice\n", printed(t, ExampleGuard_Revoke))
 }
 
-// printed returns what f prints. A Timeout is the guard's usual one in an example:
-// where the machine stood still for longer than that, it is run again.
+// printed returns what f prints. A Timeout is the guard's usual one in an
+// example: where the machine stood still for longer than that, it is run again.
 func printed(t *testing.T, f func()) (out string) {
 	for range 3 {
 		out = printedOnce(t, f)

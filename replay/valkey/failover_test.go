@@ -74,8 +74,8 @@ func TestFailover(t *testing.T) {
 	primary.Resume()
 }
 
-// TestFailoverConnected has a name lead to the new primary, while the connection to
-// the old one stays, which follows the new one.
+// TestFailoverConnected has a name lead to the new primary, while the
+// connection to the old one stays, which follows the new one.
 func TestFailoverConnected(t *testing.T) {
 	t.Parallel()
 	primary, replica := startServer(t), startServer(t)

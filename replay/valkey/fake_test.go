@@ -144,8 +144,8 @@ func (f *fake) answer(args []string) string {
 	return "+OK\r\n"
 }
 
-// eval answers the scripts of the guard, which differ in how many arguments they have.
-// It knows of no revocations.
+// eval answers the scripts of the guard, which differ in how many arguments
+// they have. It knows of no revocations.
 func (f *fake) eval(args []string) string {
 	switch len(args) {
 	case 6: // extendNonce: script 1 nonce old life
@@ -275,8 +275,9 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// TestRevocationReplies has the script of a revocation answered with what it never
-// answers. That is told at once, and not taken for a connection that is worth another try.
+// TestRevocationReplies has the script of a revocation answered with what it
+// never answers. That is told at once, and not taken for a connection that is
+// worth another try.
 func TestRevocationReplies(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{"+OK\r\n", fakeNil, bulk("x"), "*0\r\n", "#t\r\n", "-ERR syntax error\r\n"} {
@@ -321,8 +322,8 @@ func TestServerChanges(t *testing.T) {
 	}
 }
 
-// TestIdentity has the same connection lead to another process, history or count of
-// evictions, and the same nonce be there. What was spent may not be.
+// TestIdentity has the same connection lead to another process, history or
+// count of evictions, and the same nonce be there. What was spent may not be.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"run_id", "master_replid", "evicted_keys"} {
@@ -343,8 +344,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestFormerNonce has the nonce be replaced by the one before it, in the same second
-// as the other times.
+// TestFormerNonce has the nonce be replaced by the one before it, in the same
+// second as the other times.
 func TestFormerNonce(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -365,8 +366,8 @@ func TestFormerNonce(t *testing.T) {
 	assert.EqualValues(t, 4, g.Stats().Losses)
 }
 
-// TestNewConnection has a process with another identity and the same data take the
-// place of the one that was asked, between two spends: nothing but the new
+// TestNewConnection has a process with another identity and the same data take
+// the place of the one that was asked, between two spends: nothing but the new
 // connection tells.
 func TestNewConnection(t *testing.T) {
 	t.Parallel()
@@ -385,8 +386,8 @@ func TestNewConnection(t *testing.T) {
 	assert.EqualValues(t, 2, g.Stats().Losses)
 }
 
-// startOwners starts two servers of a Cluster, of which the first has all slots until own
-// gives them to another.
+// startOwners starts two servers of a Cluster, of which the first has all slots
+// until own gives them to another.
 func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config) {
 	t.Helper()
 	fakes = []*fake{startFake(t), startFake(t)}
@@ -402,8 +403,8 @@ func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config)
 	return fakes, own, c
 }
 
-// TestOwnerChanges has all slots of a Cluster go from one server to another and back,
-// all the time. A spend that meets the one before goes on to the other.
+// TestOwnerChanges has all slots of a Cluster go from one server to another and
+// back, all the time. A spend that meets the one before goes on to the other.
 func TestOwnerChanges(t *testing.T) {
 	t.Parallel()
 	_, own, c := startOwners(t)
@@ -435,8 +436,8 @@ func TestOwnerChanges(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a Sync asks
-// the former one. It goes on to the other.
+// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a
+// Sync asks the former one. It goes on to the other.
 func TestSyncOwnerChanges(t *testing.T) {
 	t.Parallel()
 	fakes, own, c := startOwners(t)
@@ -449,8 +450,8 @@ func TestSyncOwnerChanges(t *testing.T) {
 }
 
 // TestClocksAhead starts a guard while its clock and the server's are ten years
-// ahead, as they may be before a host has asked for the time. When they are right,
-// another one works, and this one says why it does not.
+// ahead, as they may be before a host has asked for the time. When they are
+// right, another one works, and this one says why it does not.
 func TestClocksAhead(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -472,8 +473,8 @@ func TestClocksAhead(t *testing.T) {
 	assert.Equal(t, "fresh", spend(newGuard(t, c), unique()))
 }
 
-// TestClockSlow has a gateway whose clock is behind the server's when data may have
-// been lost: the later one says up to when.
+// TestClockSlow has a gateway whose clock is behind the server's when data may
+// have been lost: the later one says up to when.
 func TestClockSlow(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -488,11 +489,11 @@ func TestClockSlow(t *testing.T) {
 	assert.False(t, g.ReadyAt().Before(lost), "%v, and not %v", g.ReadyAt(), lost)
 }
 
-// TestClockModel has a server whose clock goes forward at random, by a second or by
-// an hour, and is set back as long as nothing was forgotten, and gateways whose
-// clocks show anything. No token is let in twice; and while the clocks agree,
-// fresh ones are. No clock runs but by what the model draws: how long the machine
-// takes for it is all the same.
+// TestClockModel has a server whose clock goes forward at random, by a second
+// or by an hour, and is set back as long as nothing was forgotten, and gateways
+// whose clocks show anything. No token is let in twice; and while the clocks
+// agree, fresh ones are. No clock runs but by what the model draws: how long
+// the machine takes for it is all the same.
 func TestClockModel(t *testing.T) {
 	t.Parallel()
 	rounds := 4000

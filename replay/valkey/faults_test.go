@@ -48,7 +48,7 @@ func TestPassword(t *testing.T) {
 	}
 	// One that may do what the documentation lists, and nothing else.
 	s.must(append([]string{"ACL", "SETUSER", "least", "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, strings.Split(
-		"+auth +hello +ping +set +get +time +info +eval +incrby +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zscore", " ")...)...)
+		"+auth +set +get +time +info +eval +incrby +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zscore", " ")...)...)
 	for _, user := range []string{"gateway", "least"} {
 		right := config(s.Address)
 		right.Username, right.Password = user, "secret"
@@ -78,8 +78,8 @@ func TestPassword(t *testing.T) {
 	assert.Equal(t, valkey.ErrAuth, err)
 }
 
-// TestPause stops the server for a moment: fresh tokens are let in after it, and
-// none is taken for a replay.
+// TestPause stops the server for a moment: fresh tokens are let in after it,
+// and none is taken for a replay.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	valkeytest.Each(t, func(t *testing.T, engine string) {
@@ -112,9 +112,9 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// TestSoakStall stops the server for far longer than anybody waits: for a minute,
-// or for a little with a shorter timeout. It is not parallel: the memory and the
-// goroutines that it counts are the whole process's.
+// TestSoakStall stops the server for far longer than anybody waits: for a
+// minute, or for a little with a shorter timeout. It is not parallel: the
+// memory and the goroutines that it counts are the whole process's.
 func TestSoakStall(t *testing.T) {
 	const maxWaiting = 300
 	stall, timeout := 3*time.Second, 250*time.Millisecond
@@ -254,8 +254,8 @@ func TestFlushed(t *testing.T) {
 }
 
 // TestThereAndBack has the guard see other data for a while, with an epoch of
-// their own, and then the former again, in which nothing is missing that it says
-// of itself. What was spent in between is.
+// their own, and then the former again, in which nothing is missing that it
+// says of itself. What was spent in between is.
 func TestThereAndBack(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"two databases", "two servers"} {
@@ -349,8 +349,8 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	return strings.TrimPrefix(v.(string), "txt:")
 }
 
-// TestLoading starts a server that takes long to read what it has, until it is told
-// not to.
+// TestLoading starts a server that takes long to read what it has, until it is
+// told not to.
 func TestLoading(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -417,8 +417,8 @@ func TestCut(t *testing.T) {
 	p := startProxy(t, s.Address)
 	g := newGuard(t, config(p.address))
 	connections := g.Stats().Connections
-	// A nil, the state of about 140 bytes, and the time: all cuts within it, and
-	// beyond, within the reply to the next one.
+	// A nil, the state of about 140 bytes, and the time: all cuts within it,
+	// and beyond, within the reply to the next one.
 	for cut := range int64(260) {
 		p.cut.Store(cut)
 		tok := numbered(uint64(cut))
@@ -488,8 +488,8 @@ func TestCanceled(t *testing.T) {
 	assert.Equal(t, "spent", spend(g, tok), "the server got to it when it went on")
 }
 
-// TestClocks has gateways whose clock is out by more than the skew: they are refused,
-// at the start and later, and never tolerated in silence.
+// TestClocks has gateways whose clock is out by more than the skew: they are
+// refused, at the start and later, and never tolerated in silence.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -41,8 +41,8 @@ func TestOnce(t *testing.T) {
 	})
 }
 
-// TestRemembered looks at what is on the server: the time to live is what is left
-// of the token, and the margin.
+// TestRemembered looks at what is on the server: the time to live is what is
+// left of the token, and the margin.
 func TestRemembered(t *testing.T) {
 	s := startServer(t)
 	g := newGuard(t, config(s.Address))

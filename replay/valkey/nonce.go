@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// node is one server that takes writes: the only one, or a primary of the Cluster.
+// node is one server that takes writes: the only one, or a primary of the
+// Cluster.
 type node struct {
 	g       *Guard
 	address string
@@ -28,8 +29,9 @@ type node struct {
 	stop    chan struct{} // closed after retired is set
 }
 
-// keys are the names of the keys that the guard keeps on each server, beside those
-// of tokens. In a Cluster they have the same slot, one that the server has.
+// keys are the names of the keys that the guard keeps on each server, beside
+// those of tokens. In a Cluster they have the same slot, one that the server
+// has.
 type keys struct {
 	nonce     string // a string
 	revision  string // a string: counts the revocations that were written
@@ -44,8 +46,8 @@ func newKeys(prefix, tag string) *keys {
 	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens", base + "rehearsal"}
 }
 
-// newNode makes a node and starts its goroutines. It does not connect: whoever asks
-// the server something does.
+// newNode makes a node and starts its goroutines. It does not connect: whoever
+// asks the server something does.
 func (g *Guard) newNode(address string, k *keys) *node {
 	n := &node{
 		g:       g,
@@ -61,8 +63,8 @@ func (g *Guard) newNode(address string, k *keys) *node {
 	return n
 }
 
-// retire ends the node's goroutines and its connection, and has its requests sent on or
-// refused.
+// retire ends the node's goroutines and its connection, and has its requests
+// sent on or refused.
 func (n *node) retire() {
 	n.retired.Store(true)
 	close(n.stop)
@@ -107,9 +109,9 @@ func (n *node) connect(until time.Time) (*link, error) {
 	return l, nil
 }
 
-// round sends p over one connection, and appends what tells whether the replies are to
-// be believed. That comes last: reading it before proves nothing. The first error that
-// the server replied to what was added is the error.
+// round sends p over one connection, and appends what tells whether the replies
+// are to be believed. That comes last: reading it before proves nothing. The
+// first error that the server replied to what was added is the error.
 func (n *node) round(until time.Time, p *pipeline, replies []reply) ([]reply, answer, error) {
 	l, err := n.connect(until)
 	if err != nil {
@@ -153,9 +155,9 @@ func readAnswer(tail []reply) (a answer, err error) {
 	return a, err
 }
 
-// beat extends the nonce of a server at each nonceBeat, whether anybody spends or
-// not, until the node is retired. It asks on the way whether the server is still fit,
-// who has which slots, and what was revoked.
+// beat extends the nonce of a server at each nonceBeat, whether anybody spends
+// or not, until the node is retired. It asks on the way whether the server is
+// still fit, who has which slots, and what was revoked.
 func (n *node) beat() {
 	ticker := time.NewTicker(nonceBeat)
 	defer ticker.Stop()
@@ -173,8 +175,8 @@ func (n *node) beat() {
 	}
 }
 
-// verify asks the server, unless the guard relies on what answers over the latest
-// connection.
+// verify asks the server, unless the guard relies on what answers over the
+// latest connection.
 func (n *node) verify(until time.Time) error {
 	if n.known() {
 		return nil
@@ -192,16 +194,16 @@ func (n *node) known() bool {
 	return l != nil && l.dead.Load() == nil && n.change(nil).conn == l.id
 }
 
-// askAnew asks the server in any case: what another goroutine asks at the same time,
-// it may have asked before this call.
+// askAnew asks the server in any case: what another goroutine asks at the same
+// time, it may have asked before this call.
 func (n *node) askAnew(until time.Time) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	return n.ask(until)
 }
 
-// change has f change the belief, if it is not nil, and returns it. f holds the guard's
-// lock.
+// change has f change the belief, if it is not nil, and returns it. f holds the
+// guard's lock.
 func (n *node) change(f func(b belief) belief) belief {
 	n.g.mu.Lock()
 	defer n.g.mu.Unlock()
@@ -211,13 +213,13 @@ func (n *node) change(f func(b belief) belief) belief {
 	return n.belief
 }
 
-// ask asks the server until it can be relied on, and fetches what was revoked. The
-// caller holds asking.
+// ask asks the server until it can be relied on, and fetches what was revoked.
+// The caller holds asking.
 func (n *node) ask(until time.Time) error {
 	var first, a answer
 	replace := false
-	// One round may write the nonce, and one may find another connection. The rest
-	// are for a busy server.
+	// One round may write the nonce, and one may find another connection. The
+	// rest are for a busy server.
 	for range 6 {
 		asked := clockOf(n.g.config.Now())
 		info, now, err := n.report(until, a, replace)
@@ -248,8 +250,8 @@ func (n *node) ask(until time.Time) error {
 	return errChanged
 }
 
-// report has the server tell all about itself, after it has replaced the nonce of a, or
-// extended the one that the guard relies on.
+// report has the server tell all about itself, after it has replaced the nonce
+// of a, or extended the one that the guard relies on.
 func (n *node) report(until time.Time, a answer, replace bool) (info string, now answer, err error) {
 	var p pipeline
 	b, key, life := n.change(nil), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
@@ -279,8 +281,9 @@ func (n *node) report(until time.Time, a answer, replace bool) (info string, now
 	return info, now, nil
 }
 
-// adopt relies on the server of a: if that is another than before, after its marks
-// were raised, its revocations fetched, and the latest of this gateway written.
+// adopt relies on the server of a: if that is another than before, after its
+// marks were raised, its revocations fetched, and the latest of this gateway
+// written.
 func (n *node) adopt(until time.Time, a answer) error {
 	b := n.change(func(b belief) belief {
 		next, other := b.adopt(a)
@@ -318,8 +321,8 @@ func (n *node) adopt(until time.Time, a answer) error {
 	return nil
 }
 
-// fit returns why a server cannot be relied on, or nil if it can. Whoever evicts, or
-// did meanwhile, may have forgotten tokens.
+// fit returns why a server cannot be relied on, or nil if it can. Whoever
+// evicts, or did meanwhile, may have forgotten tokens.
 func (n *node) fit(info string) error {
 	c := &n.g.config
 	major, _, _ := strings.Cut(infoField(info, "redis_version"), ".")
@@ -347,8 +350,9 @@ func (n *node) fit(info string) error {
 	return nil
 }
 
-// clocksAgree returns an error if the server's clock, read between asked and now, is
-// further from the gateway's than ClockSkew. The marks could not be relied on.
+// clocksAgree returns an error if the server's clock, read between asked and
+// now, is further from the gateway's than ClockSkew. The marks could not be
+// relied on.
 func (g *Guard) clocksAgree(asked, server clock) error {
 	skew := clock(g.config.Limits.ClockSkew.Milliseconds())
 	switch {

@@ -13,7 +13,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// proxy is a TCP proxy before a server, with faults that are switched on and off.
+// proxy is a TCP proxy before a server, with faults that are switched on and
+// off.
 type proxy struct {
 	t       testing.TB
 	address string
@@ -40,7 +41,8 @@ func startProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-// listen serves connections until the test ends, and returns the address for them.
+// listen serves connections until the test ends, and returns the address for
+// them.
 func listen(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// kept is for how long a revocation can matter: the last session that it ends
-	// may begin by a clock that is ahead, and last that long.
+	// kept is for how long a revocation can matter: the last session that it
+	// ends may begin by a clock that is ahead, and last that long.
 	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
 	// moreRoom is how many times as many revocations a gateway has room for as
-	// there may be. With twice the room, what it has to merge is what the servers
-	// have merged already, and nobody else is taken for revoked.
+	// there may be. With twice the room, what it has to merge is what the
+	// servers have merged already, and nobody else is taken for revoked.
 	moreRoom = 2
 
-	// page is how many revocations are fetched at a time, so that no server stands
-	// still for long.
+	// page is how many revocations are fetched at a time, so that no server
+	// stands still for long.
 	page = 1000
 
 	// maxSecond is 9999-12-31T23:59:59Z: nothing is issued after it.
@@ -38,11 +38,13 @@ type revocation struct {
 	made   time.Time // by this process
 }
 
-// everyone is the name of the revocation of everyone. For all others, see nameOf.
+// everyone is the name of the revocation of everyone. For all others, see
+// nameOf.
 const everyone = "a"
 
-// nameOf returns the name of a valid target: "t" and the token, or "u", the length of
-// the room, a colon, room and user. So no two targets have the same name.
+// nameOf returns the name of a valid target: "t" and the token, or "u", the
+// length of the room, a colon, room and user. So no two targets have the same
+// name.
 func nameOf(t token.Target) string {
 	switch {
 	case t.Everyone:
@@ -53,7 +55,8 @@ func nameOf(t token.Target) string {
 	return "u" + itoa(len(t.Room)) + ":" + t.Room + t.User
 }
 
-// targetOf is the inverse of nameOf. What nameOf does not return is no valid target.
+// targetOf is the inverse of nameOf. What nameOf does not return is no valid
+// target.
 func targetOf(name string) (t token.Target) {
 	if id, ok := strings.CutPrefix(name, "t"); ok && len(id) == len(t.Token) {
 		return token.Target{Token: token.ID([]byte(id))}
@@ -66,21 +69,22 @@ func targetOf(name string) (t token.Target) {
 }
 
 // Revoke takes back what was issued to a target before a moment, by the rule of
-// [token.Summary.IssuedBefore]; of several calls for one target the latest moment
-// counts. For a Token the moment is the zero time. Revoke takes Config.Timeout at
-// most, and not longer than ctx.
+// [token.Summary.IssuedBefore]; of several calls for one target the latest
+// moment counts. For a Token the moment is the zero time. Revoke takes
+// Config.Timeout at most, and not longer than ctx.
 //
 // If it returns nil, every gateway refuses the tokens in each Spend that begins
-// later. In a Cluster whose slots have just moved, a gateway may take five seconds to
-// notice that, and until then may not see the revocation. After an error the tokens
-// are refused here, and some other gateways may not know: call it again. The error
-// says why, as those of Spend do, or what is wrong with the target.
+// later. In a Cluster whose slots have just moved, a gateway may take five
+// seconds to notice that, and until then may not see the revocation. After an
+// error the tokens are refused here, and some other gateways may not know: call
+// it again. The error says why, as those of Spend do, or what is wrong with the
+// target.
 //
-// A revocation is kept for three hours and a minute, the longest session that it can
-// end. If there are Config.MaxRevocations already, the one of the earliest moment
-// becomes one of everyone, which fails closed: it refuses tokens, and ends sessions,
-// that nobody revoked. That of a Token never does: if there is no room for it, the
-// error is [replay.ErrFull].
+// A revocation is kept for three hours and a minute, the longest session that
+// it can end. If there are Config.MaxRevocations already, the one of the
+// earliest moment becomes one of everyone, which fails closed: it refuses
+// tokens, and ends sessions, that nobody revoked. That of a Token never does:
+// if there is no room for it, the error is [replay.ErrFull].
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
@@ -102,8 +106,8 @@ func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Ti
 	})
 }
 
-// within returns the error of do, which gets Timeout, or ErrCanceled if ctx ends first.
-// do goes on then: to end a connection would concern others, too.
+// within returns the error of do, which gets Timeout, or ErrCanceled if ctx
+// ends first. do goes on then: to end a connection would concern others, too.
 func (g *Guard) within(ctx context.Context, do func(until time.Time) error) error {
 	done, late := make(chan error, 1), time.After(g.config.Timeout+maxPause)
 	go func() { done <- do(time.Now().Add(g.config.Timeout)) }()
@@ -117,8 +121,8 @@ func (g *Guard) within(ctx context.Context, do func(until time.Time) error) erro
 	}
 }
 
-// remember keeps r, if it has a name, until it need not be written back, and returns
-// what it has kept.
+// remember keeps r, if it has a name, until it need not be written back, and
+// returns what it has kept.
 func (g *Guard) remember(r revocation) []revocation {
 	g.recentMu.Lock()
 	defer g.recentMu.Unlock()
@@ -131,10 +135,11 @@ func (g *Guard) remember(r revocation) []revocation {
 	return g.recent
 }
 
-// Revoked returns token.ErrRevoked or token.ErrAllRevoked if the token, or the session
-// that was opened with it, is revoked, as far as this gateway knows: from its own
-// calls, its last Spend and its last [Guard.Sync]. It asks no server, takes no lock
-// and does not allocate. A guard that is not made returns ErrClosed.
+// Revoked returns token.ErrRevoked or token.ErrAllRevoked if the token, or the
+// session that was opened with it, is revoked, as far as this gateway knows:
+// from its own calls, its last Spend and its last [Guard.Sync]. It asks no
+// server, takes no lock and does not allocate. A guard that is not made returns
+// ErrClosed.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed
@@ -142,17 +147,18 @@ func (g *Guard) Revoked(s token.Summary) error {
 	return g.revoked.Revoked(s)
 }
 
-// Sync fetches what other gateways have revoked, and hands over every target that
-// came into force here since the last Sync, whoever brought it: a Spend, an own call
-// of Revoke, or lack of room (as Everyone). It does so at least once, before it
-// returns, also with an error. One owner calls it, every few seconds, and ends the
-// sessions concerned. It takes Config.Timeout at most, and not longer than ctx, plus
-// what news takes.
+// Sync fetches what other gateways have revoked, and hands over every target
+// that came into force here since the last Sync, whoever brought it: a Spend,
+// an own call of Revoke, or lack of room (as Everyone). It does so at least
+// once, before it returns, also with an error. One owner calls it, every few
+// seconds, and ends the sessions concerned. It takes Config.Timeout at most,
+// and not longer than ctx, plus what news takes.
 //
-// If a server loses a revocation before this gateway has fetched it, the gateway that
-// made it writes it again when it notices. If that one is gone, too, unused tokens
-// are refused all the same, as they were issued before the loss, but live sessions go
-// on. So if [Guard.ReadyAt] moves, repeat the revocations of the last moments.
+// If a server loses a revocation before this gateway has fetched it, the
+// gateway that made it writes it again when it notices. If that one is gone,
+// too, unused tokens are refused all the same, as they were issued before the
+// loss, but live sessions go on. So if [Guard.ReadyAt] moves, repeat the
+// revocations of the last moments.
 func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if !g.made() {
 		return ErrClosed
@@ -168,9 +174,10 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 	return err
 }
 
-// Synced returns when the last Sync that succeeded began, or New did, by Config.Now:
-// what others have revoked since may be unknown here, and live sessions go on. A
-// health check compares it with the clock. A zero or nil Guard returns the zero time.
+// Synced returns when the last Sync that succeeded began, or New did, by
+// Config.Now: what others have revoked since may be unknown here, and live
+// sessions go on. A health check compares it with the clock. A zero or nil
+// Guard returns the zero time.
 func (g *Guard) Synced() time.Time {
 	if !g.made() {
 		return time.Time{}
@@ -178,9 +185,9 @@ func (g *Guard) Synced() time.Time {
 	return *g.synced.Load()
 }
 
-// each calls do for all servers at the same time, so that one that stands still does
-// not keep it from the others. If an error may pass, or there are other servers then,
-// all is done again, until a moment.
+// each calls do for all servers at the same time, so that one that stands still
+// does not keep it from the others. If an error may pass, or there are other
+// servers then, all is done again, until a moment.
 func (g *Guard) each(until time.Time, do func(n *node) error) error {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		nodes := g.topology.Load().nodes
@@ -208,15 +215,16 @@ func (g *Guard) each(until time.Time, do func(n *node) error) error {
 	}
 }
 
-// insert is the script that writes a revocation. KEYS are the revision, the order, the
-// marks and the tokens. ARGV are the name, the moment, how many revocations there may
-// be, the moment up to which they are over, and for how many milliseconds they are
-// kept. It returns 0, or 1 if there is no room for a token.
+// insert is the script that writes a revocation. KEYS are the revision, the
+// order, the marks and the tokens. ARGV are the name, the moment, how many
+// revocations there may be, the moment up to which they are over, and for how
+// many milliseconds they are kept. It returns 0, or 1 if there is no room for a
+// token.
 //
-// The order is written last: a name without a rank is not complete, and is written
-// again by the next call, or was never there. If there are too many, the earliest of
-// 16 moments become that of everyone. An empty name is written nowhere: it shows
-// whether the user may run all commands.
+// The order is written last: a name without a rank is not complete, and is
+// written again by the next call, or was never there. If there are too many,
+// the earliest of 16 moments become that of everyone. An empty name is written
+// nowhere: it shows whether the user may run all commands.
 const insert = `
 local name, moment, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local function raise(set, name, moment)
@@ -270,9 +278,9 @@ func (n *node) insert(p *pipeline, r revocation) {
 		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10))
 }
 
-// revoke tries once to write a revocation to n. If a reply is lost, to write it again
-// does no harm. What is on a server that this guard does not rely on at the end may be
-// on another than the one that others ask.
+// revoke tries once to write a revocation to n. If a reply is lost, to write it
+// again does no harm. What is on a server that this guard does not rely on at
+// the end may be on another than the one that others ask.
 func (n *node) revoke(until time.Time, r revocation) error {
 	if err := n.verify(until); err != nil {
 		return err
@@ -309,9 +317,9 @@ func (n *node) write(until time.Time, all ...revocation) (answer, error) {
 	return a, err
 }
 
-// rehearse has a server show, once for each pair, that the user may do all that the
-// guard does: the SET of a spend, and the script insert, without a name. So what is
-// not permitted fails at the start. The caller holds asking.
+// rehearse has a server show, once for each pair, that the user may do all that
+// the guard does: the SET of a spend, and the script insert, without a name. So
+// what is not permitted fails at the start. The caller holds asking.
 func (n *node) rehearse(until time.Time) error {
 	var p pipeline
 	p.add("SET", n.keys.Load().rehearsal, "", "NX", "GET", "PX", "1")
@@ -325,8 +333,8 @@ func (n *node) rehearse(until time.Time) error {
 	return err
 }
 
-// writeBack writes what this process revoked lately to a server that may not have it.
-// The caller holds asking.
+// writeBack writes what this process revoked lately to a server that may not
+// have it. The caller holds asking.
 func (n *node) writeBack(until time.Time) error {
 	for some := range slices.Chunk(n.g.remember(revocation{}), batch) {
 		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
@@ -336,9 +344,9 @@ func (n *node) writeBack(until time.Time) error {
 	return nil
 }
 
-// after is the script that returns the revision, and then the name, moment and rank of
-// each revocation after the rank ARGV[1], in their order, at most ARGV[2] of them. KEYS
-// are those of insert.
+// after is the script that returns the revision, and then the name, moment and
+// rank of each revocation after the rank ARGV[1], in their order, at most
+// ARGV[2] of them. KEYS are those of insert.
 const after = `
 local reply = {redis.call('GET', KEYS[1]) or '0'}
 local page = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
@@ -350,8 +358,8 @@ for i = 1, #page, 2 do
 end
 return reply`
 
-// catchUp fetches the revocations after known, or all if the revision of a is less. The
-// caller holds asking.
+// catchUp fetches the revocations after known, or all if the revision of a is
+// less. The caller holds asking.
 func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	if a.revision < known {
 		known = 0
@@ -380,7 +388,8 @@ func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	}
 }
 
-// applyPage applies the revocations of a reply to after, and returns the last rank.
+// applyPage applies the revocations of a reply to after, and returns the last
+// rank.
 func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 	now := g.config.Now()
 	for entry := range slices.Chunk(fetched, 3) {
@@ -402,8 +411,8 @@ func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 	return rank, nil
 }
 
-// caughtUp relies on the revocations up to those of end, the answer of the pipeline that
-// fetched the last of them.
+// caughtUp relies on the revocations up to those of end, the answer of the
+// pipeline that fetched the last of them.
 func (n *node) caughtUp(conn uint64, end answer) error {
 	var t trust
 	n.change(func(b belief) belief {

@@ -167,8 +167,8 @@ func TestRevokeAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRevokeCommands counts what a spend sends while there are revocations: they
-// take no command of their own, but for the first spend after each.
+// TestRevokeCommands counts what a spend sends while there are revocations:
+// they take no command of their own, but for the first spend after each.
 func TestRevokeCommands(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -205,8 +205,9 @@ func TestSync(t *testing.T) {
 	assert.True(t, isRevoked(by, of("other", "room")), "it is in force where it was called, for safety")
 }
 
-// TestSyncTwice has a revocation come after one Sync has asked, and before another
-// is called: that one must not be content with the answer to the former.
+// TestSyncTwice has a revocation come after one Sync has asked, and before
+// another is called: that one must not be content with the answer to the
+// former.
 func TestSyncTwice(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -223,9 +224,9 @@ func TestSyncTwice(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRevokeWhileSyncing has a revocation come while a Sync is on its way that has
-// asked before it, and a spend begin before that Sync is done. What the Sync has found
-// is not enough for the spend.
+// TestRevokeWhileSyncing has a revocation come while a Sync is on its way that
+// has asked before it, and a spend begin before that Sync is done. What the
+// Sync has found is not enough for the spend.
 func TestRevokeWhileSyncing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -246,8 +247,8 @@ func TestRevokeWhileSyncing(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRevokeMany goes past what there is room for: everyone's mark rises to that
-// of the oldest, and what was revoked stays revoked.
+// TestRevokeMany goes past what there is room for: everyone's mark rises to
+// that of the oldest, and what was revoked stays revoked.
 func TestRevokeMany(t *testing.T) {
 	t.Parallel()
 	const room, many = 50, 2500 // more than a page
@@ -296,8 +297,9 @@ func TestRevokeMany(t *testing.T) {
 	}
 }
 
-// TestRevokeManyKnown goes past what there is room for. Gateways that were there all
-// the time take nobody for revoked whom one does not that starts then.
+// TestRevokeManyKnown goes past what there is room for. Gateways that were
+// there all the time take nobody for revoked whom one does not that starts
+// then.
 func TestRevokeManyKnown(t *testing.T) {
 	t.Parallel()
 	const room = 40
@@ -360,8 +362,8 @@ func TestRevokeLost(t *testing.T) {
 	assert.True(t, isRevoked(late, others), "the revisions begin again, and are followed")
 }
 
-// TestRevokeFlushed revokes right after the server lost everything: that must not
-// bring the state back which says that nothing is missing.
+// TestRevokeFlushed revokes right after the server lost everything: that must
+// not bring the state back which says that nothing is missing.
 func TestRevokeFlushed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

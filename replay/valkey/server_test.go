@@ -55,8 +55,8 @@ func startEngine(t testing.TB, engine string) *server {
 	return &server{Server: valkeytest.StartEngine(t, engine), t: t}
 }
 
-// kill kills the server. The client goes with it: its next command would meet the
-// connection that is broken now.
+// kill kills the server. The client goes with it: its next command would meet
+// the connection that is broken now.
 func (s *server) kill() {
 	s.adminMu.Lock()
 	if s.client != nil {
@@ -101,8 +101,8 @@ func connect(t testing.TB, address string) client.Client {
 	return c
 }
 
-// skew is the ClockSkew of guards and tokens here: the least, so that guards are
-// ready soon.
+// skew is the ClockSkew of guards and tokens here: the least, so that guards
+// are ready soon.
 const skew = time.Second
 
 // config is that of a guard on addresses, which waits as long as it can: the
@@ -122,15 +122,16 @@ func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
 	return g
 }
 
-// waitAhead waits until tokens are accepted that are issued now, by a clock that is
-// ahead by the skew.
+// waitAhead waits until tokens are accepted that are issued now, by a clock
+// that is ahead by the skew.
 func waitAhead(g *valkey.Guard) {
 	for at := g.ReadyAt().Add(-skew); time.Now().Before(at); { // the clock may be slewed while it sleeps
 		time.Sleep(time.Until(at))
 	}
 }
 
-// newGuardAtLast is newGuard with a Timeout that a busy machine may need longer for.
+// newGuardAtLast is newGuard with a Timeout that a busy machine may need longer
+// for.
 func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -146,8 +147,8 @@ func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 // run is in the IDs of all tokens.
 var run = rand.Uint64()
 
-// numbered returns the token number n, which was issued just now, by a clock that is
-// ahead by the skew.
+// numbered returns the token number n, which was issued just now, by a clock
+// that is ahead by the skew.
 func numbered(n uint64) token.Summary { return tokenAt(n, time.Now().Add(skew), time.Minute) }
 
 // unique returns one that no number has.
@@ -223,8 +224,9 @@ func waitReady(t testing.TB, g *valkey.Guard) {
 	}
 }
 
-// settle waits until guards know what has become of their servers, and accept what is
-// issued then. Each that knew another process replaces the nonce, so it takes two rounds.
+// settle waits until guards know what has become of their servers, and accept
+// what is issued then. Each that knew another process replaces the nonce, so it
+// takes two rounds.
 func settle(t testing.TB, guards ...*valkey.Guard) {
 	t.Helper()
 	for range 2 {

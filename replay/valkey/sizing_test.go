@@ -62,7 +62,8 @@ func TestBytesRevoked(t *testing.T) {
 	measure("a user in a room", 310, func(user string) error { return g.Revoke(ctx, token.Target{Room: room, User: user}, time.Now()) })
 }
 
-// TestBytesWaiting measures what a call takes while it waits, beyond its goroutine.
+// TestBytesWaiting measures what a call takes while it waits, beyond its
+// goroutine.
 func TestBytesWaiting(t *testing.T) {
 	if race {
 		t.Skip("measures memory")

@@ -17,9 +17,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// TestSoakRate spends at full rate, while connections are cut and users revoked:
-// ten minutes of it, or two seconds. Heap, goroutines and file descriptors
-// stay what they were.
+// TestSoakRate spends at full rate, while connections are cut and users
+// revoked: ten minutes of it, or two seconds. Heap, goroutines and file
+// descriptors stay what they were.
 func TestSoakRate(t *testing.T) {
 	length, pause := 2*time.Second, 100*time.Millisecond
 	long := os.Getenv("CHATTOKEN_SOAK") == "1"

@@ -35,10 +35,11 @@ const (
 )
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why the guard
-// could not tell. now is the time at which the token was found not to be expired yet.
-// Spend waits for Config.Timeout at most and not longer than ctx. It makes one
-// allocation of its own, and retains nothing of s.
+// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why
+// the guard could not tell. now is the time at which the token was found not to
+// be expired yet. Spend waits for Config.Timeout at most and not longer than
+// ctx. A pipeline makes few allocations, and each of its spends two. Spend
+// retains nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -88,8 +89,8 @@ func (g *Guard) request(now time.Time, s token.Summary) (*request, error) {
 	return r, nil
 }
 
-// try has r sent, again and again if the reason for another attempt may pass, until it
-// is answered, or its time is up and it is left to a worker.
+// try has r sent, again and again if the reason for another attempt may pass,
+// until it is answered, or its time is up and it is left to a worker.
 func (g *Guard) try(ctx context.Context, r *request) (answered bool, err error) {
 	r.timer.Reset(g.config.Timeout)
 	defer r.timer.Stop()
@@ -133,9 +134,9 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 	}
 }
 
-// request is one call of Spend. The caller and a worker share it. When the worker has
-// answered it, it is the caller's alone; when the caller has left it, it is the
-// worker's.
+// request is one call of Spend. The caller and a worker share it. When the
+// worker has answered it, it is the caller's alone; when the caller has left
+// it, it is the worker's.
 type request struct {
 	token  token.Summary // without what was lent
 	text   string        // the name of the key, and then its value
@@ -163,8 +164,8 @@ const (
 )
 
 // valueSize is the length of the value that names a call. It is as random as a
-// token ID and drawn for each call: one call must not take another's attempt for
-// its own, even if a virtual machine was restored in between.
+// token ID and drawn for each call: one call must not take another's attempt
+// for its own, even if a virtual machine was restored in between.
 const valueSize = 16
 
 func newRequest() *request {
@@ -203,7 +204,8 @@ func (r *request) add(p *pipeline) {
 	p.add("SET", r.key(), r.value(), "NX", "GET", "PX", strconv.FormatInt(px, 10))
 }
 
-// ruling returns the error for the token by the mark of its slot and the clocks.
+// ruling returns the error for the token by the mark of its slot and the
+// clocks.
 func (r *request) ruling(mark, own, server clock) error {
 	switch judgeSpend(&r.token, mark, own, server) {
 	case beforeMark:
@@ -259,8 +261,8 @@ func (w *worker) collect(r *request) {
 	}
 }
 
-// attempt sends the requests, and answers each by its reply. With an error it answers
-// none of them, unless they are gone then.
+// attempt sends the requests, and answers each by its reply. With an error it
+// answers none of them, unless they are gone then.
 func (w *worker) attempt() error {
 	n, p := w.n, &w.pipeline
 	latest := w.requests[0]
@@ -288,9 +290,10 @@ func (w *worker) attempt() error {
 	return err
 }
 
-// judge answers each request by its reply, if a says that replies are to be believed.
-// It returns false if it is to be called again, as it had to fetch revocations first: to
-// send the requests again would not end if one revocation follows the other.
+// judge answers each request by its reply, if a says that replies are to be
+// believed. It returns false if it is to be called again, as it had to fetch
+// revocations first: to send the requests again would not end if one revocation
+// follows the other.
 func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	n, g := w.n, w.n.g
 	var t trust
@@ -330,9 +333,9 @@ func (n *node) follow(until time.Time, a *answer) error {
 	return err
 }
 
-// answer answers the requests by their replies, which are to be believed, and returns
-// an error if another server has a slot now. own and server are what the clocks showed
-// afterwards. The caller holds the guard's lock.
+// answer answers the requests by their replies, which are to be believed, and
+// returns an error if another server has a slot now. own and server are what
+// the clocks showed afterwards. The caller holds the guard's lock.
 func (w *worker) answer(own, server clock) (moved error) {
 	g := w.n.g
 	marks := g.topology.Load().marks
@@ -366,8 +369,8 @@ func outcome(v reply, own string) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// moved finds out which servers have the slots, if err says that it may not be this one
-// any more.
+// moved finds out which servers have the slots, if err says that it may not be
+// this one any more.
 func (n *node) moved(err error) {
 	switch err {
 	case errReadOnly:
@@ -379,8 +382,8 @@ func (n *node) moved(err error) {
 	}
 }
 
-// enqueue hands r to the workers. If they end at the same time, they or this call
-// find r in the queue, because retired is set before they stop.
+// enqueue hands r to the workers. If they end at the same time, they or this
+// call find r in the queue, because retired is set before they stop.
 func (n *node) enqueue(r *request) {
 	n.queue <- r
 	if n.retired.Load() {

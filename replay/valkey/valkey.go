@@ -1,21 +1,22 @@
-// Package valkey lets each chat token be used once by a whole fleet of gateways.
-// Their common memory is a Valkey or Redis server, or a Cluster.
+// Package valkey lets each chat token be used once by a whole fleet of
+// gateways. Their common memory is a Valkey or Redis server, or a Cluster.
 //
-// [New] makes a [Guard], which goes into token.Opener.Guard of every gateway. It has
-// the same methods as a replay.Guard, so going from one process to a fleet changes
-// one line. [Guard.Revoke] on one gateway is in force on all: each later Spend,
-// wherever it is, refuses the tokens, and needs no further round trip for that.
+// [New] makes a [Guard], which goes into token.Opener.Guard of every gateway.
+// It has the same methods as a replay.Guard, so going from one process to a
+// fleet changes one line. [Guard.Revoke] on one gateway is in force on all:
+// each later Spend, wherever it is, refuses the tokens, and needs no further
+// round trip for that.
 //
 // # What is promised
 //
-// Of all calls of [Guard.Spend] with one token, on any gateway with the same servers
-// and Prefix, at most one returns true, within one history of the servers' data; what
-// that excludes is below. A late or lost reply does not make a fresh token look
-// spent. If the guard cannot tell, it refuses, with an error that says why and matches
-// token.ErrUnavailable.
+// Of all calls of [Guard.Spend] with one token, on any gateway with the same
+// servers and Prefix, at most one returns true, within one history of the
+// servers' data; what that excludes is below. A late or lost reply does not
+// make a fresh token look spent. If the guard cannot tell, it refuses, with an
+// error that says why and matches token.ErrUnavailable.
 //
-// A spend is one round trip. Spends that wait at the same time share a pipeline, and
-// what comes after the last SET:
+// A spend is one round trip. Spends that wait at the same time share a
+// pipeline, and what comes after the last SET:
 //
 //	SET <prefix><token ID> <value of this call> NX GET PX <what is left of the token + a minute>
 //	GET <prefix>{n}:guard-nonce
@@ -23,62 +24,67 @@
 //	INFO replication
 //	TIME
 //
-// Only two replies to the SET mean that the token is fresh: nil, and the value of
-// this call, which an earlier attempt has set. They count only if the rest says that
-// the same server with the same data answered.
+// Only two replies to the SET mean that the token is fresh: nil, and the value
+// of this call, which an earlier attempt has set. They count only if the rest
+// says that the same server with the same data answered.
 //
 // # Loss of data
 //
-// Every server has a nonce, which the gateways keep alive for 15 seconds at a time.
-// It is gone after FLUSHALL, a restart without data, or 15 seconds without any
-// gateway, and is not that of a promoted replica or a restored data set. Whoever
-// notices writes a new one. Each gateway then refuses the tokens that count as issued
-// before it noticed: those made already, and those of the next ClockSkew and a second.
-// [Guard.ReadyAt] says until when. So does a gateway that starts, because it does not
-// know what was lost before. SPEC.md, section 7, has the rules and why they hold; a
-// model in the tests explores them.
+// Every server has a nonce, which the gateways keep alive for 15 seconds at a
+// time. It is gone after FLUSHALL, a restart without data, or 15 seconds
+// without any gateway, and is not that of a promoted replica or a restored data
+// set. Whoever notices writes a new one. Each gateway then refuses the tokens
+// that count as issued before it noticed: those made already, and those of the
+// next ClockSkew and a second. [Guard.ReadyAt] says until when. So does a
+// gateway that starts, because it does not know what was lost before. SPEC.md,
+// section 7, has the rules and why they hold; a model in the tests explores
+// them.
 //
 // # What no rule closes
 //
 // Replication is asynchronous. Three things let a token in twice:
 //
-//   - Split brain: a primary that is cut off still serves some gateways while its
-//     promoted replica serves others. Each lets a token in once, for as long as that
-//     lasts. min-replicas-to-write 1 ends it after min-replicas-max-lag on a primary
-//     without its replica; in a Cluster, cluster-node-timeout ends it.
-//   - A server comes back within 15 seconds, with the data that it had: gateways went
-//     on to another one and spent tokens there, and the first still has its nonce. Keep
-//     a server that was left away for longer than that and any step back of its clock,
-//     however short tokens live.
-//   - A virtual machine goes on from a snapshot of its memory. Restart the server.
+//   - Split brain: a primary that is cut off still serves some gateways while
+//     its promoted replica serves others. Each lets a token in once, for as
+//     long as that lasts. min-replicas-to-write 1 ends it after
+//     min-replicas-max-lag on a primary without its replica; in a Cluster,
+//     cluster-node-timeout ends it.
+//   - A server comes back within 15 seconds, with the data that it had:
+//     gateways went on to another one and spent tokens there, and the first
+//     still has its nonce. Keep a server that was left away for longer than
+//     that and any step back of its clock, however short tokens live.
+//   - A virtual machine goes on from a snapshot of its memory. Restart the
+//     server.
 //
-// If two entries for one token must be impossible in every partition, use one server
-// without failover: while it is down, all is refused. SIZING.md says how to move a
-// fleet to another server and how to run behind a managed failover.
+// If two entries for one token must be impossible in every partition, use one
+// server without failover: while it is down, all is refused. SIZING.md says how
+// to move a fleet to another server and how to run behind a managed failover.
 //
 // # Clocks
 //
-// Each reply carries the server's clock. If it and the gateway's are further apart
-// than ClockSkew, or than about half a minute whatever ClockSkew is, the guard refuses
-// with [ErrClock], and [Stats].Reasons says which is ahead. If all clocks were far
-// ahead when a guard started, it stays unready until then: restart it. So run NTP on
-// servers and gateways, have it adjust clocks gradually, and monitor it.
+// Each reply carries the server's clock. If it and the gateway's are further
+// apart than ClockSkew, or than about half a minute whatever ClockSkew is, the
+// guard refuses with [ErrClock], and [Stats].Reasons says which is ahead. If
+// all clocks were far ahead when a guard started, it stays unready until then:
+// restart it. So run NTP on servers and gateways, have it adjust clocks
+// gradually, and monitor it.
 //
 // # The server
 //
 // It must be of version 7.0 or later, with maxmemory-policy noeviction, and the
 // append-only file on. New refuses anything else, and Spend does so within five
-// seconds after a change. [Config].AcceptEviction and AcceptNoAppendOnlyFile lift the
-// last two conditions.
+// seconds after a change. [Config].AcceptEviction and AcceptNoAppendOnlyFile
+// lift the last two conditions.
 //
-// The guard needs the commands AUTH, HELLO, PING, SET, GET, TIME, INFO and EVAL, and
-// within EVAL also INCRBY, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM and
-// ZSCORE; SELECT for a Database; CLUSTER SLOTS in a Cluster. It tries them at the
-// start.
+// The guard needs the commands AUTH, SET, GET, TIME, INFO and EVAL, and within
+// EVAL also INCRBY, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM and
+// ZSCORE; SELECT for a Database; CLUSTER SLOTS in a Cluster. It tries them at
+// the start.
 //
-// The connection may pass through a proxy for TCP or TLS, but not through one that
-// speaks the protocol: it could change servers without a new connection. The guard
-// does not ask Sentinel; give it a name or an address that follows the primary.
+// The connection may pass through a proxy for TCP or TLS, but not through one
+// that speaks the protocol: it could change servers without a new connection.
+// The guard does not ask Sentinel; give it a name or an address that follows
+// the primary.
 //
 // SIZING.md says what memory, how many servers and which latency to plan for.
 package valkey
@@ -117,8 +123,8 @@ type Guard struct {
 
 // New makes a guard. It asks the server, or those of the Cluster, whether they
 // are fit, and fails if they are not or cannot be reached: with one of the
-// errors above, or one that says which field of c is outside its limits. It takes
-// Config.Timeout at most, and not longer than ctx.
+// errors above, or one that says which field of c is outside its limits. It
+// takes Config.Timeout at most, and not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {

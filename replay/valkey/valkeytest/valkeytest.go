@@ -1,7 +1,8 @@
 //go:build unix
 
-// Package valkeytest starts Valkey and Redis servers for tests. [Start] starts one;
-// with [Each] and [StartEngine] a test runs on every engine that is installed.
+// Package valkeytest starts Valkey and Redis servers for tests. [Start] starts
+// one; with [Each] and [StartEngine] a test runs on every engine that is
+// installed.
 package valkeytest
 
 import (
@@ -20,14 +21,14 @@ import (
 	"time"
 )
 
-// patience is how long a server may take to start. It is no measure of speed: the
-// machine may be busy.
+// patience is how long a server may take to start. It is no measure of speed:
+// the machine may be busy.
 const patience = 60 * time.Second
 
 // Engines returns the paths of the servers that are installed: redis-server and
-// valkey-server, the latter from the environment variable CHATTOKEN_VALKEY_SERVER
-// if that is set. If there are none, the test is skipped, or fails with
-// CHATTOKEN_REQUIRE=1.
+// valkey-server, the latter from the environment variable
+// CHATTOKEN_VALKEY_SERVER if that is set. If there are none, the test is
+// skipped, or fails with CHATTOKEN_REQUIRE=1.
 func Engines(t testing.TB) (paths []string) {
 	t.Helper()
 	names := []string{"redis-server", "valkey-server"}
@@ -49,7 +50,8 @@ func Engines(t testing.TB) (paths []string) {
 	return paths
 }
 
-// Each runs a test for every engine that is installed, with the path of its program.
+// Each runs a test for every engine that is installed, with the path of its
+// program.
 func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	for _, path := range Engines(t) {
@@ -57,8 +59,8 @@ func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
-// Server is a process on loopback that the test has started, in a directory of its
-// own. It is killed at the end of the test.
+// Server is a process on loopback that the test has started, in a directory of
+// its own. It is killed at the end of the test.
 type Server struct {
 	Address string   // host and port
 	Dir     string   // has what the server stores
@@ -71,9 +73,9 @@ type Server struct {
 	exited chan struct{} // closed then
 }
 
-// Start starts a server of some engine on a free port and waits until it listens. It
-// keeps an append-only file and evicts nothing, unless args, settings of the command
-// line, say otherwise.
+// Start starts a server of some engine on a free port and waits until it
+// listens. It keeps an append-only file and evicts nothing, unless args,
+// settings of the command line, say otherwise.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return StartEngine(t, Engines(t)[0], args...)
@@ -94,10 +96,10 @@ func StartEngine(t testing.TB, engine string, args ...string) *Server {
 	return nil
 }
 
-// FreeAddress returns an address on loopback at which nothing listens, and each one
-// once: whoever was there may come back after it was killed. Its port is below those
-// that the system gives to clients, and so is the second one that a server of a
-// Cluster takes, which is 10,000 above.
+// FreeAddress returns an address on loopback at which nothing listens, and each
+// one once: whoever was there may come back after it was killed. Its port is
+// below those that the system gives to clients, and so is the second one that a
+// server of a Cluster takes, which is 10,000 above.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -158,8 +160,8 @@ func (s *Server) listens() bool {
 	return false
 }
 
-// answers reports whether it is this process that answers at its address, and not
-// another one that was faster to take the port.
+// answers reports whether it is this process that answers at its address, and
+// not another one that was faster to take the port.
 func (s *Server) answers() bool {
 	c, err := net.Dial("tcp", s.Address)
 	if err != nil {
@@ -189,8 +191,8 @@ func (s *Server) Kill() {
 
 func (s *Server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
 
-// Restart starts the server again after [Server.Kill], at the same address and with
-// what it has stored.
+// Restart starts the server again after [Server.Kill], at the same address and
+// with what it has stored.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if !s.start() {
