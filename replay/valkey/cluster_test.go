@@ -94,23 +94,34 @@ func (c *cluster) id(i int) string { return mustString(c.t, c.nodes[i], "CLUSTER
 // move gives slots of one node to another, with their keys.
 func (c *cluster) move(from, to int, moved ...int) {
 	c.t.Helper()
+	for _, slot := range moved {
+		require.NoError(c.t, c.tryMove(from, to, strconv.Itoa(slot)))
+	}
+}
+
+// tryMove is move for a slot that the node may not have.
+func (c *cluster) tryMove(from, to int, slot string) error {
 	a, b := c.nodes[from], c.nodes[to]
 	host, port, _ := net.SplitHostPort(b.Address)
-	for _, n := range moved {
-		slot := strconv.Itoa(n)
-		b.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
-		a.must("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to))
-		for {
-			keys, err := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
-			require.NoError(c.t, err)
-			if len(keys) == 0 {
-				break
-			}
-			a.must(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
-		}
-		b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
-		a.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	err := a.do("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to)).Error()
+	if err == nil {
+		err = b.do("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from)).Error()
 	}
+	for err == nil {
+		keys, _ := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
+		if len(keys) == 0 {
+			break
+		}
+		err = a.do(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...).Error()
+	}
+	if err != nil {
+		a.must("CLUSTER", "SETSLOT", slot, "STABLE")
+		b.must("CLUSTER", "SETSLOT", slot, "STABLE")
+		return err
+	}
+	b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	a.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	return nil
 }
 
 func TestCluster(t *testing.T) {

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"crypto/rand"
 	"strconv"
 	"strings"
@@ -33,17 +34,16 @@ type node struct {
 // those of tokens. In a Cluster they have the same slot, one that the server
 // has.
 type keys struct {
-	nonce     string // a string
-	revision  string // a string: counts the revocations that were written
-	order     string // a sorted set: the names of revocations by their revision
-	marks     string // a sorted set: the names of revocations by their moment
-	tokens    string // a sorted set: the names of revoked tokens by when that was
-	rehearsal string // a string, written like a token's
+	nonce    string // a string
+	revision string // a string: counts the revocations that were written
+	order    string // a sorted set: the names of revocations by their revision
+	marks    string // a sorted set: the names of revocations by their moment
+	tokens   string // a sorted set: the names of revoked tokens by when that was
 }
 
 func newKeys(prefix, tag string) *keys {
 	base := prefix + "{" + tag + "}:guard-"
-	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens", base + "rehearsal"}
+	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens"}
 }
 
 // newNode makes a node and starts its goroutines. It does not connect: whoever
@@ -131,24 +131,15 @@ func (n *node) round(until time.Time, p *pipeline, replies []reply) ([]reply, an
 }
 
 func readAnswer(tail []reply) (a answer, err error) {
-	if a.nonce, err = tail[0].string(); err != nil {
-		return a, err
-	}
-	revision, err := tail[1].string()
-	if err != nil {
-		return a, err
-	}
-	if revision != "" {
-		if a.revision, err = strconv.ParseInt(revision, 10, 64); err != nil {
-			return a, errReply
+	for _, v := range tail[:3] {
+		if _, err := v.string(); err != nil {
+			return a, err
 		}
 	}
-	info, err := tail[2].string()
-	if err != nil {
-		return a, err
-	}
-	a.primary = infoField(info, "role") == "master"
-	if a.replID = infoField(info, "master_replid"); a.replID == "" {
+	info := tail[2].text
+	a.nonce, a.primary, a.replID = tail[0].text, infoField(info, "role") == "master", infoField(info, "master_replid")
+	a.revision, err = strconv.ParseInt(cmp.Or(tail[1].text, "0"), 10, 64)
+	if err != nil || a.replID == "" {
 		return a, errReply
 	}
 	a.time, err = readTime(tail[3])
@@ -300,9 +291,6 @@ func (n *node) adopt(until time.Time, a answer) error {
 		return nil
 	}
 	if err := n.catchUp(until, a, b.revision); err != nil || n.settled {
-		return err
-	}
-	if err := n.rehearse(until); err != nil {
 		return err
 	}
 	if err := n.writeBack(until); err != nil {

@@ -250,7 +250,7 @@ local function merge(excess)
 	end
 end
 if name == '' then
-	redis.call('INCRBY', KEYS[1], 0)
+	redis.call('SET', KEYS[1], string.format('%.0f', redis.call('INCRBY', KEYS[1], 0)))
 	for i = 2, 4 do redis.call('ZADD', KEYS[i], 'XX', 0, name) end
 	drop(KEYS[3], name)
 end
@@ -258,8 +258,8 @@ for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[4
 	drop(KEYS[4], over)
 end
 local set = string.sub(name, 1, 1) == 't' and KEYS[4] or KEYS[3]
-local size = redis.call('ZCARD', KEYS[2])
-if set == KEYS[4] and size >= room and not redis.call('ZSCORE', KEYS[4], name) then return 1 end
+if set == KEYS[4] and not redis.call('ZSCORE', KEYS[4], name)
+	and (redis.call('ZCARD', KEYS[2]) >= room or redis.call('ZCARD', KEYS[4]) >= room / 2) then return 1 end
 if name ~= '' then raise(set, name, moment) end
 merge(redis.call('ZCARD', KEYS[2]) - room)
 for i = 2, 4 do
@@ -317,26 +317,12 @@ func (n *node) write(until time.Time, all ...revocation) (answer, error) {
 	return a, err
 }
 
-// rehearse has a server show, once for each pair, that the user may do all that
-// the guard does: the SET of a spend, and the script insert, without a name. So
-// what is not permitted fails at the start. The caller holds asking.
-func (n *node) rehearse(until time.Time) error {
-	var p pipeline
-	p.add("SET", n.keys.Load().rehearsal, "", "NX", "GET", "PX", "1")
-	n.insert(&p, revocation{})
-	replies, _, err := n.round(until, &p, nil)
-	for _, r := range replies {
-		if err := r.err(); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
 // writeBack writes what this process revoked lately to a server that may not
-// have it. The caller holds asking.
+// have it, after a rehearsal, so that what is not permitted fails at the start.
+// The caller holds asking.
 func (n *node) writeBack(until time.Time) error {
-	for some := range slices.Chunk(n.g.remember(revocation{}), batch) {
+	all := append([]revocation{{}}, n.g.remember(revocation{})...)
+	for some := range slices.Chunk(all, batch) {
 		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
 			return err
 		}
