@@ -17,15 +17,6 @@ type topology struct {
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
 
-// slot returns the slot of a key. It holds for all later topologies of the
-// guard, too: a Cluster stays one.
-func (t *topology) slot(key []byte) uint16 {
-	if !t.cluster() {
-		return 0
-	}
-	return keySlot(key)
-}
-
 // raise raises the marks of the slots of n. The caller holds mu.
 func (g *Guard) raise(n *node, past, own, server clock) {
 	next := *g.topology.Load()
@@ -39,20 +30,19 @@ func (g *Guard) raise(n *node, past, own, server clock) {
 	g.count.losses.Add(1)
 }
 
-// mapCounts reports whether what is known of slots may be relied on. The caller
-// holds mu.
-func (g *Guard) mapCounts() bool {
-	return !g.topology.Load().cluster() || mapCounts(time.Since(g.mapped))
-}
-
-// route hands r to the server that has its slot.
+// route hands r to the workers of the server that has its slot. If they end at
+// the same time, they or this call find r in the queue, because retired is set
+// before they stop.
 func (g *Guard) route(r *request) {
 	n := g.topology.Load().owners[r.slot]
 	if n == nil {
 		g.answer(r, false, errCluster)
 		return
 	}
-	n.enqueue(r)
+	n.queue <- r
+	if n.retired.Load() {
+		n.drain()
+	}
 }
 
 // install makes the topology that of m. The marks rise of slots that another
@@ -74,9 +64,15 @@ func (g *Guard) install(m slotMap) error {
 	next := g.assign(old, m.ranges)
 	own, since := clockOf(g.config.Now()), time.Since(g.mapped)
 	for slot, owner := range next.owners {
-		if before := old.owners[slot]; slotRaises(before == owner, since) {
-			next.marks[slot] = raise(next.marks[slot], max(before.past(), owner.past()), own, m.server)
+		before := old.owners[slot]
+		if !slotRaises(before == owner, since) {
+			continue
 		}
+		var past clock
+		if before != nil {
+			past = before.belief.past
+		}
+		next.marks[slot] = raise(next.marks[slot], past, own, m.server)
 	}
 	g.mapped = m.asked
 	g.topology.Store(next)
@@ -86,15 +82,6 @@ func (g *Guard) install(m slotMap) error {
 		}
 	}
 	return nil
-}
-
-// past returns that of the belief in a server, which may be nil. The caller
-// holds the guard's lock.
-func (n *node) past() clock {
-	if n == nil {
-		return 0
-	}
-	return n.belief.past
 }
 
 // assign returns the topology of ranges, with the nodes of old if they are
@@ -285,10 +272,10 @@ func slotRanges(v reply, address string) ([]slotRange, error) {
 	return ranges, nil
 }
 
-// keySlot returns the slot of a key in a Cluster: the CRC-16 (XMODEM) of the
+// keySlot returns the slot of a key, of so many: the CRC-16 (XMODEM) of the
 // key, or of what is in its first pair of braces, if there is anything. A token
 // ID is random, so it may have braces.
-func keySlot(key []byte) uint16 {
+func keySlot(key []byte, of int) int {
 	if i := slices.Index(key, '{'); i >= 0 {
 		if j := slices.Index(key[i+1:], '}'); j > 0 {
 			key = key[i+1 : i+1+j]
@@ -298,7 +285,7 @@ func keySlot(key []byte) uint16 {
 	for _, b := range key {
 		crc = crc<<8 ^ crc16[byte(crc>>8)^b]
 	}
-	return crc % slots
+	return int(crc) % of
 }
 
 var crc16 = func() (table [256]uint16) {
@@ -317,7 +304,7 @@ var crc16 = func() (table [256]uint16) {
 // slot, of so many. Between braces in a name they make it a key of the slot.
 func slotTag(slot, of int) string {
 	for i := 0; ; i++ {
-		if tag := itoa(i); int(keySlot([]byte(tag)))%of == slot {
+		if tag := itoa(i); keySlot([]byte(tag), of) == slot {
 			return tag
 		}
 	}

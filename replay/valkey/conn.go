@@ -20,20 +20,14 @@ type pipeline struct {
 	commands int
 }
 
-func (p *pipeline) reset() { p.buf, p.commands = p.buf[:0], 0 }
-
 // add adds a command.
 func (p *pipeline) add(args ...string) {
 	p.commands++
-	p.length('*', len(args))
+	p.buf = append(strconv.AppendInt(append(p.buf, '*'), int64(len(args)), 10), "\r\n"...)
 	for _, arg := range args {
-		p.length('$', len(arg))
+		p.buf = append(strconv.AppendInt(append(p.buf, '$'), int64(len(arg)), 10), "\r\n"...)
 		p.buf = append(append(p.buf, arg...), "\r\n"...)
 	}
-}
-
-func (p *pipeline) length(kind byte, n int) {
-	p.buf = append(strconv.AppendInt(append(p.buf, kind), int64(n), 10), "\r\n"...)
 }
 
 // A reply of a server.
@@ -261,14 +255,10 @@ func refusal(text string) error {
 	return errReply
 }
 
-// misrouted reports whether err may be over as soon as the guard knows which
-// server has the slot now.
-func misrouted(err error) bool { return err == errCluster || err == errReadOnly }
-
 // transient reports whether another attempt is worth while after one that ended
 // with err.
 func transient(err error) bool {
-	return err == errConnection || err == errTimeout || err == errChanged || misrouted(err)
+	return err == errConnection || err == errTimeout || err == errChanged || err == errCluster || err == errReadOnly
 }
 
 // infoField returns the value of a field in the reply to INFO, or "".

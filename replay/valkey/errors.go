@@ -9,38 +9,35 @@ import (
 // The reasons of a [Guard] for not telling: one for each thing that can be done
 // about it. All match token.ErrUnavailable. After one, the token may be spent
 // or not. What the guard returns matches one of these with errors.Is, and says
-// more: its text and its word in [Stats].Reasons are those of the case at hand.
+// more: its text, and its word in [Stats].Reasons.
 var (
 	// ErrDataLost says that the token was issued before the servers may have
-	// lost what was spent. Tokens that are issued from [Guard.ReadyAt] on are
-	// accepted; this one never will be.
+	// lost what was spent. Those issued from [Guard.ReadyAt] on are accepted;
+	// this one never will be.
 	ErrDataLost error = &fault{"data-lost", "valkey: issued before the server may have lost data", nil}
 
-	// ErrBusy says that Config.MaxWaiting calls are waiting already: more
-	// gateways or more servers are needed.
+	// ErrBusy: Config.MaxWaiting calls wait. Add gateways or servers.
 	ErrBusy error = &fault{"busy", "valkey: too many calls are waiting", nil}
 
-	// ErrCanceled says that the context of the call ended first. It also
-	// matches the errors of package context.
+	// ErrCanceled: the context ended first. It matches the errors of package
+	// context, too.
 	ErrCanceled error = &fault{"canceled", "valkey: the context of the call ended", nil}
 
-	// ErrClosed says that the guard is closed, or was not made with [New].
+	// ErrClosed: the guard is closed, or was not made with [New].
 	ErrClosed error = &fault{"closed", "valkey: the guard is closed", nil}
 
-	// ErrUnreachable says that the server did not answer: see to the network,
-	// and whether it runs.
+	// ErrUnreachable: the server does not answer. See to it and the network.
 	ErrUnreachable error = &fault{"unreachable", "valkey: the server does not answer", nil}
 
-	// ErrAuth says that the server refused user, password or a command: see to
-	// Config and to the server's list of users.
+	// ErrAuth: the server refused user, password or a command. See to Config
+	// and the server's list of users.
 	ErrAuth error = &fault{"auth", "valkey: not authorized by the server", nil}
 
-	// ErrServer says that the server answers, and cannot be relied on: see to
-	// its state and its configuration.
+	// ErrServer: the server answers, and cannot be relied on. See to its state
+	// and its configuration.
 	ErrServer error = &fault{"server", "valkey: the server cannot be relied on", nil}
 
-	// ErrClock says that the clocks of servers, gateways and minters are
-	// further apart than ClockSkew: set them.
+	// ErrClock: clocks are further apart than ClockSkew. Set them.
 	ErrClock error = &fault{"clock", "valkey: the clocks differ by too much", nil}
 )
 

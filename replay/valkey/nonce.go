@@ -212,14 +212,7 @@ func (n *node) ask(until time.Time) error {
 	// One round may write the nonce, and one may find another connection. The
 	// rest are for a busy server.
 	for range 6 {
-		asked := clockOf(n.g.config.Now())
-		info, now, err := n.report(until, a, replace)
-		if err == nil {
-			err = n.fit(info)
-		}
-		if err == nil {
-			err = n.g.clocksAgree(asked, now.time)
-		}
+		now, err := n.report(until, a, replace)
 		if err != nil {
 			return err
 		}
@@ -242,9 +235,11 @@ func (n *node) ask(until time.Time) error {
 }
 
 // report has the server tell all about itself, after it has replaced the nonce
-// of a, or extended the one that the guard relies on.
-func (n *node) report(until time.Time, a answer, replace bool) (info string, now answer, err error) {
+// of a, or extended the one that the guard relies on. With an error, it is not
+// fit.
+func (n *node) report(until time.Time, a answer, replace bool) (now answer, err error) {
 	var p pipeline
+	asked := clockOf(n.g.config.Now())
 	b, key, life := n.change(nil), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
 	switch {
 	case replace:
@@ -256,20 +251,23 @@ func (n *node) report(until time.Time, a answer, replace bool) (info string, now
 	replies, now, err := n.round(until, &p, nil)
 	for _, r := range replies {
 		if err := r.err(); err != nil {
-			return "", now, err
+			return now, err
 		}
 	}
 	if err != nil {
-		return "", now, err
+		return now, err
 	}
 	if replies[0].kind == ':' && replies[0].text == "0" { // there was nothing to extend
 		n.change(belief.lose)
 	}
-	info, err = replies[len(replies)-1].string()
-	if now.runID = infoField(info, "run_id"); err != nil || now.runID == "" {
-		return "", now, errReply
+	info := replies[len(replies)-1].text
+	if now.runID = infoField(info, "run_id"); now.runID == "" {
+		return now, errReply
 	}
-	return info, now, nil
+	if err := n.fit(info); err != nil {
+		return now, err
+	}
+	return now, n.g.clocksAgree(asked, now.time)
 }
 
 // adopt relies on the server of a: if that is another than before, after its
@@ -290,10 +288,11 @@ func (n *node) adopt(until time.Time, a answer) error {
 	if n.settled && a.revision == b.revision {
 		return nil
 	}
-	if err := n.catchUp(until, a, b.revision); err != nil || n.settled {
-		return err
+	err := n.catchUp(until, a, b.revision)
+	if err == nil && !n.settled {
+		err = n.writeBack(until)
 	}
-	if err := n.writeBack(until); err != nil {
+	if err != nil || n.settled {
 		return err
 	}
 	b = n.change(func(b belief) belief {

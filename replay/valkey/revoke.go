@@ -38,17 +38,13 @@ type revocation struct {
 	made   time.Time // by this process
 }
 
-// everyone is the name of the revocation of everyone. For all others, see
-// nameOf.
-const everyone = "a"
-
-// nameOf returns the name of a valid target: "t" and the token, or "u", the
-// length of the room, a colon, room and user. So no two targets have the same
-// name.
+// nameOf returns the name of a valid target: "a" for everyone, "t" and the
+// token, or "u", the length of the room, a colon, room and user. So no two
+// targets have the same name.
 func nameOf(t token.Target) string {
 	switch {
 	case t.Everyone:
-		return everyone
+		return "a"
 	case t.Token != (token.ID{}):
 		return "t" + string(t.Token[:])
 	}
@@ -65,7 +61,7 @@ func targetOf(name string) (t token.Target) {
 	if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(rest) {
 		return token.Target{Room: rest[:n], User: rest[n:]}
 	}
-	return token.Target{Everyone: name == everyone}
+	return token.Target{Everyone: name == "a"}
 }
 
 // Revoke takes back what was issued to a target before a moment, by the rule of

@@ -141,7 +141,7 @@ type request struct {
 	token  token.Summary // without what was lent
 	text   string        // the name of the key, and then its value
 	keyLen int           // the length of the name
-	slot   uint16
+	slot   int
 	now    clock     // by the clock of the caller
 	start  time.Time // when the call began, by the clock of this process
 	px     int64     // the shortest life of all attempts, in milliseconds
@@ -168,12 +168,6 @@ const (
 // for its own, even if a virtual machine was restored in between.
 const valueSize = 16
 
-func newRequest() *request {
-	r := &request{timer: time.NewTimer(time.Hour), done: make(chan struct{}, 1)}
-	r.timer.Stop()
-	return r
-}
-
 // reset makes r the request of a new call.
 func (r *request) reset(prefix string, top *topology, now time.Time, s token.Summary) {
 	s.RoomIdentifier, s.UserID = nil, nil
@@ -181,7 +175,7 @@ func (r *request) reset(prefix string, top *topology, now time.Time, s token.Sum
 	r.buf = append(r.buf[:0], prefix...)
 	r.buf = append(r.buf, s.TokenID[:]...)
 	r.keyLen = len(r.buf)
-	r.slot = top.slot(r.buf)
+	r.slot = keySlot(r.buf, len(top.marks))
 	var value [valueSize]byte
 	r.buf = append(r.buf, value[:]...)
 	rand.Read(r.buf[r.keyLen:])
@@ -191,9 +185,6 @@ func (r *request) reset(prefix string, top *topology, now time.Time, s token.Sum
 	r.fresh, r.err = false, nil
 }
 
-// key returns the name of the key.
-func (r *request) key() string { return r.text[:r.keyLen] }
-
 // value returns what the key is set to.
 func (r *request) value() string { return r.text[r.keyLen:] }
 
@@ -201,7 +192,7 @@ func (r *request) value() string { return r.text[r.keyLen:] }
 func (r *request) add(p *pipeline) {
 	px := life(clockOf(r.token.Expiration), r.now, time.Since(r.start), margin)
 	r.px = min(r.px, px)
-	p.add("SET", r.key(), r.value(), "NX", "GET", "PX", strconv.FormatInt(px, 10))
+	p.add("SET", r.text[:r.keyLen], r.value(), "NX", "GET", "PX", strconv.FormatInt(px, 10))
 }
 
 // ruling returns the error for the token by the mark of its slot and the
@@ -275,7 +266,7 @@ func (w *worker) attempt() error {
 	if err := n.verify(until); err != nil {
 		return err
 	}
-	p.reset()
+	p.buf, p.commands = p.buf[:0], 0
 	for _, r := range w.requests {
 		r.add(p)
 	}
@@ -305,7 +296,7 @@ func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 			err = errReadOnly
 		case t == verifyAnew:
 			err = errChanged
-		case t == believe && !g.mapCounts():
+		case t == believe && g.topology.Load().cluster() && !mapCounts(time.Since(g.mapped)):
 			err = errCluster
 		case t == believe:
 			err = w.answer(own, a.time)
@@ -341,7 +332,7 @@ func (w *worker) answer(own, server clock) (moved error) {
 	marks := g.topology.Load().marks
 	for i, r := range w.requests {
 		fresh, err := outcome(w.replies[i], r.value())
-		if misrouted(err) {
+		if err == errCluster || err == errReadOnly {
 			moved = err
 		}
 		if fresh {
@@ -379,15 +370,6 @@ func (n *node) moved(err error) {
 	case errCluster, errConnection, errTimeout:
 		n.change(func(b belief) belief { b.conn = 0; return b }) // to be verified
 		n.g.rediscover(n)
-	}
-}
-
-// enqueue hands r to the workers. If they end at the same time, they or this
-// call find r in the queue, because retired is set before they stop.
-func (n *node) enqueue(r *request) {
-	n.queue <- r
-	if n.retired.Load() {
-		n.drain()
 	}
 }
 

@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,11 +42,9 @@ type Stats struct {
 type counters struct {
 	fresh, spent, revoked, unavailable, losses, connections atomic.Uint64
 
-	reasons sync.Map // *fault to *atomic.Uint64
+	mu      sync.Mutex
+	reasons map[string]uint64
 }
-
-// errOther stands for errors that are none of this package.
-var errOther = &fault{word: "other"}
 
 // add counts the outcome of a Spend.
 func (c *counters) add(fresh bool, err error) {
@@ -67,15 +66,13 @@ func (c *counters) note(err error) {
 	if err == nil {
 		return
 	}
-	f, ok := err.(*fault)
-	if !ok {
-		f = errOther
+	word := "other"
+	if f, ok := err.(*fault); ok {
+		word = f.word
 	}
-	n, ok := c.reasons.Load(f)
-	if !ok {
-		n, _ = c.reasons.LoadOrStore(f, new(atomic.Uint64))
-	}
-	n.(*atomic.Uint64).Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reasons[word]++
 }
 
 // Stats returns the state. It asks no server.
@@ -84,17 +81,15 @@ func (g *Guard) Stats() Stats {
 		return Stats{}
 	}
 	c := &g.count
-	reasons := make(map[string]uint64)
-	for f, n := range c.reasons.Range {
-		reasons[f.(*fault).word] = n.(*atomic.Uint64).Load()
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return Stats{
 		Waiting:     int(g.waiting.Load()),
 		Fresh:       c.fresh.Load(),
 		Spent:       c.spent.Load(),
 		Revoked:     c.revoked.Load(),
 		Unavailable: c.unavailable.Load(),
-		Reasons:     reasons,
+		Reasons:     maps.Clone(c.reasons),
 		Losses:      c.losses.Load(),
 		Connections: c.connections.Load(),
 		Servers:     len(g.topology.Load().nodes),

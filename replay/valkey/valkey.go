@@ -137,7 +137,12 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		revoked: replay.Revocations{MaxEntries: moreRoom * c.MaxRevocations},
 		closed:  make(chan struct{}),
 	}
-	g.requests.New = func() any { return newRequest() }
+	g.count.reasons = make(map[string]uint64)
+	g.requests.New = func() any {
+		timer := time.NewTimer(time.Hour)
+		timer.Stop()
+		return &request{timer: timer, done: make(chan struct{}, 1)}
+	}
 	began := c.Now()
 	g.synced.Store(&began)
 	if err := g.within(ctx, g.discover); err != nil {
