@@ -386,7 +386,9 @@ func TestClusterOthersContext(t *testing.T) {
 func TestClusterRevokeStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	by, g := newGuard(t, c.config()), newGuard(t, c.config())
+	conf := c.config()
+	conf.Timeout = valkey.DefaultTimeout
+	by, g := newGuard(t, conf), newGuard(t, conf)
 	tok := c.in(2)
 	c.nodes[0].Stop()
 	defer c.nodes[0].Resume()

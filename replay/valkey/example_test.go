@@ -29,6 +29,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
+	var ready time.Time
 	gateway := func() *token.Opener {
 		guard, err := valkey.New(ctx, valkey.Config{
 			Addresses: []string{address},
@@ -37,10 +38,11 @@ func Example() {
 		if err != nil {
 			panic(err)
 		}
-		time.Sleep(time.Until(guard.ReadyAt())) // the health check's part
+		ready = guard.ReadyAt()
 		return &token.Opener{Ring: ring, Guard: guard}
 	}
 	first, second := gateway(), gateway()
+	time.Sleep(time.Until(ready)) // the health check's part
 
 	sealer := token.Sealer{Ring: ring}
 	minted, err := sealer.Create(claims.Claims{
@@ -64,7 +66,7 @@ func Example() {
 // and end the connections that she has.
 func ExampleGuard_Revoke() {
 	ctx := context.Background()
-	config := valkey.Config{Addresses: []string{address}}
+	config := valkey.Config{Addresses: []string{address}, Limits: keyring.Limits{ClockSkew: time.Second}}
 	here, err := valkey.New(ctx, config)
 	if err != nil {
 		panic(err)
@@ -74,7 +76,7 @@ func ExampleGuard_Revoke() {
 		panic(err)
 	}
 	time.Sleep(time.Until(elsewhere.ReadyAt()))
-	alice := token.Summary{UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
+	alice := token.Summary{ClockSkew: time.Second, UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
 
 	if err := here.Revoke(ctx, token.Target{User: "alice"}, time.Now()); err != nil {
 		panic(err) // not everybody may know: again
