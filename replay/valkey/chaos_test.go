@@ -16,12 +16,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// chaosLength is how long chaos lasts.
-func chaosLength() time.Duration {
+// chaosLength is how long chaos lasts, and how long the pauses in it are at most.
+func chaosLength() (length, pause time.Duration) {
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
-		return 15 * time.Minute
+		return 15 * time.Minute, 8 * time.Second
 	}
-	return 10 * time.Second
+	return 10 * time.Second, 2 * time.Second
 }
 
 // offsets are by how much the clocks of gateways and minters are ahead of the
@@ -99,7 +99,7 @@ func (c *chaos) call(seed uint64, stop *atomic.Bool) {
 }
 
 // run has faults happen for as long as chaos lasts.
-func (c *chaos) run(faults map[string]func(rng *rand.Rand)) {
+func (c *chaos) run(faults map[string]func(rng *rand.Rand)) (counts map[string]int) {
 	t := c.t
 	for i := range c.guards {
 		c.start(i)
@@ -125,13 +125,17 @@ func (c *chaos) run(faults map[string]func(rng *rand.Rand)) {
 		wg.Go(func() { c.call(seed+1, &stop) })
 	}
 	rng := rand.New(rand.NewPCG(run, 0))
-	counts := make(map[string]int)
+	counts = make(map[string]int)
 	before := resources(t)
-	for end := time.Now().Add(chaosLength()); time.Now().Before(end) && !t.Failed(); {
-		time.Sleep(time.Duration(rng.IntN(2500)) * time.Millisecond)
-		name := names[rng.IntN(len(names))]
-		faults[name](rng)
-		counts[name]++
+	length, pause := chaosLength()
+	end := time.Now().Add(length)
+	for i := 0; time.Now().Before(end) && !t.Failed(); i++ {
+		if i %= len(names); i == 0 {
+			rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		}
+		time.Sleep(rand.N(pause))
+		faults[names[i]](rng)
+		counts[names[i]]++
 	}
 	stop.Store(true)
 	wg.Wait()
@@ -140,6 +144,12 @@ func (c *chaos) run(faults map[string]func(rng *rand.Rand)) {
 		c.minted.Load(), c.shown.Load(), c.fresh.Load(), time.Duration(c.longest.Load()), before, after, fmt.Sprint(counts))
 	assert.Positive(t, c.fresh.Load())
 	assert.Less(t, time.Duration(c.longest.Load()), chaosTimeout+hang/2, "a call hangs")
+	if os.Getenv("CHATTOKEN_SOAK") == "1" {
+		assert.Less(t, after[0]-before[0], 64<<20)
+		assert.Less(t, after[1]-before[1], 100, "goroutines")
+		assert.Less(t, after[2]-before[2], 100, "file descriptors")
+	}
+	return counts
 }
 
 // chaosTimeout is the Timeout of the gateways.
@@ -225,11 +235,7 @@ func TestSoakChaosCluster(t *testing.T) {
 		return conf
 	}
 	moved := 0
-	defer func() {
-		t.Logf("%d slots moved", moved)
-		assert.Positive(t, moved)
-	}()
-	c.run(map[string]func(*rand.Rand){
+	counts := c.run(map[string]func(*rand.Rand){
 		"slots moved": func(rng *rand.Rand) {
 			for range 30 {
 				from := rng.IntN(3) // it may not have the slot
@@ -249,4 +255,6 @@ func TestSoakChaosCluster(t *testing.T) {
 			s.Resume()
 		},
 	})
+	t.Logf("%d slots moved", moved)
+	assert.Equal(t, counts["slots moved"] > 0, moved > 0)
 }
