@@ -18,8 +18,8 @@ import (
 // batch is how many fresh tokens are minted before they are spent.
 const batch = 1 << 12
 
-// tokenSpender opens and spends fresh tokens: a batch of them under one guard, and
-// then the same ones, as long as they are valid, under another.
+// tokenSpender opens and spends fresh tokens: a batch of them under one guard,
+// and then the same ones, as long as they are valid, under another.
 type tokenSpender struct {
 	sealer token.Sealer
 	opener token.Opener

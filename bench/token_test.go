@@ -74,8 +74,8 @@ func newRig(b *testing.B, c claims.Claims) *rig {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// A token outlives the benchmark, and is as long as one of the usual minute: up
-	// to 255 seconds are written in one byte.
+	// A token outlives the benchmark, and is as long as one of the usual
+	// minute: up to 255 seconds are written in one byte.
 	r := &rig{claims: c, ring: ring, ctx: context.Background()}
 	r.sealer = token.Sealer{Ring: ring, TTL: 4 * time.Minute}
 	r.opener = token.Opener{Ring: ring} // a guard is measured by itself

@@ -137,8 +137,8 @@ func TestIsRoomARN(t *testing.T) {
 	}
 }
 
-// TestIsRoomARNBytes has every byte in every part, and compares with the pattern
-// of the service model.
+// TestIsRoomARNBytes has every byte in every part, and compares with the
+// pattern of the service model.
 func TestIsRoomARNBytes(t *testing.T) {
 	pattern := regexp.MustCompile(`^arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+$`)
 	for at := range tokentest.Room {
@@ -167,8 +167,8 @@ func TestValidationErrorIsNotNilInDisguise(t *testing.T) {
 	assert.False(t, errors.As(err, &invalid))
 }
 
-// What is wrong with a field is said without repeating it, whichever field it is
-// and however it came.
+// What is wrong with a field is said without repeating it, whichever field it
+// is and however it came.
 func TestFieldErrorsDoNotEcho(t *testing.T) {
 	const secret = "s3cr3t"
 	long := strings.Repeat(secret, 200)
@@ -199,7 +199,7 @@ func TestFieldErrorsDoNotEcho(t *testing.T) {
 		secret:                     {"4711"},
 	} {
 		for _, value := range values {
-			_, err := claims.ParseJSON([]byte(`{"` + member + `":` + value + `}`), nil)
+			_, err := claims.ParseJSON([]byte(`{"`+member+`":`+value+`}`), nil)
 			errs[member+" "+value] = err
 		}
 	}

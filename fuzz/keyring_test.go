@@ -51,9 +51,9 @@ func FuzzSealedRing(f *testing.F) {
 }
 
 // FuzzRingDocument seals any bytes as the document of a ring, in both forms and
-// under a KEK of any ID, and loads that. The ring is loaded if, and only if, the reference
-// finds it valid; it then is what the document says, and is written again as it
-// was. Loaded as an update, it replaces only what is older.
+// under a KEK of any ID, and loads that. The ring is loaded if, and only if,
+// the reference finds it valid; it then is what the document says, and is
+// written again as it was. Loaded as an update, it replaces only what is older.
 func FuzzRingDocument(f *testing.F) {
 	dataKey := pseudo(32, "data key")
 	f.Fuzz(func(t *testing.T, document []byte, keyContext string, kekID, wrapped []byte, minSerial uint64, ns int64) {
@@ -84,7 +84,8 @@ func FuzzRingDocument(f *testing.F) {
 	})
 }
 
-// highestSerial is up to where a ring is taken for one that follows a known one.
+// highestSerial is up to where a ring is taken for one that follows a known
+// one.
 func highestSerial(known uint64) uint64 {
 	if known == 0 {
 		return 1 << 62
@@ -92,8 +93,8 @@ func highestSerial(known uint64) uint64 {
 	return known + min(1<<32, math.MaxUint64-known)
 }
 
-// openKEK is a KEK that knows one data key, the last that it wrapped, and checks
-// that this is what it is asked for.
+// openKEK is a KEK that knows one data key, the last that it wrapped, and
+// checks that this is what it is asked for.
 type openKEK struct {
 	id      string
 	wrapped []byte
@@ -151,8 +152,8 @@ func requireMarshal(t testing.TB, document []byte, keyContext string, ring *keyr
 	require.Equal(t, slices.Concat(contextDigest(keyContext), document), plaintext)
 }
 
-// requireUpdate offers the document to rings of the serials around its own, which
-// are of form 2.
+// requireUpdate offers the document to rings of the serials around its own,
+// which are of form 2.
 func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring.KEK, form byte, sealed []byte) {
 	t.Helper()
 	for _, serial := range []uint64{d.Serial - 1, d.Serial, d.Serial + 1} {

@@ -20,9 +20,9 @@ import (
 var memberNames = []string{"roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"}
 
 // FuzzRequest reads any bytes as --cli-input-json, and puts a flag in place of
-// one member. The reference reads them with encoding/json, one member at a time:
-// the outcome is the same claims, or an error that names exactly the members
-// that are wrong.
+// one member. The reference reads them with encoding/json, one member at a
+// time: the outcome is the same claims, or an error that names exactly the
+// members that are wrong.
 func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, user string) {
 		original := bytes.Clone(data)

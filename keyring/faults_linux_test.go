@@ -84,7 +84,8 @@ func (x *target) isNew(t *testing.T) bool {
 	return true
 }
 
-// run runs a saver under strace, which logs the calls that have to do with files.
+// run runs a saver under strace, which logs the calls that have to do with
+// files.
 func (x *target) run(t *testing.T, options ...string) (trace string, out []byte, err error) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "strace")

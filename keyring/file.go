@@ -102,9 +102,9 @@ func (f File) read() ([]byte, error) {
 // HighWater mark: after an error of these the new file is in place all the
 // same. Saving again is safe.
 //
-// The first file has mode 0600. The next ones have the mode of the one before, and
-// its owner and group as far as the system allows; nothing else, such as an access
-// control list, is taken over.
+// The first file has mode 0600. The next ones have the mode of the one before,
+// and its owner and group as far as the system allows; nothing else, such as an
+// access control list, is taken over.
 //
 // A file that is there already must be a version that this ring was loaded from
 // or saved as, or have the same content; else the error is [ErrConflict],

@@ -43,8 +43,9 @@ func (p place) sync() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// giveOwner gives f, of which is tells what it is, the owner and group of another
-// file. Where only root may do that, it gives it the group alone, or neither.
+// giveOwner gives f, of which is tells what it is, the owner and group of
+// another file. Where only root may do that, it gives it the group alone, or
+// neither.
 func giveOwner(f *os.File, is, other fs.FileInfo) {
 	from, ok := is.Sys().(*syscall.Stat_t)
 	to, okToo := other.Sys().(*syscall.Stat_t)

@@ -255,8 +255,8 @@ func TestHighWater(t *testing.T) {
 	s.follow(t)
 }
 
-// Another KEK takes the place of the old one without a restart: in the sealed ring
-// first, or in the file of the KEK first.
+// Another KEK takes the place of the old one without a restart: in the sealed
+// ring first, or in the file of the KEK first.
 func TestFollowAnotherKEK(t *testing.T) {
 	for name, kekFirst := range map[string]bool{"ring first": false, "KEK first": true} {
 		t.Run(name, func(t *testing.T) {

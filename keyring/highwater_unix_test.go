@@ -39,8 +39,8 @@ func TestHighWaterLink(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Several that share a mark, as cron and who revokes do on the rotator, leave the
-// highest one there, whoever is last.
+// Several that share a mark, as cron and who revokes do on the rotator, leave
+// the highest one there, whoever is last.
 func TestHighWaterShared(t *testing.T) {
 	const versions = 6
 	dir, kek := t.TempDir(), newKEK(t)

@@ -14,8 +14,8 @@ var errShared = errors.New("keyring: a ring that was loaded or saved is not in m
 // [NewInMemory] and safe for concurrent use.
 type InMemory struct{ ring *Ring }
 
-// NewInMemory returns the keys of r, which [New] made. If r was loaded or saved,
-// other hosts have its keys, too: that is an error.
+// NewInMemory returns the keys of r, which [New] made. If r was loaded or
+// saved, other hosts have its keys, too: that is an error.
 func NewInMemory(r *Ring) (*InMemory, error) {
 	k := &InMemory{r}
 	if r.load() == &noKeys {

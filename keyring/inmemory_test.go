@@ -20,7 +20,7 @@ func TestInMemory(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, changed)
 
-	late := start.Add(40*24*time.Hour)
+	late := start.Add(40 * 24 * time.Hour)
 	require.ErrorContains(t, keys.Health(late), "overdue")
 	changed, err = keys.Refresh(t.Context(), late)
 	require.NoError(t, err)

@@ -12,9 +12,9 @@ const maxKEKFile = 4096
 var errKEKMode = errors.New("others can read it; its mode must be 0600 or 0400")
 
 // KEKFile is a [KEK] in a file of one line, which is read each time that it is
-// needed: when a ring is sealed, loaded, or found to be a new one. So another KEK
-// takes its place without a restart. Errors name the file, and repeat nothing of
-// it.
+// needed: when a ring is sealed, loaded, or found to be a new one. So another
+// KEK takes its place without a restart. Errors name the file, and repeat
+// nothing of it.
 type KEKFile struct {
 	Name string
 

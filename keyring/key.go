@@ -65,8 +65,8 @@ type key struct {
 	open   func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
-// newKey derives a key from its secret, of which it keeps a copy. What is passed
-// by value would show in the traceback of a crash meanwhile.
+// newKey derives a key from its secret, of which it keeps a copy. What is
+// passed by value would show in the traceback of a crash meanwhile.
 func newKey(secret *[secretSize]byte, context string) (key, error) {
 	if *secret == [secretSize]byte{} {
 		return key{}, errZeroSecret

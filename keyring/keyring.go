@@ -2,18 +2,18 @@
 // makes a ring that needs no configuration; a token.Sealer and a token.Opener
 // use it.
 //
-// A ring lives in one of three places: in memory only; in a sealed file that one
-// process rotates ([Ring.Rotate], [File.Save]) and many follow ([File.Follow],
-// with a [KEKFile]); or in a store of the caller's ([Ring.Marshal], [Load],
-// [Ring.Update]). KEYS.md, in the root of the module, says what to do when
-// something goes wrong.
+// A ring lives in one of three places: in memory only; in a sealed file that
+// one process rotates ([Ring.Rotate], [File.Save]) and many follow
+// ([File.Follow], with a [KEKFile]); or in a store of the caller's
+// ([Ring.Marshal], [Load], [Ring.Update]). KEYS.md, in the root of the module,
+// says what to do when something goes wrong.
 //
 // # Keys
 //
-// A ring seals with XChaCha20-Poly1305 and random nonces, for package token only:
-// there is no way past the validation of a token.Sealer. The key and its ID are
-// derived from a secret of 32 random bytes and the context of the [Config], with
-// HKDF-SHA256 and an empty salt:
+// A ring seals with XChaCha20-Poly1305 and random nonces, for package token
+// only: there is no way past the validation of a token.Sealer. The key and its
+// ID are derived from a secret of 32 random bytes and the context of the
+// [Config], with HKDF-SHA256 and an empty salt:
 //
 //	key    = HKDF(secret, info = "chattoken/v1 key"    ‖ 0x00 ‖ context)  32 bytes
 //	key ID = HKDF(secret, info = "chattoken/v1 key-id" ‖ 0x00 ‖ context)   4 bytes
@@ -55,21 +55,22 @@
 //	key = [ secret bstr (32 bytes), created uint, activates uint,
 //	        retires uint, expires uint, revoked uint ]
 //
-// Times are Unix seconds up to 253402300799; 0 is a time that is not set. Of the
-// first list, the first key has activates 0, each retires when the next one
+// Times are Unix seconds up to 253402300799; 0 is a time that is not set. Of
+// the first list, the first key has activates 0, each retires when the next one
 // activates, which is later than its own activation, and expires at least
-// maxTTL + 2·clockSkew after that; the last one has neither retires nor expires;
-// none has revoked. In the second one all have expires and revoked. There are
-// 1 to 4096 keys in all, one at least in the first list, no two of the same ID,
-// and no secret is all zero. Neither IDs nor the context itself are stored.
+// maxTTL + 2·clockSkew after that; the last one has neither retires nor
+// expires; none has revoked. In the second one all have expires and revoked.
+// There are 1 to 4096 keys in all, one at least in the first list, no two of
+// the same ID, and no secret is all zero. Neither IDs nor the context itself
+// are stored.
 //
 // A serial is adopted if it is at most 2^32 above the one that is known, and at
 // most 2^62 if none is known. So nobody, not even with the KEK, can use the
 // serials up in a few steps: a ring could rotate every second for a century and
 // take a single such step.
 //
-// A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their base64url
-// form without padding. From them follow, as above,
+// A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their
+// base64url form without padding. From them follow, as above,
 //
 //	key    = HKDF(KEK, info = "chattoken/v1 kek"    ‖ 0x00)  32 bytes
 //	KEK ID = "local-" ‖ hex(HKDF(KEK, info = "chattoken/v1 kek-id" ‖ 0x00)  8 bytes)
@@ -82,9 +83,9 @@
 //
 // # Limits
 //
-// The keys are symmetric: who can open a token can mint one. No printer, encoder
-// or dumper shows a key, a secret or a KEK, but Go cannot erase memory for
-// certain: copies may stay in it until it is reused.
+// The keys are symmetric: who can open a token can mint one. No printer,
+// encoder or dumper shows a key, a secret or a KEK, but Go cannot erase memory
+// for certain: copies may stay in it until it is reused.
 package keyring
 
 import (
@@ -209,9 +210,10 @@ func newSnapshot(s schedule, keys map[ID]key) *snapshot {
 	return snap
 }
 
-// find returns the key of that ID, or nil. The IDs of the ring are the output of
-// a hash: to hash them again, as a map would, costs 4 % of opening a small box.
-// At least half of the index is empty, so that the search for any ID is short.
+// find returns the key of that ID, or nil. The IDs of the ring are the output
+// of a hash: to hash them again, as a map would, costs 4 % of opening a small
+// box. At least half of the index is empty, so that the search for any ID is
+// short.
 func (s *snapshot) find(id ID) *entry {
 	size := uint32(len(s.index)) // a power of two
 	for i := id.hash(); ; i++ {
@@ -268,15 +270,16 @@ func validClock(now time.Time) bool {
 // minute: it does nothing until it is due. If nobody calls it, the last key
 // goes on sealing.
 //
-// Of several processes that hold one ring, one rotates and saves, and the others
-// update theirs. One that rotates for itself gets [ErrConflict] from then on.
+// Of several processes that hold one ring, one rotates and saves, and the
+// others update theirs. One that rotates for itself gets [ErrConflict] from
+// then on.
 func (r *Ring) Rotate(now time.Time) (changed bool, err error) {
 	return r.change(now, (*schedule).rotate)
 }
 
-// RotateNow lets the next key seal from now on, ahead of its time, and publishes
-// another one. It refuses with [ErrTooSoon] where the next key was published
-// less than Policy.Lead ago.
+// RotateNow lets the next key seal from now on, ahead of its time, and
+// publishes another one. It refuses with [ErrTooSoon] where the next key was
+// published less than Policy.Lead ago.
 func (r *Ring) RotateNow(now time.Time) error {
 	_, err := r.change(now, (*schedule).advance)
 	return err
@@ -284,9 +287,9 @@ func (r *Ring) RotateNow(now time.Time) error {
 
 // Revoke makes a key open nothing from now on. If it is the primary, the spare
 // seals at once, and a new spare is published; an older key never seals again.
-// If it is the spare, a fresh key takes its place at the same time. The error is
-// [ErrUnknownKey] for an ID that the ring does not have; revoking a key twice is
-// none.
+// If it is the spare, a fresh key takes its place at the same time. The error
+// is [ErrUnknownKey] for an ID that the ring does not have; revoking a key
+// twice is none.
 func (r *Ring) Revoke(now time.Time, id ID) error {
 	_, err := r.change(now, func(s *schedule, now int64, fresh func() ID) (bool, error) {
 		return s.revoke(now, id, fresh)
@@ -411,7 +414,8 @@ func (r *Ring) Serial() uint64 { return r.load().serial }
 // Policy returns the policy, without zero fields.
 func (r *Ring) Policy() Policy { return r.load().policy }
 
-// Limits returns what the policy says of tokens. Of the zero Ring they are zero.
+// Limits returns what the policy says of tokens. Of the zero Ring they are
+// zero.
 func (r *Ring) Limits() Limits {
 	p := &r.load().policy
 	return Limits{MaxTTL: p.MaxTTL, ClockSkew: p.ClockSkew}

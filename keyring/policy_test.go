@@ -83,8 +83,8 @@ func TestSetPolicyInTime(t *testing.T) {
 			if tt.want != nil {
 				return
 			}
-			// What a host with the new ring mints, the others open for as long as
-			// they may not have it.
+			// What a host with the new ring mints, the others open for as long
+			// as they may not have it.
 			token := box(t, r, tt.now)
 			require.NoError(t, openErr(host, token, tt.now.Add(lead-1)))
 			require.NoError(t, openErr(r, token, tt.now.Add(longer.MaxTTL+5*second-1)))
@@ -96,7 +96,8 @@ func TestSetPolicyInTime(t *testing.T) {
 	}
 }
 
-// The next key is made by the new policy; those that are there keep their times.
+// The next key is made by the new policy; those that are there keep their
+// times.
 func TestSetPolicyCountsFromNow(t *testing.T) {
 	r := newRing(t, start)
 	require.NoError(t, r.SetPolicy(start, keyring.Policy{Period: 24 * time.Hour, Lead: 2 * lead}))

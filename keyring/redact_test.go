@@ -171,8 +171,8 @@ func TestDumpers(t *testing.T) {
 	require.False(t, contains(out.String(), forms), out.String())
 }
 
-// A goroutine that is deriving a key shows in tracebacks: of a crash, on SIGQUIT,
-// and in net/http/pprof. They print what is passed by value.
+// A goroutine that is deriving a key shows in tracebacks: of a crash, on
+// SIGQUIT, and in net/http/pprof. They print what is passed by value.
 func TestTracebacks(t *testing.T) {
 	r, kek, forms := hidden(t)
 	sealed, err := r.Marshal(t.Context(), kek)

@@ -126,8 +126,8 @@ func (r *Ring) adopt(s *snapshot, sum fingerprint) (changed bool, err error) {
 }
 
 // save seals the version in force and hands it to store, if it may replace the
-// sealed form old: nil, where there is none. The ring is not locked meanwhile: a
-// slow KEK must not keep anybody from revoking a key.
+// sealed form old: nil, where there is none. The ring is not locked meanwhile:
+// a slow KEK must not keep anybody from revoking a key.
 func (r *Ring) save(ctx context.Context, kek KEK, s *snapshot, base fingerprint, old []byte, store func(sealed []byte) error) error {
 	document, err := s.document()
 	if err != nil {

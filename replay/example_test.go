@@ -73,8 +73,9 @@ func ExampleNew() {
 }
 
 // A gateway that drops the connections of a banned user. Whichever comes first,
-// the connection or the ban, one of them notices the other: who connects registers
-// and then asks the guard, who bans tells the guard and then looks around.
+// the connection or the ban, one of them notices the other: who connects
+// registers and then asks the guard, who bans tells the guard and then looks
+// around.
 func ExampleGuard_Revoke() {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	guard, err := replay.New(replay.Config{

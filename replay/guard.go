@@ -15,11 +15,12 @@ import (
 )
 
 // Config says for how many tokens, and for how long, a [Guard] has to have
-// room. Limits must be set; the zero value of each other field is a safe default.
+// room. Limits must be set; the zero value of each other field is a safe
+// default.
 type Config struct {
-	// Limits are those of the ring, from Ring.Limits. Tokens that live longer, or
-	// were issued further ahead of the clock, are refused. When a ring's policy is
-	// to be raised, make guards with the new limits first.
+	// Limits are those of the ring, from Ring.Limits. Tokens that live longer,
+	// or were issued further ahead of the clock, are refused. When a ring's
+	// policy is to be raised, make guards with the new limits first.
 	Limits keyring.Limits
 
 	// Rate is how many tokens a second are spent at most, on average over the
@@ -40,10 +41,11 @@ type Config struct {
 	AcceptIssuedBeforeStart bool
 
 	// NotBefore makes the guard refuse the tokens issued before that moment, as
-	// it does those issued before its start. It helps where the clock may be set
-	// back by more than ClockSkew between two starts: a token that was spent with
-	// the earlier guard would seem to be issued after the start of the later one.
-	// Record the time every so often, and give the latest of these times here.
+	// it does those issued before its start. It helps where the clock may be
+	// set back by more than ClockSkew between two starts: a token that was
+	// spent with the earlier guard would seem to be issued after the start of
+	// the later one. Record the time every so often, and give the latest of
+	// these times here.
 	NotBefore time.Time
 
 	// Now is the clock that says when the guard was made, and that dates
@@ -76,9 +78,9 @@ var (
 )
 
 // Guard remembers spent tokens and revocations in memory, and implements
-// token.Guard. It must be made with [New]; a zero or nil Guard refuses everything.
-// It is safe for concurrent use, and must not be copied. A full guard refuses; it
-// never forgets a token early to make room for another.
+// token.Guard. It must be made with [New]; a zero or nil Guard refuses
+// everything. It is safe for concurrent use, and must not be copied. A full
+// guard refuses; it never forgets a token early to make room for another.
 //
 // Memory is taken as it is needed, then kept and used again. At most it is
 //
@@ -88,8 +90,8 @@ var (
 //	up to 15 MiB for those of ten minutes
 //	3 bytes      more for each token, above a capacity of eight million
 //
-// and that of [Revocations]. The garbage collector sees one pointer for every few
-// dozen tokens or more.
+// and that of [Revocations]. The garbage collector sees one pointer for every
+// few dozen tokens or more.
 //
 // A token is recognized by 64 of its random bits, among those of its shard that
 // expire in the same second. If these are n, a fresh token is taken for a spent
@@ -181,10 +183,10 @@ func shardCapacity(capacity, shards int) int {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not. The
-// error, if the guard cannot tell, is [ErrFull], [ErrBeforeStart], [ErrForgotten]
-// or [ErrTooLong]; for a revoked token it is that of [Guard.Revoked]. Spend does
-// not allocate except for memory that it keeps, retains nothing of s, and never
-// waits: ctx is not used.
+// error, if the guard cannot tell, is [ErrFull], [ErrBeforeStart],
+// [ErrForgotten] or [ErrTooLong]; for a revoked token it is that of
+// [Guard.Revoked]. Spend does not allocate except for memory that it keeps,
+// retains nothing of s, and never waits: ctx is not used.
 func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if g.isZero() {
 		return false, errZero
@@ -203,9 +205,9 @@ func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh 
 
 func (g *Guard) isZero() bool { return g == nil || len(g.shards) == 0 }
 
-// Revoked reports whether the token, or the session that was opened with it, was
-// revoked: nil, token.ErrRevoked or token.ErrAllRevoked. Ask it for live sessions
-// with token.Session.Summary. It takes no lock and does not allocate.
+// Revoked reports whether the token, or the session that was opened with it,
+// was revoked: nil, token.ErrRevoked or token.ErrAllRevoked. Ask it for live
+// sessions with token.Session.Summary. It takes no lock and does not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if g.isZero() {
 		return errZero
@@ -216,15 +218,16 @@ func (g *Guard) Revoked(s token.Summary) error {
 // Revoke ends the tokens and sessions of t that were issued before the moment
 // issuedBefore, as token.Summary.IssuedBefore has it: those that were issued up
 // to ClockSkew after it, too, so that a user who may come back has to wait that
-// long. For a Token the moment does not matter. When Revoke returns nil, no such
-// token is let in any more, and [Guard.Revoked] tells of the sessions. To give a
-// banned user no more tokens is up to the application, or to an admission rule.
+// long. For a Token the moment does not matter. When Revoke returns nil, no
+// such token is let in any more, and [Guard.Revoked] tells of the sessions. To
+// give a banned user no more tokens is up to the application, or to an
+// admission rule.
 //
-// After an error, repeat the call. The errors are those of [Revocations.Revoke],
-// after which nothing is revoked. ctx is not used.
+// After an error, repeat the call. The errors are those of
+// [Revocations.Revoke], after which nothing is revoked. ctx is not used.
 //
-// Revocations are of one process, and end with it. So do its sessions; its unused
-// tokens are refused by the next guard.
+// Revocations are of one process, and end with it. So do its sessions; its
+// unused tokens are refused by the next guard.
 func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time) error {
 	if g.isZero() {
 		return errZero
@@ -232,11 +235,11 @@ func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time
 	return g.revocations.Revoke(g.now(), t, issuedBefore)
 }
 
-// Sync calls news for every target that was revoked since the last call, with the
-// moment before which; see [Revocations.News]. Look up the live sessions of the
-// target, and close those for which [Guard.Revoked] is not nil: whoever came back
-// since stays. Each target is told to one caller, so a process has one loop that
-// calls Sync, every second or so. ctx is not used.
+// Sync calls news for every target that was revoked since the last call, with
+// the moment before which; see [Revocations.News]. Look up the live sessions of
+// the target, and close those for which [Guard.Revoked] is not nil: whoever
+// came back since stays. Each target is told to one caller, so a process has
+// one loop that calls Sync, every second or so. ctx is not used.
 func (g *Guard) Sync(_ context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if g.isZero() {
 		return errZero
@@ -246,8 +249,8 @@ func (g *Guard) Sync(_ context.Context, news func(t token.Target, issuedBefore t
 }
 
 // Synced returns the moment up to which this process knows what others revoked.
-// In memory there are no others: it is now. Of a zero or nil Guard it is the zero
-// time. That nobody calls Sync shows in Stats as news that grow.
+// In memory there are no others: it is now. Of a zero or nil Guard it is the
+// zero time. That nobody calls Sync shows in Stats as news that grow.
 func (g *Guard) Synced() time.Time {
 	if g.isZero() {
 		return time.Time{}
@@ -270,10 +273,10 @@ func (g *Guard) Limits() keyring.Limits {
 // gateway should not report itself ready. With AcceptIssuedBeforeStart it is
 // the zero time, or goes by NotBefore.
 //
-// A guard that was made while the clock was far ahead becomes ready only when the
-// clock gets there. Make another one when the clock is right. In such a guard,
-// ReadyAt is further away than ClockSkew and a second, which a health check can
-// notice. A zero or nil Guard is ready at the end of the year 9999.
+// A guard that was made while the clock was far ahead becomes ready only when
+// the clock gets there. Make another one when the clock is right. In such a
+// guard, ReadyAt is further away than ClockSkew and a second, which a health
+// check can notice. A zero or nil Guard is ready at the end of the year 9999.
 func (g *Guard) ReadyAt() time.Time {
 	if g.isZero() {
 		return time.Unix(limits.MaxUnix, 0).UTC()

@@ -51,8 +51,8 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 	require.Zero(t, replays, "of %d tokens, accepted again", tries)
 }
 
-// TestRestartForgetsNoRevocation has a user whose token was not used yet when it
-// was revoked, and a minter whose clock is ahead by what the ring allows, of
+// TestRestartForgetsNoRevocation has a user whose token was not used yet when
+// it was revoked, and a minter whose clock is ahead by what the ring allows, of
 // which the guards were not told: Revocations end with the process, because the
 // next guard refuses the token.
 func TestRestartForgetsNoRevocation(t *testing.T) {

@@ -13,24 +13,24 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// kept is for how many seconds a revocation can matter: the last session that it
-// applies to may begin by a clock that is ahead, and lasts three hours.
+// kept is for how many seconds a revocation can matter: the last session that
+// it applies to may begin by a clock that is ahead, and lasts three hours.
 const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second)
 
 var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970")
 
-// Revocations is whose tokens a process knows to be revoked: those of a user, of
-// a room, of a user in a room, one token, or all. A [Guard] has one. It is public
-// for guards of one's own. The zero value has none and is ready for use. It is
-// safe for concurrent use, and must not be copied.
+// Revocations is whose tokens a process knows to be revoked: those of a user,
+// of a room, of a user in a room, one token, or all. A [Guard] has one. It is
+// public for guards of one's own. The zero value has none and is ready for use.
+// It is safe for concurrent use, and must not be copied.
 //
 // # Limits
 //
 // A revocation is kept for as long as a session it applies to can last: three
 // hours and a minute. Targets are kept as keyed hashes of 64 bits, and of 128
 // bits for a token: with n revocations, the chance that a user or room shares a
-// hash with one of them, and is taken for it, is n in 2^64. Asking takes no lock,
-// does not allocate, and costs the same for any number of revocations.
+// hash with one of them, and is taken for it, is n in 2^64. Asking takes no
+// lock, does not allocate, and costs the same for any number of revocations.
 //
 // With the default MaxEntries the memory is at most 3 MiB, and twice that for a
 // moment. News that nobody fetched adds up to 14 MiB, and the names.
@@ -47,8 +47,9 @@ var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970
 // hours: set back afterwards, more is refused; set forward after a single token
 // was revoked while the clock was slow, that token may be let in again.
 //
-// The moment may be in the future. So a revocation that was made while the clock
-// was far ahead applies to everything that is issued until the clock gets there.
+// The moment may be in the future. So a revocation that was made while the
+// clock was far ahead applies to everything that is issued until the clock gets
+// there.
 type Revocations struct {
 	// MaxEntries is how many revocations there may be at a time, apart from
 	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
@@ -68,16 +69,16 @@ type moment struct {
 	before time.Time // as it was said
 }
 
-// Revoke revokes the tokens and sessions of t that were issued before the moment
-// issuedBefore, as token.Summary.IssuedBefore has it. Of several calls the latest
-// moment counts. For a Token the moment does not matter: that token, or its
-// session, is over from now on. now dates the revocation, and is used to discard
-// what is over. When Revoke returns, whoever asks is told.
+// Revoke revokes the tokens and sessions of t that were issued before the
+// moment issuedBefore, as token.Summary.IssuedBefore has it. Of several calls
+// the latest moment counts. For a Token the moment does not matter: that token,
+// or its session, is over from now on. now dates the revocation, and is used to
+// discard what is over. When Revoke returns, whoever asks is told.
 //
-// The errors, after which nothing is revoked: t is not valid; issuedBefore is the
-// zero time or more than a minute before 1970, so that no token was issued before
-// it; or [ErrFull], for a Token: as many of them as half of MaxEntries are revoked,
-// or there is no room without merging others.
+// The errors, after which nothing is revoked: t is not valid; issuedBefore is
+// the zero time or more than a minute before 1970, so that no token was issued
+// before it; or [ErrFull], for a Token: as many of them as half of MaxEntries
+// are revoked, or there is no room without merging others.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -108,9 +109,9 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 	return nil
 }
 
-// roomFor returns the table with room for one more, or nil if there is none for a
-// single token: for its sake nothing is merged, and at most half are tokens, so
-// that there is always something to merge for a user or a room.
+// roomFor returns the table with room for one more, or nil if there is none for
+// a single token: for its sake nothing is merged, and at most half are tokens,
+// so that there is always something to merge for a user or a room.
 func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
 	full := func() bool {
 		return m.mark < 0 && (c.tokens >= r.maxEntries()/2 || c.taken >= r.maxEntries())
@@ -137,8 +138,8 @@ func (r *Revocations) revokeAll(c *revocationTable, m moment) {
 	r.prune(c)
 }
 
-// prune drops the news that is told with everyone's, or is over, so that there is
-// never more of it than there is room in the table.
+// prune drops the news that is told with everyone's, or is over, so that there
+// is never more of it than there is room in the table.
 func (r *Revocations) prune(c *revocationTable) {
 	for t, n := range r.news {
 		if !t.Everyone && (0 < n.mark && n.mark <= c.all.Load() || n.mark < 0 && -n.mark <= r.over) {
@@ -158,9 +159,9 @@ func (r *Revocations) announce(t token.Target, m moment) {
 }
 
 // News calls news for every target that came into force since the last call,
-// with its moment: the zero time for a Token. What lack of room merged is told as
-// Everyone. It holds no lock, so that news may take its time and revoke. A target
-// may be told twice, and is told again if news panics.
+// with its moment: the zero time for a Token. What lack of room merged is told
+// as Everyone. It holds no lock, so that news may take its time and revoke. A
+// target may be told twice, and is told again if news panics.
 func (r *Revocations) News(news func(t token.Target, issuedBefore time.Time)) {
 	r.mu.Lock()
 	fresh := r.news
@@ -243,9 +244,9 @@ func (r *Revocations) maxEntries() int {
 }
 
 // markOf is the second that follows t. It is not above 0 where every token is
-// issued later. Tokens are issued from 1970 to 9999, so a t after that is as good
-// as its end, where the sum does not overflow, and one that is up to a skew before
-// 1970 is taken for 1970, which refuses a little more.
+// issued later. Tokens are issued from 1970 to 9999, so a t after that is as
+// good as its end, where the sum does not overflow, and one that is up to a
+// skew before 1970 is taken for 1970, which refuses a little more.
 func markOf(t time.Time) int64 {
 	mark := min(t.Unix(), limits.MaxUnix) + 1
 	if mark > -int64(limits.MaxClockSkew/time.Second) {
@@ -254,7 +255,8 @@ func markOf(t time.Time) int64 {
 	return mark
 }
 
-// tokenMark is the mark of a single token that is revoked at now. It is below 0.
+// tokenMark is the mark of a single token that is revoked at now. It is below
+// 0.
 func tokenMark(now time.Time) int64 { return -max(markOf(now), 1) }
 
 func abs(mark int64) int64 { return max(mark, -mark) }
@@ -266,10 +268,10 @@ func (r *Revocations) load() *revocationTable {
 	return r.current.Load()
 }
 
-// makeRoom returns a table with room for more, without what is over. If the table
-// is full and that leaves too much, it drops the earlier half of the moments too,
-// where it may merge. One in eight has to be free, or each new entry would be as
-// much work as all of them.
+// makeRoom returns a table with room for more, without what is over. If the
+// table is full and that leaves too much, it drops the earlier half of the
+// moments too, where it may merge. One in eight has to be free, or each new
+// entry would be as much work as all of them.
 //
 // What is dropped is still revoked, with everything else of its time.
 func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {

@@ -126,8 +126,8 @@ func TestRevocationExtremes(t *testing.T) {
 	}
 }
 
-// TestRevocationsWithoutLimit has as many revocations as there are, however many
-// that may be.
+// TestRevocationsWithoutLimit has as many revocations as there are, however
+// many that may be.
 func TestRevocationsWithoutLimit(t *testing.T) {
 	const users = 10_000
 	for _, limit := range []int{math.MaxInt, math.MaxInt/2 + 1, math.MaxInt / 4} {
@@ -176,8 +176,9 @@ func TestRevocationsExpire(t *testing.T) {
 	assert.True(t, st.All.Before(now.Add(-3*time.Hour)), "only sessions that are over are affected")
 }
 
-// TestRevocationIsKept has one whose last session began by a clock that was ahead
-// as far as may be. While that one lasts, nobody else is revoked for lack of room.
+// TestRevocationIsKept has one whose last session began by a clock that was
+// ahead as far as may be. While that one lasts, nobody else is revoked for lack
+// of room.
 func TestRevocationIsKept(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 16}
 	r.Revoke(epoch, token.Target{User: "u"}, epoch)
@@ -428,9 +429,9 @@ func TestRevokeNobody(t *testing.T) {
 	assert.Zero(t, g.Stats(epoch).Revocations.All)
 }
 
-// Single tokens take half of the room at most, and none of them is given up. All
-// other targets still find their way in, and revoke nobody else but by merging the
-// earlier of their own kind.
+// Single tokens take half of the room at most, and none of them is given up.
+// All other targets still find their way in, and revoke nobody else but by
+// merging the earlier of their own kind.
 func TestRevocationsFullOfTokens(t *testing.T) {
 	for _, limit := range []int{1, 2, 8, 100} {
 		r := replay.Revocations{MaxEntries: limit}
@@ -481,8 +482,8 @@ func TestRevocationOfTokenMergesNothing(t *testing.T) {
 	require.NoError(t, r.Revoked(chat("r", "another", later)))
 }
 
-// The clock stepped back after everyone was revoked: the news of a single token is
-// told all the same.
+// The clock stepped back after everyone was revoked: the news of a single token
+// is told all the same.
 func TestRevocationNewsAfterAClockStep(t *testing.T) {
 	var r replay.Revocations
 	r.Revoke(epoch, token.Target{Everyone: true}, epoch)
@@ -587,8 +588,8 @@ func TestRevocationNewsAgain(t *testing.T) {
 	}
 }
 
-// Nobody fetches the news, which stays within the table's limits, and is complete:
-// every target is covered by what is told in the end.
+// Nobody fetches the news, which stays within the table's limits, and is
+// complete: every target is covered by what is told in the end.
 func TestRevocationNewsBounded(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 50}
 	for i := range 2000 {
@@ -610,7 +611,8 @@ func TestRevocationNewsBounded(t *testing.T) {
 	}
 }
 
-// The guard refuses what is revoked before it spends it, and hands over the news.
+// The guard refuses what is revoked before it spends it, and hands over the
+// news.
 func TestGuardRevokes(t *testing.T) {
 	g := newGuard(t, 1)
 	tok := tokenAt(1, epoch, time.Minute)
@@ -653,12 +655,13 @@ func TestNotBefore(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Limits is not set")
 }
 
-// The time of day is set back within one process: the monotonic clock, which goes
-// on, must not make the guard believe that it is later than NotBefore.
+// The time of day is set back within one process: the monotonic clock, which
+// goes on, must not make the guard believe that it is later than NotBefore.
 func TestNotBeforeIsATimeOfDay(t *testing.T) {
 	recorded := time.Now()
 	later := time.Now()
-	// The seconds of a time with a monotonic reading are in the bits above these.
+	// The seconds of a time with a monotonic reading are in the bits above
+	// these.
 	*(*uint64)(unsafe.Pointer(&later)) -= 3600 << 30
 	require.True(t, later.After(recorded), "by the monotonic clock")
 	require.Less(t, later.Unix(), recorded.Unix()-3000)

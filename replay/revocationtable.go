@@ -11,8 +11,8 @@ import (
 )
 
 // hashed is whose tokens are revoked: the hash of a room and that of a user, 0
-// standing for any; or two of a token's. As they are two, no part of one name can
-// be taken for a part of the other.
+// standing for any; or two of a token's. As they are two, no part of one name
+// can be taken for a part of the other.
 type hashed struct{ room, user uint64 }
 
 func (c *revocationTable) hash(t token.Target) (h hashed) {
@@ -34,10 +34,10 @@ func (c *revocationTable) hashToken(id token.ID) hashed {
 	return hashed{nonzero(maphash.Bytes(c.seed, id[:])), nonzero(binary.LittleEndian.Uint64(id[:8]))}
 }
 
-// revocationTable is a hash table with linear probing. Entries are added and marks
-// raised, nothing else, so that readers need no lock. Any other change makes a
-// new table: it takes the place of the old one with everything in it, so that
-// no reader finds a revocation in neither.
+// revocationTable is a hash table with linear probing. Entries are added and
+// marks raised, nothing else, so that readers need no lock. Any other change
+// makes a new table: it takes the place of the old one with everything in it,
+// so that no reader finds a revocation in neither.
 type revocationTable struct {
 	seed    maphash.Seed
 	all     atomic.Int64 // the mark of everyone
@@ -50,10 +50,10 @@ type revocationTable struct {
 }
 
 // entry says that the tokens of a target are revoked that were issued before
-// the second mark, by a clock without skew; or, with a mark below 0, that a single
-// token was revoked in the second before -mark. While the mark is 0 the entry is
-// free, whatever the target: readers look at the mark first, and it is written
-// last.
+// the second mark, by a clock without skew; or, with a mark below 0, that a
+// single token was revoked in the second before -mark. While the mark is 0 the
+// entry is free, whatever the target: readers look at the mark first, and it is
+// written last.
 type entry struct {
 	room, user atomic.Uint64
 	mark       atomic.Int64

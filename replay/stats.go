@@ -28,8 +28,8 @@ const (
 )
 
 // Stats returns the state at now. It holds the lock of one shard at a time, for
-// about a microsecond, so it can be asked as often as a scraper likes. Of a zero
-// or nil Guard all is zero.
+// about a microsecond, so it can be asked as often as a scraper likes. Of a
+// zero or nil Guard all is zero.
 func (g *Guard) Stats(now time.Time) Stats {
 	if g.isZero() {
 		return Stats{}

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// What an unauthenticated token is. All match [ErrInvalid] and have its text, so
-// that a stranger learns nothing else.
+// What an unauthenticated token is. All match [ErrInvalid] and have its text,
+// so that a stranger learns nothing else.
 var (
 	ErrInvalid          = errors.New("token: invalid")
 	ErrMalformed  error = &invalid{"malformed"}   // not the text of a token
@@ -89,10 +89,10 @@ const (
 	// FetchNewToken: ask the application for another token, with backoff, and
 	// never present the same one again.
 	FetchNewToken Advice = iota + 1
-	// FetchNewTokenLater: the same, not before Limits.ClockSkew of the ring and a
-	// second have passed; say so with Retry-After. A token that is minted earlier
-	// counts as revoked, too. Whether the user may come back is up to the
-	// application, which mints another token or does not.
+	// FetchNewTokenLater: the same, not before Limits.ClockSkew of the ring and
+	// a second have passed; say so with Retry-After. A token that is minted
+	// earlier counts as revoked, too. Whether the user may come back is up to
+	// the application, which mints another token or does not.
 	FetchNewTokenLater
 	// GiveUp: another token will not help.
 	GiveUp
@@ -123,8 +123,8 @@ func (a Advice) HTTPStatus() int { return advices[a.index()].status }
 // advice it is 1000.
 func (a Advice) CloseCode() int { return advices[a.index()].code }
 
-// String returns "none", "fetch-new-token", "fetch-new-token-later", "give-up" or
-// "try-later".
+// String returns "none", "fetch-new-token", "fetch-new-token-later", "give-up"
+// or "try-later".
 func (a Advice) String() string { return advices[a.index()].name }
 
 // index of what is no Advice is GiveUp, to fail closed.
@@ -164,9 +164,9 @@ var refusals = [...]struct {
 }
 
 // Action tells a gateway what a client should do after err, which [Opener.Open]
-// or [Session.Authorize] returned. The error of a context is TryLater. Any other
-// error that this package does not know comes from Admit: GiveUp. For nil there
-// is no advice.
+// or [Session.Authorize] returned. The error of a context is TryLater. Any
+// other error that this package does not know comes from Admit: GiveUp. For nil
+// there is no advice.
 func Action(err error) Advice {
 	advice, _ := judge(err)
 	return advice
@@ -174,8 +174,8 @@ func Action(err error) Advice {
 
 // Reason names err for counters and logs, in one of a fixed set of words. From
 // Open they are "malformed", "unknown-key", "revoked-key", "forged", "payload",
-// "not-yet-valid", "expired", "spent", "revoked", "all-revoked", "unavailable", and
-// "canceled" for the error of a context, a deadline's too; from Authorize
+// "not-yet-valid", "expired", "spent", "revoked", "all-revoked", "unavailable",
+// and "canceled" for the error of a context, a deadline's too; from Authorize
 // "session-expired" and "not-permitted". "refused" is any other error, as an
 // admission rule's own, "invalid" is [ErrInvalid] itself, "" is nil. The words
 // are not for the client, who is to learn no more than the error's text.

@@ -47,7 +47,8 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// The gateway opens it, once, as the connection comes in, and keeps the session.
+	// The gateway opens it, once, as the connection comes in, and keeps the
+	// session.
 	opener := token.Opener{Ring: ring, Guard: guard}
 	var session token.Session
 	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
@@ -117,14 +118,15 @@ func ExampleOpener_Open() {
 		}
 		w.Header().Set("Sec-WebSocket-Protocol", text)
 		// Upgrade, and keep the session for the life of the connection, in the
-		// room that session.RoomIdentifier() names. Register the connection, then ask
-		// guard.Revoked(session.Summary()), in case it was revoked meanwhile.
-		// Ask session.Authorize before each message, and close the connection
-		// at session.SessionExpiration().
+		// room that session.RoomIdentifier() names. Register the connection,
+		// then ask guard.Revoked(session.Summary()), in case it was revoked
+		// meanwhile. Ask session.Authorize before each message, and close the
+		// connection at session.SessionExpiration().
 	})
 }
 
-// A response that is written into one buffer, without an allocation for the token.
+// A response that is written into one buffer, without an allocation for the
+// token.
 func ExampleSealer_Seal() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {

@@ -192,8 +192,8 @@ func TestOpenerValidate(t *testing.T) {
 	assert.Error(t, guarded.Validate(), "the policy was raised since")
 }
 
-// A grammar is foreign code. What it does to the claims while they are validated
-// does not get into the token.
+// A grammar is foreign code. What it does to the claims while they are
+// validated does not get into the token.
 func TestRoomCannotChangeTheClaims(t *testing.T) {
 	env := tokentest.New(t)
 	var c claims.Claims

@@ -24,16 +24,16 @@ type Opener struct {
 
 	// Admit is the embedder's own rule for authentic and timely tokens: does
 	// the room match the address, is the user banned? It is asked before the
-	// token is spent, and its error is returned as it is. A rule that cannot tell
-	// returns [ErrUnavailable] or an error that matches it; an error of the rule's
-	// own tells the client to give up. Nil admits all, to whichever room the token
-	// is for. What s lends is not retained.
+	// token is spent, and its error is returned as it is. A rule that cannot
+	// tell returns [ErrUnavailable] or an error that matches it; an error of
+	// the rule's own tells the client to give up. Nil admits all, to whichever
+	// room the token is for. What s lends is not retained.
 	Admit func(ctx context.Context, now time.Time, s Summary) error
 
-	// Now is the clock, read once per token. Nil means time.Now. It may be behind
-	// the minter's by the ClockSkew of the ring's policy: a token that was issued
-	// further in the future is refused. The skew never makes a token live longer:
-	// none is accepted past its expiration on this clock.
+	// Now is the clock, read once per token. Nil means time.Now. It may be
+	// behind the minter's by the ClockSkew of the ring's policy: a token that
+	// was issued further in the future is refused. The skew never makes a token
+	// live longer: none is accepted past its expiration on this clock.
 	Now func() time.Time
 }
 
@@ -45,9 +45,9 @@ var (
 )
 
 // Validate returns an error if honest tokens would be refused: Ring or Guard is
-// missing, or the guard's limits are below the ring's. (A guard may have a method
-// Limits, as replay.Guard does.) Call it at the start and in the health check,
-// because the policy may be raised; Open does not call it.
+// missing, or the guard's limits are below the ring's. (A guard may have a
+// method Limits, as replay.Guard does.) Call it at the start and in the health
+// check, because the policy may be raised; Open does not call it.
 func (o *Opener) Validate() error {
 	if o.Ring == nil || o.Ring.Limits().MaxTTL == 0 {
 		return errOpenerRing
@@ -65,8 +65,8 @@ func (o *Opener) Validate() error {
 }
 
 // Open verifies text, spends it, and fills in s. The checks are made in this
-// order. Only an authentic and timely token reaches the guard and Admit, and only
-// an admitted one is spent:
+// order. Only an authentic and timely token reaches the guard and Admit, and
+// only an admitted one is spent:
 //
 //	length, prefix, alphabet and canonical form   ErrMalformed
 //	key                                           ErrUnknownKey, ErrRevokedKey
@@ -126,8 +126,8 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard,
 	if err := o.verify(&v, &buf, text, now); err != nil {
 		return err
 	}
-	// Foreign code runs here, which may take its time: no workspace is held, and
-	// s shows nothing until all have agreed.
+	// Foreign code runs here, which may take its time: no workspace is held,
+	// and s shows nothing until all have agreed.
 	if guard != nil || o.Admit != nil {
 		summary := v.summary()
 		if err := o.admit(ctx, now, summary, guard); err != nil {

@@ -30,9 +30,8 @@ type Sealer struct {
 	// TTL is how long a token can be used, in whole seconds from [MinTTL] to
 	// [MaxTTL], and no longer than the ring's policy allows. Zero means
 	// [DefaultTTL], or ClockSkew and [MinTTL] if that is more, or the ring's
-	// MaxTTL if that is less. A token is
-	// never valid for longer than its session: for a session of a minute the TTL
-	// is cut to a minute.
+	// MaxTTL if that is less. A token is never valid for longer than its
+	// session: for a session of a minute the TTL is cut to a minute.
 	TTL time.Duration
 
 	// Room is the grammar of room identifiers. Nil means claims.IsRoomARN.
@@ -44,11 +43,11 @@ type Sealer struct {
 }
 
 // ChatToken is a minted token and its deadlines. Its JSON form is that of a
-// CreateChatToken response, for the application; to a chat client pass Token and
-// SessionExpiration only. Printed with fmt or slog
-// it shows the ID and the deadlines only. Two cases show the token itself: a
-// struct that has it in an unexported field, printed with fmt; and a struct, slice
-// or map that has it, logged with slog's JSON handler, which writes its JSON form.
+// CreateChatToken response, for the application; to a chat client pass Token
+// and SessionExpiration only. Printed with fmt or slog it shows the ID and the
+// deadlines only. Two cases show the token itself: a struct that has it in an
+// unexported field, printed with fmt; and a struct, slice or map that has it,
+// logged with slog's JSON handler, which writes its JSON form.
 type ChatToken struct {
 	// Token is the bearer secret that goes to the client.
 	Token string `json:"token"`
@@ -59,13 +58,14 @@ type ChatToken struct {
 // UTC.
 type Minted struct {
 	// ID is the token's, as [Session.TokenID] returns it. Log it to connect the
-	// two. Target{Token: ID} revokes the token, or its session. It is no secret.
+	// two. Target{Token: ID} revokes the token, or its session. It is no
+	// secret.
 	ID ID `json:"-"`
 
-	// TokenExpiration is the first moment at which the token opens no connection.
-	// It is meant for the application. Do not pass it to a chat client: some
-	// open a new connection each time it has passed, although the connection
-	// lasts until the session's deadline.
+	// TokenExpiration is the first moment at which the token opens no
+	// connection. It is meant for the application. Do not pass it to a chat
+	// client: some open a new connection each time it has passed, although the
+	// connection lasts until the session's deadline.
 	TokenExpiration time.Time `json:"tokenExpirationTime"`
 
 	// SessionExpiration is the first moment at which the connection that was
@@ -110,8 +110,8 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 
 // Seal is [Sealer.Create] without an allocation: it appends the token's text to
 // dst. It does not allocate where dst has room for the token, of which [MaxLen]
-// bytes are always enough. c is neither changed nor retained. On an error dst is
-// returned as it was, and Minted is zero.
+// bytes are always enough. c is neither changed nor retained. On an error dst
+// is returned as it was, and Minted is zero.
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
@@ -145,8 +145,8 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minte
 	return base64url.Append(append(dst, Prefix...), body), minted, nil
 }
 
-// times settles when a token that is made now counts as issued, in Unix seconds,
-// and for how many seconds it is valid.
+// times settles when a token that is made now counts as issued, in Unix
+// seconds, and for how many seconds it is valid.
 func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int64, err error) {
 	if s.Ring == nil {
 		return 0, 0, errSealerRing

@@ -246,8 +246,8 @@ func TestSealIsRandomized(t *testing.T) {
 	assert.Len(t, seen, 1000)
 }
 
-// A token of the default TTL is not dead on arrival where the clocks differ by as
-// much as the policy allows.
+// A token of the default TTL is not dead on arrival where the clocks differ by
+// as much as the policy allows.
 func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
 	for _, skew := range []time.Duration{time.Second, 5 * time.Second, 55 * time.Second, time.Minute} {
 		ring := newRing(t, keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew, Lead: time.Hour})

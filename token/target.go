@@ -24,8 +24,8 @@ var (
 )
 
 // Validate returns an error unless t is one of what [Target] lists, and could
-// name a token: a room or a user that is longer than claims allow, or not UTF-8,
-// is nobody's.
+// name a token: a room or a user that is longer than claims allow, or not
+// UTF-8, is nobody's.
 func (t Target) Validate() error {
 	named := Target{Room: t.Room, User: t.User}
 	switch t {

@@ -28,9 +28,9 @@
 //
 // [Opener.Open] spends the token, as its very last check: after that, the same
 // token is refused with [ErrSpent], even if the connection then failed. The
-// client asks for another one. The [Guard] remembers the spent tokens, and whose
-// were revoked; package replay has one for a process, and package replay/valkey
-// one for a fleet.
+// client asks for another one. The [Guard] remembers the spent tokens, and
+// whose were revoked; package replay has one for a process, and package
+// replay/valkey one for a fleet.
 //
 // # Errors
 //
@@ -38,7 +38,8 @@
 // and has its text, so that a stranger learns nothing else; operators tell the
 // kinds apart with errors.Is or [Reason]. All others are about authentic
 // tokens, except [ErrUnavailable] from an Opener that is not set up. [Action]
-// tells a gateway what its client should do. On every error the Session is zero.
+// tells a gateway what its client should do. On every error the Session is
+// zero.
 //
 // A token is a bearer secret until it is spent or expires: never log one.
 package token

@@ -355,7 +355,8 @@ func TestKeyringDefaults(t *testing.T) {
 	}
 }
 
-// A new keyring begins above the mark, or nobody who has seen the old one takes it.
+// A new keyring begins above the mark, or nobody who has seen the old one takes
+// it.
 func TestInitAboveHighWater(t *testing.T) {
 	r := newRig(t)
 	mark := filepath.Join(r.dir, "mark")

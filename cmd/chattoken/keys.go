@@ -86,7 +86,8 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 	if text == "" {
 		return nil, usageError("there is no KEK: give --" + flag + ", or set " + variable)
 	}
-	// Who sets a variable to what a file has, as Kubernetes does, has its line end too.
+	// Who sets a variable to what a file has, as Kubernetes does, has its line
+	// end too.
 	kek, err := keyring.ParseKEK(strings.TrimSuffix(text, "\n"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", variable, err)

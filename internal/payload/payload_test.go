@@ -95,8 +95,8 @@ func TestPayloadHeadSizes(t *testing.T) {
 	assert.Greater(t, len(c.Attributes), 256)
 }
 
-// So do heads of times, which go on to four and eight bytes behind them: in 1970,
-// and after 2106. However many of those are missing, it is no payload.
+// So do heads of times, which go on to four and eight bytes behind them: in
+// 1970, and after 2106. However many of those are missing, it is no payload.
 func TestPayloadTimes(t *testing.T) {
 	c := tokentest.Claims()
 	for _, edge := range []int64{0, 23, 24, 1<<8 - 1, 1 << 8, 1<<16 - 1, 1 << 16, 1<<17 - 1, 1<<32 - 1, 1 << 32, 1<<33 - 1, maxUnix} {

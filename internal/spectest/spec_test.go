@@ -211,7 +211,8 @@ func (p *python) testRings(t *testing.T) {
 	}
 }
 
-// testBadRings changes each byte of a sealed ring of each form, and cuts it there.
+// testBadRings changes each byte of a sealed ring of each form, and cuts it
+// there.
 func (p *python) testBadRings(t *testing.T) {
 	rings := readVectors(t).Rings
 	for _, i := range []int{0, 2} {

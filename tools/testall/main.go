@@ -4,9 +4,9 @@
 //
 //	testall dir... [-- [go test flags]]
 //
-// In each module directory it runs go vet ./... and go test ./..., with -count=1
-// so that what is counted is what ran. It ends with the counts of each module,
-// the reasons for what was skipped, and a last line of the form
+// In each module directory it runs go vet ./... and go test ./..., with
+// -count=1 so that what is counted is what ran. It ends with the counts of each
+// module, the reasons for what was skipped, and a last line of the form
 //
 //	12 passed, 0 failed, 1 skipped
 //
