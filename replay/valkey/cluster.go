@@ -124,20 +124,6 @@ func (g *Guard) take(old *topology, r slotRange) *node {
 	return n
 }
 
-// discover makes the first topology, and asks all servers in it whether they
-// are fit.
-func (g *Guard) discover(until time.Time) error {
-	if err := g.survey(until); err != nil {
-		return err
-	}
-	for _, n := range g.topology.Load().nodes {
-		if err := n.verify(until); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // rediscover finds out which server has which slots, after n failed or sent a
 // request elsewhere. It does nothing if somebody has just asked.
 func (g *Guard) rediscover(n *node) {

@@ -67,9 +67,9 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 	switch {
 	case err == nil && n == -1:
 		return reply{}, nil
-	case err != nil || n < 0 || depth == 0:
+	case err != nil || n < 0:
 		return v, errReply
-	case v.kind == '*' && n <= maxArray:
+	case v.kind == '*' && n <= maxArray && depth > 0:
 		v.array = make([]reply, 0, min(n, 8))
 		for range n {
 			element, err := readReply(r, depth-1)
@@ -93,14 +93,6 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 	return v, errReply
 }
 
-// err returns the error that the server replied, or nil.
-func (v reply) err() error {
-	if v.kind == '-' {
-		return refusal(v.text)
-	}
-	return nil
-}
-
 // string returns the text of a string, or "" for null.
 func (v reply) string() (string, error) {
 	if v.kind == '$' || v.kind == 0 {
@@ -111,8 +103,8 @@ func (v reply) string() (string, error) {
 
 // odd returns the error for a reply of a kind that is not expected.
 func (v reply) odd() error {
-	if err := v.err(); err != nil {
-		return err
+	if v.kind == '-' {
+		return refusal(v.text)
 	}
 	return errReply
 }

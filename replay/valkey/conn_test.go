@@ -39,6 +39,8 @@ func TestReadReply(t *testing.T) {
 	for _, text := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":-12\r\n", "$-1\r\n", "*-1\r\n", "$0\r\n\r\n", "$3\r\na\r\n\r\n",
 		"*0\r\n", "*2\r\n$1\r\n1\r\n:2\r\n", "*1\r\n*1\r\n*1\r\n+x\r\n",
+		// CLUSTER SLOTS, with the name of a host.
+		"*1\r\n*3\r\n:0\r\n:9\r\n*4\r\n$1\r\nh\r\n:1\r\n$2\r\nid\r\n*2\r\n$8\r\nhostname\r\n$1\r\nn\r\n",
 	} {
 		_, err := parse(text)
 		assert.NoError(t, err, "%q", text)

@@ -250,8 +250,8 @@ func (n *node) report(until time.Time, a answer, replace bool) (now answer, err 
 	p.add("INFO")
 	replies, now, err := n.round(until, &p, nil)
 	for _, r := range replies {
-		if err := r.err(); err != nil {
-			return now, err
+		if r.kind == '-' {
+			return now, r.odd()
 		}
 	}
 	if err != nil {

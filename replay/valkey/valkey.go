@@ -145,7 +145,14 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	}
 	began := c.Now()
 	g.synced.Store(&began)
-	if err := g.within(ctx, g.discover); err != nil {
+	err = g.within(ctx, func(until time.Time) error {
+		err := g.survey(until)
+		if err == nil {
+			err = g.each(until, func(n *node) error { return n.verify(until) })
+		}
+		return err
+	})
+	if err != nil {
 		g.Close()
 		return nil, err
 	}
