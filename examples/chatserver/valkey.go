@@ -9,8 +9,7 @@ import (
 )
 
 // useValkey puts the guard into c that all hosts with these servers have in
-// common, if the flags name some, and returns it for Close. Its limits are those
-// of the ring.
+// common, if the flags name some, and returns it for Close.
 func (f flags) useValkey(ctx context.Context, c *chatserver.Config) (*valkey.Guard, error) {
 	if f.valkey == "" {
 		return nil, nil
