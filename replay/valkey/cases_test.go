@@ -392,3 +392,22 @@ func TestPromotedAgain(t *testing.T) {
 		assert.Equal(t, connections, g.Stats().Connections)
 	})
 }
+
+// TestNonceIsKept has a gateway that nobody asks for anything, for longer than
+// a nonce lives: it extends it nevertheless. Once it is gone, so will be the
+// nonce.
+func TestNonceIsKept(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		s := startEngine(t, engine)
+		g := newGuard(t, config(s.Address))
+		time.Sleep(16 * time.Second)
+		assert.EqualValues(t, 1, g.Stats().Losses)
+		assert.Equal(t, "fresh", spend(g, unique()))
+		assert.EqualValues(t, 1, g.Stats().Losses)
+		g.Close()
+		life, err := s.do("PTTL", "chattoken:{0}:guard-nonce").AsInt64()
+		require.NoError(t, err)
+		assert.Positive(t, life)
+		assert.LessOrEqual(t, life, int64(15_000))
+	})
+}

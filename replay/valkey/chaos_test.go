@@ -16,7 +16,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// chaosLength is how long chaos lasts, and how long the pauses in it are at most.
+// chaosLength is how long chaos lasts, and how long the pauses in it are at
+// most.
 func chaosLength() (length, pause time.Duration) {
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
 		return 15 * time.Minute, 8 * time.Second

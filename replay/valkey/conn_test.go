@@ -17,8 +17,8 @@ func parse(text string) (reply, error) {
 	return readReply(bufio.NewReaderSize(strings.NewReader(text), maxText+2), maxDepth)
 }
 
-// TestCommandsAreReplies reads commands as the replies that they look like: what
-// was added comes back, whatever is in it.
+// TestCommandsAreReplies reads commands as the replies that they look like:
+// what was added comes back, whatever is in it.
 func TestCommandsAreReplies(t *testing.T) {
 	var p pipeline
 	args := []string{"SET", "", "\r\n", "$-1\r\n", strings.Repeat("x", maxText), "*1\r\n"}
@@ -33,8 +33,8 @@ func TestCommandsAreReplies(t *testing.T) {
 	}
 }
 
-// TestReadReply reads what servers send, every truncation of it, and noise. Nothing
-// but a whole reply is one.
+// TestReadReply reads what servers send, every truncation of it, and noise.
+// Nothing but a whole reply is one.
 func TestReadReply(t *testing.T) {
 	for _, text := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":-12\r\n", "$-1\r\n", "*-1\r\n", "$0\r\n\r\n", "$3\r\na\r\n\r\n",

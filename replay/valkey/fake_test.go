@@ -33,6 +33,7 @@ type fake struct {
 	offset time.Duration // of the clock
 	frozen time.Time     // what the clock shows but for offset, unless it is zero: then it runs
 	drop   string        // hang up after the next one of that command
+	then   func()        // happens right after the next token was set
 	conns  []net.Conn
 }
 
@@ -136,6 +137,10 @@ func (f *fake) answer(args []string) string {
 		if old == fakeNil {
 			ms, _ := strconv.Atoi(args[6])
 			f.values[args[1]] = fakeValue{args[2], f.now().Add(time.Duration(ms) * time.Millisecond)}
+		}
+		if f.then != nil {
+			f.then()
+			f.then = nil
 		}
 		return old
 	case "EVAL":
@@ -340,6 +345,33 @@ func TestIdentity(t *testing.T) {
 			assert.EqualValues(t, 2, g.Stats().Losses)
 			waitAhead(g)
 			assert.Equal(t, "fresh", spend(g, unique()))
+		})
+	}
+}
+
+// TestTailComesLast has the server change right after a token was set, in the
+// same pipeline. What tells whether the reply is to be believed is read after
+// that.
+func TestTailComesLast(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		then func(f *fake)
+		want string
+	}{
+		"history":   {func(f *fake) { f.info["master_replid"] = "another" }, valkey.ErrDataLost.Error()},
+		"nonce":     {func(f *fake) { delete(f.values, "chattoken:{0}:guard-nonce") }, valkey.ErrDataLost.Error()},
+		"role":      {func(f *fake) { f.info["role"] = "slave" }, readOnly},
+		"the clock": {func(f *fake) { f.offset = 2 * time.Minute }, tokenOver},
+		"nothing":   {func(*fake) {}, "fresh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFake(t)
+			g := newGuard(t, config(f.address))
+			f.mu.Lock()
+			f.then = func() { tt.then(f) }
+			f.mu.Unlock()
+			assert.Equal(t, tt.want, spend(g, unique()))
 		})
 	}
 }
