@@ -51,15 +51,17 @@ type shown struct {
 func (c *chaos) start(i int) {
 	conf := c.config(i)
 	conf.Now = func() time.Time { return time.Now().Add(offsets[i%len(offsets)]) }
+	var err error
 	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if g, err := valkey.New(ctx, conf); err == nil {
+		var g *valkey.Guard
+		if g, err = valkey.New(ctx, conf); err == nil {
 			if old := c.guards[i].Swap(g); old != nil {
 				old.Close()
 			}
 			return
 		}
 	}
-	c.t.Error("a gateway does not start any more")
+	c.t.Error("a gateway does not start any more: ", err)
 }
 
 // call mints tokens, and shows each some times, at random gateways, now and

@@ -23,7 +23,7 @@ type node struct {
 	link       atomic.Pointer[link] // the latest; nil at first
 
 	asking  sync.Mutex // is held to ask the server about itself, and guards what follows
-	settled bool       // the revocations of the pair are known, and those of this gateway written
+	settled bool       // this gateway's latest revocations were written to the pair
 	evicted string     // evicted_keys when last asked
 
 	retired atomic.Bool
@@ -270,9 +270,8 @@ func (n *node) report(until time.Time, a answer, replace bool) (now answer, err 
 	return now, n.g.clocksAgree(asked, now.time)
 }
 
-// adopt relies on the server of a: if that is another than before, after its
-// marks were raised, its revocations fetched, and the latest of this gateway
-// written.
+// adopt relies on the server of a. If that is another than before, the marks are
+// raised, and this gateway's latest revocations are written.
 func (n *node) adopt(until time.Time, a answer) error {
 	b := n.change(func(b belief) belief {
 		next, other := b.adopt(a)
@@ -280,32 +279,17 @@ func (n *node) adopt(until time.Time, a answer) error {
 			n.g.raise(n, next.past, clockOf(n.g.config.Now()), a.time)
 			n.settled = false
 		}
-		if !n.settled {
-			next.conn = 0
-		}
 		return next
 	})
-	if n.settled && a.revision == b.revision {
+	if !n.settled {
+		if err := n.writeBack(until); err != nil {
+			return err
+		}
+		n.settled = true
+	} else if a.revision == b.revision {
 		return nil
 	}
-	err := n.catchUp(until, a, b.revision)
-	if err == nil && !n.settled {
-		err = n.writeBack(until)
-	}
-	if err != nil || n.settled {
-		return err
-	}
-	b = n.change(func(b belief) belief {
-		if b.nonce != "" { // not lost again
-			b.conn = a.conn
-		}
-		return b
-	})
-	if b.conn == 0 {
-		return errChanged
-	}
-	n.settled = true
-	return nil
+	return n.catchUp(until, a, b.revision)
 }
 
 // fit returns why a server cannot be relied on, or nil if it can. Whoever

@@ -365,7 +365,7 @@ func (n *node) catchUp(until time.Time, a answer, known int64) error {
 			if end.revision, err = strconv.ParseInt(fetched[0].text, 10, 64); err != nil {
 				return errReply
 			}
-			return n.caughtUp(a.conn, end)
+			return n.caughtUp(end)
 		}
 	}
 }
@@ -395,17 +395,11 @@ func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 
 // caughtUp relies on the revocations up to those of end, the answer of the
 // pipeline that fetched the last of them.
-func (n *node) caughtUp(conn uint64, end answer) error {
+func (n *node) caughtUp(end answer) error {
 	var t trust
 	n.change(func(b belief) belief {
-		if !n.settled {
-			b.conn = conn
-		}
 		b.revision = end.revision
 		b, t = b.judge(end, clockOf(n.g.config.Now()))
-		if !n.settled {
-			b.conn = 0
-		}
 		return b
 	})
 	if t != believe {

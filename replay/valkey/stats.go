@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -35,8 +34,6 @@ type Stats struct {
 	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included: once for each server
 	Connections uint64 `json:"connections"` // attempts to connect
 	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
-
-	Revocations replay.RevocationStats `json:"revocations"` // known here
 }
 
 type counters struct {
@@ -93,7 +90,6 @@ func (g *Guard) Stats() Stats {
 		Losses:      c.losses.Load(),
 		Connections: c.connections.Load(),
 		Servers:     len(g.topology.Load().nodes),
-		Revocations: g.revoked.Stats(),
 	}
 }
 

@@ -148,7 +148,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	err = g.within(ctx, func(until time.Time) error {
 		err := g.survey(until)
 		if err == nil {
-			err = g.each(until, func(n *node) error { return n.verify(until) })
+			err = g.each(until, func(n *node) error { return n.askAnew(until) })
 		}
 		return err
 	})
