@@ -54,9 +54,9 @@ func (g *Guard) install(m slotMap) error {
 	switch {
 	case g.ended():
 		return ErrClosed // New was canceled meanwhile
-	case old == nil && m.slots == 1 && len(g.config.Addresses) > 1:
+	case old.marks == nil && m.slots == 1 && len(g.config.Addresses) > 1:
 		return errSeveral
-	case old == nil:
+	case old.marks == nil:
 		old = &topology{owners: make([]*node, m.slots), marks: make([]clock, m.slots)}
 	case m.slots != len(old.marks):
 		return errCluster // whatever it is now, it has no slots
@@ -170,15 +170,12 @@ func (g *Guard) survey(until time.Time, nodes ...*node) (err error) {
 	return err
 }
 
-// surveyEvery is the least time between two surveys of the Cluster.
-const surveyEvery = 50 * time.Millisecond
-
 // maySurvey reports whether the Cluster may be surveyed now, and if so counts
 // it as done.
 func (g *Guard) maySurvey() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if time.Since(g.surveyed) < surveyEvery {
+	if time.Since(g.surveyed) < 50*time.Millisecond {
 		return false
 	}
 	g.surveyed = time.Now()

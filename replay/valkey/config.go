@@ -33,8 +33,8 @@ type Config struct {
 	// not empty. An empty Username is the server's default user.
 	Username, Password string
 
-	// Credentials, if not nil, is asked for both before each new connection. It
-	// must return within Timeout, and be safe for concurrent use.
+	// Credentials, if not nil, is asked for both for each new connection. It must
+	// return within Timeout, and be safe for concurrent use.
 	Credentials func() (username, password string, err error)
 
 	// Database is selected on each new connection. A Cluster has only 0.

@@ -49,12 +49,7 @@ func newKeys(prefix, tag string) *keys {
 // newNode makes a node and starts its goroutines. It does not connect: whoever
 // asks the server something does.
 func (g *Guard) newNode(address string, k *keys) *node {
-	n := &node{
-		g:       g,
-		address: address,
-		queue:   make(chan *request, g.config.MaxWaiting),
-		stop:    make(chan struct{}),
-	}
+	n := &node{g: g, address: address, queue: make(chan *request, g.config.MaxWaiting), stop: make(chan struct{})}
 	n.keys.Store(k)
 	for range workers {
 		go n.work()

@@ -70,11 +70,9 @@ func targetOf(name string) (t token.Target) {
 // Config.Timeout at most, and not longer than ctx.
 //
 // If it returns nil, every gateway refuses the tokens in each Spend that begins
-// later. In a Cluster whose slots have just moved, a gateway may take five
-// seconds to notice that, and until then may not see the revocation. After an
+// later; in a Cluster whose slots have just moved, five seconds later. After an
 // error the tokens are refused here, and some other gateways may not know: call
-// it again. The error says why, as those of Spend do, or what is wrong with the
-// target.
+// it again.
 //
 // A revocation is kept for three hours and a minute, the longest session that
 // it can end. If there are Config.MaxRevocations already, the one of the
@@ -145,16 +143,15 @@ func (g *Guard) Revoked(s token.Summary) error {
 
 // Sync fetches what other gateways have revoked, and hands over every target
 // that came into force here since the last Sync, whoever brought it: a Spend,
-// an own call of Revoke, or lack of room (as Everyone). It does so at least
-// once, before it returns, also with an error. One owner calls it, every few
-// seconds, and ends the sessions concerned. It takes Config.Timeout at most,
-// and not longer than ctx, plus what news takes.
+// an own call of Revoke, or lack of room (as Everyone); at least once, also
+// with an error. One owner calls it, every few seconds, and ends the sessions
+// concerned. It takes Config.Timeout at most, and not longer than ctx, plus
+// what news takes.
 //
 // If a server loses a revocation before this gateway has fetched it, the
-// gateway that made it writes it again when it notices. If that one is gone,
-// too, unused tokens are refused all the same, as they were issued before the
-// loss, but live sessions go on. So if [Guard.ReadyAt] moves, repeat the
-// revocations of the last moments.
+// gateway that made it writes it again. If that one is gone, too, unused tokens
+// are refused all the same, but live sessions go on: if [Guard.ReadyAt] moves,
+// repeat the revocations of the last moments.
 func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if !g.made() {
 		return ErrClosed

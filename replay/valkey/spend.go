@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -61,11 +62,12 @@ func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool
 		return false, err
 	}
 	answered, err := g.try(ctx, r)
-	fresh := answered && err == nil && r.fresh
-	if answered { // or else a worker may still use r
-		g.waiting.Add(-1)
-		g.requests.Put(r)
+	if !answered {
+		return false, err // a worker may still use r
 	}
+	fresh := r.fresh && err == nil
+	g.waiting.Add(-1)
+	g.requests.Put(r)
 	if fresh {
 		err = g.revoked.Revoked(s) // the round trip may have told of it
 	}
@@ -149,10 +151,8 @@ type request struct {
 	state atomic.Uint32
 	done  chan struct{} // receives once, when a worker has answered
 	fresh bool
-	err   error // of the latest attempt
-
-	// These serve later calls as well.
-	timer *time.Timer
+	err   error       // of the latest attempt
+	timer *time.Timer // serves later calls as well, as buf does
 	buf   []byte
 }
 
@@ -214,9 +214,7 @@ func (r *request) ruling(mark, own, server clock) error {
 type worker struct {
 	n        *node
 	requests []*request // of this batch
-
-	// The memory of the latest attempt serves the next.
-	pipeline pipeline
+	pipeline pipeline   // its memory, and that of replies, serves the next
 	replies  []reply
 }
 
@@ -256,12 +254,7 @@ func (w *worker) collect(r *request) {
 // answers none of them, unless they are gone then.
 func (w *worker) attempt() error {
 	n, p := w.n, &w.pipeline
-	latest := w.requests[0]
-	for _, r := range w.requests {
-		if r.start.After(latest.start) {
-			latest = r
-		}
-	}
+	latest := slices.MaxFunc(w.requests, func(a, b *request) int { return a.start.Compare(b.start) })
 	until := latest.start.Add(n.g.config.Timeout)
 	if err := n.verify(until); err != nil {
 		return err

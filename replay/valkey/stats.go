@@ -21,14 +21,12 @@ type Stats struct {
 
 	Unavailable uint64 `json:"unavailable"` // refused with another error
 
-	// Reasons counts errors by a word: each refusal of a Spend but for revoked
-	// tokens, and each failure to ask a server every five seconds. "timeout"
-	// and "connection" are of ErrUnreachable; "loading", "read-only",
-	// "out-of-memory", "replicas", "persistence", "slot", "version",
-	// "eviction", "no-append-only-file" and "reply" of ErrServer;
-	// "server-behind", "server-ahead", "token-ahead" and "token-over" of
-	// ErrClock; "data-lost", "busy", "canceled", "closed", "auth" and "other"
-	// speak for themselves.
+	// Reasons counts by a word the refusals of Spend, but for revoked tokens,
+	// and the failures to ask a server every five seconds: data-lost, busy,
+	// canceled, closed, auth; timeout, connection; loading, read-only,
+	// out-of-memory, replicas, persistence, slot, version, eviction,
+	// no-append-only-file, reply; server-behind, server-ahead, token-ahead,
+	// token-over; other.
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
 	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included: once for each server
@@ -93,17 +91,13 @@ func (g *Guard) Stats() Stats {
 	}
 }
 
-// ReadyAt returns the moment from which on all newly issued tokens are
-// accepted, if the issuer's clock agrees with this one. Until then some are
-// refused with [ErrDataLost], and a gateway should not report itself ready. It
-// is ClockSkew and a second after the guard was made, and moves ahead if data
-// may have been lost. If it is further away, a clock was ahead. It goes by
-// Config.Limits: tokens of a ring with a larger ClockSkew are refused for
-// longer, by the difference. A zero or nil Guard is ready at the end of the
-// year 9999.
-//
-// It says nothing of whether the server can be reached now. The error of
-// [Guard.Sync] does, as Stats.Unavailable does once tokens are refused.
+// ReadyAt returns the moment from which on newly issued tokens are accepted, if
+// the issuer's clock agrees with this one. Until then some are refused with
+// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew
+// and a second after the guard was made, and moves ahead if data may have been
+// lost; if it is further away, a clock was ahead. It does not say whether the
+// server can be reached now. For a zero or nil
+// Guard it is the end of the year 9999.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(maxSecond, 0).UTC()

@@ -76,17 +76,13 @@
 // seconds after a change. [Config].AcceptEviction and AcceptNoAppendOnlyFile
 // lift the last two conditions.
 //
-// The guard needs the commands AUTH, SET, GET, TIME, INFO and EVAL, and within
-// EVAL also INCRBY, PEXPIRE, PTTL, ZADD, ZCARD, ZRANGE, ZRANGEBYSCORE, ZREM and
-// ZSCORE; SELECT for a Database; CLUSTER SLOTS in a Cluster. It tries them at
-// the start.
-//
 // The connection may pass through a proxy for TCP or TLS, but not through one
 // that speaks the protocol: it could change servers without a new connection.
 // The guard does not ask Sentinel; give it a name or an address that follows
 // the primary.
 //
-// SIZING.md says what memory, how many servers and which latency to plan for.
+// SIZING.md says what memory, how many servers and which latency to plan for,
+// and which commands the guard needs. It tries them at the start.
 package valkey
 
 import (
@@ -138,6 +134,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		closed:  make(chan struct{}),
 	}
 	g.count.reasons = make(map[string]uint64)
+	g.topology.Store(new(topology))
 	g.requests.New = func() any {
 		timer := time.NewTimer(time.Hour)
 		timer.Stop()
@@ -174,10 +171,8 @@ func (g *Guard) Close() {
 		return
 	}
 	close(g.closed) // so no other topology is installed
-	if t := g.topology.Load(); t != nil {
-		for _, n := range t.nodes {
-			n.retire()
-		}
+	for _, n := range g.topology.Load().nodes {
+		n.retire()
 	}
 }
 
