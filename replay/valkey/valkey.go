@@ -145,7 +145,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	err = g.within(ctx, func(until time.Time) error {
 		err := g.survey(until)
 		if err == nil {
-			err = g.each(until, func(n *node) error { return n.askAnew(until) })
+			err = g.each(time.Now(), func(n *node) error { return n.askAnew(until) }) // once
 		}
 		return err
 	})
