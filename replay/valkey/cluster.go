@@ -287,7 +287,7 @@ var crc16 = func() (table [256]uint16) {
 // slot, of so many. Between braces in a name they make it a key of the slot.
 func slotTag(slot, of int) string {
 	for i := 0; ; i++ {
-		if tag := itoa(i); keySlot([]byte(tag), of) == slot {
+		if tag := strconv.Itoa(i); keySlot([]byte(tag), of) == slot {
 			return tag
 		}
 	}

@@ -90,7 +90,6 @@ type Config struct {
 
 var (
 	errAddresses      = errors.New("valkey: Config.Addresses is empty")
-	errDatabase       = errors.New("valkey: Config.Database is negative")
 	errPrefix         = errors.New("valkey: Config.Prefix is longer than 64 bytes or has braces")
 	errClockSkew      = errors.New("valkey: Config.Limits.ClockSkew is not whole seconds from 1 s to 1 min")
 	errTimeLimit      = errors.New("valkey: Config.Timeout is not 10 ms to 6 s")
@@ -121,8 +120,6 @@ func (c *Config) check() error {
 	switch {
 	case len(c.Addresses) == 0:
 		return errAddresses
-	case c.Database < 0:
-		return errDatabase
 	case len(c.Prefix) > 64 || strings.ContainsAny(c.Prefix, "{}"):
 		return errPrefix
 	case skew < time.Second || skew > maxSkew || skew%time.Second != 0:

@@ -166,7 +166,7 @@ func (c *Config) greet(until time.Time, l *link) error {
 		p.add("AUTH", password)
 	}
 	if c.Database != 0 {
-		p.add("SELECT", itoa(c.Database))
+		p.add("SELECT", strconv.Itoa(c.Database))
 	}
 	replies, err := l.roundTrip(until, &p, nil)
 	for _, r := range replies {
@@ -281,5 +281,3 @@ func readTime(v reply) (clock, error) {
 	}
 	return clock(seconds*1000 + micros/1000), nil
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

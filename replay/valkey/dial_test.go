@@ -115,6 +115,23 @@ func TestCloseWhileConnecting(t *testing.T) {
 	}
 }
 
+// TestDatabase has two deployments on one server, and a database that is not there.
+func TestDatabase(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	c := config(s.Address)
+	first := newGuard(t, c)
+	c.Database = 1
+	second := newGuard(t, c)
+	tok := unique()
+	assert.Equal(t, "fresh", spend(first, tok))
+	assert.Equal(t, "fresh", spend(second, tok))
+	assert.Equal(t, "spent", spend(second, tok))
+	c.Database = -1
+	_, err := valkey.New(ctx, c)
+	assert.ErrorIs(t, err, valkey.ErrServer)
+}
+
 // TestClosed has a guard that is closed refuse all, at once, and make no
 // connection.
 func TestClosed(t *testing.T) {

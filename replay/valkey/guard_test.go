@@ -219,7 +219,6 @@ func TestConfig(t *testing.T) {
 		want string
 	}{
 		{"no address", func(c *valkey.Config) { c.Addresses = nil }, "Addresses"},
-		{"database", func(c *valkey.Config) { c.Database = -1 }, "Database"},
 		{"long prefix", func(c *valkey.Config) { c.Prefix = strings.Repeat("x", 65) }, "Prefix"},
 		{"braces", func(c *valkey.Config) { c.Prefix = "{x}" }, "Prefix"},
 		{"skew below", func(c *valkey.Config) { c.Limits.ClockSkew = time.Millisecond }, "ClockSkew"},

@@ -235,7 +235,7 @@ func (n *node) ask(until time.Time) error {
 func (n *node) report(until time.Time, a answer, replace bool) (now answer, err error) {
 	var p pipeline
 	asked := clockOf(n.g.config.Now())
-	b, key, life := n.change(nil), n.keys.Load().nonce, itoa(int(nonceLife.Milliseconds()))
+	b, key, life := n.change(nil), n.keys.Load().nonce, strconv.Itoa(int(nonceLife.Milliseconds()))
 	switch {
 	case replace:
 		p.add("EVAL", replaceNonce, "1", key, a.nonce, a.newNonce(rand.Text()), life)

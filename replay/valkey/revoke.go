@@ -48,7 +48,7 @@ func nameOf(t token.Target) string {
 	case t.Token != (token.ID{}):
 		return "t" + string(t.Token[:])
 	}
-	return "u" + itoa(len(t.Room)) + ":" + t.Room + t.User
+	return "u" + strconv.Itoa(len(t.Room)) + ":" + t.Room + t.User
 }
 
 // targetOf is the inverse of nameOf. What nameOf does not return is no valid
@@ -266,7 +266,7 @@ func (n *node) insert(p *pipeline, r revocation) {
 	now, life := c.Now().Unix(), int64(kept/time.Second)
 	p.add("EVAL", insert, "4", k.revision, k.order, k.marks, k.tokens,
 		r.name, strconv.FormatInt(r.moment, 10),
-		itoa(c.MaxRevocations+1), // that of everyone does not count
+		strconv.Itoa(c.MaxRevocations+1), // that of everyone does not count
 		strconv.FormatInt(now-life, 10),
 		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10))
 }
@@ -346,7 +346,7 @@ func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	for {
 		var p pipeline
 		k := n.keys.Load()
-		p.add("EVAL", after, "4", k.revision, k.order, k.marks, k.tokens, strconv.FormatInt(known, 10), itoa(page))
+		p.add("EVAL", after, "4", k.revision, k.order, k.marks, k.tokens, strconv.FormatInt(known, 10), strconv.Itoa(page))
 		replies, end, err := n.round(until, &p, nil)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -176,8 +177,7 @@ func (r *request) reset(prefix string, top *topology, now time.Time, s token.Sum
 	r.buf = append(r.buf, s.TokenID[:]...)
 	r.keyLen = len(r.buf)
 	r.slot = keySlot(r.buf, len(top.marks))
-	var value [valueSize]byte
-	r.buf = append(r.buf, value[:]...)
+	r.buf = append(r.buf, make([]byte, valueSize)...)
 	rand.Read(r.buf[r.keyLen:])
 	r.text = string(r.buf)
 	r.now, r.start = clockOf(now), time.Now()
@@ -237,15 +237,20 @@ func (n *node) work() {
 	}
 }
 
-// collect takes r, and what else is waiting, up to a batch.
+// collect takes r, and what else is waiting, up to a batch. Callers that are
+// about to wait get to run before: nearly twice as many travel together then.
 func (w *worker) collect(r *request) {
 	w.requests = append(w.requests[:0], r)
-	for len(w.requests) < batch {
+	for yielded := false; len(w.requests) < batch; {
 		select {
 		case r := <-w.n.queue:
 			w.requests = append(w.requests, r)
 		default:
-			return
+			if yielded {
+				return
+			}
+			yielded = true
+			runtime.Gosched()
 		}
 	}
 }
