@@ -1,8 +1,9 @@
 //go:build unix
 
-// Package redistest runs Redis and Valkey servers for tests. [Start] starts one; with
-// [Each] and [StartEngine] a test runs on both.
-package redistest
+// Package valkeytest starts Valkey and Redis servers for tests. [Start] starts
+// one; with [Each] and [StartEngine] a test runs on every engine that is
+// installed.
+package valkeytest
 
 import (
 	"bytes"
@@ -18,41 +19,48 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
-
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
-// patience is how long a server may take to start. It is no measure of speed: the
-// machine may be busy.
+// patience is how long a server may take to start. It is no measure of speed:
+// the machine may be busy.
 const patience = 60 * time.Second
 
-// engines returns the paths of the servers that are installed, and skips the test
-// where there are none.
-func engines(t testing.TB) (paths []string) {
+// Engines returns the paths of the servers that are installed: redis-server and
+// valkey-server, the latter from the environment variable
+// CHATTOKEN_VALKEY_SERVER if that is set. If there are none, the test is
+// skipped, or fails with CHATTOKEN_REQUIRE=1.
+func Engines(t testing.TB) (paths []string) {
 	t.Helper()
-	for _, name := range []string{"redis-server", "valkey-server"} {
+	names := []string{"redis-server", "valkey-server"}
+	if named := os.Getenv("CHATTOKEN_VALKEY_SERVER"); named != "" {
+		names[1] = named
+	}
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			paths = append(paths, path)
 		}
 	}
-	if paths == nil {
-		testenv.Skip(t, "neither redis-server nor valkey-server is installed")
+	switch {
+	case paths != nil:
+	case os.Getenv("CHATTOKEN_REQUIRE") == "1":
+		t.Fatal("required, but neither redis-server nor valkey-server is installed")
+	default:
+		t.Skip("SKIPPED: neither redis-server nor valkey-server is installed")
 	}
 	return paths
 }
 
-// Each runs a test for every engine that is installed, with the path of its program.
+// Each runs a test for every engine that is installed, with the path of its
+// program.
 func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
-	for _, path := range engines(t) {
+	for _, path := range Engines(t) {
 		t.Run(filepath.Base(path), func(t *testing.T) { test(t, path) })
 	}
 }
 
-// Server is a process on loopback that the test has started, in a directory of its
-// own. It is killed at the end of the test.
+// Server is a process on loopback that the test has started, in a directory of
+// its own. It is killed at the end of the test.
 type Server struct {
 	Address string   // host and port
 	Dir     string   // has what the server stores
@@ -65,12 +73,12 @@ type Server struct {
 	exited chan struct{} // closed then
 }
 
-// Start starts a server of some engine on a free port and waits until it listens. It
-// keeps an append-only file and evicts nothing, unless args, settings of the command
-// line, say otherwise.
+// Start starts a server of some engine on a free port and waits until it
+// listens. It keeps an append-only file and evicts nothing, unless args,
+// settings of the command line, say otherwise.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return StartEngine(t, engines(t)[0], args...)
+	return StartEngine(t, Engines(t)[0], args...)
 }
 
 // StartEngine is [Start] for an engine from [Each].
@@ -88,10 +96,10 @@ func StartEngine(t testing.TB, engine string, args ...string) *Server {
 	return nil
 }
 
-// FreeAddress returns an address on loopback at which nothing listens, and each one
-// once: whoever was there may come back after it was killed. Its port is below those
-// that the system gives to clients, and so is the second one that a server of a
-// Cluster takes, which is 10,000 above.
+// FreeAddress returns an address on loopback at which nothing listens, and each
+// one once: whoever was there may come back after it was killed. Its port is
+// below those that the system gives to clients, and so is the second one that a
+// server of a Cluster takes, which is 10,000 above.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -100,7 +108,7 @@ func FreeAddress(t testing.TB) string {
 			continue
 		}
 		if l, err := net.Listen("tcp", address); err == nil {
-			require.NoError(t, l.Close())
+			_ = l.Close()
 			return address
 		}
 	}
@@ -113,8 +121,7 @@ var taken sync.Map // addresses that FreeAddress has returned, or found taken
 // start starts the process, and reports whether it listens.
 func (s *Server) start() bool {
 	s.t.Helper()
-	_, port, err := net.SplitHostPort(s.Address)
-	require.NoError(s.t, err)
+	_, port, _ := net.SplitHostPort(s.Address)
 	s.output = new(bytes.Buffer)
 	// The file is not flushed to disk, so that no other disk activity stops the
 	// server. What a process wrote before it was killed is there all the same.
@@ -124,8 +131,10 @@ func (s *Server) start() bool {
 		"--repl-diskless-sync-delay", "0", "--loglevel", "warning",
 	}, s.Args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
-	testenv.DieWithParent(s.cmd)
-	require.NoError(s.t, s.cmd.Start())
+	dieWithParent(s.cmd)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
 	cmd, exited := s.cmd, make(chan struct{})
 	s.exited = exited
 	go func() {
@@ -151,8 +160,8 @@ func (s *Server) listens() bool {
 	return false
 }
 
-// answers reports whether it is this process that answers at its address, and not
-// another one that was faster to take the port.
+// answers reports whether it is this process that answers at its address, and
+// not another one that was faster to take the port.
 func (s *Server) answers() bool {
 	c, err := net.Dial("tcp", s.Address)
 	if err != nil {
@@ -182,19 +191,25 @@ func (s *Server) Kill() {
 
 func (s *Server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
 
-// Restart starts the server again after [Server.Kill], at the same address and with
-// what it has stored.
+// Restart starts the server again after [Server.Kill], at the same address and
+// with what it has stored.
 func (s *Server) Restart() {
 	s.t.Helper()
-	require.True(s.t, s.start(), "the server does not start again: %s", s.output)
+	if !s.start() {
+		s.t.Fatalf("the server does not start again: %s", s.output)
+	}
 }
 
 // Forget removes what a server that does not run has stored.
 func (s *Server) Forget() {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.Dir, "*"))
-	require.NoError(s.t, err)
 	for _, f := range files {
-		require.NoError(s.t, os.RemoveAll(f))
+		if err == nil {
+			err = os.RemoveAll(f)
+		}
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
