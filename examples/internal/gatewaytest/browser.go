@@ -59,9 +59,7 @@ function open({Name, URL, Token}) {
 // skips the test if there is no Chromium.
 func InBrowser(t testing.TB, program Make) (Make, *Browser) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("a slow client, in a short run")
-	}
+	skipShort(t)
 	if _, err := os.Stat(chromium); err != nil {
 		if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
 			t.Fatalf("required, but: %s is missing: install chromium", chromium)
