@@ -13,8 +13,9 @@ import (
 // Handler lets whoever presents a good token in, calls f, and calls Leave when
 // f returns or panics. Whoever is refused is answered. f upgrades the
 // connection and serves it: with gorilla/websocket by Upgrade(w, r,
-// w.Header()), with coder/websocket by Accept(w, r, nil). The Origin has been
-// checked; a library that checks it again must be told the same origins.
+// w.Header()), with coder/websocket by Accept. The Origin has been checked. A
+// library that checks it once more, by other rules, may refuse it when the
+// token is spent: have CheckOrigin return true, or set InsecureSkipVerify.
 func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Participant)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.Enter(w, r)
