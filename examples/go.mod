@@ -8,6 +8,7 @@ require (
 	github.com/aws/smithy-go v1.28.9
 	github.com/coder/websocket v1.8.15
 	github.com/google/pprof v0.0.0-20261105003125-4bf881d7fb0b
+	github.com/gorilla/websocket v1.5.3
 	github.com/seed17cb2b26/chattoken v0.1.0
 	github.com/seed17cb2b26/chattoken/replay/valkey v0.1.0
 	github.com/stretchr/testify v1.12.1
