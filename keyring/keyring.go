@@ -297,17 +297,17 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 	return err
 }
 
-// SetPolicy changes the policy; zero fields of p leave it as it is. Period and
-// Lead count from the next key on: the times at which keys activate and retire
-// stay.
+// SetPolicy changes the policy, and rotates; zero fields of p leave it as it
+// is. Period and Lead count from the next key on: the times at which keys
+// activate and retire stay.
 //
 // MaxTTL and ClockSkew can only be raised. Then all keys open for longer, and
 // every host must have heard of that before one of them expires: if one expires
 // within Lead, the error is [ErrTooSoon]. First restart every gateway with an
 // in-memory guard of the new limits, because a guard keeps its own.
 func (r *Ring) SetPolicy(now time.Time, p Policy) error {
-	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
-		return s.amend(now, p.or(s.policy))
+	_, err := r.change(now, func(s *schedule, now int64, fresh func() ID) (bool, error) {
+		return s.amend(now, p.or(s.policy), fresh)
 	})
 	return err
 }
@@ -350,6 +350,7 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 		return false, err
 	}
 	s.serial++
+	s.fit()
 	if err := s.check(); err != nil {
 		return false, err
 	}
