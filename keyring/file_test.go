@@ -165,6 +165,7 @@ func TestSaveBelowTheMark(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(s.HighWater, []byte("1\n"), 0o600))
 	require.NoError(t, s.writer.RaiseSerial(1<<32))
+	s.save(t)
 	require.NoError(t, s.writer.RaiseSerial(1<<32+2))
 	require.ErrorContains(t, s.Save(t.Context(), s.writer), "too far ahead")
 	require.NoError(t, os.Remove(s.HighWater))

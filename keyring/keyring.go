@@ -44,8 +44,8 @@
 // so that a ring of another context is told from this one and is refused. The
 // digest is encrypted: whoever has no KEK learns nothing about the context.
 //
-// Form 1, with 0x01 in place of 0x02, has the document alone. It is read, and
-// never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
+// Form 1, with 0x01 in place of 0x02, has the document alone. It is read if
+// [Config] says so, and never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
 // and nothing but that is read:
 //
 //	[ serial uint (from 1 to 2^63-1),
@@ -89,6 +89,7 @@
 package keyring
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -153,6 +154,12 @@ type Config struct {
 
 	// Policy is that of a ring made by New. A sealed ring has its own.
 	Policy Policy
+
+	// InsecureForm1 has a sealed ring of form 1 loaded, which names no context:
+	// it may be another deployment's. What is saved is form 2, of Context. Set
+	// it only while a fleet goes over from form 1, as KEYS.md says. Without it,
+	// and once a version of form 2 is in force, the error is [ErrContext].
+	InsecureForm1 bool
 }
 
 const maxContext = 255
@@ -167,10 +174,13 @@ const maxContext = 255
 type Ring struct {
 	context   string
 	minSerial uint64
+	lowest    uint8 // form that is read
 	current   atomic.Pointer[snapshot]
 
-	mu   sync.Mutex  // held by writers
-	base fingerprint // of the sealed form that was last loaded or saved
+	mu    sync.Mutex  // held by writers
+	base  fingerprint // of the sealed form that was last loaded or saved
+	form  uint8       // its form; 2 for a new ring
+	known uint64      // the serial last loaded, saved or marshalled; 0 if none was
 }
 
 // snapshot is one version of the ring. It is never changed.
@@ -178,7 +188,6 @@ type snapshot struct {
 	schedule
 	entries []*entry // those of schedule.all
 	index   []*entry // the same, by ID: see find
-	bound   bool     // form 1, of which it is not, names no context
 }
 
 type entry struct {
@@ -247,9 +256,8 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if err := s.policy.checkNew(); err != nil {
 		return nil, err
 	}
-	snap := newSnapshot(s, g.keys)
-	snap.bound = true
-	r.current.Store(snap)
+	r.form = sealedForm2
+	r.current.Store(newSnapshot(s, g.keys))
 	return r, nil
 }
 
@@ -257,7 +265,11 @@ func newRing(c Config) (*Ring, error) {
 	if len(c.Context) > maxContext {
 		return nil, errContext
 	}
-	return &Ring{context: c.Context, minSerial: c.MinSerial}, nil
+	r := &Ring{context: c.Context, minSerial: c.MinSerial, lowest: sealedForm2}
+	if c.InsecureForm1 {
+		r.lowest = sealedForm1
+	}
+	return r, nil
 }
 
 func validClock(now time.Time) bool {
@@ -312,18 +324,15 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	return err
 }
 
-// RaiseSerial raises the serial to the given one, by at most 2^32, which is
-// also as far as followers go in a step. If it is not higher, RaiseSerial does
-// nothing. A ring that was restored from a backup needs that: its followers
+// RaiseSerial raises the serial to the given one, by at most 2^32 above the one
+// that was last loaded or saved, which is also as far as followers go in a
+// step. If it is not higher, RaiseSerial does nothing. A ring that was restored from a backup needs that: its followers
 // have seen higher serials, and would refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
-		switch {
-		case serial <= s.serial:
+		if serial <= s.serial {
 			return false, nil
-		case serial > ceiling(s.serial):
-			return false, errStep
 		}
 		s.serial = serial - 1 // change adds one
 		return true, nil
@@ -350,6 +359,9 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 		return false, err
 	}
 	s.serial++
+	if s.serial > ceiling(cmp.Or(r.known, old.serial)) {
+		return false, errStep
+	}
 	s.fit()
 	if err := s.check(); err != nil {
 		return false, err
@@ -357,9 +369,7 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 	if g.err != nil {
 		return false, g.err
 	}
-	snap := newSnapshot(s, g.keys)
-	snap.bound = old.bound
-	r.current.Store(snap)
+	r.current.Store(newSnapshot(s, g.keys))
 	return true, nil
 }
 
@@ -411,6 +421,14 @@ func (r *Ring) Overdue(now time.Time) time.Duration {
 
 // Serial returns the number of the ring's version. Every change adds one.
 func (r *Ring) Serial() uint64 { return r.load().serial }
+
+// Form returns the form of the sealed ring that was last loaded or saved: 2, or
+// 1, which names no context. A ring made by New has 2, the zero Ring 0.
+func (r *Ring) Form() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int(r.form)
+}
 
 // Policy returns the policy, without zero fields.
 func (r *Ring) Policy() Policy { return r.load().policy }

@@ -52,7 +52,7 @@ func ceiling(known uint64) uint64 {
 
 var (
 	errSerial   = errors.New("keyring: serial is 0 or too large")
-	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time")
+	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time; save the ring first")
 	errHeadroom = errors.New("keyring: the lowest serial, or the high-water mark, leaves too few above it; see KEYS.md")
 	errAhead    = errors.New("keyring: sealed ring has a serial that is too far ahead; see KEYS.md")
 	errKeyCount = errors.New("keyring: no key, or more than 4096")
