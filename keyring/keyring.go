@@ -129,10 +129,11 @@ var (
 )
 
 var (
-	errContext = errors.New("keyring: Config.Context is longer than 255 bytes")
-	errClock   = errors.New("keyring: the clock is before 1970 or after 9999")
-	errNoKeys  = errors.New("keyring: this ring was made neither by New nor by Load")
-	errMarshal = errors.New("keyring: keys are not marshalled in clear; use Ring.Marshal with a KEK")
+	errContext  = errors.New("keyring: Config.Context is longer than 255 bytes")
+	errClock    = errors.New("keyring: the clock is before 1970 or after 9999")
+	errFarAhead = errors.New("keyring: far ahead: the last key seals later than a period from now, and nobody rotates until then")
+	errNoKeys   = errors.New("keyring: this ring was made neither by New nor by Load")
+	errMarshal  = errors.New("keyring: keys are not marshalled in clear; use Ring.Marshal with a KEK")
 )
 
 // Config is what the embedder decides. The zero value is a safe default.
@@ -402,9 +403,14 @@ func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
 // The next key is due from when the last one starts to seal. There is cause for
 // alarm once twice the Policy.Lead has gone by since, or half of the Period if
 // that is less: time for a rotator that runs once in a Lead, and for the ring
-// to reach every host. Nobody is refused until a whole Period has gone by. From
-// then on hosts that have the next key may mint under it, and this ring does
-// not open that.
+// to reach every host. If Lead is more than a quarter of Period, there is less
+// time than that, and so a false alarm if both take as long as they may.
+//
+// With an unchanged policy nobody is refused until a whole Period has gone by.
+// From then on hosts that have the next key may mint under it, and this ring
+// does not open that. Overdue comes too late for a host that no longer gets new
+// versions if the others have one that shortens the Period, or in which a key
+// was revoked or rotated ahead of its time: compare serials for that.
 //
 // The zero Ring is never overdue.
 func (r *Ring) Overdue(now time.Time) time.Duration {
@@ -417,6 +423,25 @@ func (r *Ring) Overdue(now time.Time) time.Duration {
 		return 0
 	}
 	return late
+}
+
+// FarAhead reports whether the last key starts to seal later than Period and
+// ClockSkew from now, so that the keys are not rotated as often as the policy
+// says: the clock of who rotated was ahead, or the Period was longer then. To
+// mend it, see "Clocks" in KEYS.md.
+func (r *Ring) FarAhead(now time.Time) bool {
+	s := r.load()
+	return len(s.chain) > 0 && s.chain[len(s.chain)-1].activates > now.Unix()+seconds(s.policy.Period+s.policy.ClockSkew)
+}
+
+func (r *Ring) health(now time.Time) error {
+	if d := r.Overdue(now); d > 0 {
+		return fmt.Errorf("keyring: overdue: the next key has been due for %v", d.Truncate(time.Second))
+	}
+	if r.FarAhead(now) {
+		return errFarAhead
+	}
+	return nil
 }
 
 // Serial returns the number of the ring's version. Every change adds one.
