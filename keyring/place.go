@@ -186,7 +186,7 @@ func (w *walk) confined() (*os.Root, error) {
 		info, err := root.Lstat(w.rest)
 		switch {
 		case err == nil && info.Mode().Type() == fs.ModeSymlink:
-			if err := w.confinedFollow(root, dir); err != nil {
+			if err := w.confinedFollow(root, dir, info); err != nil {
 				return nil, err
 			}
 			continue
@@ -202,8 +202,12 @@ func (w *walk) confined() (*os.Root, error) {
 }
 
 // confinedFollow is follow where the file itself is a link. Those to
-// directories are followed by root, which lets none lead out.
-func (w *walk) confinedFollow(root *os.Root, dir string) error {
+// directories are followed by root, whoever made them, and it lets none lead
+// out.
+func (w *walk) confinedFollow(root *os.Root, dir string, info fs.FileInfo) error {
+	if !isOurs(info) {
+		return errLinkOwner
+	}
 	target, err := root.Readlink(w.rest)
 	if err == nil && filepath.IsAbs(target) {
 		err = errLeadsOut

@@ -346,6 +346,25 @@ func TestLockOfAnother(t *testing.T) {
 	}
 }
 
+// Another user's link in place of a file is not followed in a directory of
+// everybody's either, although it leads out nowhere.
+func TestForeignLinkInside(t *testing.T) {
+	needRoot(t)
+	dir := directory(t, 0o777)
+	private := filepath.Join(dir, "private")
+	require.NoError(t, os.Mkdir(private, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(private, "mark"), []byte("5\n"), 0o600))
+	f := keyring.File{Name: filepath.Join(private, "ring"), KEK: newKEK(t), HighWater: filepath.Join(dir, "mark")}
+	require.NoError(t, os.Symlink("private/mark", f.HighWater))
+	give(t, f.HighWater)
+	_, err := f.Create(t.Context(), start)
+	require.ErrorContains(t, err, "a symbolic link of another user's")
+	require.Equal(t, []string{"mark"}, files(t, private))
+	require.NoError(t, os.Lchown(f.HighWater, 0, 0))
+	_, err = f.Create(t.Context(), start)
+	require.NoError(t, err)
+}
+
 // A path may begin in a directory that others can write, and leave it at once.
 func TestPathOutOfOthersDirectory(t *testing.T) {
 	for name, mode := range map[string]fs.FileMode{"group's": 0o775, "everybody's": 0o777} {
