@@ -337,7 +337,9 @@ var faults = []fault{
 	{"before 1970", "token/seal.go", "./token",
 		one("issuedAt < 0 || ", "")},
 	{"default TTL beyond the ring's", "token/seal.go", "./token",
-		one("ttl = min(DefaultTTL, longest)", "ttl = DefaultTTL")},
+		one("limit.ClockSkew+MinTTL), longest)", "limit.ClockSkew+MinTTL), MaxTTL)")},
+	{"default TTL within the skew", "token/seal.go", "./token",
+		one("max(DefaultTTL, limit.ClockSkew+MinTTL)", "max(DefaultTTL, MinTTL)")},
 
 	// -- Opening.
 	{"token lives a second longer", "token/session.go", "./token",
