@@ -18,13 +18,13 @@ import (
 // What is only read, the ring, may be reached by any symbolic link: its KEK
 // tells whether it is authentic. What is written, or trusted as it is, the
 // HighWater file and that of a [KEKFile], is reached only by links that belong
-// to root or to this user. Once the path has come to a directory that others can
-// write, it must not lead out again; which of the files in there is meant, they
-// can say. So nobody has root write elsewhere. A volume of Kubernetes', which
-// swaps a link, can be followed, and a link that is in place of a file stays
-// there when the file is saved. A lock file is never a link, and belongs to root
-// or to this user. This goes for Unix, as does all that is said of owners, modes
-// and locks.
+// to root or to this user. Once the path has come to a directory that others
+// can write, it must not lead out again; which of the files in there is meant,
+// they can say. So nobody has root write elsewhere. A volume of Kubernetes',
+// which swaps a link, can be followed, and a link that is in place of a file
+// stays there when the file is saved. A lock file is never a link, and belongs
+// to root or to this user. This goes for Unix, as does all that is said of
+// owners, modes and locks.
 type File struct {
 	// Name is the file's. It is looked up anew each time.
 	Name string
@@ -51,11 +51,11 @@ type File struct {
 	InsecureAnyMode bool
 }
 
-// Create makes a new ring, as [New] does, and a file that has it. Its serial is
-// the one after that in the HighWater file. It is an error that matches
-// [fs.ErrExist] if there is something by that name. After an error of making the
-// new file durable or of writing the HighWater file, the file is there all the
-// same: load it.
+// Create makes a new ring, as [New] does, and a file that has it. Its serial
+// is the one after that in the HighWater file. It is an error that matches
+// [fs.ErrExist] if there is something by that name. After an error of making
+// the new file durable or of writing the HighWater file, the file is there all
+// the same: load it.
 func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
 	known, err := f.highest()
 	if err != nil {

@@ -104,9 +104,9 @@ func (f *Follower) Stale(now time.Time) time.Duration {
 
 // Health returns nil if new keys reach this process in time, and else an error
 // that says what keeps them away: the ring is overdue, whatever the cause (see
-// [Ring.Overdue]), its next rotation is far ahead (see [Ring.FarAhead]), or this
-// process has not refreshed it for more than half of Policy.Lead. As a rule
-// nobody has been refused for that yet.
+// [Ring.Overdue]), its next rotation is far ahead (see [Ring.FarAhead]), or
+// this process has not refreshed it for more than half of Policy.Lead. As a
+// rule nobody has been refused for that yet.
 func (f *Follower) Health(now time.Time) error {
 	if err := f.ring.health(now); err != nil {
 		return err

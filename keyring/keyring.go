@@ -45,8 +45,8 @@
 // digest is encrypted: whoever has no KEK learns nothing about the context.
 //
 // Form 1, with 0x01 in place of 0x02, has the document alone. It is read if
-// [Config] says so, and never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
-// and nothing but that is read:
+// [Config] says so, and never written. The document is deterministic CBOR (RFC
+// 8949, section 4.2.1), and nothing but that is read:
 //
 //	[ serial uint (from 1 to 2^63-1),
 //	  [ maxTTL uint, clockSkew uint, period uint, lead uint ],   seconds
@@ -327,8 +327,9 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 
 // RaiseSerial raises the serial to the given one, by at most 2^32 above the one
 // that was last loaded or saved, which is also as far as followers go in a
-// step. If it is not higher, RaiseSerial does nothing. A ring that was restored from a backup needs that: its followers
-// have seen higher serials, and would refuse it.
+// step. If it is not higher, RaiseSerial does nothing. A ring that was restored
+// from a backup needs that: its followers have seen higher serials, and would
+// refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
