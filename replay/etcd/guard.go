@@ -130,7 +130,10 @@ func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool
 	if err := g.revoked.Revoked(s); err != nil {
 		return false, err
 	}
-	if ctx.Err() != nil {
+	switch {
+	case g.ctx.Err() != nil:
+		return false, ErrClosed
+	case ctx.Err() != nil:
 		return false, ErrCanceled
 	}
 	c, err := g.enter(now, s)

@@ -70,6 +70,8 @@ type Member struct {
 	Peer     string   // host and port for the other members
 	Listen   string   // where it listens for them, if Peer leads to a proxy
 	Dir      string   // has what the member stores
+	Metrics  string   // host and port for the figures that tell of a leader
+	Scheme   string   // for clients: http, or https with Args that say more
 	Args     []string // further settings; a change is in force after Restart
 
 	name    string
@@ -97,7 +99,8 @@ func New(t testing.TB, members int, args ...string) *Cluster {
 	for i := range members {
 		peer := FreeAddress(t)
 		c.Members = append(c.Members, &Member{
-			Endpoint: FreeAddress(t), Peer: peer, Listen: peer, Dir: t.TempDir(), Args: args,
+			Endpoint: FreeAddress(t), Peer: peer, Listen: peer, Metrics: FreeAddress(t),
+			Scheme: "http", Dir: t.TempDir(), Args: args,
 			name: "m" + strconv.Itoa(i), program: program, cluster: c,
 		})
 	}
@@ -186,7 +189,8 @@ func (m *Member) start() {
 	m.output = new(bytes.Buffer)
 	m.cmd = exec.Command(m.program, append([]string{
 		"--name", m.name, "--data-dir", m.data(), "--logger", "zap", "--log-level", "error",
-		"--listen-client-urls", "http://" + m.Endpoint, "--advertise-client-urls", "http://" + m.Endpoint,
+		"--listen-client-urls", m.Scheme + "://" + m.Endpoint, "--advertise-client-urls", m.Scheme + "://" + m.Endpoint,
+		"--listen-metrics-urls", "http://" + m.Metrics,
 		"--listen-peer-urls", "http://" + m.Listen, "--initial-advertise-peer-urls", "http://" + m.Peer,
 		"--initial-cluster", m.cluster.initial(), "--initial-cluster-token", m.cluster.token,
 		"--unsafe-no-fsync",
@@ -225,7 +229,7 @@ func (m *Member) await() {
 func (m *Member) metric(name string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Endpoint+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Metrics+"/metrics", nil)
 	if err != nil {
 		return ""
 	}
