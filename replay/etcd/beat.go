@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// rehearse does everything that a guard does, in a transaction whose condition is
-// never met: permissions are checked all the same.
+// rehearse does all that a guard does, in a transaction whose condition is never
+// met: permissions are checked all the same.
 func (g *Guard) rehearse(ctx context.Context) error {
 	p := g.config.Prefix
 	_, err := g.link.txn(ctx,
@@ -20,16 +20,16 @@ func (g *Guard) rehearse(ctx context.Context) error {
 		[]clientv3.Op{
 			clientv3.OpPut(p+markerKey, ""), clientv3.OpPut(p+counterKey, ""), clientv3.OpPut(p+gatewayKey, ""),
 			clientv3.OpPut(p+spentKey, ""), clientv3.OpPut(p+revokedKey, ""),
-			clientv3.OpGet(p+revokedKey, clientv3.WithPrefix()), clientv3.OpDelete(p + revokedKey + "a"),
+			clientv3.OpGet(p+revokedKey, clientv3.WithPrefix()),
 		},
 		[]clientv3.Op{clientv3.OpGet(p + markerKey)})
 	return err
 }
 
-// beats raises the gateway's counter every second, and so learns what was revoked,
+// beat raises the gateway's counter every second, and so learns what was revoked,
 // until the guard is closed. It also looks at the clocks, if nobody spends.
-func (g *Guard) beats() {
-	ticker := time.NewTicker(beat)
+func (g *Guard) beat() {
+	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		if n%30 == 0 {
@@ -51,23 +51,27 @@ func (g *Guard) beats() {
 	}
 }
 
-// measure asks the member for the size of its data.
+// measure asks the member for the size of its data. If it fails, Stats shows what
+// was there before.
 func (g *Guard) measure() {
-	// What fails, Stats shows as zero or as it was.
 	_ = g.link.do(g.ctx, func(ctx context.Context, c *clientv3.Client) error {
 		status, err := c.Status(ctx, c.Endpoints()[0])
 		if err == nil {
-			g.count.size.Store(status.DbSize)
-			g.count.inUse.Store(status.DbSizeInUse)
-			g.count.quota.Store(status.DbSizeQuota)
+			g.count.change(func(s *Stats) {
+				s.Size, s.InUse, s.Quota = status.DbSize, status.DbSizeInUse, status.DbSizeQuota
+			})
 		}
 		return err
 	})
 }
 
-// update reads the cluster until it is as believed and all revocations are known. If
-// it is not, update believes something else, and raises the mark.
-func (g *Guard) update(ctx context.Context, beats bool) error {
+// update reads the cluster until it is as believed and all revocations are known.
+// If it is not, update believes something else, and raises the mark.
+//
+// A watch would tell of revocations a little earlier, but it can be compacted away,
+// break or fall silent. This reading misses none, and has to be made each second
+// anyway.
+func (g *Guard) update(ctx context.Context, beating bool) error {
 	select {
 	case g.updating <- struct{}{}:
 		defer func() { <-g.updating }()
@@ -79,142 +83,122 @@ func (g *Guard) update(ctx context.Context, beats bool) error {
 		b := g.belief
 		g.mu.Unlock()
 		before := g.config.Now()
-		reply, err := g.read(ctx, &b, beats)
+		reply, err := g.read(ctx, &b, beating)
 		if err != nil {
 			return err
 		}
-		if reply.Succeeded && valueAt(reply, 0) != "" {
-			g.believe(&b, beats)
-			if err := g.learn(&b, reply); err != nil {
+		r := reading{revocations: valueAt(reply, 0)}
+		if reply.Succeeded && r.revocations != "" {
+			if err := g.learn(b, r.revocations, reply, beating); err != nil {
 				return err
 			}
 			g.synced.Store(&before)
 			return g.writeBack(ctx)
 		}
-		r := reading{valueAt(reply, 1), valueAt(reply, 2), valueAt(reply, 0)}
-		if reply.Succeeded {
-			r.revocations = ""
-		}
+		r.marker, r.gateway = valueAt(reply, 1), valueAt(reply, 2)
 		switch f := b.judge(r); f {
 		case holds:
-		case beaten:
-			g.believe(&b, true)
+		case beats:
+			b.beaten(random())
+			g.believe(b)
 		default:
 			if err := g.join(ctx, r, f == restored); err != nil {
 				return err
 			}
 		}
 	}
-	return errChanged
+	return errChanging
 }
 
-// read asks for what is new if the cluster is as believed, and raises the counter if
-// it is to beat; else for what there is.
-func (g *Guard) read(ctx context.Context, b *belief, beats bool) (*clientv3.TxnResponse, error) {
+func (g *Guard) believe(b belief) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.belief = b
+}
+
+// read asks for what is new if the cluster is as believed, and raises the counter
+// if it is to beat; else for what there is.
+func (g *Guard) read(ctx context.Context, b *belief, beating bool) (*clientv3.TxnResponse, error) {
 	p := g.config.Prefix
+	own := condition{b.gateway, ">", b.atLeast()}
 	counter := clientv3.OpGet(p + counterKey)
-	own := clientv3.Compare(clientv3.Value(b.gateway), ">", b.atLeast())
 	then := []clientv3.Op{counter, clientv3.OpTxn(
-		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(p+counterKey), "=", b.revocations)},
+		compare([]condition{{p + counterKey, "=", b.revocations}}),
 		nil,
-		[]clientv3.Op{clientv3.OpGet(p+revokedKey, clientv3.WithPrefix(), clientv3.WithMinModRev(b.revision+1))},
-	)}
-	if beats {
-		id, err := g.ownLease(ctx)
+		[]clientv3.Op{clientv3.OpGet(p+revokedKey, clientv3.WithPrefix(), clientv3.WithMinModRev(b.revision+1))})}
+	if beating {
+		l, err := g.ownLease(ctx)
 		if err != nil {
 			return nil, err
 		}
-		own = clientv3.Compare(clientv3.Value(b.gateway), "=", b.value)
-		then = append(then, clientv3.OpPut(b.gateway, b.next, clientv3.WithLease(id)))
+		own = condition{b.gateway, "=", b.value}
+		then = append(then, clientv3.OpPut(b.gateway, b.next, clientv3.WithLease(l.id)))
 	}
-	reply, err := g.link.txn(ctx,
-		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(p+markerKey), "=", b.marker), own},
-		then,
+	reply, err := g.link.txn(ctx, compare([]condition{{p + markerKey, "=", b.marker}, own}), then,
 		[]clientv3.Op{counter, clientv3.OpGet(p + markerKey), clientv3.OpGet(b.gateway)})
 	if err == errLease {
-		g.beatLease = lease{}
+		g.beatsOn = nil
 	}
 	return reply, err
 }
 
-// ownLease returns the lease for the gateway's own key. A new one takes its place
-// early, because it is not kept alive.
-func (g *Guard) ownLease(ctx context.Context) (clientv3.LeaseID, error) {
-	if g.beatLease.left(g.instant()) > duration(beatLife)*2/3 {
-		return clientv3.LeaseID(g.beatLease.id), nil
-	}
+// ownLease returns the lease for the gateway's own key. It is not kept alive: a new
+// one takes its place early.
+func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 	at := g.instant()
-	reply, err := g.link.grant(ctx, int64(beatLife/time.Second))
-	if err != nil {
-		return 0, err
+	if g.beatsOn == nil || g.beatsOn.left(at) < duration(beatLife)*2/3 {
+		g.beatsOn, err = g.link.grant(ctx, int64(beatLife/time.Second), at)
 	}
-	g.beatLease = lease{id: int64(reply.ID), asked: at, ttl: duration(time.Duration(reply.TTL) * time.Second)}
-	return reply.ID, nil
-}
-
-// believe records that the beat under way was executed, if there was one.
-func (g *Guard) believe(b *belief, beaten bool) {
-	if !beaten {
-		return
-	}
-	b.count++
-	b.value, b.next = b.next, beatValue(b.count+2, random())
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.belief = *b
+	return g.beatsOn, err
 }
 
 // learn enters what was revoked. Only then is the counter known, so that no spend
 // passes until all is entered.
-func (g *Guard) learn(b *belief, reply *clientv3.TxnResponse) error {
-	news := reply.Responses[1].GetResponseTxn()
-	if news.GetSucceeded() {
+func (g *Guard) learn(b belief, counter string, reply *clientv3.TxnResponse, beating bool) error {
+	if beating {
+		b.beaten(random())
+	}
+	news := (*clientv3.TxnResponse)(reply.Responses[1].GetResponseTxn())
+	if news.Succeeded {
+		g.believe(b)
 		return nil
 	}
-	prefix := len(g.config.Prefix + revokedKey)
-	for _, kv := range news.GetResponses()[0].GetResponseRange().GetKvs() {
-		second, ok := momentOf(string(kv.Value))
-		t := targetOf(string(kv.Key[prefix:]))
+	for _, kv := range news.Responses[0].GetResponseRange().GetKvs() {
+		second, ok := momentOf(kv.Value)
 		if !ok {
 			continue // nothing that a guard wrote
 		}
-		if t.Everyone {
-			g.everyone = max(g.everyone, second)
-		}
+		// The moment is also what dates it: for a token it is that of the call.
 		moment := time.Unix(second, 0)
-		// It is entered with the moment as now: of a single token that is when it
-		// was revoked.
-		if err := g.revoked.Revoke(moment, t, moment); errors.Is(err, replay.ErrFull) {
+		err := g.revoked.Revoke(moment, targetOf(kv.Key[len(g.config.Prefix+revokedKey):]), moment)
+		if errors.Is(err, replay.ErrFull) {
 			return errRevocations
 		}
 	}
-	b.revocations, b.revision = valueAt(reply, 0), reply.Header.Revision
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.belief = *b
+	b.revocations, b.revision = counter, reply.Header.Revision
+	g.believe(b)
 	return nil
 }
 
 // join makes the gateway a new key under the marker that was read, or under a new
-// one, and believes that. If the marker has changed meanwhile, nothing is written. The
-// mark is raised when all is done, by the clock as it is then.
+// one, and believes that. If the marker has changed meanwhile, nothing is written.
+// The mark is raised when all is done, by the clock as it is then.
 //
-// The key is new in each attempt: what is executed late is a key of nobody.
+// The key is new in each attempt: what is executed late is nobody's.
 func (g *Guard) join(ctx context.Context, r reading, replace bool) error {
-	p := g.config.Prefix
-	g.beatLease = lease{}
-	id, err := g.ownLease(ctx)
+	g.beatsOn = nil
+	l, err := g.ownLease(ctx)
 	if err != nil {
 		return err
 	}
-	b := belief{marker: r.marker, gateway: p + gatewayKey + hex.EncodeToString([]byte(random()))}
-	b.count, b.value, b.next = 1, beatValue(1, random()), beatValue(2, random())
+	p := g.config.Prefix
+	b := believeIn(r.marker, p+gatewayKey+hex.EncodeToString([]byte(random())), random(), random())
 	unchanged := clientv3.Compare(clientv3.Value(p+markerKey), "=", r.marker)
 	if r.marker == "" {
 		unchanged = clientv3.Compare(clientv3.CreateRevision(p+markerKey), "=", 0)
 	}
 	then := []clientv3.Op{
-		clientv3.OpPut(b.gateway, b.value, clientv3.WithLease(id)),
+		clientv3.OpPut(b.gateway, b.value, clientv3.WithLease(l.id)),
 		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(p+counterKey), "=", 0)},
 			[]clientv3.Op{clientv3.OpPut(p+counterKey, random())}, nil),
 	}
@@ -226,11 +210,11 @@ func (g *Guard) join(ctx context.Context, r reading, replace bool) error {
 	if err != nil || !reply.Succeeded {
 		return err
 	}
+	g.owing = true
+	g.count.change(func(s *Stats) { s.Losses++ })
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.history.raise(g.instant())
 	g.belief, g.leases = b, leases{}
-	g.owing = true
-	g.count.losses.Add(1)
 	return nil
 }

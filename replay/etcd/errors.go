@@ -12,10 +12,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The reasons of a [Guard] for not telling: one for each thing that can be done
+// The reasons of a [Guard] for not telling, one for each thing that can be done
 // about it. All match token.ErrUnavailable. After one, the token may be spent or
-// not. What the guard returns matches one of these with errors.Is, and says more:
-// its text and its word in [Stats].Reasons are those of the case at hand.
+// not. What the guard returns matches one of these with errors.Is, and its text
+// may say more.
 var (
 	// ErrDataLost says that the token was issued before the cluster may have lost
 	// what was spent, or before this guard started. Tokens that are issued from
@@ -37,11 +37,11 @@ var (
 	// leader: see to the network, and whether a quorum runs.
 	ErrUnreachable error = &fault{"unreachable", "etcd: the cluster does not answer", nil}
 
-	// ErrAuth says that the cluster refused user, password, certificate or a key:
-	// see to Config and to the user's role.
+	// ErrAuth says that the cluster refused the user, the password or a key: see to
+	// Config and to the user's role.
 	ErrAuth error = &fault{"auth", "etcd: not authorized by the cluster", nil}
 
-	// ErrServer says that the cluster answers, and does not do what is needed: see
+	// ErrServer says that the cluster answers and does not do what is needed: see
 	// to its quota and its configuration.
 	ErrServer error = &fault{"server", "etcd: the cluster cannot do it", nil}
 
@@ -50,25 +50,20 @@ var (
 	ErrClock error = &fault{"clock", "etcd: the clocks differ by too much", nil}
 )
 
-// The cases.
+// The cases. After one of ErrUnreachable another attempt may succeed.
 var (
 	errTimeout    error = &fault{"timeout", "etcd: no reply in time", ErrUnreachable}
 	errConnection error = &fault{"connection", "etcd: no connection to the cluster", ErrUnreachable}
 	errNoLeader   error = &fault{"no-leader", "etcd: the cluster has no leader", ErrUnreachable}
-
-	// errLease says that the cluster does not have the lease of one of the keys, so
-	// that it wrote nothing.
-	errLease error = &fault{"lease", "etcd: the cluster forgot a lease", ErrUnreachable}
-
-	// errChanged says that the cluster's state changed during each attempt.
-	errChanged error = &fault{"changing", "etcd: the cluster's state keeps changing", ErrUnreachable}
+	errLease      error = &fault{"lease", "etcd: the cluster does not have a lease", ErrUnreachable}
+	errChanging   error = &fault{"changing", "etcd: the cluster's state keeps changing", ErrUnreachable}
 
 	errNoSpace error = &fault{"no-space", "etcd: the cluster's quota is used up", ErrServer}
 	errLimit   error = &fault{"limit", "etcd: the cluster refuses a request of that size", ErrServer}
 	errReply   error = &fault{"reply", "etcd: unexpected reply", ErrServer}
 
-	// errRevocations says that there is no room for a revocation that the cluster
-	// has. Until there is, all is refused.
+	// errRevocations says that there is no room here for a revocation that the
+	// cluster has. Until there is, all is refused.
 	errRevocations error = &fault{"revocations", "etcd: no room for all revocations", ErrServer}
 
 	errTokenAhead error = &fault{"token-ahead", "etcd: issued later than this clock shows, by more than the skew", ErrClock}
@@ -95,31 +90,28 @@ func (f *fault) Is(target error) bool {
 	return f.kind != nil && target == f.kind
 }
 
-// reason returns the fault for an error of the client. One that is not of
-// ErrUnreachable does not pass by itself within a call. After one that is, the
+// passes reports whether another attempt may succeed. After such an error the
 // request may have been executed, or may yet be.
+func passes(err error) bool { return errors.Is(err, ErrUnreachable) }
+
+// reason returns the fault for an error of the client.
 func reason(err error) error {
+	is := func(known ...error) bool {
+		return slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) })
+	}
 	switch {
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+	case is(rpctypes.ErrLeaseNotFound):
 		return errLease
-	case errors.Is(err, rpctypes.ErrNoSpace):
+	case is(rpctypes.ErrNoSpace):
 		return errNoSpace
-	case is(err, rpctypes.ErrTooManyOps, rpctypes.ErrRequestTooLarge, rpctypes.ErrDuplicateKey, rpctypes.ErrLeaseTTLTooLarge):
+	case is(rpctypes.ErrTooManyOps, rpctypes.ErrRequestTooLarge, rpctypes.ErrDuplicateKey):
 		return errLimit
-	case is(err, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty,
-		rpctypes.ErrUserNotFound, rpctypes.ErrInvalidAuthToken, errCredentials):
+	case is(rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty, errCredentials):
 		return ErrAuth
-	case is(err, rpctypes.ErrNoLeader, rpctypes.ErrLeaderChanged, rpctypes.ErrTimeoutDueToLeaderFail):
+	case is(rpctypes.ErrNoLeader, rpctypes.ErrLeaderChanged, rpctypes.ErrTimeoutDueToLeaderFail):
 		return errNoLeader
-	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
+	case is(context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
 		return errTimeout
 	}
 	return errConnection
-}
-
-// passes reports whether another attempt may succeed.
-func passes(err error) bool { return errors.Is(err, ErrUnreachable) }
-
-func is(err error, targets ...error) bool {
-	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }

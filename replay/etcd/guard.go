@@ -12,12 +12,12 @@ import (
 )
 
 // Guard spends tokens on etcd, and implements token.Guard. It must be made with
-// [New]; a zero or nil Guard refuses everything. It is safe for concurrent use, must
-// not be copied, and runs a few goroutines until [Guard.Close].
+// [New]; a zero or nil Guard refuses everything. It is safe for concurrent use,
+// must not be copied, and runs a few goroutines until [Guard.Close].
 type Guard struct {
 	config  Config
-	link    link
 	began   time.Time
+	link    link
 	revoked replay.Revocations
 	count   counters
 	synced  atomic.Pointer[time.Time] // Config.Now before the latest reading
@@ -35,14 +35,13 @@ type Guard struct {
 	waiting int // calls that are not answered, those that were left included
 	recent  []recent
 
-	updating  chan struct{} // of capacity 1: held by update, with what follows
-	beatLease lease
-	owing     bool  // recent has to be written back
-	everyone  int64 // the second up to which the cluster has everyone revoked
+	updating chan struct{} // of capacity 1; update holds it, and has what follows
+	beatsOn  *lease        // of the own key
+	owing    bool          // recent has to be written back
 }
 
-// New makes a guard. It writes to the cluster what a guard writes, in a transaction
-// that is not executed, so that a missing permission fails now. The errors are those
+// New makes a guard. It sends a transaction that writes all that a guard writes and
+// is not executed, so that a missing permission fails now. The errors are those
 // above, or say which field of c is outside its limits. New takes twice
 // Config.Timeout at most, and not longer than ctx.
 //
@@ -56,13 +55,13 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		config:   c,
 		began:    time.Now(),
 		revoked:  replay.Revocations{MaxEntries: c.MaxRevocations},
-		wake:     make(chan struct{}, 1),
+		belief:   belief{gateway: c.Prefix + gatewayKey}, // nobody's
 		leases:   leases{},
+		wake:     make(chan struct{}, 1),
 		updating: make(chan struct{}, 1),
 	}
-	g.link.config = &g.config
+	g.link.config, g.link.count = &g.config, &g.count
 	g.history = start(g.instant())
-	g.belief.gateway = c.Prefix + gatewayKey // nobody's
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
 	defer cancel()
@@ -78,7 +77,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		g.Close()
 		return nil, err
 	}
-	g.tasks.Go(g.beats)
+	g.tasks.Go(g.beat)
 	for range workers {
 		g.tasks.Go(g.work)
 	}
@@ -88,8 +87,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.cancel != nil }
 
-// Close ends the guard and its connection. Calls that wait return [ErrClosed]. It may
-// be called more than once.
+// Close ends the guard and its connection. Calls that wait return [ErrClosed]. It
+// may be called more than once.
 func (g *Guard) Close() {
 	if !g.made() {
 		return
@@ -105,8 +104,7 @@ func (g *Guard) instant() instant {
 	for {
 		before := time.Since(g.began)
 		wall := g.config.Now()
-		steady := time.Since(g.began)
-		if steady-before < time.Second {
+		if steady := time.Since(g.began); steady-before < time.Second {
 			return instant{millisOf(wall), duration(steady)}
 		}
 	}
@@ -127,14 +125,14 @@ func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fres
 }
 
 func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool, error) {
-	if err := g.revoked.Revoked(s); err != nil {
-		return false, err
-	}
 	switch {
 	case g.ctx.Err() != nil:
 		return false, ErrClosed
 	case ctx.Err() != nil:
 		return false, ErrCanceled
+	}
+	if err := g.revoked.Revoked(s); err != nil {
+		return false, err
 	}
 	c, err := g.enter(now, s)
 	if err != nil {
@@ -182,10 +180,9 @@ func random() string {
 }
 
 // wait waits until c is answered. An error says why it gave up before.
-func (g *Guard) wait(ctx context.Context, c *call) (bool, error) {
+func (g *Guard) wait(ctx context.Context, c *call) (fresh bool, err error) {
 	timer := time.NewTimer(g.config.Timeout)
 	defer timer.Stop()
-	var err error
 	select {
 	case a := <-c.answer:
 		return a.fresh, a.err
@@ -212,8 +209,8 @@ func (g *Guard) wait(ctx context.Context, c *call) (bool, error) {
 
 // Revoked reports whether the token, or the session that was opened with it, was
 // revoked, as far as this gateway knows, which is as of [Guard.Synced]: nil,
-// token.ErrRevoked or token.ErrAllRevoked. It asks nobody, takes no lock and does not
-// allocate.
+// token.ErrRevoked or token.ErrAllRevoked. It asks nobody, takes no lock and does
+// not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed
@@ -223,11 +220,11 @@ func (g *Guard) Revoked(s token.Summary) error {
 
 // ReadyAt returns the moment from which on all newly issued tokens are accepted, if
 // the issuer's clock agrees with this one. Until then some are refused with
-// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew and a
-// second after the guard was made, and moves ahead if data may have been lost or a
-// clock was set back. It goes by Config.Limits: tokens of a ring with a larger
-// ClockSkew are refused for longer, by the difference. A zero or nil Guard is ready at
-// the end of the year 9999.
+// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew and
+// a second after the guard was made, and moves ahead if data may have been lost or
+// a clock was set back. It goes by Config.Limits: tokens of a ring with a larger
+// ClockSkew are refused for longer, by the difference. A zero or nil Guard is ready
+// at the end of the year 9999.
 //
 // It says nothing of whether the cluster can be reached now. [Guard.Synced] does.
 func (g *Guard) ReadyAt() time.Time {

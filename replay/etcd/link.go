@@ -23,24 +23,34 @@ const (
 // connection, to the next member.
 type link struct {
 	config *Config
+	count  *counters
 
-	mu       sync.Mutex
-	client   *clientv3.Client
-	endpoint int // of the client, or of the next one
-	closed   bool
-	dials    uint64
+	mu     sync.Mutex
+	client *clientv3.Client
+	member int // of the client, or of the next one
+	closed bool
 }
 
 // get returns the connection. Making one takes no longer than patience.
 func (l *link) get() (*clientv3.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.client != nil || l.closed {
-		if l.closed {
-			return nil, ErrClosed
-		}
+	switch {
+	case l.closed:
+		return nil, ErrClosed
+	case l.client != nil:
 		return l.client, nil
 	}
+	made, err := l.dial()
+	if err != nil {
+		l.member++
+		return nil, err
+	}
+	l.client = made
+	return made, nil
+}
+
+func (l *link) dial() (*clientv3.Client, error) {
 	c := l.config
 	user, password := c.Username, c.Password
 	if c.Credentials != nil {
@@ -49,37 +59,28 @@ func (l *link) get() (*clientv3.Client, error) {
 			return nil, errCredentials
 		}
 	}
-	l.dials++
-	made, err := clientv3.New(clientv3.Config{
-		Endpoints:            []string{l.address()},
+	l.count.change(func(s *Stats) { s.Connections++ })
+	return clientv3.New(clientv3.Config{
+		Endpoints:            []string{c.Endpoints[l.member%len(c.Endpoints)]},
 		Username:             user,
 		Password:             password,
 		TLS:                  c.TLS,
 		DialTimeout:          patience,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: patience,
-		Logger:               zap.NewNop(),
+		Logger:               zap.NewNop(), // else it prints a line for each failure
 	})
-	if err != nil {
-		l.endpoint++
-		return nil, err
-	}
-	l.client = made
-	return made, nil
 }
-
-func (l *link) address() string { return l.config.Endpoints[l.endpoint%len(l.config.Endpoints)] }
 
 // drop gives c up for the next member, if that has not been done.
 func (l *link) drop(c *clientv3.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c == nil || l.client != c {
-		return
+	if c != nil && l.client == c {
+		l.client = nil
+		l.member++
+		go c.Close()
 	}
-	l.client = nil
-	l.endpoint++
-	go c.Close()
 }
 
 func (l *link) close() {
@@ -97,13 +98,16 @@ func (l *link) do(ctx context.Context, request func(ctx context.Context, c *clie
 		return errTimeout
 	}
 	c, err := l.get()
+	if err == ErrClosed {
+		return err
+	}
 	if err == nil {
 		limited, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), patience)
+		defer cancel()
 		err = request(limited, c)
-		cancel()
 	}
-	if err == nil || err == ErrClosed {
-		return err
+	if err == nil {
+		return nil
 	}
 	err = reason(err)
 	// A caller that ends its context early does not make the connection bad.
@@ -122,13 +126,16 @@ func (l *link) txn(ctx context.Context, ifs []clientv3.Cmp, then, otherwise []cl
 	return reply, err
 }
 
-// grant asks for a lease of so many seconds.
-func (l *link) grant(ctx context.Context, seconds int64) (reply *clientv3.LeaseGrantResponse, err error) {
-	err = l.do(ctx, func(ctx context.Context, c *clientv3.Client) (err error) {
-		reply, err = c.Grant(ctx, seconds)
+// grant asks for a lease of so many seconds, as of an instant before.
+func (l *link) grant(ctx context.Context, seconds int64, at instant) (granted *lease, err error) {
+	err = l.do(ctx, func(ctx context.Context, c *clientv3.Client) error {
+		reply, err := c.Grant(ctx, seconds)
+		if err == nil {
+			granted = &lease{id: reply.ID, asked: at, ttl: millis(reply.TTL) * 1000}
+		}
 		return err
 	})
-	return reply, err
+	return granted, err
 }
 
 // persist repeats what may pass until ctx ends.
@@ -146,7 +153,7 @@ func persist(ctx context.Context, try func() error) error {
 	}
 }
 
-// heed returns when ctx ends, though f may take longer.
+// heed returns when ctx ends, though f may take a little longer.
 func heed(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()

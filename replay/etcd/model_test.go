@@ -109,8 +109,8 @@ func newWorld() world {
 	for i := range w.gateways {
 		g := &w.gateways[i]
 		g.history = start(instant{modelStart, modelStart})
-		g.belief = belief{marker: "m", revocations: "r", gateway: gatewayKey + string(rune('A'+i)),
-			count: 1, value: beatValue(1, "x"), next: beatValue(2, "x")}
+		g.belief = believeIn("m", gatewayKey+string(rune('A'+i)), "x", "x")
+		g.belief.revocations = "r"
 		w.data.own[i][0] = pair{g.belief.gateway, g.belief.value}
 	}
 	return w
@@ -302,14 +302,14 @@ func (w *world) answer(i int, g *gateway, r rules) {
 		g.belief, g.unsettled = p.belief, false
 		return
 	case p.ok:
-		g.beaten()
+		g.belief.beaten("x")
 		return
 	}
 	switch f := g.belief.judge(p.reading); f {
 	case holds:
 		g.unsettled = false
-	case beaten:
-		g.beaten()
+	case beats:
+		g.belief.beaten("x")
 	default:
 		g.unsettled = true
 		if g.joins < r.joins {
@@ -318,17 +318,11 @@ func (w *world) answer(i int, g *gateway, r rules) {
 	}
 }
 
-func (g *gateway) beaten() {
-	b := &g.belief
-	b.count++
-	b.value, b.next = b.next, beatValue(b.count+1, "x")
-}
-
 // join has a join executed, and the revocations read with it: the model has none.
 func (w *world) join(i int, g *gateway, found reading, replace bool) {
 	g.joins++
 	name := string(rune('A'+i)) + string(rune('0'+g.joins))
-	b := belief{marker: found.marker, gateway: gatewayKey + name, count: 1, value: beatValue(1, "x"), next: beatValue(2, "x")}
+	b := believeIn(found.marker, gatewayKey+name, "x", "x")
 	if replace {
 		b.marker = "m" + name
 	}

@@ -1,11 +1,13 @@
 package etcd
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -15,14 +17,14 @@ import (
 // under the guard's lock.
 
 const (
-	// beat is how often a gateway raises its counter, whether anybody spends or
+	// beatEvery is how often a gateway raises its counter, whether anybody spends or
 	// not.
-	beat = time.Second
+	beatEvery = time.Second
 
-	// beatLife is for how long a gateway's key outlives its last beat. So a
-	// gateway that stood still for longer, with all of its clocks, finds its key
-	// gone. It is half of margin: what such a gateway believes to be a minute of
-	// margin is half a minute at least.
+	// beatLife is for how long a gateway's key outlives its last beat. A gateway
+	// that stood still for longer, with all of its clocks, finds its key gone. It
+	// is half of margin, so that the other half is left of a lease that such a
+	// gateway takes for whole.
 	beatLife = 30 * time.Second
 
 	// margin is for how long the cluster remembers a token after it has expired.
@@ -45,12 +47,9 @@ const (
 	// operations by default.
 	maxBatch = 100
 
-	// The keys, after the prefix. The last three begin the names of many.
-	markerKey  = "marker"
-	counterKey = "revocations" // has another random value after each revocation
-	gatewayKey = "gateway/"    // each gateway's own
-	spentKey   = "spent/"      // and the 16 bytes of a token's ID
-	revokedKey = "revoked/"    // and what nameOf returns
+	// revocationLife is how long the longest session lasts that a revocation can
+	// end: three hours and the largest skew.
+	revocationLife = 3*time.Hour + maxSkew
 
 	// Limits of the format, which keyring.Policy has, too.
 	maxTTL                     = 10 * time.Minute
@@ -58,8 +57,17 @@ const (
 	maxSecond            int64 = 253402300799 // the end of the year 9999
 )
 
-// millis is a time, in Unix milliseconds, or a duration. A number has no monotonic
-// part, which a comparison of two times would prefer.
+// The keys, after the prefix. The last three begin the names of many.
+const (
+	markerKey  = "marker"      // has another random value after each loss
+	counterKey = "revocations" // has another random value after each revocation
+	gatewayKey = "gateway/"    // each gateway's own
+	spentKey   = "spent/"      // and the 16 bytes of a token's ID
+	revokedKey = "revoked/"    // and what nameOf returns
+)
+
+// millis is a time, in Unix milliseconds, or a duration. A number has no
+// monotonic part, which a comparison of two times would prefer.
 type millis int64
 
 func millisOf(t time.Time) millis { return millis(t.UnixMilli()) }
@@ -74,8 +82,8 @@ type instant struct {
 	steady millis // the monotonic clock of this process
 }
 
-// history is what this gateway's clock has shown, and which tokens are refused for
-// it.
+// history is what this gateway's clock has shown, and which tokens are refused
+// for it.
 type history struct {
 	mark   millis // tokens issued before are refused
 	latest millis // the latest issue of a token that was to be spent, less its skew
@@ -87,20 +95,18 @@ type history struct {
 func start(at instant) history { return history{mark: at.wall, ahead: at.wall - at.steady} }
 
 // notice raises the mark if the wall clock was set back: the cluster may have
-// forgotten tokens that now seem to be timely again. It reports whether it did.
-func (h *history) notice(at instant) bool {
+// forgotten tokens that now seem to be timely again.
+func (h *history) notice(at instant) {
 	if at.wall-at.steady < h.ahead-duration(setBack) {
 		h.raise(at)
-		return true
 	}
 	h.ahead = max(h.ahead, at.wall-at.steady)
-	return false
 }
 
-// raise refuses whatever may have been spent until now, by anybody: tokens issued
-// before what the clock shows, or would show if it had not been set back. If the
-// step is more than a day, the clock was wrong before it and not after: then only
-// tokens that this gateway was shown count, so that it is not out of use for years.
+// raise refuses whatever anybody may have spent until now: tokens issued before
+// what the clock shows, or would show if it had not been set back. If that is by
+// more than a day, the clock was wrong before and not after: then only tokens that
+// this gateway was shown count, or it would be out of use for years.
 func (h *history) raise(at instant) {
 	h.mark = max(h.mark, at.wall, h.latest)
 	if went := at.steady + h.ahead; went-at.wall <= duration(24*time.Hour) {
@@ -112,13 +118,12 @@ func (h *history) raise(at instant) {
 // ruling returns why a token is refused without asking the cluster. now is the
 // caller's clock.
 func (h *history) ruling(s token.Summary, now millis, at instant) error {
-	longest := duration(maxTTL+skewOf(s)) + 1000
-	switch expires := millisOf(s.Expiration); {
+	switch {
 	case s.IssuedBefore(h.mark.time()):
 		return ErrDataLost
 	case !s.IssuedBefore(at.wall.time()):
 		return errTokenAhead
-	case expires-min(now, at.wall) > longest:
+	case millisOf(s.Expiration)-min(now, at.wall) > duration(maxTTL+skewOf(s)+time.Second):
 		return errTokenLong
 	}
 	return nil
@@ -136,27 +141,53 @@ func skewOf(s token.Summary) time.Duration {
 	return s.ClockSkew
 }
 
-// belief is what this gateway relies on. As long as the cluster has the marker, and
-// a value of the gateway's own key that is no older than the last acknowledged one,
-// it has everything that it ever acknowledged to this gateway. A restored cluster
-// has an older value or none, whatever its revisions are.
+// belief is what this gateway relies on. As long as the cluster has the marker,
+// and a value of the gateway's own key that is no older than the last acknowledged
+// one, it has all that it acknowledged to this gateway before that. A restored
+// cluster has an older value or none, whatever its revisions are.
 type belief struct {
-	marker  string // the marker's value; empty if there is no belief
+	marker  string // empty if there is no belief
 	gateway string // the name of the own key
 	count   uint64 // the beat that was acknowledged last
-	value   string // what the own key holds since
+	value   string // what the own key has since
 	next    string // the value of the beat under way: the same in all attempts
 
-	revocations string // the value of the revocation counter as of revision; empty if not known
+	revocations string // the value of the revocation counter at revision; empty if not known
 	revision    int64
+}
+
+// believeIn returns the belief of a gateway that joins with a new key.
+func believeIn(marker, gateway, random, next string) belief {
+	return belief{marker: marker, gateway: gateway, count: 1, value: beatValue(1, random), next: beatValue(2, next)}
+}
+
+// beaten records that the beat under way was executed.
+func (b *belief) beaten(next string) {
+	b.count++
+	b.value, b.next = b.next, beatValue(b.count+1, next)
 }
 
 // beatValue returns the value of a beat: a counter of fixed width, and something
 // random, so that a clone of the gateway is noticed.
 func beatValue(count uint64, random string) string { return fmt.Sprintf("%016x", count) + random }
 
-// atLeast returns what each value of this beat or a later one is greater than.
+// atLeast returns what the values of this beat and all later ones are greater
+// than.
 func (b *belief) atLeast() string { return beatValue(b.count, "") }
+
+// condition is what a transaction compares: the value of a key. A missing key has
+// none.
+type condition struct{ key, op, value string }
+
+// conditions are those of every transaction that spends. If they do not hold, it
+// writes nothing. A counter that is not known is never met.
+func (b *belief) conditions(prefix string) []condition {
+	return []condition{
+		{prefix + markerKey, "=", b.marker},
+		{prefix + counterKey, "=", b.revocations},
+		{b.gateway, ">", b.atLeast()},
+	}
+}
 
 // reading is what the cluster has. What is missing is empty.
 type reading struct{ marker, gateway, revocations string }
@@ -166,24 +197,10 @@ type finding int
 
 const (
 	holds    finding = iota // the belief
-	beaten                  // the belief, and the beat under way was executed
+	beats                   // the belief, and the beat under way was executed
 	strange                 // another marker, or the own key is gone or not of this process: raise the mark
 	restored                // older than it was: raise the mark, and replace the marker for all gateways
 )
-
-// condition is what a transaction compares: the value of a key, which a missing key
-// has not.
-type condition struct{ key, op, value string }
-
-// conditions are those of every transaction that spends. If they do not hold, it
-// writes nothing.
-func (b *belief) conditions(prefix string) []condition {
-	return []condition{
-		{prefix + markerKey, "=", b.marker},
-		{prefix + counterKey, "=", b.revocations},
-		{b.gateway, ">", b.atLeast()},
-	}
-}
 
 // judge compares a reading with the belief.
 func (b *belief) judge(r reading) finding {
@@ -195,7 +212,7 @@ func (b *belief) judge(r reading) finding {
 	case r.gateway == b.value:
 		return holds
 	case r.gateway == b.next:
-		return beaten
+		return beats
 	case r.gateway < b.atLeast():
 		return restored
 	}
@@ -204,7 +221,7 @@ func (b *belief) judge(r reading) finding {
 
 // lease is for tokens that expire in the same second.
 type lease struct {
-	id      int64
+	id      clientv3.LeaseID
 	asked   instant // before it was granted
 	ttl     millis  // as the cluster granted it
 	keys    int
@@ -217,19 +234,24 @@ func (l *lease) left(at instant) millis {
 	return l.ttl - max(at.steady-l.asked.steady, at.wall-l.asked.wall)
 }
 
+// fits reports whether l outlives a token by the margin.
+func (l *lease) fits(expires int64, now millis, at instant) bool {
+	return !l.missing && l.left(at) >= millis(expires)*1000-now+duration(margin)
+}
+
+// leaseTTL returns the seconds to ask for.
+func leaseTTL(expires int64, now millis) int64 {
+	return int64(millis(expires)*1000-now+duration(margin+leaseSlack))/1000 + 1
+}
+
 // leases are those of this gateway, by the second in which their tokens expire.
 // nil stands for one that was asked for.
 type leases map[int64][]*lease
 
-// leaseTTL returns the seconds to ask for.
-func leaseTTL(expires int64, now millis) int64 {
-	return int64((millis(expires)*1000-now+duration(margin+leaseSlack))/1000) + 1
-}
-
 // take returns a lease for a token and counts it as used, or nil.
 func (ls leases) take(expires int64, now millis, at instant) *lease {
 	for _, l := range ls[expires] {
-		if l != nil && l.fit(expires, now, at) && l.keys < leaseKeys {
+		if l != nil && l.keys < leaseKeys && l.fits(expires, now, at) {
 			l.keys++
 			return l
 		}
@@ -237,19 +259,17 @@ func (ls leases) take(expires int64, now millis, at instant) *lease {
 	return nil
 }
 
-// fit reports whether l outlives a token by the margin.
-func (l *lease) fit(expires int64, now millis, at instant) bool {
-	return !l.missing && l.left(at) >= millis(expires)*1000-now+duration(margin)
-}
-
 // ask returns the seconds for which to ask for a lease, and records that. There is
 // one more before the last one is full, and where tokens are many one for the
 // second to come, so that they seldom wait.
 func (ls leases) ask(expires int64, now millis, at instant) (seconds []int64) {
-	if ls.short(expires, now, at) {
-		seconds = append(seconds, expires)
+	enough := func(l *lease) bool {
+		return l == nil || l.keys < leaseKeys/2 && l.fits(expires, now, at)
 	}
 	busy := func(l *lease) bool { return l != nil && l.keys > 1 }
+	if !slices.ContainsFunc(ls[expires], enough) {
+		seconds = append(seconds, expires)
+	}
 	if len(ls[expires+1]) == 0 && slices.ContainsFunc(ls[expires], busy) {
 		seconds = append(seconds, expires+1)
 	}
@@ -259,34 +279,30 @@ func (ls leases) ask(expires int64, now millis, at instant) (seconds []int64) {
 	return seconds
 }
 
-func (ls leases) short(expires int64, now millis, at instant) bool {
-	return !slices.ContainsFunc(ls[expires], func(l *lease) bool {
-		return l == nil || l.fit(expires, now, at) && l.keys < leaseKeys/2
-	})
-}
-
 // answer enters a lease that was asked for, or nil if there is none.
 func (ls leases) answer(expires int64, l *lease) {
-	if i := slices.Index(ls[expires], nil); i >= 0 {
-		ls[expires] = slices.Delete(ls[expires], i, i+1)
+	of := ls[expires]
+	if i := slices.Index(of, nil); i >= 0 {
+		of = slices.Delete(of, i, i+1)
 	}
 	if l != nil {
-		ls[expires] = append(ls[expires], l)
+		of = append(of, l)
 	}
-	if len(ls[expires]) == 0 {
-		delete(ls, expires)
-	}
+	ls.set(expires, of)
 }
 
 // sweep forgets leases that no token can use any more.
 func (ls leases) sweep(at instant) {
 	for expires, of := range ls {
-		of = slices.DeleteFunc(of, func(l *lease) bool {
+		ls.set(expires, slices.DeleteFunc(of, func(l *lease) bool {
 			return l != nil && (l.missing || l.left(at) < duration(margin))
-		})
-		if ls[expires] = of; len(of) == 0 {
-			delete(ls, expires)
-		}
+		}))
+	}
+}
+
+func (ls leases) set(expires int64, of []*lease) {
+	if ls[expires] = of; len(of) == 0 {
+		delete(ls, expires)
 	}
 }
 
@@ -309,45 +325,43 @@ type answer struct {
 	err   error
 }
 
-// time returns the caller's clock at a later instant, or this process's if it is
-// behind.
-func (c *call) time(at instant) millis {
-	return min(c.now+at.steady-c.began.steady, at.wall)
-}
+// time returns the caller's clock at a later instant.
+func (c *call) time(at instant) millis { return c.now + at.steady - c.began.steady }
 
-// form takes the calls for one transaction from the queue, each with a lease and no
-// token twice, and returns what stays in the queue. It calls lease for each call that
-// needs one.
-func form(queue []*call, at instant, lease func(c *call) *lease) (batch, rest, gone []*call) {
+// slowest returns the same, or this process's clock if it is behind.
+func (c *call) slowest(at instant) millis { return min(c.time(at), at.wall) }
+
+// form takes the calls for one transaction from the queue, each with a lease and
+// no token twice. It returns what stays in the queue, and which calls were left.
+// It calls take for each call that needs a lease.
+func form(queue []*call, at instant, take func(c *call) *lease) (batch, rest, gone []*call) {
 	tokens := make(map[token.ID]bool, maxBatch)
 	for i, c := range queue {
 		switch {
 		case c.left:
 			gone = append(gone, c)
-			continue
 		case len(batch) == maxBatch:
 			return batch, append(rest, queue[i:]...), gone
-		case !tokens[c.token.TokenID] && c.ready(at, lease):
+		case !tokens[c.token.TokenID] && c.ready(at, take):
 			tokens[c.token.TokenID] = true
 			batch = append(batch, c)
-			continue
+		default:
+			rest = append(rest, c)
 		}
-		rest = append(rest, c)
 	}
 	return batch, rest, gone
 }
 
-// ready reports whether c has a lease to be used now.
-func (c *call) ready(at instant, lease func(c *call) *lease) bool {
-	if n := len(c.used); n > 0 && c.used[n-1].fit(c.token.Expiration.Unix(), c.time(at), at) {
+// ready reports whether c has a lease to be used now: the last one of used.
+func (c *call) ready(at instant, take func(c *call) *lease) bool {
+	if n := len(c.used); n > 0 && c.used[n-1].fits(c.token.Expiration.Unix(), c.slowest(at), at) {
 		return true
 	}
-	l := lease(c)
-	if l == nil {
-		return false
+	l := take(c)
+	if l != nil {
+		c.used = append(c.used, l)
 	}
-	c.used = append(c.used, l)
-	return true
+	return l != nil
 }
 
 // outcome is what an executed transaction says of one token.
@@ -368,75 +382,45 @@ func (c *call) judge(o outcome, h *history, at instant) (fresh bool, err error) 
 		return false, err
 	}
 	expires := millisOf(c.token.Expiration)
-	if c.now+at.steady-c.began.steady >= expires {
+	if c.time(at) >= expires {
 		return false, errTokenOver
 	}
 	for _, l := range c.used {
-		// Any of them may be the one that the key has.
-		if !l.missing && l.left(at) < expires-c.time(at)+duration(margin)/2 {
+		// The key may have any of them.
+		if !l.missing && l.left(at) < expires-c.slowest(at)+duration(margin)/2 {
 			return false, errForgotten
 		}
 	}
 	return true, nil
 }
 
-// The names of revocations: "a" for everyone, "u" and the user, "r" and the room,
-// "b", the length of the room, a colon, room and user, and "t" and the token's ID.
-// So no two targets have the same name.
-
+// nameOf returns the name of a revocation, which is its target as JSON.
 func nameOf(t token.Target) string {
-	switch {
-	case t.Everyone:
-		return "a"
-	case t.Token != token.ID{}:
-		return "t" + t.Token.String()
-	case t.Room == "":
-		return "u" + t.User
-	case t.User == "":
-		return "r" + t.Room
-	}
-	return fmt.Sprintf("b%d:", len(t.Room)) + t.Room + t.User
+	name, _ := json.Marshal(t) // strings, bytes and a bool
+	return string(name)
 }
 
-// targetOf returns the target of a name, or the zero Target.
-func targetOf(name string) (t token.Target) {
-	kind, rest := name[:min(1, len(name))], name[min(1, len(name)):]
-	switch kind {
-	case "a":
-		t.Everyone = rest == ""
-	case "t":
-		_ = t.Token.UnmarshalText([]byte(rest)) // else it stays zero
-	case "u":
-		t.User = rest
-	case "r":
-		t.Room = rest
-	case "b":
-		length, both, _ := strings.Cut(rest, ":")
-		if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(both) {
-			t.Room, t.User = both[:n], both[n:]
-		}
+// targetOf returns the target of a name. If it is none, it is not valid.
+func targetOf(name []byte) (t token.Target) {
+	if err := json.Unmarshal(name, &t); err != nil {
+		return token.Target{}
 	}
 	return t
 }
 
-// revocationKept is for how long the longest session lasts that a revocation can
-// end: three hours and the largest skew.
-const revocationKept = 3*time.Hour + maxSkew
-
-// momentValue is what the cluster has under a name: the Unix second of the moment in
-// a fixed width. Of a single token it is that of the call.
+// momentValue returns the value of a revocation: the Unix second of its moment, in
+// a fixed width. For a single token it is that of the call.
 func momentValue(second int64) string { return fmt.Sprintf("%012d", second) }
 
 // momentOf returns the second of a value.
-func momentOf(value string) (second int64, ok bool) {
-	second, err := strconv.ParseInt(value, 10, 64)
-	return second, err == nil && len(value) == 12 && second >= 0 && second <= maxSecond
+func momentOf(value []byte) (second int64, ok bool) {
+	second, err := strconv.ParseInt(string(value), 10, 64)
+	return second, err == nil && second >= 0 && second <= maxSecond
 }
 
-// revocationTTL returns the seconds for which a revocation is stored: as long as a
-// session from before its moment may last.
+// revocationTTL returns for how many seconds a revocation is stored: as long as a
+// session from before its moment may last, within what a cluster grants.
 func revocationTTL(second int64, now millis) int64 {
-	const most = 9_000_000_000 // what the cluster grants
 	ahead := max(0, second-int64(now)/1000)
-	return min(int64(revocationKept/time.Second)+ahead+1, most)
+	return min(int64(revocationLife/time.Second)+ahead+1, clientv3.MaxLeaseTTL)
 }

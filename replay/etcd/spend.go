@@ -8,8 +8,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// workers is how many transactions are under way at a time: while one is on its way,
-// the next one fills.
+// workers is how many transactions are under way at a time: while one is on its
+// way, the next one fills.
 const workers = 2
 
 // signal has a worker look whether there is a batch to form.
@@ -22,16 +22,14 @@ func (g *Guard) signal() {
 
 // work forms batches and spends them until the guard is closed.
 func (g *Guard) work() {
-	pause := minPause
-	for {
+	for pause := minPause; g.ctx.Err() == nil; {
 		batch, b := g.next()
 		if len(batch) == 0 {
 			select {
 			case <-g.wake:
-				continue
 			case <-g.ctx.Done():
-				return
 			}
+			continue
 		}
 		g.signal() // there may be more for another worker
 		if g.try(batch, b) {
@@ -43,13 +41,20 @@ func (g *Guard) work() {
 	}
 }
 
+func (g *Guard) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-g.ctx.Done():
+	}
+}
+
 // next takes a batch from the queue, and asks for leases where there are too few.
 func (g *Guard) next() ([]*call, belief) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := g.instant()
 	batch, rest, gone := form(g.queue, at, func(c *call) *lease {
-		expires, now := c.token.Expiration.Unix(), c.time(at)
+		expires, now := c.token.Expiration.Unix(), c.slowest(at)
 		l := g.leases.take(expires, now, at)
 		for _, second := range g.leases.ask(expires, now, at) {
 			g.tasks.Go(func() { g.grant(second, leaseTTL(second, now)) })
@@ -61,17 +66,13 @@ func (g *Guard) next() ([]*call, belief) {
 	return batch, g.belief
 }
 
-// grant asks for a lease that next wants. After a failure it waits a little, because
-// next asks again.
+// grant asks for a lease that next wants. After a failure it waits a little,
+// because next asks again.
 func (g *Guard) grant(expires, seconds int64) {
-	l := &lease{asked: g.instant()}
-	reply, err := g.link.grant(g.ctx, seconds)
-	if err == nil {
-		l.id, l.ttl = int64(reply.ID), duration(time.Duration(reply.TTL)*time.Second)
-	} else {
-		l = nil
+	l, err := g.link.grant(g.ctx, seconds, g.instant())
+	if err != nil {
 		g.count.note(err)
-		g.refuse(expires, err)
+		g.repeat(g.without(expires), err)
 		g.pause(maxPause)
 	}
 	g.mu.Lock()
@@ -80,46 +81,36 @@ func (g *Guard) grant(expires, seconds int64) {
 	g.signal()
 }
 
-// refuse tells the calls that wait for a lease why there is none.
-func (g *Guard) refuse(expires int64, err error) {
+// without takes the calls with that expiration from the queue.
+func (g *Guard) without(expires int64) (calls []*call) {
 	g.mu.Lock()
-	var waiting []*call
+	defer g.mu.Unlock()
 	g.queue = slices.DeleteFunc(g.queue, func(c *call) bool {
 		found := c.token.Expiration.Unix() == expires
 		if found {
-			waiting = append(waiting, c)
+			calls = append(calls, c)
 		}
 		return found
 	})
-	g.mu.Unlock()
-	g.repeat(waiting, err)
-}
-
-func (g *Guard) pause(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-g.ctx.Done():
-	}
+	return calls
 }
 
 // try spends a batch in one transaction, and reports false if it is better to wait
 // before the next one.
 func (g *Guard) try(batch []*call, b belief) bool {
-	then := make([]clientv3.Op, len(batch))
+	ops := make([]clientv3.Op, len(batch))
 	for i, c := range batch {
-		l := c.used[len(c.used)-1]
-		then[i] = clientv3.OpTxn(
+		ops[i] = clientv3.OpTxn(
 			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0)},
-			[]clientv3.Op{clientv3.OpPut(c.key, c.value, clientv3.WithLease(clientv3.LeaseID(l.id)))},
-			[]clientv3.Op{clientv3.OpGet(c.key)},
-		)
+			[]clientv3.Op{clientv3.OpPut(c.key, c.value, clientv3.WithLease(c.used[len(c.used)-1].id))},
+			[]clientv3.Op{clientv3.OpGet(c.key)})
 	}
-	reply, err := g.link.txn(g.ctx, compare(b.conditions(g.config.Prefix)), then, nil)
-	if err == nil && reply.Succeeded {
+	reply, err := g.link.txn(g.ctx, compare(b.conditions(g.config.Prefix)), ops, nil)
+	switch {
+	case err == nil && reply.Succeeded:
 		g.answer(batch, reply)
 		return true
-	}
-	if err == nil { // the cluster is not as believed, and has written nothing
+	case err == nil: // the cluster is not as believed, and has written nothing
 		ctx, cancel := context.WithTimeout(g.ctx, 2*patience)
 		defer cancel()
 		err = g.update(ctx, false)
@@ -146,30 +137,26 @@ func (g *Guard) answer(batch []*call, reply *clientv3.TxnResponse) {
 	for i, c := range batch {
 		var o outcome
 		if i < len(reply.Responses) {
-			o = outcomeOf((*clientv3.TxnResponse)(reply.Responses[i].GetResponseTxn()))
+			one := (*clientv3.TxnResponse)(reply.Responses[i].GetResponseTxn())
+			o.created = one != nil && one.Succeeded
+			o.value = valueAt(one, 0)
 		}
 		fresh, err := c.judge(o, &g.history, at)
 		g.end(c, answer{fresh, err})
 	}
 }
 
-func outcomeOf(reply *clientv3.TxnResponse) outcome {
-	if reply == nil || reply.Succeeded {
-		return outcome{created: reply != nil}
-	}
-	return outcome{value: valueAt(reply, 0)}
-}
-
-// valueAt returns the value that the i-th request of a transaction got; empty if the
-// key is missing.
+// valueAt returns the value that the i-th request of a transaction got; empty if
+// the key is missing.
 func valueAt(reply *clientv3.TxnResponse, i int) string {
-	if i >= len(reply.Responses) {
+	if reply == nil || i >= len(reply.Responses) {
 		return ""
 	}
-	if kvs := reply.Responses[i].GetResponseRange().GetKvs(); len(kvs) > 0 {
-		return string(kvs[0].Value)
+	kvs := reply.Responses[i].GetResponseRange().GetKvs()
+	if len(kvs) == 0 {
+		return ""
 	}
-	return ""
+	return string(kvs[0].Value)
 }
 
 // end answers one call, under the lock.
@@ -178,22 +165,23 @@ func (g *Guard) end(c *call, a answer) {
 	c.answer <- a
 }
 
-// repeat puts a batch back to the front of the queue, or answers it if another
+// repeat puts calls back to the front of the queue, or answers them if another
 // attempt would fail alike.
-func (g *Guard) repeat(batch []*call, err error) {
+func (g *Guard) repeat(calls []*call, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil && !passes(err) {
-		for _, c := range batch {
+		for _, c := range calls {
 			g.end(c, answer{false, err})
 		}
 		return
 	}
-	for _, c := range batch {
-		if c.failed = err; err == errLease {
+	for _, c := range calls {
+		c.failed = err
+		if err == errLease {
 			c.used[len(c.used)-1].missing = true
 		}
 	}
-	g.queue = append(batch, g.queue...)
+	g.queue = append(calls, g.queue...)
 	g.signal()
 }
