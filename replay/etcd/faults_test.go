@@ -73,6 +73,7 @@ func TestMembersFail(t *testing.T) {
 }
 
 func TestPartitions(t *testing.T) {
+	long(t)
 	t.Parallel()
 	m := startMesh(t, 3)
 	config := etcd.Config{Endpoints: m.Endpoints()}
@@ -183,6 +184,7 @@ func errOf(_ bool, err error) error { return err }
 // TestRestored restores the cluster from a snapshot under gateways that go on, and has
 // them shown what was spent after it.
 func TestRestored(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for _, members := range []int{1, 3} {
 		for name, restore := range map[string]func(t *testing.T, c *etcdtest.Cluster, snapshot string){

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"fmt"
+	"hash/maphash"
 	"os"
 	"strings"
 	"testing"
@@ -340,32 +341,40 @@ func (w *world) join(i int, g *gateway, found reading, replace bool) {
 }
 
 // explore returns the trace of a second winner, if there is one within so many
-// states, and how many states it saw.
+// states, and how many states it saw. Of those that were seen it keeps a hash.
 func explore(r rules, most int) (trace string, states int) {
 	type origin struct {
 		from int
 		name string
 	}
-	worlds, origins := []world{newWorld()}, []origin{{}}
-	seen := map[world]bool{worlds[0]: true}
-	for i := 0; i < len(worlds) && len(worlds) < most && trace == ""; i++ {
-		w := worlds[i]
-		w.next(r, func(name string, change func(w *world)) {
-			n := w
+	type reached struct {
+		world world
+		index int
+	}
+	seed := maphash.MakeSeed()
+	queue, origins := []reached{{world: newWorld()}}, []origin{{}}
+	seen := map[uint64]bool{maphash.Comparable(seed, queue[0].world): true}
+	for len(queue) > 0 && len(origins) < most && trace == "" {
+		at := queue[0]
+		queue = queue[1:]
+		at.world.next(r, func(name string, change func(w *world)) {
+			n := at.world
 			change(&n)
-			if seen[n] {
+			hash := maphash.Comparable(seed, n)
+			if seen[hash] {
 				return
 			}
-			seen[n] = true
-			worlds, origins = append(worlds, n), append(origins, origin{i, name})
+			seen[hash] = true
+			queue = append(queue, reached{n, len(origins)})
+			origins = append(origins, origin{at.index, name})
 			if n.fresh > 1 && trace == "" {
-				for k := len(worlds) - 1; k > 0; k = origins[k].from {
+				for k := len(origins) - 1; k > 0; k = origins[k].from {
 					trace = origins[k].name + " " + trace
 				}
 			}
 		})
 	}
-	return trace, len(worlds)
+	return trace, len(origins)
 }
 
 // worlds are explored to the end.

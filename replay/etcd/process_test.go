@@ -5,6 +5,7 @@ package etcd_test
 import (
 	"bufio"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,7 +31,22 @@ func TestMain(m *testing.M) {
 		race(job)
 		return
 	}
+	manyParallel()
 	os.Exit(m.Run())
+}
+
+// manyParallel has eight parallel tests run at a time, unless -parallel says
+// otherwise: they mostly wait.
+func manyParallel() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return
+	}
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err) // there is no such flag outside of tests
+	}
 }
 
 // raced returns the n-th token of a race.
@@ -75,7 +91,10 @@ func race(job string) {
 }
 
 // TestProcesses has eight processes race for the same tokens on three members.
-func TestProcesses(t *testing.T) { testProcesses(t, 4000) }
+func TestProcesses(t *testing.T) {
+	long(t)
+	testProcesses(t, 4000)
+}
 
 func TestSoakProcesses(t *testing.T) {
 	if os.Getenv("CHATTOKEN_SOAK") != "1" {

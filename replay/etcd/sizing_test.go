@@ -16,6 +16,7 @@ import (
 
 // TestBytes measures what SIZING.md says of a token.
 func TestBytes(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	g := newGuard(t, etcd.Config{Endpoints: c.Endpoints()})
