@@ -87,7 +87,10 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 		if err != nil {
 			return err
 		}
-		r := reading{revocations: valueAt(reply, 0)}
+		r := reading{valueAt(reply, 1), valueAt(reply, 2), valueAt(reply, 0)}
+		if reply.Succeeded {
+			r.marker, r.gateway = b.marker, "" // they were not read
+		}
 		if reply.Succeeded && r.revocations != "" {
 			if err := g.learn(b, r.revocations, reply, beating); err != nil {
 				return err
@@ -95,7 +98,6 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 			g.synced.Store(&before)
 			return g.writeBack(ctx)
 		}
-		r.marker, r.gateway = valueAt(reply, 1), valueAt(reply, 2)
 		switch f := b.judge(r); f {
 		case holds:
 		case beats:

@@ -149,6 +149,14 @@ func TestPermissions(t *testing.T) {
 	assert.Equal(t, "spent", spend(other, s))
 	require.NoError(t, other.Revoke(ctx, token.Target{Room: "room"}, time.Now()))
 	assert.Equal(t, token.ErrRevoked.Error(), spend(g, issued(time.Now(), time.Minute)))
+
+	// The member forgets whom it has authenticated.
+	c.Kill()
+	c.Launch()
+	s = issued(time.Now().Add(4*time.Second), time.Minute)
+	s.RoomIdentifier = nil
+	assert.Equal(t, "fresh", spend(g, s))
+	assert.Equal(t, "spent", spend(other, s))
 }
 
 func TestTLS(t *testing.T) {

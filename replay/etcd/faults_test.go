@@ -388,23 +388,33 @@ func TestClockSetBack(t *testing.T) {
 	eventually(t, func() bool { return word(issued(time.Now(), time.Minute)) == "fresh" })
 }
 
-// TestStoodStill stops beating for longer than the gateway's key lives.
-func TestStoodStill(t *testing.T) {
+// TestKeysGone deletes keys of the guard's own, as an operator does, or the end of a
+// lease of a gateway that stood still, and with them a token that was spent.
+func TestKeysGone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	g := newGuard(t, etcd.Config{Endpoints: c.Endpoints()})
-	waitReady(t, g)
-	s := issued(time.Now(), time.Minute)
-	require.Equal(t, "fresh", spend(g, s))
 	client := dial(t, c)
-	for _, key := range []string{"spent/", "gateway/"} { // as when the leases end
-		_, err := client.Delete(ctx, etcd.DefaultPrefix+key, clientv3.WithPrefix())
-		require.NoError(t, err)
+	for _, key := range []string{"marker", "revocations", "gateway/", ""} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			config := etcd.Config{Endpoints: c.Endpoints(), Prefix: "gone" + key + ":"}
+			g, other := newGuard(t, config), newGuard(t, config)
+			waitReady(t, g, other)
+			s := issued(time.Now(), time.Minute)
+			require.Equal(t, "fresh", spend(g, s))
+			for _, key := range []string{key, "spent/"} {
+				_, err := client.Delete(ctx, config.Prefix+key, clientv3.WithPrefix())
+				require.NoError(t, err)
+			}
+			assert.Equal(t, etcd.ErrDataLost.Error(), spend(other, s))
+			assert.Equal(t, etcd.ErrDataLost.Error(), spend(g, s))
+			waitReady(t, g, other)
+			assert.Equal(t, etcd.ErrDataLost.Error(), spend(g, s))
+			s = issued(time.Now(), time.Minute)
+			assert.Equal(t, "fresh", spend(g, s))
+			assert.Equal(t, "spent", spend(other, s))
+		})
 	}
-	assert.Equal(t, etcd.ErrDataLost.Error(), spend(g, s))
-	waitReady(t, g)
-	assert.Equal(t, etcd.ErrDataLost.Error(), spend(g, s))
-	assert.Equal(t, "fresh", spend(g, issued(time.Now(), time.Minute)))
 }
 
 func TestNoSpace(t *testing.T) {

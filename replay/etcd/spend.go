@@ -165,23 +165,27 @@ func (g *Guard) end(c *call, a answer) {
 	c.answer <- a
 }
 
-// repeat puts calls back to the front of the queue, or answers them if another
-// attempt would fail alike.
+// repeat puts calls back to the front of the queue, or answers those for which
+// another attempt is of no use.
 func (g *Guard) repeat(calls []*call, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err != nil && !passes(err) {
-		for _, c := range calls {
-			g.end(c, answer{false, err})
-		}
-		return
-	}
+	at := g.instant()
+	var again []*call
 	for _, c := range calls {
-		c.failed = err
 		if err == errLease {
 			c.used[len(c.used)-1].missing = true
 		}
+		if c.failed = err; err == nil || passes(err) {
+			err := g.history.ruling(c.token, c.now, at) // the mark may be another one
+			if err == nil {
+				again = append(again, c)
+				continue
+			}
+			c.failed = err
+		}
+		g.end(c, answer{false, c.failed})
 	}
-	g.queue = append(calls, g.queue...)
+	g.queue = append(again, g.queue...)
 	g.signal()
 }
