@@ -41,7 +41,7 @@ race:
 	@$(TESTALL) -- -race $(TESTFLAGS)
 
 386:
-	@GOARCH=386 $(TESTALL) -- $(TESTFLAGS)
+	@tools/386.sh $(MODULES) -- $(TESTFLAGS)
 
 purego:
 	@$(TESTALL) -- -tags=purego $(TESTFLAGS)

@@ -83,7 +83,7 @@ func benchClock(b *testing.B) {
 }
 
 func encode(b *testing.B, e *payload.Encoder, dst []byte, r *rig) []byte {
-	encoded, err := e.Append(dst, &r.claims, nil, issued, ttl)
+	encoded, err := e.Append(dst, r.claims, nil, issued, ttl)
 	check(b, err)
 	return encoded
 }

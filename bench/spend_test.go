@@ -18,8 +18,8 @@ import (
 // batch is how many fresh tokens are minted before they are spent.
 const batch = 1 << 12
 
-// tokenSpender opens and spends fresh tokens: a batch of them under one guard, and
-// then the same ones, as long as they are valid, under another.
+// tokenSpender opens and spends fresh tokens: a batch of them under one guard,
+// and then the same ones, as long as they are valid, under another.
 type tokenSpender struct {
 	sealer token.Sealer
 	opener token.Opener
@@ -125,6 +125,7 @@ func BenchmarkRefuse(b *testing.B) {
 // Authorize: the question before each message.
 func BenchmarkAuthorize(b *testing.B) {
 	r := newRig(b, sizes[0].claims)
+	r.opener.Guard = newReplayGuard(b, token.MaxTTL)
 	var s token.Session
 	check(b, r.opener.Open(r.ctx, &s, r.text))
 	now := time.Now()

@@ -140,6 +140,6 @@ func (v *violations) attributes(sum limits.Attributes) {
 
 func (v *violations) sessionMinutes(n int) {
 	if n < MinSessionMinutes || n > MaxSessionMinutes {
-		v.add(fieldSession, fmt.Sprintf("%d minutes; %d–%d allowed", n, MinSessionMinutes, MaxSessionMinutes))
+		v.add(fieldSession, fmt.Sprintf("out of range; %d–%d minutes allowed", MinSessionMinutes, MaxSessionMinutes))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Values that share their memory add up to more than an int holds, which is here
-// zero again.
+// Values that share their memory add up to more than an int holds, which is
+// here zero again.
 func TestAttributesBeyondAnInt(t *testing.T) {
 	const entries = 1024
 	shared := strings.Repeat("x", 1<<32/entries)

@@ -3,6 +3,7 @@ package claims_test
 import (
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,8 +45,8 @@ func TestValidateLimits(t *testing.T) {
 		{"session absent", func(c *claims.Claims) { c.SessionMinutes = 0 }, "", ""},
 		{"session 1", func(c *claims.Claims) { c.SessionMinutes = 1 }, "", ""},
 		{"session 180", func(c *claims.Claims) { c.SessionMinutes = 180 }, "", ""},
-		{"session 181", func(c *claims.Claims) { c.SessionMinutes = 181 }, "sessionDurationInMinutes", "181 minutes; 1–180 allowed"},
-		{"session negative", func(c *claims.Claims) { c.SessionMinutes = -1 }, "sessionDurationInMinutes", "-1 minutes"},
+		{"session 181", func(c *claims.Claims) { c.SessionMinutes = 181 }, "sessionDurationInMinutes", "out of range; 1–180 minutes allowed"},
+		{"session negative", func(c *claims.Claims) { c.SessionMinutes = -1 }, "sessionDurationInMinutes", "out of range; 1–180 minutes allowed"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,8 +137,8 @@ func TestIsRoomARN(t *testing.T) {
 	}
 }
 
-// TestIsRoomARNBytes has every byte in every part, and compares with the pattern
-// of the service model.
+// TestIsRoomARNBytes has every byte in every part, and compares with the
+// pattern of the service model.
 func TestIsRoomARNBytes(t *testing.T) {
 	pattern := regexp.MustCompile(`^arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+$`)
 	for at := range tokentest.Room {
@@ -164,4 +165,49 @@ func TestValidationErrorIsNotNilInDisguise(t *testing.T) {
 	assert.True(t, err == nil)
 	var invalid *claims.ValidationError
 	assert.False(t, errors.As(err, &invalid))
+}
+
+// What is wrong with a field is said without repeating it, whichever field it
+// is and however it came.
+func TestFieldErrorsDoNotEcho(t *testing.T) {
+	const secret = "s3cr3t"
+	long := strings.Repeat(secret, 200)
+	quoted := func(s string) string { return `"` + s + `"` }
+	made := map[string]claims.Claims{
+		"room of another form":    {RoomIdentifier: secret, UserID: "u"},
+		"room too long":           {RoomIdentifier: long, UserID: "u"},
+		"room not UTF-8":          {RoomIdentifier: secret + "\xff", UserID: "u"},
+		"user too long":           {RoomIdentifier: tokentest.Room, UserID: long},
+		"user not UTF-8":          {RoomIdentifier: tokentest.Room, UserID: secret + "\xff"},
+		"attributes too long":     {RoomIdentifier: tokentest.Room, UserID: "u", Attributes: map[string]string{secret: long}},
+		"attributes not UTF-8":    {RoomIdentifier: tokentest.Room, UserID: "u", Attributes: map[string]string{secret: secret + "\xff"}},
+		"attributes without keys": {RoomIdentifier: tokentest.Room, UserID: "u", Attributes: map[string]string{"": secret}},
+	}
+	for _, n := range []int{-1, 181, 4711} {
+		made["session of "+strconv.Itoa(n)] = claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u", SessionMinutes: n}
+	}
+	errs := map[string]error{}
+	for name, c := range made {
+		errs[name] = c.Validate(nil)
+	}
+	for member, values := range map[string][]string{
+		"roomIdentifier":           {quoted(secret), quoted(long), `["` + secret + `"]`, quoted(secret + `\ud800`)},
+		"userId":                   {quoted(long), `{"` + secret + `":1}`, quoted(secret + `\ud800`)},
+		"capabilities":             {`["` + secret + `"]`, quoted(secret)},
+		"attributes":               {quoted(secret), `{"` + secret + `":4711}`, `{"` + secret + `":"` + long + `"}`, `{"` + secret + `":"a","` + secret + `":"b"}`},
+		"sessionDurationInMinutes": {"-1", "181", "4711", "4711.5", "47e11", quoted(secret)},
+		secret:                     {"4711"},
+	} {
+		for _, value := range values {
+			_, err := claims.ParseJSON([]byte(`{"`+member+`":`+value+`}`), nil)
+			errs[member+" "+value] = err
+		}
+	}
+	for name, err := range errs {
+		var invalid *claims.ValidationError
+		require.ErrorAs(t, err, &invalid, name)
+		for _, value := range []string{secret, "-1", "181", "4711", "47e11"} {
+			assert.NotContains(t, err.Error(), value, name)
+		}
+	}
 }

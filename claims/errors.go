@@ -35,7 +35,7 @@ type ValidationError struct {
 // form is that of the service's ValidationExceptionField.
 type FieldError struct {
 	Name    string `json:"name"`    // the member of the request, as the service spells it
-	Message string `json:"message"` // never contains the value
+	Message string `json:"message"` // never contains the value, but may tell its length
 }
 
 // Error lists every field.

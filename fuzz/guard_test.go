@@ -225,8 +225,8 @@ func (w *watch) checkStats() {
 }
 
 func guardSeeds(testing.TB) []seed {
-	// A guard is ready after the skew. A token of 10 s by a clock that is right,
-	// and one that expires as late as the guard can remember.
+	// A guard is ready after the skew. A token of 10 s by a clock that is
+	// right, and one that expires as late as the guard can remember.
 	const token, latest = 0x58, 0x6f
 	ready := []byte{run, 192}
 	program := func(b ...byte) []any { return args(append(ready[:len(ready):len(ready)], b...)) }

@@ -5,23 +5,20 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-const (
-	room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
-
-	// start is when the targets begin, in Unix seconds: 2022-03-16T04:43:09Z.
-	start = 1647405789
-)
+// start is when the targets begin, in Unix seconds: 2022-03-16T04:43:09Z.
+const start = 1647405789
 
 // after returns the moment that many nanoseconds after start.
 func after(ns int64) time.Time { return time.Unix(start, 0).Add(time.Duration(ns)) }
@@ -42,27 +39,7 @@ func anyRoom(string) bool { return true }
 // claimsOfSizes returns the claims that seeds are made of: those of the
 // service's documentation, the least, and the most that a token can say.
 func claimsOfSizes() []claims.Claims {
-	example := claims.Claims{
-		RoomIdentifier: room,
-		UserID:         "11231234",
-		Capabilities:   claims.SendMessage,
-		Attributes:     map[string]string{"displayName": "DemoUser"},
-		SessionMinutes: 30,
-	}
-	longest := claims.Claims{
-		RoomIdentifier: room + strings.Repeat("x", 128-len(room)),
-		UserID:         strings.Repeat("\U0010FFFF", 128),
-		Capabilities:   claims.SendMessage | claims.DisconnectUser | claims.DeleteMessage,
-		Attributes:     map[string]string{},
-		SessionMinutes: 180,
-	}
-	for i := range 128 {
-		longest.Attributes[string(rune(i))] = ""
-	}
-	for i := range 448 {
-		longest.Attributes[fmt.Sprintf("%c%c", 'A'+i/26, 'a'+i%26)] = ""
-	}
-	return []claims.Claims{example, {RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, longest}
+	return []claims.Claims{tokentest.Claims(), {RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, testenv.LongestClaims()}
 }
 
 // payloadOf returns what a token of c says.
@@ -101,10 +78,12 @@ func testDocument() *ringDocument {
 }
 
 // sealTestRing seals a document under testKEK, each time to the same bytes.
-func sealTestRing(document []byte) []byte {
+func sealTestRing(document []byte) []byte { return sealTestRingAs(2, testContext, document) }
+
+func sealTestRingAs(form byte, context string, document []byte) []byte {
 	dataKey := pseudo(32, "data key")
 	wrapped := testKEK.wrap(pseudo(24, "nonce of the KEK"), dataKey)
-	return sealRing(testKEK.id(), wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
+	return sealRing(form, context, testKEK.id(), wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
 }
 
 func loadTestRing(t testing.TB) *keyring.Ring {

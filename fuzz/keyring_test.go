@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -27,10 +28,11 @@ func FuzzSealedRing(f *testing.F) {
 	c := keyring.Config{Context: testContext}
 	f.Fuzz(func(t *testing.T, sealed []byte) {
 		original := bytes.Clone(sealed)
-		document, ok := testKEK.unsealRing(sealed)
+		document, ok := testKEK.unsealRing(sealed, testContext)
 		var d *ringDocument
 		if ok {
 			d, ok = parseRing(document, testContext)
+			ok = ok && d.Serial <= highestSerial(0)
 		}
 		loaded, err := keyring.Load(t.Context(), kek, sealed, c)
 		require.Equal(t, ok, err == nil, "%v", err)
@@ -48,10 +50,10 @@ func FuzzSealedRing(f *testing.F) {
 	})
 }
 
-// FuzzRingDocument seals any bytes as the plaintext of a ring, under a KEK of
-// any ID, and loads that. The ring is loaded if, and only if, the reference
-// finds it valid; it then is what the document says, and is written again as it
-// was. Loaded as an update, it replaces only what is older.
+// FuzzRingDocument seals any bytes as the document of a ring, in both forms and
+// under a KEK of any ID, and loads that. The ring is loaded if, and only if,
+// the reference finds it valid; it then is what the document says, and is
+// written again as it was. Loaded as an update, it replaces only what is older.
 func FuzzRingDocument(f *testing.F) {
 	dataKey := pseudo(32, "data key")
 	f.Fuzz(func(t *testing.T, document []byte, keyContext string, kekID, wrapped []byte, minSerial uint64, ns int64) {
@@ -59,26 +61,40 @@ func FuzzRingDocument(f *testing.F) {
 			t.Skip("no envelope can say that")
 		}
 		kek := &openKEK{string(kekID), wrapped, dataKey}
-		sealed := sealRing(kekID, wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
 		c := keyring.Config{Context: keyContext, MinSerial: minSerial}
-		d, ok := parseRing(document, keyContext)
-		ok = ok && len(kekID) > 0 && len(wrapped) > 0 && len(keyContext) <= 255 &&
-			len(sealed) <= 1<<20 && d.Serial >= minSerial
-		ring, err := keyring.Load(t.Context(), kek, sealed, c)
-		if !ok {
-			require.Error(t, err)
-			require.Nil(t, ring)
-			return
+		d, valid := parseRing(document, keyContext)
+		for _, form := range []byte{1, 2} {
+			sealed := sealRing(form, keyContext, kekID, wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
+			ok := valid && len(kekID) > 0 && len(wrapped) > 0 && len(keyContext) <= 255 &&
+				len(sealed) <= 1<<20 && d.Serial >= minSerial && d.Serial <= highestSerial(minSerial)
+			ring, err := keyring.Load(t.Context(), kek, sealed, c)
+			if !ok {
+				require.Error(t, err)
+				require.Nil(t, ring)
+				continue
+			}
+			require.NoError(t, err)
+			requireRing(t, d, keyContext, ring, after(ns))
+			requireMarshal(t, document, keyContext, ring)
+			requireUpdate(t, d, keyContext, kek, form, sealed)
+			c := keyring.Config{Context: keyContext[:len(keyContext)/2] + "x", MinSerial: minSerial}
+			_, err = keyring.Load(t.Context(), kek, sealed, c)
+			require.Equal(t, form == 2 && c.Context != keyContext, err == keyring.ErrContext)
 		}
-		require.NoError(t, err)
-		requireRing(t, d, keyContext, ring, after(ns))
-		requireMarshal(t, document, ring)
-		requireUpdate(t, d, keyContext, kek, sealed)
 	})
 }
 
-// openKEK is a KEK that knows one data key, the last that it wrapped, and checks
-// that this is what it is asked for.
+// highestSerial is up to where a ring is taken for one that follows a known
+// one.
+func highestSerial(known uint64) uint64 {
+	if known == 0 {
+		return 1 << 62
+	}
+	return known + min(1<<32, math.MaxUint64-known)
+}
+
+// openKEK is a KEK that knows one data key, the last that it wrapped, and
+// checks that this is what it is asked for.
 type openKEK struct {
 	id      string
 	wrapped []byte
@@ -114,7 +130,7 @@ func requireRing(t testing.TB, d *ringDocument, keyContext string, ring *keyring
 		}
 	}
 	require.Len(t, primary, 1, "keys that seal at one moment")
-	sealed, err := ring.Seal(box.Inside(), nil, []byte("plaintext"), now)
+	sealed, err := ring.SealBox(box.Inside(), nil, []byte("plaintext"), now)
 	require.NoError(t, err)
 	require.Equal(t, string(primary[0][:]), string(sealed[4:8]))
 	plaintext, err := d.openBox(keyContext, sealed, now)
@@ -122,21 +138,23 @@ func requireRing(t testing.TB, d *ringDocument, keyContext string, ring *keyring
 	require.Equal(t, "plaintext", string(plaintext))
 }
 
-// requireMarshal checks that the ring is written as document.
-func requireMarshal(t testing.TB, document []byte, ring *keyring.Ring) {
+// requireMarshal checks that the ring is written as document, in form 2.
+func requireMarshal(t testing.TB, document []byte, keyContext string, ring *keyring.Ring) {
 	t.Helper()
 	kek := &openKEK{id: "k", wrapped: []byte{1}}
 	sealed, err := ring.Marshal(t.Context(), kek)
 	require.NoError(t, err)
 	e, ok := parseEnvelope(sealed)
 	require.True(t, ok)
+	require.EqualValues(t, 2, e.form)
 	plaintext, err := openXC20P(kek.dataKey, e.nonce, e.ciphertext, e.header())
 	require.NoError(t, err)
-	require.Equal(t, document, plaintext)
+	require.Equal(t, slices.Concat(contextDigest(keyContext), document), plaintext)
 }
 
-// requireUpdate offers the document to rings of the serials around its own.
-func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring.KEK, sealed []byte) {
+// requireUpdate offers the document to rings of the serials around its own,
+// which are of form 2.
+func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring.KEK, form byte, sealed []byte) {
 	t.Helper()
 	for _, serial := range []uint64{d.Serial - 1, d.Serial, d.Serial + 1} {
 		old, err := keyring.New(after(0), keyring.Config{Context: keyContext, MinSerial: serial})
@@ -147,6 +165,10 @@ func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring
 		old = copyRing(t, old, keyContext)
 		before := slices.Collect(old.Keys(after(0)))
 		changed, err := old.Update(t.Context(), kek, sealed)
+		if form == 1 {
+			require.ErrorIs(t, err, keyring.ErrContext)
+			continue
+		}
 		if serial < d.Serial {
 			require.NoError(t, err)
 			require.True(t, changed)
@@ -194,15 +216,21 @@ func sealedRingSeeds(t testing.TB) []seed {
 		{"cut-in-the-header", args(good[:60])},
 		{"longer", args(append(bytes.Clone(good), 0))},
 		{"flipped", args(flipped)},
-		{"other-version", args(bytes.Replace(good, []byte("keyring\x01"), []byte("keyring\x02"), 1))},
+		{"form-1", args(sealTestRingAs(1, "", encode(t, testDocument())))},
+		{"other-context", args(sealTestRingAs(2, "production", encode(t, testDocument())))},
+		{"form-1-of-two", args(bytes.Replace(good, []byte("keyring\x02"), []byte("keyring\x01"), 1))},
+		{"other-form", args(bytes.Replace(good, []byte("keyring\x02"), []byte("keyring\x03"), 1))},
 		{"other-kek", args(foreign)},
-		{"no-kek-id", args([]byte("chattoken-keyring\x01\x00\x00\x01w" + strings.Repeat("x", 60)))},
-		{"long-lengths", args([]byte("chattoken-keyring\x01\xff" + strings.Repeat("k", 255) + "\xff\xff"))},
+		{"no-kek-id", args([]byte("chattoken-keyring\x02\x00\x00\x01w" + strings.Repeat("x", 60)))},
+		{"long-lengths", args([]byte("chattoken-keyring\x02\xff" + strings.Repeat("k", 255) + "\xff\xff"))},
 	}
 }
 
 func ringDocumentSeeds(t testing.TB) []seed {
 	good := encode(t, testDocument())
+	ahead := testDocument()
+	ahead.Serial = 2 + 1<<32
+	far := encode(t, ahead)
 	with := func(document []byte) []any {
 		return args(document, testContext, []byte("kek"), []byte("wrapped"), uint64(0), int64(0))
 	}
@@ -215,6 +243,8 @@ func ringDocumentSeeds(t testing.TB) []seed {
 		{"good", with(good)},
 		{"other-context", args(good, "production", []byte("k"), []byte("w"), uint64(7), int64(time.Hour))},
 		{"long-context", args(good, strings.Repeat("c", 256), []byte("k"), []byte("w"), uint64(0), int64(0))},
+		{"too-far-ahead", args(far, testContext, []byte("k"), []byte("w"), uint64(1), int64(0))},
+		{"as-far-as-may-be", args(far, testContext, []byte("k"), []byte("w"), uint64(2), int64(0))},
 		{"rollback", args(good, testContext, []byte("k"), []byte("w"), uint64(8), int64(0))},
 		{"no-kek-id", args(good, testContext, []byte{}, []byte("w"), uint64(0), int64(0))},
 		{"nothing-wrapped", args(good, testContext, []byte("k"), []byte{}, uint64(0), int64(0))},
@@ -237,6 +267,7 @@ func ringDocumentSeeds(t testing.TB) []seed {
 	}
 	for name, f := range map[string]func(*ringDocument){
 		"serial-0":      func(d *ringDocument) { d.Serial = 0 },
+		"serial-first":  func(d *ringDocument) { d.Serial = 1 << 62 },
 		"serial-last":   func(d *ringDocument) { d.Serial = 1<<63 - 1 },
 		"serial-beyond": func(d *ringDocument) { d.Serial = 1 << 63 },
 		"one-key": func(d *ringDocument) {

@@ -65,7 +65,7 @@ func requireEncoded(t testing.TB, want []byte, p *payload.Payload) {
 	}
 	var e payload.Encoder
 	c := p.Claims()
-	again, err := e.Append(nil, &c, anyRoom, p.IssuedAt, int64(p.TTL))
+	again, err := e.Append(nil, c, anyRoom, p.IssuedAt, int64(p.TTL))
 	require.NoError(t, err)
 	require.Equal(t, want, again)
 }

@@ -284,23 +284,33 @@ func (d *ringDocument) openBox(context string, box []byte, now time.Time) ([]byt
 
 // envelope is the parts of a sealed ring.
 type envelope struct {
+	form                              byte
 	kekID, wrapped, nonce, ciphertext []byte
 }
 
 func (e *envelope) header() []byte {
 	n := len(e.wrapped)
-	return slices.Concat([]byte("chattoken-keyring\x01"), []byte{byte(len(e.kekID))}, e.kekID, []byte{byte(n >> 8), byte(n)}, e.wrapped)
+	return slices.Concat([]byte("chattoken-keyring"), []byte{e.form, byte(len(e.kekID))}, e.kekID, []byte{byte(n >> 8), byte(n)}, e.wrapped)
 }
 
 // sealRing encrypts a document under dataKey, whatever the KEK makes of it.
-func sealRing(kekID, wrapped, dataKey, nonce, document []byte) []byte {
-	e := envelope{kekID: kekID, wrapped: wrapped}
+func sealRing(form byte, context string, kekID, wrapped, dataKey, nonce, document []byte) []byte {
+	e := envelope{form: form, kekID: kekID, wrapped: wrapped}
+	if form == 2 {
+		document = slices.Concat(contextDigest(context), document)
+	}
 	return slices.Concat(e.header(), nonce, sealXC20P(dataKey, nonce, document, e.header()))
+}
+
+// contextDigest begins the plaintext of form 2.
+func contextDigest(context string) []byte {
+	sum := sha256.Sum256([]byte("chattoken/v1 context\x00" + context))
+	return sum[:]
 }
 
 // parseEnvelope cuts a sealed ring where its lengths say.
 func parseEnvelope(b []byte) (e envelope, ok bool) {
-	rest, ok := bytes.CutPrefix(b, []byte("chattoken-keyring\x01"))
+	rest, ok := bytes.CutPrefix(b, []byte("chattoken-keyring"))
 	cut := func(n int) []byte {
 		if ok = ok && n <= len(rest); !ok {
 			return nil
@@ -315,6 +325,8 @@ func parseEnvelope(b []byte) (e envelope, ok bool) {
 		}
 		return n
 	}
+	e.form = byte(number(1))
+	ok = ok && (e.form == 1 || e.form == 2)
 	e.kekID = cut(number(1))
 	e.wrapped = cut(number(2))
 	e.nonce = cut(24)
@@ -347,8 +359,9 @@ func (k *localKEK) unwrap(kekID, wrapped []byte) (dataKey []byte, ok bool) {
 	return dataKey, err == nil && len(dataKey) == 32 && !bytes.Equal(dataKey, make([]byte, 32))
 }
 
-// unsealRing returns the document of a sealed ring.
-func (k *localKEK) unsealRing(b []byte) (document []byte, ok bool) {
+// unsealRing returns the document of a sealed ring of that context, or of any
+// in form 1.
+func (k *localKEK) unsealRing(b []byte, context string) (document []byte, ok bool) {
 	e, ok := parseEnvelope(b)
 	if !ok {
 		return nil, false
@@ -357,6 +370,9 @@ func (k *localKEK) unsealRing(b []byte) (document []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	document, err := openXC20P(dataKey, e.nonce, e.ciphertext, e.header())
-	return document, err == nil
+	plaintext, err := openXC20P(dataKey, e.nonce, e.ciphertext, e.header())
+	if err != nil || e.form == 1 {
+		return plaintext, err == nil
+	}
+	return bytes.CutPrefix(plaintext, contextDigest(context))
 }

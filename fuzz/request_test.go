@@ -14,14 +14,15 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/shorthand"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 var memberNames = []string{"roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"}
 
 // FuzzRequest reads any bytes as --cli-input-json, and puts a flag in place of
-// one member. The reference reads them with encoding/json, one member at a time:
-// the outcome is the same claims, or an error that names exactly the members
-// that are wrong.
+// one member. The reference reads them with encoding/json, one member at a
+// time: the outcome is the same claims, or an error that names exactly the
+// members that are wrong.
 func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, user string) {
 		original := bytes.Clone(data)
@@ -201,7 +202,7 @@ func requireOverride(t testing.TB, data []byte, c claims.Claims, parseErr error,
 }
 
 func requestSeeds(t testing.TB) []seed {
-	base := `{"roomIdentifier":"` + room + `","userId":"11231234"`
+	base := `{"roomIdentifier":"` + tokentest.Room + `","userId":"11231234"`
 	whole := base + `,"capabilities":["SEND_MESSAGE"],"attributes":{"displayName":"DemoUser"},"sessionDurationInMinutes":30}`
 	with := func(s string) []any { return args([]byte(s), "someone else") }
 	return []seed{
@@ -225,7 +226,7 @@ func requestSeeds(t testing.TB) []seed {
 		{"lone-surrogate-name", with(`{"\udc00":1}`)},
 		{"lone-surrogate-key", with(base + `,"attributes":{"\ud83d":"a"}}`)},
 		{"everything-wrong", with(`{"userId":"u","userId":"u","capabilities":["SEND_MESSAGE",null],"attributes":{"":"x"},"sessionDurationInMinutes":181,"x":1,"y":2}`)},
-		{"other-order", with(` { "sessionDurationInMinutes" : 180, "attributes":{"b":"2","a":"1"}, "userId":"\u0075", "roomIdentifier":"` + room + `" } `)},
+		{"other-order", with(` { "sessionDurationInMinutes" : 180, "attributes":{"b":"2","a":"1"}, "userId":"\u0075", "roomIdentifier":"` + tokentest.Room + `" } `)},
 		{"session-minus-0", with(base + `,"sessionDurationInMinutes":-0}`)},
 		{"not-utf8", with("{\"userId\":\"\xff\"}")},
 		{"two-objects", with("{}{}")},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // FuzzSealOpen mints tokens of any claims. Either the error names exactly the
@@ -132,29 +133,29 @@ func sealOpenSeeds(t testing.TB) []seed {
 	}
 	minute, overlong := int64(time.Minute), strings.Repeat("x", 1025)
 	text := func(attributes string) []any {
-		return args(room, "11231234", uint8(1), attributes, 30, minute, int64(0), false)
+		return args(tokentest.Room, "11231234", uint8(1), attributes, 30, minute, int64(0), false)
 	}
 	return []seed{
 		{"example", text(formatAttributes("displayName", "DemoUser"))},
-		{"defaults", args(room, "u", uint8(0), "", 0, int64(0), int64(0), false)},
+		{"defaults", args(tokentest.Room, "u", uint8(0), "", 0, int64(0), int64(0), false)},
 		{"shortest", args("r", "u", uint8(0), "", 1, int64(5*time.Second), int64(0), true)},
 		{"longest", args(longest.RoomIdentifier, longest.UserID, uint8(7), formatAttributes(many...), 180, 10*minute, int64(0), false)},
 		{"all-wrong", args("lobby", "", uint8(8), formatAttributes("", "x"), 181, minute, int64(0), false)},
-		{"not-utf8", args(room, "\xfe", uint8(0), formatAttributes("k", "\xfe"), -1, minute, int64(0), false)},
+		{"not-utf8", args(tokentest.Room, "\xfe", uint8(0), formatAttributes("k", "\xfe"), -1, minute, int64(0), false)},
 		{"sort-order", text(formatAttributes("b", "1", "aa", "2", "é", "3", "a", "4"))},
 		{"attributes-1024", text(formatAttributes("k", overlong[:1023]))},
 		{"attributes-1025", text(formatAttributes("k", overlong[:1024]))},
 		{"attributes-24", text(formatAttributes("k", overlong[:23], "kk", overlong[:24]))},
 		{"attributes-not-utf8", text(formatAttributes("k", "\xfe........."))},
-		{"room-129", args(room+overlong[:129-len(room)], "u", uint8(1), "", 1, minute, int64(0), false)},
-		{"room-path", args(room+"/", "u", uint8(1), "", 1, minute, int64(0), false)},
+		{"room-129", args(tokentest.Room+overlong[:129-len(tokentest.Room)], "u", uint8(1), "", 1, minute, int64(0), false)},
+		{"room-path", args(tokentest.Room+"/", "u", uint8(1), "", 1, minute, int64(0), false)},
 		{"odd-text", args("\x00", "\u202e\U0001F600", uint8(2), formatAttributes("\n", "\ufeff"), 5, minute, int64(0), true)},
-		{"short-session", args(room, "u", uint8(1), "", 1, 10*minute, int64(0), false)},
-		{"ttl-too-short", args(room, "u", uint8(1), "", 1, int64(4*time.Second), int64(0), false)},
-		{"ttl-too-long", args(room, "u", uint8(1), "", 60, int64(601*time.Second), int64(0), false)},
-		{"ttl-not-whole", args(room, "u", uint8(1), "", 60, minute+1, int64(0), false)},
-		{"within-a-second", args(room, "u", uint8(1), "", 60, minute, int64(999_999_999), false)},
-		{"before-1970", args(room, "u", uint8(1), "", 60, minute, -int64(100*365*24*time.Hour), false)},
-		{"under-the-next-key", args(room, "u", uint8(1), "", 60, minute, int64(5*time.Minute), false)},
+		{"short-session", args(tokentest.Room, "u", uint8(1), "", 1, 10*minute, int64(0), false)},
+		{"ttl-too-short", args(tokentest.Room, "u", uint8(1), "", 1, int64(4*time.Second), int64(0), false)},
+		{"ttl-too-long", args(tokentest.Room, "u", uint8(1), "", 60, int64(601*time.Second), int64(0), false)},
+		{"ttl-not-whole", args(tokentest.Room, "u", uint8(1), "", 60, minute+1, int64(0), false)},
+		{"within-a-second", args(tokentest.Room, "u", uint8(1), "", 60, minute, int64(999_999_999), false)},
+		{"before-1970", args(tokentest.Room, "u", uint8(1), "", 60, minute, -int64(100*365*24*time.Hour), false)},
+		{"under-the-next-key", args(tokentest.Room, "u", uint8(1), "", 60, minute, int64(5*time.Minute), false)},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // FuzzTwoOpeners runs a minter and two gateways with clocks of their own, which
@@ -119,7 +120,7 @@ const (
 func (c *chat) step() {
 	switch kind := c.next() % chatSteps; kind {
 	case mint:
-		minted, err := c.sealer.Create(claims.Claims{RoomIdentifier: room, UserID: "u"})
+		minted, err := c.sealer.Create(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "u"})
 		require.NoError(c.t, err)
 		c.tokens = append(c.tokens, &chatToken{ChatToken: minted, issued: minted.TokenExpiration.Add(-chatTTL)})
 	case open:

@@ -8,16 +8,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/box"
 )
 
-// Seal is for package token, whose Sealer validates what it mints; for all other
-// callers it is an error. It encrypts plaintext under the key that is primary at
-// now and appends the box to dst. It does not allocate where dst has room for
-// len(plaintext) + [box.Overhead] bytes, and writes nothing beyond them.
-// plaintext may overlap that room in any way; where it is dst[len(dst)+32:], it
-// is not even moved.
-//
-// The nonce is drawn from crypto/rand for each box. A ring that [New] or [Load]
-// made always has a key to seal with.
-func (r *Ring) Seal(by box.Caller, dst, plaintext []byte, now time.Time) ([]byte, error) {
+// SealBox is for package token only. Mint with a token.Sealer, which validates
+// what it seals. What SealBox does is in package internal/box.
+func (r *Ring) SealBox(by box.Caller, dst, plaintext []byte, now time.Time) ([]byte, error) {
 	if by.Refused() {
 		return dst, box.ErrCaller
 	}
@@ -39,17 +32,8 @@ func (r *Ring) Seal(by box.Caller, dst, plaintext []byte, now time.Time) ([]byte
 	return dst[:len(dst)+box.TagSize], nil
 }
 
-// Open is for package token, as [Ring.Seal] is. It decrypts sealed, if its key
-// may open at now, and appends the plaintext to dst. It does not allocate where
-// dst has room for len(sealed) - [box.Overhead] bytes. The room must not overlap
-// sealed, except that sealed[32:32] as dst decrypts in place. Any other overlap
-// with the ciphertext panics; one with the header or the tag alone destroys them,
-// and the second may be taken for a forgery.
-//
-// The errors are those of package box; dst is then returned as it was. After
-// [box.ErrForged] the room is zero, and so is the ciphertext that was to be
-// decrypted in place. Exactly one key is tried: the one that the box names.
-func (r *Ring) Open(by box.Caller, dst, sealed []byte, now time.Time) ([]byte, error) {
+// OpenBox is for package token only. Open tokens with a token.Opener.
+func (r *Ring) OpenBox(by box.Caller, dst, sealed []byte, now time.Time) ([]byte, error) {
 	if by.Refused() {
 		return dst, box.ErrCaller
 	}

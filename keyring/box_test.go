@@ -20,12 +20,12 @@ func TestRoundTrip(t *testing.T) {
 	r := newRing(t, start)
 	for _, n := range []int{0, 1, 15, 16, 17, 31, 32, 33, 100, 1100, 2838, 1 << 20} {
 		plaintext := bytes.Repeat([]byte{0xa5}, n)
-		box, err := r.SealBox([]byte("prefix"), plaintext, start)
+		box, err := r.Box([]byte("prefix"), plaintext, start)
 		require.NoError(t, err)
 		require.Equal(t, "prefix"+keyring.Magic, string(box[:10]))
 		box = box[6:]
 		require.Len(t, box, n+keyring.Overhead)
-		got, err := r.OpenBox([]byte("prefix"), box, start)
+		got, err := r.Unbox([]byte("prefix"), box, start)
 		require.NoError(t, err)
 		require.Equal(t, "prefix"+string(plaintext), string(got))
 	}
@@ -105,21 +105,21 @@ func TestSpareCapacity(t *testing.T) {
 	plaintext := []byte("plaintext")
 	for _, length := range []int{0, 1, 50} {
 		dst, check := padded(t, length, len(plaintext)+keyring.Overhead)
-		box, err := r.SealBox(dst, plaintext, start)
+		box, err := r.Box(dst, plaintext, start)
 		require.NoError(t, err)
 		check()
 		require.Equal(t, "plaintext", string(plaintext))
 		box = box[length:]
 
 		dst, check = padded(t, length, len(plaintext))
-		got, err := r.OpenBox(dst, box, start)
+		got, err := r.Unbox(dst, box, start)
 		require.NoError(t, err)
 		check()
 		require.Equal(t, plaintext, got[length:])
 
 		box[40] ^= 1
 		dst, check = padded(t, length, len(plaintext))
-		got, err = r.OpenBox(dst, box, start)
+		got, err = r.Unbox(dst, box, start)
 		require.Equal(t, keyring.ErrForged, err)
 		check()
 		require.Equal(t, dst, got)
@@ -140,9 +140,9 @@ func TestSealOverlap(t *testing.T) {
 			mem := make([]byte, 2*n+2*keyring.Overhead)
 			plaintext := mem[at : at+n]
 			copy(plaintext, want)
-			box, err := r.SealBox(mem[:4], plaintext, start)
+			box, err := r.Box(mem[:4], plaintext, start)
 			require.NoError(t, err)
-			got, err := r.OpenBox(nil, box[4:], start)
+			got, err := r.Unbox(nil, box[4:], start)
 			require.NoError(t, err, "at %d", at)
 			require.Equal(t, want, got)
 		}
@@ -159,12 +159,12 @@ func TestOpenOverlap(t *testing.T) {
 		}
 		outcomes := make(map[string]int)
 		for at := range n + keyring.Overhead {
-			box, err := r.SealBox(make([]byte, 0, 3*n+keyring.Overhead), want, start)
+			box, err := r.Box(make([]byte, 0, 3*n+keyring.Overhead), want, start)
 			require.NoError(t, err)
 			outcome := "panic"
 			func() {
 				defer func() { _ = recover() }()
-				got, err := r.OpenBox(box[at:at], box, start)
+				got, err := r.Unbox(box[at:at], box, start)
 				outcome = fmt.Sprint(err)
 				if err == nil {
 					require.Equal(t, want, got, "at %d", at)
@@ -186,18 +186,18 @@ func TestInPlace(t *testing.T) {
 	r := newRing(t, start)
 	mem := make([]byte, 200)
 	plaintext := append(mem[headerSize:headerSize], "sealed and opened in place"...)
-	box, err := r.SealBox(mem[:0], plaintext, start)
+	box, err := r.Box(mem[:0], plaintext, start)
 	require.NoError(t, err)
 	require.Same(t, &mem[0], &box[0])
-	got, err := r.OpenBox(box[headerSize:headerSize], box, start)
+	got, err := r.Unbox(box[headerSize:headerSize], box, start)
 	require.NoError(t, err)
 	require.Same(t, &mem[headerSize], &got[0])
 	require.Equal(t, "sealed and opened in place", string(got))
 
-	box, err = r.SealBox(mem[:0], got, start)
+	box, err = r.Box(mem[:0], got, start)
 	require.NoError(t, err)
 	box[len(box)-1] ^= 1
-	_, err = r.OpenBox(box[headerSize:headerSize], box, start)
+	_, err = r.Unbox(box[headerSize:headerSize], box, start)
 	require.Equal(t, keyring.ErrForged, err)
 	require.Equal(t, make([]byte, len(got)), box[headerSize:len(box)-16])
 }
@@ -267,7 +267,7 @@ func TestNoAllocs(t *testing.T) {
 	plaintext := make([]byte, 1000)
 	dst := make([]byte, 0, 2000)
 	good := func(now time.Time) []byte {
-		b, err := r.SealBox(nil, plaintext, now)
+		b, err := r.Box(nil, plaintext, now)
 		require.NoError(t, err)
 		return b
 	}
@@ -278,14 +278,14 @@ func TestNoAllocs(t *testing.T) {
 	unknown[5] ^= 1
 	late := start.Add(overlap)
 	open := func(box []byte) func() error {
-		return func() error { _, err := r.OpenBox(dst, box, late); return err }
+		return func() error { _, err := r.Unbox(dst, box, late); return err }
 	}
 	tests := []struct {
 		name string
 		f    func() error
 		want error
 	}{
-		{"Seal", func() error { _, err := r.SealBox(dst, plaintext, late); return err }, nil},
+		{"Seal", func() error { _, err := r.Box(dst, plaintext, late); return err }, nil},
 		{"Open", open(primary), nil},
 		{"Open malformed", open(primary[:40]), keyring.ErrMalformed},
 		{"Open unknown key", open(unknown), keyring.ErrUnknownKey},
@@ -331,9 +331,9 @@ func opening(b *testing.B, n int) func() {
 	b.Helper()
 	r := ringOf(b, n)
 	plaintext := make([]byte, 100)
-	sealed, err := r.SealBox(nil, plaintext, start)
+	sealed, err := r.Box(nil, plaintext, start)
 	require.NoError(b, err)
-	return func() { r.OpenBox(plaintext[:0], sealed, start) }
+	return func() { r.Unbox(plaintext[:0], sealed, start) }
 }
 
 // BenchmarkKeysRatio reports the cost of opening with 10, 100 and 1000 keys, as

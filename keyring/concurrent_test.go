@@ -26,9 +26,9 @@ func TestRotationUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			for !done.Load() {
 				issued := clock()
-				box, err := r.SealBox(nil, []byte("plaintext"), issued)
+				box, err := r.Box(nil, []byte("plaintext"), issued)
 				if err == nil {
-					_, err = r.OpenBox(nil, box, clock())
+					_, err = r.Unbox(nil, box, clock())
 				}
 				if err != nil && clock().Before(issued.Add(policy.MaxTTL)) {
 					t.Errorf("sealed at %v, refused at %v: %v", issued, clock(), err)
@@ -62,9 +62,9 @@ func TestRevocationUnderLoad(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for !done.Load() {
-				box, err := r.SealBox(nil, nil, start)
+				box, err := r.Box(nil, nil, start)
 				if err == nil {
-					_, err = r.OpenBox(nil, box, start)
+					_, err = r.Unbox(nil, box, start)
 				}
 				if err != nil && err != keyring.ErrRevokedKey {
 					t.Error(err)

@@ -52,16 +52,13 @@ func Example_file() {
 	if err := kek.WriteFile(kekName); err != nil {
 		log.Fatal(err)
 	}
-	rotator, err := keyring.New(time.Now(), config)
+	file := keyring.File{Name: name, KEK: keyring.KEKFile{Name: kekName}, Config: config}
+	rotator, err := file.Create(ctx, time.Now())
 	if err != nil {
-		log.Fatal(err)
-	}
-	if err := rotator.WriteFile(ctx, kek, name); err != nil {
 		log.Fatal(err)
 	}
 
 	// In every other process, at its start.
-	file := keyring.File{Name: name, KEK: keyring.KEKFile{Name: kekName}, Config: config}
 	follower, err := file.Follow(ctx, time.Now())
 	if err != nil {
 		log.Fatal(err)
@@ -74,7 +71,7 @@ func Example_file() {
 		log.Fatal(err)
 	}
 	if changed {
-		if err := rotator.WriteFile(ctx, kek, name); err != nil {
+		if err := file.Save(ctx, rotator); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -82,7 +79,10 @@ func Example_file() {
 	// In every other process, each time that a ticker ticks: several times
 	// within Policy.Lead.
 	if _, err := follower.Refresh(ctx, time.Now()); err != nil {
-		log.Printf("%v; stale for %v", err, follower.Stale(time.Now()))
+		log.Print(err)
+	}
+	if err := follower.Health(time.Now()); err != nil {
+		log.Print(err) // new keys do not get here: somebody has to look
 	}
 	fmt.Println(ring.Serial())
 	// Output: 2

@@ -10,7 +10,6 @@ import (
 var (
 	Derive = derive
 	Seal   = seal
-	Unseal = unseal
 )
 
 // What Ring.Open says to package token.
@@ -26,13 +25,13 @@ const (
 	Overhead = box.Overhead
 )
 
-// SealBox and OpenBox are Seal and Open as package token calls them.
-func (r *Ring) SealBox(dst, plaintext []byte, now time.Time) ([]byte, error) {
-	return r.Seal(box.Inside(), dst, plaintext, now)
+// Box and Unbox are SealBox and OpenBox as package token calls them.
+func (r *Ring) Box(dst, plaintext []byte, now time.Time) ([]byte, error) {
+	return r.SealBox(box.Inside(), dst, plaintext, now)
 }
 
-func (r *Ring) OpenBox(dst, sealed []byte, now time.Time) ([]byte, error) {
-	return r.Open(box.Inside(), dst, sealed, now)
+func (r *Ring) Unbox(dst, sealed []byte, now time.Time) ([]byte, error) {
+	return r.OpenBox(box.Inside(), dst, sealed, now)
 }
 
 // Snapshot returns what the ring holds behind its atomic pointer, past which no

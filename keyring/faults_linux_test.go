@@ -22,6 +22,7 @@ import (
 // target is a file that a saver is to replace while something goes wrong.
 type target struct {
 	dir, name string
+	mark      string // of the highest serial, elsewhere
 	kek       *keyring.LocalKEK
 	ring      *keyring.Ring // the old one
 	content   []byte        // its sealed form
@@ -29,8 +30,8 @@ type target struct {
 
 func newTarget(t *testing.T, dir string) *target {
 	t.Helper()
-	x := &target{dir: dir, name: filepath.Join(dir, "ring"), kek: newKEK(t), ring: newRing(t, start)}
-	require.NoError(t, x.ring.WriteFile(t.Context(), x.kek, x.name))
+	x := &target{dir: dir, name: filepath.Join(dir, "ring"), mark: filepath.Join(t.TempDir(), "mark"), kek: newKEK(t), ring: newRing(t, start)}
+	require.NoError(t, x.file().Save(t.Context(), x.ring))
 	var err error
 	x.content, err = os.ReadFile(x.name)
 	require.NoError(t, err)
@@ -38,30 +39,39 @@ func newTarget(t *testing.T, dir string) *target {
 	return x
 }
 
+func (x *target) file() keyring.File {
+	return keyring.File{Name: x.name, KEK: x.kek, HighWater: x.mark}
+}
+
 // reset puts the old ring back.
 func (x *target) reset(t *testing.T) {
 	t.Helper()
-	for _, name := range files(t, x.dir) {
-		require.NoError(t, os.Remove(filepath.Join(x.dir, name)))
+	for _, dir := range []string{x.dir, filepath.Dir(x.mark)} {
+		for _, name := range files(t, dir) {
+			require.NoError(t, os.Remove(filepath.Join(dir, name)))
+		}
 	}
 	require.NoError(t, os.WriteFile(x.name, x.content, 0o600))
+	require.NoError(t, os.WriteFile(x.mark, []byte("1\n"), 0o600))
 	x.share(t)
 }
 
-// share lets a group read the file, so that a save has to let it do so too.
+// share lets a group read the file, so that a save has to let it do so too. It
+// is another group, if this process may choose one.
 func (x *target) share(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.Chmod(x.name, 0o640))
-	if os.Getuid() == 0 {
-		require.NoError(t, os.Chown(x.name, 0, 1))
-	}
+	_ = os.Chown(x.name, -1, 1)
 }
 
 // isNew reports whether the file holds what the saver was to write. It must
-// hold that or the old ring, whole.
+// hold that or the old ring, whole, and the mark must let it be loaded.
 func (x *target) isNew(t *testing.T) bool {
 	t.Helper()
 	got := loadFile(t, x.kek, x.name)
+	mark, err := os.ReadFile(x.mark)
+	require.NoError(t, err)
+	require.Contains(t, []string{"1\n", fmt.Sprintln(got.Serial())}, string(mark))
 	old := keys(x.ring, start)
 	if got.Serial() == 1 {
 		require.Equal(t, old, keys(got, start))
@@ -74,12 +84,15 @@ func (x *target) isNew(t *testing.T) bool {
 	return true
 }
 
-// run runs a saver under strace, which logs the calls that have to do with files.
+// run runs a saver under strace, which logs the calls that have to do with
+// files.
 func (x *target) run(t *testing.T, options ...string) (trace string, out []byte, err error) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "strace")
 	words := append([]string{"strace", "-f", "-o", log, "-e", "trace=%file,%desc"}, options...)
-	out, err = saver(t, "revoke", x.name, x.kek, words...).CombinedOutput()
+	cmd := saver(t, "revoke", x.name, x.kek, words...)
+	cmd.Env = append(cmd.Env, saverMark+"="+x.mark)
+	out, err = cmd.CombinedOutput()
 	data, readErr := os.ReadFile(log)
 	require.NoError(t, readErr)
 	return string(data), out, err
@@ -132,20 +145,30 @@ func needStraceOften(t *testing.T) {
 	needStrace(t)
 }
 
+// needStrace has strace pretend that a directory was removed that there is not.
 func needStrace(t *testing.T) {
 	t.Helper()
-	if out, err := exec.Command("strace", "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
-		testenv.Skip(t, fmt.Sprintf("strace does not run: %v %s", err, out))
+	if _, err := exec.LookPath("strace"); err != nil {
+		testenv.Skip(t, "strace is not installed")
+	}
+	cmd := exec.Command("strace", "-f", "-o", os.DevNull, "-e", "inject=?rmdir,unlinkat:retval=0", "rmdir", filepath.Join(t.TempDir(), "none"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		complaint, _, _ := strings.Cut(string(out), "\n")
+		testenv.NotAllowed(t, "strace cannot change what a process does: "+complaint)
 	}
 }
 
 // again checks that the next save goes well, whatever was left by the last one.
 func (x *target) again(t *testing.T) {
 	t.Helper()
-	r := loadFile(t, x.kek, x.name)
+	r, err := x.file().Load(t.Context())
+	require.NoError(t, err)
 	require.NoError(t, r.Revoke(start, sealer(t, r, start)))
-	require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+	require.NoError(t, x.file().Save(t.Context(), r))
 	require.Equal(t, keys(r, start), keys(loadFile(t, x.kek, x.name), start))
+	mark, err := os.ReadFile(x.mark)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintln(r.Serial()), string(mark))
 }
 
 // A save is killed at each of its system calls.
@@ -174,7 +197,8 @@ func TestSaveKilled(t *testing.T) {
 }
 
 // The draft is on the disk before it takes the old file's name, and the name
-// after: a crash of the machine cannot be tried, so the calls are looked at.
+// after; then the same again for the mark, which must never be ahead of the
+// file. A crash of the machine cannot be tried, so the calls are looked at.
 func TestSaveOrder(t *testing.T) {
 	needStrace(t)
 	var order []string
@@ -186,7 +210,8 @@ func TestSaveOrder(t *testing.T) {
 			order = append(order, c.name)
 		}
 	}
-	require.Equal(t, []string{"flock", "write", "fsync", "rename", "fsync"}, order)
+	once := []string{"flock", "write", "fsync", "rename", "fsync"}
+	require.Equal(t, slices.Concat(once, once), order)
 }
 
 // System calls of a save fail, one at a time. Where it ends without an error,
@@ -216,7 +241,7 @@ func TestSaveFails(t *testing.T) {
 			if !x.isNew(t) {
 				assert.Error(t, err, "%v %s: %s", c, errno, out)
 			}
-			for _, name := range files(t, x.dir) {
+			for _, name := range slices.Concat(files(t, x.dir), files(t, filepath.Dir(x.mark))) {
 				assert.NotContains(t, name, ".tmp", "%v %s", c, errno)
 			}
 			x.again(t)
@@ -236,7 +261,7 @@ func TestSaveFails(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=700"); err != nil {
-		testenv.Skip(t, fmt.Sprintf("no file system can be mounted: %v", err))
+		testenv.NotAllowed(t, fmt.Sprintf("no tmpfs can be mounted: %v", err))
 	}
 	defer syscall.Unmount(dir, 0)
 	x := newTarget(t, dir)
@@ -245,7 +270,7 @@ func TestDiskFull(t *testing.T) {
 	for range 200 {
 		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
 	}
-	require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+	require.NoError(t, saveFile(t, r, x.kek, x.name))
 	page := os.Getpagesize()
 	failures := 0
 	for free := range 6 {
@@ -258,7 +283,7 @@ func TestDiskFull(t *testing.T) {
 		before, err := os.ReadFile(x.name)
 		require.NoError(t, err)
 		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
-		err = r.WriteFile(t.Context(), x.kek, x.name)
+		err = saveFile(t, r, x.kek, x.name)
 		after, readErr := os.ReadFile(x.name)
 		require.NoError(t, readErr)
 		if err != nil {
@@ -268,7 +293,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		require.Equal(t, []string{"filler", "ring", "ring.lock"}, files(t, dir))
 		require.NoError(t, os.Remove(filler))
-		require.NoError(t, r.WriteFile(t.Context(), x.kek, x.name))
+		require.NoError(t, saveFile(t, r, x.kek, x.name))
 		require.Equal(t, keys(r, start), keys(loadFile(t, x.kek, x.name), start))
 	}
 	require.Greater(t, failures, 1)

@@ -2,152 +2,256 @@ package keyring
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 )
 
-var (
-	errNotRegular = errors.New("not a regular file")
-	errDangling   = errors.New("a symbolic link to no file")
-	errFileSize   = errors.New("file is too large")
-)
-
-// ReadFile returns the content of a file of at most 1 MiB for [Load] or
-// [Ring.Update]. It follows symbolic links. What is not a regular file is
-// refused, without waiting for a writer where it is a pipe.
-func ReadFile(name string) ([]byte, error) {
-	data, _, err := readRegular(name, maxSealed)
-	if err != nil {
-		return nil, fmt.Errorf("keyring: reading %s: %w", name, err)
-	}
-	return data, nil
-}
-
-// readRegular reads a regular file of at most limit bytes.
-func readRegular(name string, limit int64) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case !info.Mode().IsRegular():
-		return nil, nil, errNotRegular
-	case info.Size() > limit:
-		return nil, nil, errFileSize
-	}
-	// The file may grow meanwhile.
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = errFileSize
-	}
-	return data, info, err
-}
-
-// finish writes data durably and closes f.
-func finish(f *os.File, data []byte) error {
-	_, err := f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// WriteFile saves the sealed form of the ring, durably: after a crash at any moment
-// the file is the old one or the new one. A crash may leave a draft beside it,
-// named .*.tmp and sealed as well. name may be a symbolic link, which then stays.
-// The last step makes the new file durable: after an error of that, the new file is
-// in place all the same. Saving again is safe.
+// File is a sealed ring in a file, and what it takes to use it. One process
+// makes and rotates the ring ([File.Create], [File.Load], [File.Save]); the
+// others follow it ([File.Follow]). Name and KEK are needed.
 //
-// The first file has mode 0600. The next ones have the mode of the one before, and
-// its owner and group as far as the system allows; nothing else, such as an access
-// control list, is taken over.
+// What is only read, the ring, may be reached by any symbolic link: its KEK
+// tells whether it is authentic. What is written, or trusted as it is, the
+// HighWater file and that of a [KEKFile], is reached only by links that belong
+// to root or to this user, and in a directory that others can write, by none
+// that leads out of it. So nobody has root write where they point to. A volume
+// of Kubernetes', which swaps a link, can be followed, and a link that is in
+// place of a file stays there when the file is saved. This goes for Unix, as
+// does all that is said of owners.
+type File struct {
+	// Name is the file's. It is looked up anew each time.
+	Name string
+
+	// KEK opens the file. With a [KEKFile] it can be another one later on.
+	KEK    KEK
+	Config Config
+
+	// HighWater names a second file, in which this process keeps the highest
+	// serial that it has seen, in decimal: after a restart it refuses an older
+	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
+	// that is missing is made, and stands for no serial. It has to be out of
+	// reach of whoever could put an old ring in place, to outlive the process,
+	// and to belong to root or to this user. It may be a symbolic link, to a
+	// file that has to be there: at first, write 0 into that. Processes of one
+	// host may share it: on Unix a lock on the file name + ".lock", beside the
+	// file itself, sees to that. Empty means no such file.
+	HighWater string
+}
+
+// Create makes a new ring, as [New] does, and a file that has it. Its serial is
+// the one after that in the HighWater file. It is an error that matches
+// [fs.ErrExist] if there is something by that name.
+func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
+	known, err := f.highest()
+	if err != nil {
+		return nil, err
+	}
+	c := f.Config
+	c.MinSerial = max(c.MinSerial, known+1)
+	r, err := New(now, c)
+	if err != nil {
+		return nil, err
+	}
+	return r, f.put(ctx, r, known, true)
+}
+
+// Load loads the ring. The errors are those of [Load], and of reading; none
+// repeats anything of the file.
+func (f File) Load(ctx context.Context) (*Ring, error) {
+	r, _, err := f.load(ctx)
+	return r, err
+}
+
+func (f File) load(ctx context.Context) (*Ring, fingerprint, error) {
+	known, err := f.highest()
+	if err != nil {
+		return nil, fingerprint{}, err
+	}
+	sealed, err := f.read()
+	if err != nil {
+		return nil, fingerprint{}, err
+	}
+	c := f.Config
+	c.MinSerial = max(c.MinSerial, known)
+	r, err := Load(ctx, f.KEK, sealed, c)
+	if err == nil {
+		err = f.record(known, r.Serial())
+	}
+	if err != nil {
+		return nil, fingerprint{}, err
+	}
+	return r, sha256.Sum256(sealed), nil
+}
+
+func (f File) read() ([]byte, error) {
+	sealed, _, err := readRegular(f.Name, maxSealed)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: reading %s: %w", f.Name, err)
+	}
+	return sealed, nil
+}
+
+// Save saves the ring, durably: after a crash at any moment the file is the old
+// one or the new one. A crash may leave a draft beside it, named .*.tmp and
+// sealed as well. The last steps make the new file durable and raise the
+// HighWater mark: after an error of these the new file is in place all the
+// same. Saving again is safe.
+//
+// The first file has mode 0600. The next ones have the mode of the one before,
+// and its owner and group as far as the system allows; nothing else, such as an
+// access control list, is taken over.
 //
 // A file that is there already must be a version that this ring was loaded from
-// or saved as, or have the same content; else the error is [ErrConflict] or
-// [ErrRollback], and the file stays as it is. It also stays, with an error, where
-// kek does not open it. Of two processes on one host that save at the same time,
-// one gets ErrConflict. On Unix a lock on the file name + ".lock", which is left in
-// place, sees to that. A saver on another host is not noticed.
-func (r *Ring) WriteFile(ctx context.Context, kek KEK, name string) error {
-	name, err := resolve(name)
+// or saved as, or have the same content; else the error is [ErrConflict],
+// [ErrRollback] or [ErrContext], and the file stays as it is. It also stays,
+// with an error, where KEK does not open it. Of two processes on one host that
+// save at the same time, one gets ErrConflict. On Unix a lock on the file name
+// + ".lock", which is left in place, sees to that. A saver on another host is
+// not noticed.
+func (f File) Save(ctx context.Context, r *Ring) error {
+	known, err := f.highest()
 	if err != nil {
-		return fmt.Errorf("keyring: saving: %w", err)
-	}
-	unlock, err := lock(name+".lock", false)
-	if err != nil {
-		return fmt.Errorf("keyring: locking: %w", err)
-	}
-	defer unlock()
-	old, err := ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return r.save(ctx, kek, old, func(sealed []byte) error {
-		if err := replace(name, sealed); err != nil {
-			return fmt.Errorf("keyring: saving: %w", err)
+	return f.put(ctx, r, known, false)
+}
+
+// put saves a ring where the mark was known, in a new file or in place of one.
+func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error {
+	r.mu.Lock()
+	s, base := r.load(), r.base
+	r.mu.Unlock()
+	switch known := max(known, f.Config.MinSerial); {
+	case r.context != f.Config.Context:
+		return ErrContext // nobody could load it
+	case s.serial < known:
+		return ErrRollback
+	case known > 0 && s.serial > ceiling(known):
+		return errAhead
+	}
+	p, err := locate(f.Name)
+	if err != nil {
+		return fmt.Errorf("keyring: saving %s: %w", f.Name, err)
+	}
+	defer p.close()
+	if err := p.check(isNew); err != nil {
+		return fmt.Errorf("keyring: saving %s: %w", f.Name, err)
+	}
+	unlock, err := p.lock(false)
+	if err != nil {
+		return fmt.Errorf("keyring: locking %s: %w", f.Name, err)
+	}
+	defer unlock()
+	if err := f.exchange(ctx, r, s, base, p, isNew); err != nil {
+		return err
+	}
+	return f.record(known, s.serial)
+}
+
+// check looks, before there is a lock beside it, at what is to be made or
+// replaced.
+func (p place) check(isNew bool) error {
+	info, err := p.dir.Lstat(p.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case isNew:
+		return fs.ErrExist
+	case !info.Mode().IsRegular():
+		return errNotRegular
+	}
+	return nil
+}
+
+// exchange replaces the old version of the file by the new one, under the lock.
+func (f File) exchange(ctx context.Context, r *Ring, s *snapshot, base fingerprint, p place, isNew bool) error {
+	old, _, err := p.read(maxSealed)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		old = nil
+	case err != nil:
+		return fmt.Errorf("keyring: reading %s: %w", f.Name, err)
+	case isNew:
+		return fmt.Errorf("keyring: saving %s: %w", f.Name, fs.ErrExist)
+	}
+	return r.save(ctx, f.KEK, s, base, old, func(sealed []byte) error {
+		if err := p.replace(sealed); err != nil {
+			return fmt.Errorf("keyring: saving %s: %w", f.Name, err)
 		}
 		return nil
 	})
 }
 
-// resolve follows symbolic links as far as the file exists. What exists has to be
-// a regular file: nothing else is to get a lock beside it, which would stay.
-func resolve(name string) (string, error) {
-	info, err := os.Stat(name)
+const maxHighWater = 64
+
+var errHighWater = errors.New("not a serial in decimal")
+
+// highest returns what is in the HighWater file, or 0 where there is none.
+func (f File) highest() (uint64, error) {
+	if f.HighWater == "" {
+		return 0, nil
+	}
+	serial, err := parseHighWater(readTrusted(f.HighWater, maxHighWater))
+	if err != nil {
+		return 0, fmt.Errorf("keyring: reading the high-water mark %s: %w", f.HighWater, err)
+	}
+	return serial, nil
+}
+
+func parseHighWater(data []byte, info fs.FileInfo, err error) (uint64, error) {
 	switch {
-	case err == nil && !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s: %w", name, errNotRegular)
-	case err == nil:
-		return filepath.EvalSymlinks(name)
-	case name == "", !errors.Is(err, fs.ErrNotExist):
-		return "", err // it names the file
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case !isOurs(info):
+		return 0, errOwner
 	}
-	// It may have been made meanwhile.
-	if info, err := os.Lstat(name); err == nil && info.Mode().Type() == fs.ModeSymlink {
-		return "", fmt.Errorf("%s: %w", name, errDangling) // it would be replaced
+	text := strings.TrimSuffix(string(data), "\n")
+	serial, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || strconv.FormatUint(serial, 10) != text {
+		return 0, errHighWater
 	}
-	return name, nil
+	return serial, nil
 }
 
-// replace writes a file beside the old one, which it replaces once all of it is
-// on the disk.
-func replace(name string, data []byte) error {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
+// record raises the HighWater mark to serial, unless it is known to be as high.
+func (f File) record(known, serial uint64) error {
+	if f.HighWater == "" || serial <= known {
+		return nil
+	}
+	if err := f.raise(serial); err != nil {
+		return fmt.Errorf("keyring: writing the high-water mark %s: %w", f.HighWater, err)
+	}
+	return nil
+}
+
+// raise is for one process at a time: it would else lower the mark that another
+// one writes between its look at the file and its own writing.
+func (f File) raise(serial uint64) error {
+	p, err := locate(f.HighWater)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(giveAccess(f, name), finish(f, data))
-	if err == nil {
-		err = os.Rename(f.Name(), name)
+	defer p.close()
+	if err := p.check(false); err != nil {
+		return err
 	}
+	unlock, err := p.lock(true)
 	if err != nil {
-		os.Remove(f.Name())
 		return err
 	}
-	return syncDir(dir)
-}
-
-// giveAccess lets those read f who can read the file that it is to replace, if
-// there is one. Where nothing has to be changed for that it changes nothing: not
-// every file system can.
-func giveAccess(f *os.File, name string) error {
-	old, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	draft, draftErr := f.Stat()
-	if err := errors.Join(err, draftErr); err != nil {
+	defer unlock()
+	known, err := parseHighWater(p.read(maxHighWater))
+	if err != nil || serial <= known {
 		return err
 	}
-	giveOwner(f, draft, old)
-	if draft.Mode() == old.Mode() {
-		return nil
-	}
-	return f.Chmod(old.Mode().Perm())
+	return p.replace(fmt.Appendln(nil, serial))
 }

@@ -5,17 +5,34 @@ package keyring
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
-// Here the standard library has no lock, directories cannot be synced, and the
-// mode of a file does not say who can read it.
+// Here the standard library has no lock, directories cannot be synced, and
+// owner and mode of a file do not say who can read and write it.
 
-const nonblock = 0
+const (
+	nonblock = 0
+	nofollow = 0
+	canLock  = false
+)
 
-func lock(string, bool) (unlock func() error, err error) { return func() error { return nil }, nil }
+func flock(*os.File, bool) error { return nil }
 
-func syncDir(string) error { return nil }
+func (place) sync() error { return nil }
 
 func giveOwner(*os.File, fs.FileInfo, fs.FileInfo) {}
 
+func isOurs(fs.FileInfo) bool { return true }
+
+func isGuarded(fs.FileInfo) bool { return true }
+
 func checkPrivate(fs.FileInfo) error { return nil }
+
+// absolute removes .. by name, as the system does.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", fs.ErrNotExist
+	}
+	return filepath.Abs(path)
+}

@@ -6,50 +6,46 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
-// nonblock opens a pipe without waiting for who writes to it.
-const nonblock = syscall.O_NONBLOCK
+const (
+	nonblock = syscall.O_NONBLOCK // opens a pipe without waiting for who writes to it
+	nofollow = syscall.O_NOFOLLOW
+	canLock  = true
+)
 
-// lock takes the lock on a file, which it makes where it is missing. Where
-// another holds it, it waits, or returns ErrConflict. The lock ends with the
-// process, however that ends.
-func lock(name string, wait bool) (unlock func() error, err error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|nonblock, 0o600)
-	if err != nil {
-		return nil, err
-	}
+// flock locks a file. If somebody else has locked it, it waits, or returns
+// ErrConflict.
+func flock(f *os.File, wait bool) error {
 	how := syscall.LOCK_EX | syscall.LOCK_NB
 	if wait {
 		how = syscall.LOCK_EX
 	}
 	for {
-		if err = syscall.Flock(int(f.Fd()), how); err != syscall.EINTR {
-			break
+		switch err := syscall.Flock(int(f.Fd()), how); {
+		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return ErrConflict
+		default:
+			return err
 		}
 	}
-	if err == nil {
-		return f.Close, nil
-	}
-	f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = ErrConflict
-	}
-	return nil, err
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(name string) error {
-	d, err := os.Open(name)
+// sync makes the names in the directory durable.
+func (p place) sync() error {
+	d, err := p.dir.Open(".")
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// giveOwner gives f, of which is tells what it is, the owner and group of another
-// file. Where only root may do that, it gives it the group alone, or neither.
+// giveOwner gives f, of which is tells what it is, the owner and group of
+// another file. Where only root may do that, it gives it the group alone, or
+// neither.
 func giveOwner(f *os.File, is, other fs.FileInfo) {
 	from, ok := is.Sys().(*syscall.Stat_t)
 	to, okToo := other.Sys().(*syscall.Stat_t)
@@ -61,9 +57,37 @@ func giveOwner(f *os.File, is, other fs.FileInfo) {
 	}
 }
 
+// isOurs reports whether a file belongs to root or to this process' user.
+func isOurs(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
+}
+
+// isGuarded reports whether others can neither rename nor remove what is ours
+// in a directory, nor give write permission to those who could.
+func isGuarded(dir fs.FileInfo) bool {
+	return isOurs(dir) && (dir.Mode()&fs.ModeSticky != 0 || dir.Mode().Perm()&0o022 == 0)
+}
+
 func checkPrivate(info fs.FileInfo) error {
-	if info.Mode().Perm()&0o077 != 0 {
+	switch {
+	case !isOurs(info):
+		return errOwner
+	case info.Mode().Perm()&0o077 != 0:
 		return errKEKMode
 	}
 	return nil
+}
+
+// absolute leaves .. in its place: what it means is for the links before it to
+// say.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", fs.ErrNotExist
+	}
+	if filepath.IsAbs(path) {
+		return path, nil
+	}
+	dir, err := os.Getwd()
+	return dir + string(filepath.Separator) + path, err
 }

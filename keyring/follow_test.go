@@ -54,7 +54,7 @@ func newSource(t *testing.T, kek keyring.KEK) *source {
 
 func (s *source) save(t *testing.T) {
 	t.Helper()
-	require.NoError(t, s.writer.WriteFile(t.Context(), s.KEK, s.Name))
+	require.NoError(t, saveFile(t, s.writer, s.KEK, s.Name))
 }
 
 // change saves another version.
@@ -255,8 +255,8 @@ func TestHighWater(t *testing.T) {
 	s.follow(t)
 }
 
-// Another KEK takes the place of the old one without a restart: in the sealed ring
-// first, or in the file of the KEK first.
+// Another KEK takes the place of the old one without a restart: in the sealed
+// ring first, or in the file of the KEK first.
 func TestFollowAnotherKEK(t *testing.T) {
 	for name, kekFirst := range map[string]bool{"ring first": false, "KEK first": true} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestFollowAnotherKEK(t *testing.T) {
 			}
 			rewrap := func(both keyring.KEKs) {
 				require.NoError(t, s.writer.Revoke(start, sealer(t, s.writer, start)))
-				require.NoError(t, s.writer.WriteFile(t.Context(), both, s.Name))
+				require.NoError(t, saveFile(t, s.writer, both, s.Name))
 			}
 			old, err := keyring.KEKFile{Name: kekName}.Read()
 			require.NoError(t, err)

@@ -74,9 +74,9 @@ func TestFollowVolume(t *testing.T) {
 	})
 	wg.Go(func() {
 		for !done.Load() {
-			box, err := follower.Ring().SealBox(nil, nil, start)
+			box, err := follower.Ring().Box(nil, nil, start)
 			if err == nil {
-				_, err = follower.Ring().OpenBox(nil, box, start)
+				_, err = follower.Ring().Unbox(nil, box, start)
 			}
 			if err != nil && err != keyring.ErrRevokedKey {
 				t.Error(err)

@@ -19,6 +19,7 @@ import (
 func TestHighWaterLink(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	lasting := filepath.Join(t.TempDir(), "serial")
+	require.NoError(t, os.Chmod(filepath.Dir(s.HighWater), 0o755)) // whatever the umask
 	require.NoError(t, os.Rename(s.HighWater, lasting))
 	require.NoError(t, os.Symlink(lasting, s.HighWater))
 	s.change(t)
@@ -38,8 +39,8 @@ func TestHighWaterLink(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Several that share a mark, as cron and who revokes do on the rotator, leave the
-// highest one there, whoever is last.
+// Several that share a mark, as cron and who revokes do on the rotator, leave
+// the highest one there, whoever is last.
 func TestHighWaterShared(t *testing.T) {
 	const versions = 6
 	dir, kek := t.TempDir(), newKEK(t)
@@ -47,7 +48,7 @@ func TestHighWaterShared(t *testing.T) {
 	files := make([]keyring.File, versions)
 	for i := range files {
 		files[i] = keyring.File{Name: filepath.Join(dir, "ring"+string(rune('1'+i))), KEK: kek, HighWater: filepath.Join(dir, "serial")}
-		require.NoError(t, writer.WriteFile(t.Context(), kek, files[i].Name))
+		require.NoError(t, saveFile(t, writer, kek, files[i].Name))
 		require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
 	}
 	for range 30 {

@@ -28,17 +28,17 @@ type KEK interface {
 	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
 	// who clears them after use. Both arguments come from a file that anybody
 	// may have written, and nothing else makes a ring authentic. So Unwrap must
-	// refuse a kekID that is none of its own, and whatever Wrap has not returned.
-	// It must not look up whichever key of a service the file names, and it must
-	// not be possible to wrap with a public key. Otherwise anyone who can write
-	// the file can make a ring, and mint.
+	// refuse a kekID that is none of its own, and whatever Wrap has not
+	// returned. It must not look up whichever key of a service the file names,
+	// and it must not be possible to wrap with a public key. Otherwise anyone
+	// who can write the file can make a ring, and mint.
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 
-// KEKs is a [KEK] of one or more: the first one wraps, and each in turn is asked
-// to unwrap. It is for changing the KEK while the keys stay. First give every host
-// both. Then save the ring with KEKs in which the new one is the first. Then drop
-// the old one everywhere.
+// KEKs is a [KEK] of one or more: the first one wraps, and each in turn is
+// asked to unwrap. It is for changing the KEK while the keys stay. First give
+// every host both. Then save the ring with KEKs in which the new one is the
+// first. Then drop the old one everywhere.
 type KEKs []KEK
 
 // Wrap implements [KEK].
@@ -150,7 +150,8 @@ func ParseKEK(text string) (*LocalKEK, error) {
 	return newLocalKEK(&secret)
 }
 
-// newLocalKEK keeps a copy of secret, which is no value for the reason at newKey.
+// newLocalKEK keeps a copy of secret, which is no value for the reason at
+// newKey.
 func newLocalKEK(secret *[kekSize]byte) (*LocalKEK, error) {
 	if *secret == [kekSize]byte{} {
 		return nil, errZeroKEK

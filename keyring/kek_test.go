@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"bytes"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,18 +94,18 @@ func TestKEKs(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ring")
 	before, after := newKEK(t), newKEK(t)
 	r := newRing(t, start)
-	require.NoError(t, r.WriteFile(t.Context(), before, name))
-	require.Error(t, r.WriteFile(t.Context(), after, name), "under the new one alone")
+	require.NoError(t, saveFile(t, r, before, name))
+	require.Error(t, saveFile(t, r, after, name), "under the new one alone")
 
 	both := keyring.KEKs{after, before}
 	require.Equal(t, keys(r, start), keys(loadFile(t, both, name), start))
 	for range 2 {
-		require.NoError(t, r.WriteFile(t.Context(), both, name))
+		require.NoError(t, saveFile(t, r, both, name))
 		for _, kek := range []keyring.KEK{after, both, keyring.KEKs{before, after}} {
 			require.Equal(t, keys(r, start), keys(loadFile(t, kek, name), start))
 		}
 	}
-	data, err := keyring.ReadFile(name)
+	data, err := os.ReadFile(name)
 	require.NoError(t, err)
 	_, err = keyring.Load(t.Context(), before, data, keyring.Config{})
 	require.Error(t, err, "the old one opens nothing any more")

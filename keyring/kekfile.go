@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -14,15 +12,17 @@ const maxKEKFile = 4096
 var errKEKMode = errors.New("others can read it; its mode must be 0600 or 0400")
 
 // KEKFile is a [KEK] in a file of one line, which is read each time that it is
-// needed: when a ring is sealed, loaded, or found to be a new one. So another KEK
-// takes its place without a restart. Errors name the file, and repeat nothing of
-// it.
+// needed: when a ring is sealed, loaded, or found to be a new one. So another
+// KEK takes its place without a restart. Errors name the file, and repeat
+// nothing of it.
 type KEKFile struct {
 	Name string
 
-	// InsecureAnyMode has the file read whatever its mode, for places where the
-	// mode cannot be chosen, as with fsGroup in Kubernetes. Without it, on Unix, the
-	// file must be inaccessible to the group and to others.
+	// InsecureAnyMode has the file read whatever its mode and owner, and by
+	// whatever links, for places where these cannot be chosen, as with fsGroup
+	// in Kubernetes. Without it, on Unix, the file must belong to root or to
+	// this user and be inaccessible to the group and to others. The links to it
+	// have to be as for [File].
 	InsecureAnyMode bool
 }
 
@@ -36,7 +36,11 @@ func (f KEKFile) Read() (*LocalKEK, error) {
 }
 
 func (f KEKFile) read() (*LocalKEK, error) {
-	data, info, err := readRegular(f.Name, maxKEKFile)
+	read := readTrusted
+	if f.InsecureAnyMode {
+		read = readRegular
+	}
+	data, info, err := read(f.Name, maxKEKFile)
 	defer clear(data)
 	if err == nil && !f.InsecureAnyMode {
 		err = checkPrivate(info)
@@ -70,17 +74,17 @@ func (f KEKFile) Unwrap(ctx context.Context, kekID string, wrapped []byte) (data
 }
 
 // WriteFile saves the KEK to a new file of mode 0600. It does not replace a
-// file.
+// file. The symbolic links in name have to be as for [File].
 func (k *LocalKEK) WriteFile(name string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("keyring: writing KEK: %w", err)
-	}
 	data := []byte(k.text() + "\n")
 	defer clear(data)
-	if err := finish(f, data); err != nil {
-		os.Remove(name)
-		return fmt.Errorf("keyring: writing KEK: %w", err)
+	p, err := locate(name)
+	if err == nil {
+		err = p.create(data)
+		p.close()
 	}
-	return syncDir(filepath.Dir(name))
+	if err != nil {
+		return fmt.Errorf("keyring: writing KEK %s: %w", name, err)
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// ID names a key. It is public: every box carries the one of its key. It is
+// ID names a key. It is public: every token carries the one of its key. It is
 // derived from the key's secret, so that one ID never means two keys of a ring.
 type ID [4]byte
 
@@ -65,8 +65,8 @@ type key struct {
 	open   func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
-// newKey derives a key from its secret, of which it keeps a copy. What is passed
-// by value would show in the traceback of a crash meanwhile.
+// newKey derives a key from its secret, of which it keeps a copy. What is
+// passed by value would show in the traceback of a crash meanwhile.
 func newKey(secret *[secretSize]byte, context string) (key, error) {
 	if *secret == [secretSize]byte{} {
 		return key{}, errZeroSecret

@@ -64,7 +64,7 @@ func TestBoxFromVectors(t *testing.T) {
 		nonce := bytes.Repeat([]byte{byte(i)}, 24)
 		header := append([]byte("ct1_"), unhex(t, v.KeyID)...)
 		want := []byte("a plaintext")
-		got, err := r.OpenBox(nil, aead.Seal(append(header, nonce...), nonce, want, header), start)
+		got, err := r.Unbox(nil, aead.Seal(append(header, nonce...), nonce, want, header), start)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 
@@ -131,11 +131,11 @@ func TestGeneratorDrawsAgain(t *testing.T) {
 	}
 }
 
+// A ring of form 1, which names no context, opens nothing under another one.
 func TestContextSeparates(t *testing.T) {
 	kek := newKEK(t)
-	staging, err := keyring.New(start, keyring.Config{Context: "staging"})
-	require.NoError(t, err)
-	b, err := staging.Marshal(t.Context(), kek)
+	b := sealedForm1(t, kek, good())
+	staging, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging"})
 	require.NoError(t, err)
 	production, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "production"})
 	require.NoError(t, err)

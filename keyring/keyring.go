@@ -2,18 +2,18 @@
 // makes a ring that needs no configuration; a token.Sealer and a token.Opener
 // use it.
 //
-// A ring lives in one of three places: in memory only; in a sealed file that one
-// process rotates ([Ring.Rotate], [Ring.WriteFile]) and many follow ([File], with
-// a [KEKFile]); or in a store of the caller's ([Ring.Marshal], [Load],
-// [Ring.Update]). KEYS.md, in the root of the module, says what to do when
-// something goes wrong.
+// A ring lives in one of three places: in memory only; in a sealed file that
+// one process rotates ([Ring.Rotate], [File.Save]) and many follow
+// ([File.Follow], with a [KEKFile]); or in a store of the caller's
+// ([Ring.Marshal], [Load], [Ring.Update]). KEYS.md, in the root of the module,
+// says what to do when something goes wrong.
 //
 // # Keys
 //
-// A ring seals with XChaCha20-Poly1305 and random nonces, for package token only:
-// there is no way past the validation of a token.Sealer. The key and its ID are
-// derived from a secret of 32 random bytes and the context of the [Config], with
-// HKDF-SHA256 and an empty salt:
+// A ring seals with XChaCha20-Poly1305 and random nonces, for package token
+// only: there is no way past the validation of a token.Sealer. The key and its
+// ID are derived from a secret of 32 random bytes and the context of the
+// [Config], with HKDF-SHA256 and an empty salt:
 //
 //	key    = HKDF(secret, info = "chattoken/v1 key"    ‖ 0x00 ‖ context)  32 bytes
 //	key ID = HKDF(secret, info = "chattoken/v1 key-id" ‖ 0x00 ‖ context)   4 bytes
@@ -25,19 +25,28 @@
 // background. At every moment exactly one key seals. The key that will be next
 // is already there, so that all hosts open what it seals before the first one
 // seals with it. A key opens until the longest possible token has expired, and
-// a revoked one not at all. [Ring.Rotate] applies the [Policy].
+// a revoked one not at all. [Ring.Rotate] applies the [Policy], and
+// [Ring.Overdue] tells when nobody seems to call it.
 //
 // # Sealed form
 //
-// Version 1, in which n1 is a byte and n2 two bytes, big-endian:
+// Form 2, in which n1 is a byte and n2 two bytes, big-endian:
 //
-//	"chattoken-keyring" ‖ 0x01 ‖ n1 ‖ KEK ID [n1] ‖ n2 ‖ wrapped data key [n2]
+//	"chattoken-keyring" ‖ 0x02 ‖ n1 ‖ KEK ID [n1] ‖ n2 ‖ wrapped data key [n2]
 //	‖ nonce [24] ‖ ciphertext ‖ tag [16]
 //
 // of XChaCha20-Poly1305 under a data key of 32 bytes, fresh each time, with all
 // that is before the nonce as additional data. A KEK ID has 1 to 255 bytes, a
 // wrapped data key 1 to 65,535, the whole at most 1 MiB. The plaintext is
-// deterministic CBOR (RFC 8949, section 4.2.1), and nothing but that is read:
+//
+//	SHA-256("chattoken/v1 context" ‖ 0x00 ‖ context) [32] ‖ document
+//
+// so that a ring of another context is told from this one and is refused. The
+// digest is encrypted: whoever has no KEK learns nothing about the context.
+//
+// Form 1, with 0x01 in place of 0x02, has the document alone. It is read, and
+// never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
+// and nothing but that is read:
 //
 //	[ serial uint (from 1 to 2^63-1),
 //	  [ maxTTL uint, clockSkew uint, period uint, lead uint ],   seconds
@@ -46,16 +55,22 @@
 //	key = [ secret bstr (32 bytes), created uint, activates uint,
 //	        retires uint, expires uint, revoked uint ]
 //
-// Times are Unix seconds up to 253402300799; 0 is a time that is not set. Of the
-// first list, the first key has activates 0, each retires when the next one
+// Times are Unix seconds up to 253402300799; 0 is a time that is not set. Of
+// the first list, the first key has activates 0, each retires when the next one
 // activates, which is later than its own activation, and expires at least
-// maxTTL + 2·clockSkew after that; the last one has neither retires nor expires;
-// none has revoked. In the second one all have expires and revoked. There are
-// 1 to 4096 keys in all, one at least in the first list, no two of the same ID,
-// and no secret is all zero. Neither IDs nor the context are stored.
+// maxTTL + 2·clockSkew after that; the last one has neither retires nor
+// expires; none has revoked. In the second one all have expires and revoked.
+// There are 1 to 4096 keys in all, one at least in the first list, no two of
+// the same ID, and no secret is all zero. Neither IDs nor the context itself
+// are stored.
 //
-// A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their base64url
-// form without padding. From them follow, as above,
+// A serial is adopted if it is at most 2^32 above the one that is known, and at
+// most 2^62 if none is known. So nobody, not even with the KEK, can use the
+// serials up in a few steps: a ring could rotate every second for a century and
+// take a single such step.
+//
+// A [LocalKEK] is 32 random bytes, in text "chattoken-kek1_" and their
+// base64url form without padding. From them follow, as above,
 //
 //	key    = HKDF(KEK, info = "chattoken/v1 kek"    ‖ 0x00)  32 bytes
 //	KEK ID = "local-" ‖ hex(HKDF(KEK, info = "chattoken/v1 kek-id" ‖ 0x00)  8 bytes)
@@ -63,13 +78,14 @@
 // and the wrapped data key is nonce [24] ‖ ciphertext [32] ‖ tag [16] of
 // XChaCha20-Poly1305, with the KEK ID as additional data.
 //
-// Both formats are a promise: later versions of this package read them.
+// Boxes and both sealed forms are a promise: later versions of this package
+// read them.
 //
 // # Limits
 //
-// The keys are symmetric: who can open a token can mint one. No printer, encoder
-// or dumper shows a key, a secret or a KEK, but Go cannot erase memory for
-// certain: copies may stay in it until it is reused.
+// The keys are symmetric: who can open a token can mint one. No printer,
+// encoder or dumper shows a key, a secret or a KEK, but Go cannot erase memory
+// for certain: copies may stay in it until it is reused.
 package keyring
 
 import (
@@ -105,6 +121,10 @@ var (
 	// time: the same serial with other content, or a file that is not what this
 	// ring was loaded from. Load it again and repeat the change.
 	ErrConflict = errors.New("keyring: changed by another writer")
+
+	// ErrContext says that the sealed ring was made with another
+	// Config.Context: it belongs to another deployment.
+	ErrContext = errors.New("keyring: sealed ring of another context")
 )
 
 var (
@@ -116,16 +136,19 @@ var (
 
 // Config is what the embedder decides. The zero value is a safe default.
 type Config struct {
-	// Context is bound into every key and key ID: rings of the same secrets
-	// but another context open nothing of each other. Name the deployment in
-	// it ("chat.example.com production"), and a ring that is copied from
-	// staging to production by mistake opens nothing there. At most 255 bytes
-	// of any kind. It is never stored in the sealed form.
+	// Context is bound into every key and key ID: rings of the same secrets but
+	// another context open nothing of each other. Name the deployment in it
+	// ("chat.example.com production"), and a ring that is copied from staging
+	// to production by mistake is refused there, with [ErrContext]. That is no
+	// protection from who has the KEK of both: give each deployment its own. At
+	// most 255 bytes of any kind. The sealed form has a digest of it,
+	// encrypted.
 	Context string
 
 	// MinSerial is the lowest serial that Load and Update accept, and the one
 	// that New starts with. Raise it to keep a restart from loading an old
-	// backup. Zero means 1.
+	// backup. Load also refuses a serial that is more than 2^32 higher. Zero
+	// means that none is known: New starts with 1, and Load accepts up to 2^62.
 	MinSerial uint64
 
 	// Policy is that of a ring made by New. A sealed ring has its own.
@@ -155,6 +178,7 @@ type snapshot struct {
 	schedule
 	entries []*entry // those of schedule.all
 	index   []*entry // the same, by ID: see find
+	bound   bool     // form 1, of which it is not, names no context
 }
 
 type entry struct {
@@ -186,9 +210,10 @@ func newSnapshot(s schedule, keys map[ID]key) *snapshot {
 	return snap
 }
 
-// find returns the key of that ID, or nil. The IDs of the ring are the output of
-// a hash: to hash them again, as a map would, costs 4 % of opening a small box.
-// At least half of the index is empty, so that the search for any ID is short.
+// find returns the key of that ID, or nil. The IDs of the ring are the output
+// of a hash: to hash them again, as a map would, costs 4 % of opening a small
+// box. At least half of the index is empty, so that the search for any ID is
+// short.
 func (s *snapshot) find(id ID) *entry {
 	size := uint32(len(s.index)) // a power of two
 	for i := id.hash(); ; i++ {
@@ -208,6 +233,9 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if !validClock(now) {
 		return nil, errClock
 	}
+	if c.MinSerial > ceiling(0) {
+		return nil, errHeadroom
+	}
 	g := generator{context: c.Context, keys: make(map[ID]key)}
 	s := newSchedule(max(c.MinSerial, 1), c.Policy.or(defaultPolicy), now.Unix(), g.fresh)
 	if g.err != nil {
@@ -216,7 +244,12 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	r.current.Store(newSnapshot(s, g.keys))
+	if err := s.policy.checkNew(); err != nil {
+		return nil, err
+	}
+	snap := newSnapshot(s, g.keys)
+	snap.bound = true
+	r.current.Store(snap)
 	return r, nil
 }
 
@@ -237,15 +270,16 @@ func validClock(now time.Time) bool {
 // minute: it does nothing until it is due. If nobody calls it, the last key
 // goes on sealing.
 //
-// Of several processes that hold one ring, one rotates and saves, and the others
-// update theirs. One that rotates for itself gets [ErrConflict] from then on.
+// Of several processes that hold one ring, one rotates and saves, and the
+// others update theirs. One that rotates for itself gets [ErrConflict] from
+// then on.
 func (r *Ring) Rotate(now time.Time) (changed bool, err error) {
 	return r.change(now, (*schedule).rotate)
 }
 
-// RotateNow lets the next key seal from now on, ahead of its time, and publishes
-// another one. It refuses with [ErrTooSoon] where the next key was published
-// less than Policy.Lead ago.
+// RotateNow lets the next key seal from now on, ahead of its time, and
+// publishes another one. It refuses with [ErrTooSoon] where the next key was
+// published less than Policy.Lead ago.
 func (r *Ring) RotateNow(now time.Time) error {
 	_, err := r.change(now, (*schedule).advance)
 	return err
@@ -253,9 +287,9 @@ func (r *Ring) RotateNow(now time.Time) error {
 
 // Revoke makes a key open nothing from now on. If it is the primary, the spare
 // seals at once, and a new spare is published; an older key never seals again.
-// If it is the spare, a fresh key takes its place at the same time. The error is
-// [ErrUnknownKey] for an ID that the ring does not have; revoking a key twice is
-// none.
+// If it is the spare, a fresh key takes its place at the same time. The error
+// is [ErrUnknownKey] for an ID that the ring does not have; revoking a key
+// twice is none.
 func (r *Ring) Revoke(now time.Time, id ID) error {
 	_, err := r.change(now, func(s *schedule, now int64, fresh func() ID) (bool, error) {
 		return s.revoke(now, id, fresh)
@@ -269,8 +303,8 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 //
 // MaxTTL and ClockSkew can only be raised. Then all keys open for longer, and
 // every host must have heard of that before one of them expires: if one expires
-// within Lead, the error is [ErrTooSoon]. Guards do not read the ring. Raise the
-// limits of every guard first, or it refuses the tokens that go beyond its own.
+// within Lead, the error is [ErrTooSoon]. First restart every gateway with an
+// in-memory guard of the new limits, because a guard keeps its own.
 func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
 		return s.amend(now, p.or(s.policy))
@@ -278,14 +312,18 @@ func (r *Ring) SetPolicy(now time.Time, p Policy) error {
 	return err
 }
 
-// RaiseSerial raises the serial to the given one. If that is not higher, it does
-// nothing. A ring that was restored from a backup needs that: its followers have
-// seen higher serials, and would refuse it.
+// RaiseSerial raises the serial to the given one, by at most 2^32, which is
+// also as far as followers go in a step. If it is not higher, RaiseSerial does
+// nothing. A ring that was restored from a backup needs that: its followers
+// have seen higher serials, and would refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
-		if serial <= s.serial {
+		switch {
+		case serial <= s.serial:
 			return false, nil
+		case serial > ceiling(s.serial):
+			return false, errStep
 		}
 		s.serial = serial - 1 // change adds one
 		return true, nil
@@ -318,7 +356,9 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 	if g.err != nil {
 		return false, g.err
 	}
-	r.current.Store(newSnapshot(s, g.keys))
+	snap := newSnapshot(s, g.keys)
+	snap.bound = old.bound
+	r.current.Store(snap)
 	return true, nil
 }
 
@@ -343,13 +383,39 @@ func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
 	}
 }
 
+// Overdue returns for how long the next key has been due, or zero as long as
+// that is no cause for alarm. It is judged by the times in the ring alone, so
+// it sees whatever keeps new versions from this process: a dead rotator, a
+// mount that never changes, or a file that nobody copies any more.
+//
+// The next key is due from when the last one starts to seal. There is cause for
+// alarm once twice the Policy.Lead has gone by since, or half of the Period if
+// that is less: time for a rotator that runs once in a Lead, and for the ring
+// to reach every host. Nobody is refused until a whole Period has gone by. From
+// then on hosts that have the next key may mint under it, and this ring does
+// not open that.
+//
+// The zero Ring is never overdue.
+func (r *Ring) Overdue(now time.Time) time.Duration {
+	s := r.load()
+	if len(s.chain) == 0 {
+		return 0
+	}
+	late := now.Sub(time.Unix(s.due(), 0))
+	if late <= min(2*s.policy.Lead, s.policy.Period/2) {
+		return 0
+	}
+	return late
+}
+
 // Serial returns the number of the ring's version. Every change adds one.
 func (r *Ring) Serial() uint64 { return r.load().serial }
 
 // Policy returns the policy, without zero fields.
 func (r *Ring) Policy() Policy { return r.load().policy }
 
-// Limits returns what the policy says of tokens. Of the zero Ring they are zero.
+// Limits returns what the policy says of tokens. Of the zero Ring they are
+// zero.
 func (r *Ring) Limits() Limits {
 	p := &r.load().policy
 	return Limits{MaxTTL: p.MaxTTL, ClockSkew: p.ClockSkew}

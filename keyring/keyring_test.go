@@ -74,7 +74,12 @@ func encode(t testing.TB, v any) []byte {
 // sealed returns the sealed form of a document.
 func sealed(t testing.TB, kek keyring.KEK, d document) []byte {
 	t.Helper()
-	b, err := keyring.Seal(context.Background(), kek, encode(t, d))
+	return sealedFor(t, kek, "", d)
+}
+
+func sealedFor(t testing.TB, kek keyring.KEK, ringContext string, d document) []byte {
+	t.Helper()
+	b, err := keyring.Seal(context.Background(), kek, ringContext, encode(t, d))
 	require.NoError(t, err)
 	return b
 }
@@ -82,7 +87,7 @@ func sealed(t testing.TB, kek keyring.KEK, d document) []byte {
 func load(t testing.TB, d document, c keyring.Config) *keyring.Ring {
 	t.Helper()
 	kek := newKEK(t)
-	r, err := keyring.Load(t.Context(), kek, sealed(t, kek, d), c)
+	r, err := keyring.Load(t.Context(), kek, sealedFor(t, kek, c.Context, d), c)
 	require.NoError(t, err)
 	return r
 }
@@ -130,7 +135,7 @@ func states(r *keyring.Ring, now time.Time) (states []keyring.State) {
 // box seals a small plaintext.
 func box(t testing.TB, r *keyring.Ring, now time.Time) []byte {
 	t.Helper()
-	b, err := r.SealBox(nil, []byte("plaintext"), now)
+	b, err := r.Box(nil, []byte("plaintext"), now)
 	require.NoError(t, err)
 	return b
 }
@@ -142,7 +147,7 @@ func sealer(t testing.TB, r *keyring.Ring, now time.Time) keyring.ID {
 }
 
 func openErr(r *keyring.Ring, box []byte, now time.Time) error {
-	_, err := r.OpenBox(nil, box, now)
+	_, err := r.Unbox(nil, box, now)
 	return err
 }
 
@@ -187,9 +192,14 @@ func TestNewRefuses(t *testing.T) {
 		{"after 9999", time.Unix(253402300800, 0), keyring.Config{}, false},
 		{"longest context", start, keyring.Config{Context: string(make([]byte, 255))}, true},
 		{"context too long", start, keyring.Config{Context: string(make([]byte, 256))}, false},
-		{"highest serial", start, keyring.Config{MinSerial: 1<<63 - 1}, true},
+		{"highest serial", start, keyring.Config{MinSerial: 1 << 62}, true},
+		{"serial without headroom", start, keyring.Config{MinSerial: 1<<62 + 1}, false},
 		{"serial too high", start, keyring.Config{MinSerial: 1 << 63}, false},
-		{"shortest TTL", start, policy(keyring.Policy{MaxTTL: 5 * second}), true},
+		{"shortest TTL", start, policy(keyring.Policy{MaxTTL: 6 * second, ClockSkew: second}), true},
+		{"TTL that the skew uses up", start, policy(keyring.Policy{MaxTTL: 5 * second, ClockSkew: second}), false},
+		{"shortest TTL by default", start, policy(keyring.Policy{MaxTTL: 10 * second}), true},
+		{"TTL that the default skew uses up", start, policy(keyring.Policy{MaxTTL: 9 * second}), false},
+		{"dead on arrival", start, policy(keyring.Policy{MaxTTL: 5 * second, ClockSkew: 60 * second}), false},
 		{"TTL too short", start, policy(keyring.Policy{MaxTTL: 4 * second}), false},
 		{"longest TTL", start, policy(keyring.Policy{MaxTTL: 600 * second}), true},
 		{"TTL too long", start, policy(keyring.Policy{MaxTTL: 601 * second}), false},
@@ -198,7 +208,8 @@ func TestNewRefuses(t *testing.T) {
 		{"smallest skew", start, policy(keyring.Policy{ClockSkew: second}), true},
 		{"skew not whole", start, policy(keyring.Policy{ClockSkew: second / 2}), false},
 		{"negative skew", start, policy(keyring.Policy{ClockSkew: -second}), false},
-		{"largest skew", start, policy(keyring.Policy{ClockSkew: 60 * second}), true},
+		{"largest skew", start, policy(keyring.Policy{MaxTTL: 65 * second, ClockSkew: 60 * second}), true},
+		{"skew that uses the TTL up", start, policy(keyring.Policy{MaxTTL: 64 * second, ClockSkew: 60 * second}), false},
 		{"skew too large", start, policy(keyring.Policy{ClockSkew: 61 * second}), false},
 		{"longest period", start, policy(keyring.Policy{Period: 366 * 24 * time.Hour}), true},
 		{"period too long", start, policy(keyring.Policy{Period: 366*24*time.Hour + second}), false},
@@ -222,11 +233,12 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// The highest serial can be loaded but not changed any more: one that wrapped
-// around would be refused everywhere.
+// The highest serial can be loaded, by who expects it, but not changed any
+// more: one that wrapped around would be refused everywhere.
 func TestSerialEnds(t *testing.T) {
-	r, err := keyring.New(start, keyring.Config{MinSerial: 1<<63 - 1})
-	require.NoError(t, err)
+	d := good()
+	d.Serial = uint64(1<<63 - 1)
+	r := load(t, d, keyring.Config{MinSerial: 1<<63 - 1})
 	require.Error(t, r.Revoke(start, sealer(t, r, start)))
 	require.Equal(t, uint64(1<<63-1), r.Serial())
 	require.NoError(t, openErr(r, box(t, r, start), start))
@@ -234,7 +246,7 @@ func TestSerialEnds(t *testing.T) {
 
 func TestZeroRing(t *testing.T) {
 	var r keyring.Ring
-	_, err := r.SealBox(nil, nil, start)
+	_, err := r.Box(nil, nil, start)
 	require.Error(t, err)
 	require.Equal(t, keyring.ErrUnknownKey, openErr(&r, box(t, newRing(t, start), start), start))
 	_, err = r.Rotate(start)
@@ -244,13 +256,14 @@ func TestZeroRing(t *testing.T) {
 	kek := newKEK(t)
 	_, err = r.Marshal(t.Context(), kek)
 	require.Error(t, err)
-	require.Error(t, r.WriteFile(t.Context(), kek, t.TempDir()+"/ring"))
+	require.Error(t, saveFile(t, &r, kek, t.TempDir()+"/ring"))
 	good, err := newRing(t, start).Marshal(t.Context(), kek)
 	require.NoError(t, err)
 	_, err = r.Update(t.Context(), kek, good)
 	require.Error(t, err)
 	require.Zero(t, r.Serial())
 	require.Zero(t, r.Policy())
+	require.Zero(t, r.Overdue(start))
 	require.Empty(t, keys(&r, start))
 	require.Equal(t, "keyring(serial 0, keys )", r.String())
 }

@@ -12,9 +12,9 @@ import (
 // its sealed form, so that every host that holds the ring agrees on it. All
 // fields are whole seconds. The zero value of each means its default.
 type Policy struct {
-	// MaxTTL is the longest validity of a token, from 5 s to 10 min; zero means
-	// 60 s. A key opens for that long, and twice ClockSkew, after it has sealed
-	// its last token.
+	// MaxTTL is the longest validity of a token, from 5 s to 10 min, and in a
+	// new policy at least 5 s more than ClockSkew; zero means 60 s. A key opens
+	// for that long, and twice ClockSkew, after it has sealed its last token.
 	MaxTTL time.Duration
 
 	// ClockSkew is how far apart the clocks of two hosts may be, from 1 s to
@@ -26,7 +26,8 @@ type Policy struct {
 
 	// Lead is how long a key is published before it may seal, longer than
 	// ClockSkew and at most Period; zero means an hour. Every host must have
-	// taken up a new version of the ring within Lead, less ClockSkew and a second.
+	// taken up a new version of the ring within Lead, less ClockSkew and a
+	// second.
 	Lead time.Duration
 }
 
@@ -40,6 +41,7 @@ type Limits struct {
 const maxPeriod = 366 * 24 * time.Hour
 
 var (
+	errTooShort  = errors.New("keyring: Policy.MaxTTL is less than ClockSkew and 5 s: a host whose clock is ahead would refuse every token")
 	errMaxTTL    = errors.New("keyring: Policy.MaxTTL is not whole seconds from 5 s to 10 min")
 	errClockSkew = errors.New("keyring: Policy.ClockSkew is not whole seconds from 1 s to 1 min")
 	errPeriod    = errors.New("keyring: Policy.Period is not whole seconds up to 366 days")
@@ -77,6 +79,16 @@ func (p Policy) check() error {
 		return errPeriod
 	case !limits.Whole(p.Lead, p.ClockSkew+time.Second, p.Period):
 		return errLead
+	}
+	return nil
+}
+
+// checkNew refuses a policy under which tokens would be dead on arrival at a
+// host whose clock is ahead by the whole skew. A ring that has such a policy
+// already is used all the same: not to load it would refuse everybody.
+func (p Policy) checkNew() error {
+	if p.MaxTTL < p.ClockSkew+limits.MinTTL {
+		return errTooShort
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ func TestSetPolicy(t *testing.T) {
 		{"period within the lead", keyring.Policy{Period: lead - second}, keyring.Policy{}},
 		{"lead within the skew", keyring.Policy{Lead: 5 * second}, keyring.Policy{}},
 		{"TTL too long", keyring.Policy{MaxTTL: 601 * second}, keyring.Policy{}},
+		{"skew that uses the TTL up", keyring.Policy{ClockSkew: 56 * second}, keyring.Policy{}},
+		{"both", keyring.Policy{MaxTTL: 65 * second, ClockSkew: 60 * second}, keyring.Policy{MaxTTL: 65 * second, ClockSkew: 60 * second, Period: period, Lead: lead}},
 		{"negative", keyring.Policy{Period: -period}, keyring.Policy{}},
 	}
 	for _, tt := range tests {
@@ -81,8 +83,8 @@ func TestSetPolicyInTime(t *testing.T) {
 			if tt.want != nil {
 				return
 			}
-			// What a host with the new ring mints, the others open for as long as
-			// they may not have it.
+			// What a host with the new ring mints, the others open for as long
+			// as they may not have it.
 			token := box(t, r, tt.now)
 			require.NoError(t, openErr(host, token, tt.now.Add(lead-1)))
 			require.NoError(t, openErr(r, token, tt.now.Add(longer.MaxTTL+5*second-1)))
@@ -94,7 +96,8 @@ func TestSetPolicyInTime(t *testing.T) {
 	}
 }
 
-// The next key is made by the new policy; those that are there keep their times.
+// The next key is made by the new policy; those that are there keep their
+// times.
 func TestSetPolicyCountsFromNow(t *testing.T) {
 	r := newRing(t, start)
 	require.NoError(t, r.SetPolicy(start, keyring.Policy{Period: 24 * time.Hour, Lead: 2 * lead}))
@@ -128,7 +131,8 @@ func TestRaiseSerial(t *testing.T) {
 		ok           bool
 	}{
 		{0, 1, true}, {1, 1, true}, {2, 2, true}, {100, 100, true}, {99, 100, true},
-		{1 << 63, 100, false}, {1<<64 - 1, 100, false}, {1<<63 - 1, 1<<63 - 1, true},
+		{1 << 63, 100, false}, {1<<64 - 1, 100, false}, {1<<63 - 1, 100, false},
+		{100 + 1<<32 + 1, 100, false}, {100 + 1<<32, 100 + 1<<32, true},
 	} {
 		err := r.RaiseSerial(tt.serial)
 		require.Equal(t, tt.ok, err == nil, "to %d: %v", tt.serial, err)
@@ -137,6 +141,22 @@ func TestRaiseSerial(t *testing.T) {
 	require.Equal(t, before, keys(r, start))
 	require.Error(t, new(keyring.Ring).RaiseSerial(1))
 	require.Error(t, new(keyring.Ring).SetPolicy(start, keyring.Policy{}))
+}
+
+// A ring whose policy cannot work any more is used as ever, and mended.
+func TestPolicyOfBefore(t *testing.T) {
+	d := good()
+	d.Policy = []int64{60, 60, 2592000, 3600}
+	for i := range d.Chain.([]documentKey)[:2] {
+		k := &d.Chain.([]documentKey)[i]
+		k.Expires = k.Retires.(int64) + 180
+	}
+	r := load(t, d, keyring.Config{})
+	require.NoError(t, r.Revoke(start, sealer(t, r, start)))
+	require.NoError(t, r.SetPolicy(start, keyring.Policy{Period: 24 * time.Hour}))
+	require.ErrorContains(t, r.SetPolicy(start, keyring.Policy{MaxTTL: 64 * second}), "MaxTTL is less than ClockSkew and 5 s")
+	require.NoError(t, r.SetPolicy(start.Add(period-2*lead), keyring.Policy{MaxTTL: 65 * second}))
+	clone(t, r)
 }
 
 // A ring from a backup is refused by those who have seen a newer one, until it

@@ -23,7 +23,7 @@ func TestRotators(t *testing.T) {
 		name := filepath.Join(t.TempDir(), "ring")
 		kek := newKEK(t)
 		r := newRing(t, start)
-		require.NoError(t, r.WriteFile(t.Context(), kek, name))
+		require.NoError(t, saveFile(t, r, kek, name))
 		round := runTogether(t, rotators, name, kek)
 		require.Equal(t, 1, round[saved], round)
 		require.Equal(t, rotators, round[saved]+round[conflict]+round[notDue], round)

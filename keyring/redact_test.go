@@ -96,14 +96,14 @@ func TestPrinters(t *testing.T) {
 	r, kek, forms := hidden(t)
 	e := embedder{r, kek, []any{r, kek}, r, kek}
 	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: keyring.KEKs{kek}, Config: keyring.Config{Context: "production"}}
-	require.NoError(t, r.WriteFile(t.Context(), kek, file.Name))
+	require.NoError(t, file.Save(t.Context(), r))
 	follower, err := file.Follow(t.Context(), start)
 	require.NoError(t, err)
 	values := map[string]any{
 		"ring": r, "KEK": kek, "KEK value": *kek, "embedder": e, "pointer": &e, "slice": []any{r, kek, e},
 		"map": map[string]any{"ring": r, "kek": kek, "e": e}, "pointer to pointer": &r,
 		"KEKs": keyring.KEKs{kek}, "file": file, "follower": follower,
-		"functions": []any{r.Seal, r.Open, kek.Wrap, kek.InsecureText},
+		"functions": []any{r.SealBox, r.OpenBox, kek.Wrap, kek.InsecureText},
 	}
 	for name, v := range values {
 		for _, verb := range "vTtbcdoOqxXUeEfFgGspw" {
@@ -171,8 +171,8 @@ func TestDumpers(t *testing.T) {
 	require.False(t, contains(out.String(), forms), out.String())
 }
 
-// A goroutine that is deriving a key shows in tracebacks: of a crash, on SIGQUIT,
-// and in net/http/pprof. They print what is passed by value.
+// A goroutine that is deriving a key shows in tracebacks: of a crash, on
+// SIGQUIT, and in net/http/pprof. They print what is passed by value.
 func TestTracebacks(t *testing.T) {
 	r, kek, forms := hidden(t)
 	sealed, err := r.Marshal(t.Context(), kek)

@@ -20,6 +20,7 @@ const (
 	saverVariable = "CHATTOKEN_KEYRING_TEST_SAVER" // "revoke" or "rotate"
 	saverFile     = "CHATTOKEN_KEYRING_TEST_FILE"
 	saverKEK      = "CHATTOKEN_KEYRING_TEST_KEK"
+	saverMark     = "CHATTOKEN_KEYRING_TEST_MARK"
 )
 
 // While packages are initialized, everything runs in the first thread of the
@@ -50,11 +51,8 @@ func save(what string) (result string, err error) {
 		return "", err
 	}
 	name := os.Getenv(saverFile)
-	data, err := keyring.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	r, err := keyring.Load(ctx, kek, data, keyring.Config{})
+	file := keyring.File{Name: name, KEK: kek, HighWater: os.Getenv(saverMark)}
+	r, err := file.Load(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +71,7 @@ func save(what string) (result string, err error) {
 		return notDue, err
 	}
 	os.Lstat(saveBegins)
-	err = r.WriteFile(ctx, kek, name)
+	err = file.Save(ctx, r)
 	os.Lstat(saveEnds)
 	switch {
 	case errors.Is(err, keyring.ErrConflict):

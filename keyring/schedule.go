@@ -36,10 +36,25 @@ func (s State) String() string {
 const (
 	maxKeys   = 4096
 	maxSerial = math.MaxInt64
+	maxFirst  = 1 << 62
+	maxStep   = 1 << 32
 )
+
+// ceiling returns the highest serial that may follow a known one, or be the
+// first one if that is 0. The steps are so small that it takes billions of them
+// to use the serials up, and so large that changes alone never take one.
+func ceiling(known uint64) uint64 {
+	if known == 0 {
+		return maxFirst
+	}
+	return min(min(known, maxSerial)+maxStep, maxSerial)
+}
 
 var (
 	errSerial   = errors.New("keyring: serial is 0 or too large")
+	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time")
+	errHeadroom = errors.New("keyring: the lowest serial, or the high-water mark, leaves too few above it; see KEYS.md")
+	errAhead    = errors.New("keyring: sealed ring has a serial that is too far ahead; see KEYS.md")
 	errKeyCount = errors.New("keyring: no key, or more than 4096")
 	errTimes    = errors.New("keyring: the times of a key are out of range")
 	errChain    = errors.New("keyring: the keys do not follow each other")
@@ -113,14 +128,20 @@ func (s *schedule) publish(now int64, fresh func() ID) bool {
 	if last.state(now) == Pending {
 		return false
 	}
-	start := last.activates
-	if start == 0 {
-		start = last.created
-	}
-	next := max(start+seconds(s.policy.Period), now+seconds(s.policy.Lead))
+	next := max(s.due()+seconds(s.policy.Period), now+seconds(s.policy.Lead))
 	last.retires, last.expires = next, next+s.policy.overlap()
 	s.chain = append(s.chain, slot{id: fresh(), created: now, activates: next})
 	return true
+}
+
+// due returns when publish has something to do: when the last key starts to
+// seal.
+func (s *schedule) due() int64 {
+	last := &s.chain[len(s.chain)-1]
+	if last.activates == 0 {
+		return last.created
+	}
+	return last.activates
 }
 
 // prune drops keys that have expired. In the chain it does so from the front
@@ -159,6 +180,11 @@ func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error)
 func (s *schedule) amend(now int64, p Policy) (changed bool, err error) {
 	if p.MaxTTL < s.policy.MaxTTL || p.ClockSkew < s.policy.ClockSkew {
 		return false, errLowered
+	}
+	if p.MaxTTL != s.policy.MaxTTL || p.ClockSkew != s.policy.ClockSkew {
+		if err := p.checkNew(); err != nil {
+			return false, err
+		}
 	}
 	longer := p.overlap() > s.policy.overlap()
 	changed = s.prune(now) || p != s.policy

@@ -274,7 +274,7 @@ func TestFull(t *testing.T) {
 func TestRandomHistories(t *testing.T) {
 	policies := []keyring.Policy{
 		{},
-		{MaxTTL: 5 * second, ClockSkew: second, Period: 2 * second, Lead: 2 * second},
+		{MaxTTL: 6 * second, ClockSkew: second, Period: 2 * second, Lead: 2 * second},
 		{MaxTTL: 600 * second, ClockSkew: 60 * second, Period: 61 * second, Lead: 61 * second},
 	}
 	rng := rand.New(rand.NewPCG(1, 2))

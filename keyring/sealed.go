@@ -1,11 +1,12 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/cryptobyte"
@@ -14,18 +15,21 @@ import (
 )
 
 const (
-	sealedMagic   = "chattoken-keyring"
-	sealedVersion = 1
-	maxSealed     = 1 << 20 // 4096 keys, wrapped by any KEK, need less than half
-	dataKeySize   = chacha20poly1305.KeySize
+	sealedMagic  = "chattoken-keyring"
+	sealedForm1  = 1
+	sealedForm2  = 2
+	maxSealed    = 1 << 20 // 4096 keys, wrapped by any KEK, need less than half
+	dataKeySize  = chacha20poly1305.KeySize
+	contextLabel = "chattoken/v1 context\x00"
 )
 
 var (
-	errNotSealed     = errors.New("keyring: not a sealed ring, or cut off")
-	errSealedVersion = errors.New("keyring: sealed ring of an unknown version")
-	errTooLarge      = errors.New("keyring: sealed ring is larger than 1 MiB")
-	errDamaged       = errors.New("keyring: sealed ring is damaged or not authentic")
-	errDuplicate     = errors.New("keyring: two keys have the same ID")
+	errNotSealed  = errors.New("keyring: not a sealed ring, or cut off")
+	errSealedForm = errors.New("keyring: sealed ring of an unknown form")
+	errTooLarge   = errors.New("keyring: sealed ring is larger than 1 MiB")
+	errDamaged    = errors.New("keyring: sealed ring is damaged or not authentic")
+	errDuplicate  = errors.New("keyring: two keys have the same ID")
+	errUnbound    = fmt.Errorf("%w: form 1, which names none, in place of form 2", ErrContext)
 )
 
 // Marshal returns the sealed form of the ring, encrypted under a fresh data
@@ -33,18 +37,18 @@ var (
 // compare-and-swap on [Ring.Serial]: two processes may have made different
 // rings of the same serial.
 func (r *Ring) Marshal(ctx context.Context, kek KEK) ([]byte, error) {
-	plaintext, err := r.load().document()
+	document, err := r.load().document()
 	if err != nil {
 		return nil, err
 	}
-	defer clear(plaintext)
-	return seal(ctx, kek, plaintext)
+	defer clear(document)
+	return seal(ctx, kek, r.context, document)
 }
 
-// fingerprint identifies a version of a ring by its plaintext.
+// fingerprint identifies a version of a ring by its document.
 type fingerprint [sha256.Size]byte
 
-// document returns the plaintext of the sealed form.
+// document returns the ring as the sealed form has it.
 func (s *snapshot) document() ([]byte, error) {
 	if len(s.chain) == 0 {
 		return nil, errNoKeys
@@ -59,86 +63,84 @@ func (s *snapshot) document() ([]byte, error) {
 
 // Load makes a ring of its sealed form. It is an error unless everything about
 // it is valid; there is never a default key. c.Context must be the one that the
-// ring was made with: another one gives other keys, which open nothing.
-// c.Policy is not used.
+// ring was made with: else the error is [ErrContext]. Form 1 does not say what
+// it was made with; under another context its keys open nothing. c.Policy is
+// not used.
 func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) {
 	r, err := newRing(c)
 	if err != nil {
 		return nil, err
 	}
-	plaintext, err := unseal(ctx, kek, sealed)
+	s, sum, err := r.read(ctx, kek, sealed)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(plaintext)
-	s, err := r.parse(plaintext)
-	if err != nil {
-		return nil, err
+	if s.serial > ceiling(c.MinSerial) {
+		return nil, errAhead
 	}
 	r.current.Store(s)
-	r.base = sha256.Sum256(plaintext)
+	r.base = sum
 	return r, nil
 }
 
 // Update puts a newer version of the ring in force and reports whether that
 // changed anything. It is meant to be called with whatever the file or store
-// has now, as often as wanted. On every error the version in force stays. A
+// has now, as often as wanted. On every error the version in force stays.
+//
+// A ring of another context is [ErrContext], whatever its serial, and so is one
+// of form 1, which names no context, in place of a version that names one. A
 // lower serial is [ErrRollback]; the same one with other content is
-// [ErrConflict].
+// [ErrConflict]. One that is higher by more than 2^32 is refused as well.
 func (r *Ring) Update(ctx context.Context, kek KEK, sealed []byte) (changed bool, err error) {
-	plaintext, err := unseal(ctx, kek, sealed)
+	s, sum, err := r.read(ctx, kek, sealed)
 	if err != nil {
 		return false, err
 	}
-	defer clear(plaintext)
-	s, err := r.parse(plaintext)
-	if err != nil {
-		return false, err
-	}
-	return r.adopt(s, plaintext)
+	return r.adopt(s, sum)
 }
 
-// adopt puts s, which was parsed from plaintext, in force if it is newer.
-func (r *Ring) adopt(s *snapshot, plaintext []byte) (changed bool, err error) {
+// adopt puts s, whose document has that fingerprint, in force if it is newer.
+func (r *Ring) adopt(s *snapshot, sum fingerprint) (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.current.Load()
 	switch {
 	case old == nil:
 		return false, errNoKeys
+	case old.bound && !s.bound:
+		return false, errUnbound
 	case s.serial < old.serial:
 		return false, ErrRollback
+	case s.serial > ceiling(old.serial):
+		return false, errAhead
 	case s.serial == old.serial:
 		own, err := old.document()
 		defer clear(own)
-		if err != nil || !bytes.Equal(own, plaintext) {
+		if err != nil || sha256.Sum256(own) != sum {
 			return false, ErrConflict
 		}
 	}
 	r.current.Store(s)
-	r.base = sha256.Sum256(plaintext)
+	r.base = sum
 	return s.serial > old.serial, nil
 }
 
 // save seals the version in force and hands it to store, if it may replace the
-// sealed form old: nil, where there is none. The ring is not locked meanwhile: a
-// slow KEK must not keep anybody from revoking a key.
-func (r *Ring) save(ctx context.Context, kek KEK, old []byte, store func(sealed []byte) error) error {
-	r.mu.Lock()
-	s, base := r.load(), r.base
-	r.mu.Unlock()
-	plaintext, err := s.document()
+// sealed form old: nil, where there is none. The ring is not locked meanwhile:
+// a slow KEK must not keep anybody from revoking a key.
+func (r *Ring) save(ctx context.Context, kek KEK, s *snapshot, base fingerprint, old []byte, store func(sealed []byte) error) error {
+	document, err := s.document()
 	if err != nil {
 		return err
 	}
-	defer clear(plaintext)
-	own := fingerprint(sha256.Sum256(plaintext))
+	defer clear(document)
+	own := fingerprint(sha256.Sum256(document))
 	if old != nil {
-		if err := mayReplace(ctx, kek, old, s.serial, own, base); err != nil {
+		if err := r.mayReplace(ctx, kek, old, s.serial, own, base); err != nil {
 			return err
 		}
 	}
-	sealed, err := seal(ctx, kek, plaintext)
+	sealed, err := seal(ctx, kek, r.context, document)
 	if err != nil {
 		return err
 	}
@@ -154,18 +156,18 @@ func (r *Ring) save(ctx context.Context, kek KEK, old []byte, store func(sealed 
 // mayReplace returns an error unless old is one of two versions: the one to be
 // saved, or the one that it was made from. Two writers must not lose each
 // other's keys.
-func mayReplace(ctx context.Context, kek KEK, old []byte, serial uint64, own, base fingerprint) error {
-	plaintext, err := unseal(ctx, kek, old)
+func (r *Ring) mayReplace(ctx context.Context, kek KEK, old []byte, serial uint64, own, base fingerprint) error {
+	document, _, err := unseal(ctx, kek, r.context, old)
 	if err != nil {
 		return err
 	}
-	defer clear(plaintext)
-	s, secrets, err := decodeDocument(plaintext)
+	defer clear(document)
+	s, secrets, err := decodeDocument(document)
 	defer clear(secrets)
 	if err != nil {
 		return err
 	}
-	switch fingerprint(sha256.Sum256(plaintext)) {
+	switch fingerprint(sha256.Sum256(document)) {
 	case own, base:
 		return nil
 	}
@@ -175,10 +177,24 @@ func mayReplace(ctx context.Context, kek KEK, old []byte, serial uint64, own, ba
 	return ErrConflict
 }
 
-// parse derives the keys of a ring and makes all checks that need no other
-// version of it.
-func (r *Ring) parse(plaintext []byte) (*snapshot, error) {
-	s, secrets, err := decodeDocument(plaintext)
+// read opens a sealed form, derives its keys, and makes all checks that need no
+// other version of it.
+func (r *Ring) read(ctx context.Context, kek KEK, sealed []byte) (*snapshot, fingerprint, error) {
+	document, bound, err := unseal(ctx, kek, r.context, sealed)
+	if err != nil {
+		return nil, fingerprint{}, err
+	}
+	defer clear(document)
+	s, err := r.parse(document)
+	if err != nil {
+		return nil, fingerprint{}, err
+	}
+	s.bound = bound
+	return s, sha256.Sum256(document), nil
+}
+
+func (r *Ring) parse(document []byte) (*snapshot, error) {
+	s, secrets, err := decodeDocument(document)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +231,14 @@ func nameKeys(s *schedule, secrets [][secretSize]byte, context string) (map[ID]k
 	return keys, nil
 }
 
-// seal encrypts plaintext under a fresh data key.
-func seal(ctx context.Context, kek KEK, plaintext []byte) ([]byte, error) {
+// contextDigest is what form 2 says of the context. Its label keeps it apart
+// from every other hash of the text.
+func contextDigest(context string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(contextLabel + context))
+}
+
+// seal encrypts a document in form 2, under a fresh data key.
+func seal(ctx context.Context, kek KEK, ringContext string, document []byte) ([]byte, error) {
 	dataKey := make([]byte, dataKeySize)
 	defer clear(dataKey)
 	rand.Read(dataKey)
@@ -229,40 +251,56 @@ func seal(ctx context.Context, kek KEK, plaintext []byte) ([]byte, error) {
 		return nil, err
 	}
 	b := cryptobyte.NewBuilder([]byte(sealedMagic))
-	b.AddUint8(sealedVersion)
+	b.AddUint8(sealedForm2)
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(kekID)) })
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(wrapped) })
 	header := b.BytesOrPanic()
 	nonce := make([]byte, box.NonceSize)
 	rand.Read(nonce)
+	digest := contextDigest(ringContext)
+	plaintext := slices.Concat(digest[:], document)
+	defer clear(plaintext)
 	return aead.Seal(append(header, nonce...), nonce, plaintext, header), nil
 }
 
-// unseal is the inverse of seal.
-func unseal(ctx context.Context, kek KEK, sealed []byte) (plaintext []byte, err error) {
+// unseal is the inverse of seal, and also reads form 1, which is not bound to a
+// context.
+func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (document []byte, bound bool, err error) {
 	e, err := parseEnvelope(sealed)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	dataKey, err := unwrap(ctx, kek, e.kekID, e.wrapped)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer clear(dataKey)
 	aead, err := newAEAD(dataKey)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	plaintext, err = aead.Open(nil, e.nonce, e.ciphertext, e.header)
+	plaintext, err := aead.Open(nil, e.nonce, e.ciphertext, e.header)
 	if err != nil {
-		return nil, errDamaged
+		return nil, false, errDamaged
 	}
-	return plaintext, nil
+	if e.form == sealedForm1 {
+		return plaintext, false, nil
+	}
+	digest := contextDigest(ringContext)
+	if len(plaintext) < len(digest) {
+		return nil, false, errDocument
+	}
+	if [sha256.Size]byte(plaintext) != digest {
+		clear(plaintext)
+		return nil, false, ErrContext
+	}
+	return plaintext[len(digest):], true, nil
 }
 
 // envelope is the parts of a sealed form, which it aliases.
 type envelope struct {
 	header     []byte // all that is before the nonce
+	form       uint8
 	kekID      string
 	wrapped    []byte
 	nonce      []byte
@@ -275,12 +313,11 @@ func parseEnvelope(sealed []byte) (e envelope, err error) {
 	}
 	s := cryptobyte.String(sealed)
 	var magic []byte
-	var version uint8
-	if !s.ReadBytes(&magic, len(sealedMagic)) || string(magic) != sealedMagic || !s.ReadUint8(&version) {
+	if !s.ReadBytes(&magic, len(sealedMagic)) || string(magic) != sealedMagic || !s.ReadUint8(&e.form) {
 		return envelope{}, errNotSealed
 	}
-	if version != sealedVersion {
-		return envelope{}, errSealedVersion
+	if e.form != sealedForm1 && e.form != sealedForm2 {
+		return envelope{}, errSealedForm
 	}
 	var kekID, wrapped cryptobyte.String
 	if !s.ReadUint8LengthPrefixed(&kekID) || !s.ReadUint16LengthPrefixed(&wrapped) {

@@ -3,7 +3,11 @@ package keyring_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +36,7 @@ func TestSealedRoundTrip(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, b, len(a))
 	require.NotEqual(t, a[150:200], b[150:200], "the data key is fresh")
-	require.True(t, bytes.HasPrefix(a, []byte("chattoken-keyring\x01\x16"+kek.ID())))
+	require.True(t, bytes.HasPrefix(a, []byte("chattoken-keyring\x02\x16"+kek.ID())))
 	require.NotContains(t, string(a), "production")
 	require.NotContains(t, string(a), string(old[:]))
 
@@ -71,39 +75,212 @@ func TestSealedIsFresh(t *testing.T) {
 	require.Len(t, nonces, times)
 }
 
+// sealBy seals a plaintext behind any header, under a data key that is known.
+func sealBy(t testing.TB, dataKey []byte, header string, plaintext []byte) []byte {
+	t.Helper()
+	aead, err := chacha20poly1305.NewX(dataKey)
+	require.NoError(t, err)
+	nonce := secret(2)[:24]
+	return aead.Seal(append([]byte(header), nonce...), nonce, plaintext, []byte(header))
+}
+
+// openBy is the inverse of sealBy.
+func openBy(t testing.TB, dataKey []byte, header string, sealed []byte) []byte {
+	t.Helper()
+	aead, err := chacha20poly1305.NewX(dataKey)
+	require.NoError(t, err)
+	nonce := sealed[len(header):][:24]
+	plaintext, err := aead.Open(nil, nonce, sealed[len(header)+24:], []byte(header))
+	require.NoError(t, err)
+	return plaintext
+}
+
+// sealedForm1 returns form 1 of a document, which is not written any more.
+func sealedForm1(t testing.TB, kek keyring.KEK, d document) []byte {
+	t.Helper()
+	id, wrapped, err := kek.Wrap(t.Context(), secret(1))
+	require.NoError(t, err)
+	header := fmt.Sprintf("chattoken-keyring\x01%c%s\x00%c%s", len(id), id, len(wrapped), wrapped)
+	return sealBy(t, secret(1), header, encode(t, d))
+}
+
 // Headers that this package does not write, each sealed as it should be.
 func TestSealedHeaders(t *testing.T) {
 	kek := stub{dataKey: secret(1)}
-	aead, err := chacha20poly1305.NewX(kek.dataKey)
-	require.NoError(t, err)
-	nonce, plaintext := secret(2)[:24], encode(t, good())
-	seal := func(header string) []byte {
-		return aead.Seal(append([]byte(header), nonce...), nonce, plaintext, []byte(header))
+	digest := sha256.Sum256([]byte("chattoken/v1 context\x00"))
+	forms := map[string][]byte{"\x01": encode(t, good()), "\x02": slices.Concat(digest[:], encode(t, good()))}
+	for form, plaintext := range forms {
+		header := "chattoken-keyring" + form + "\x01k\x00\x01w"
+		_, err := keyring.Load(t.Context(), kek, sealBy(t, kek.dataKey, header, plaintext), keyring.Config{})
+		require.NoError(t, err)
+		for n := range digest {
+			refused(t, kek, sealBy(t, kek.dataKey, header, plaintext[:n]), "cut short before it was sealed")
+		}
 	}
-	_, err = keyring.Load(t.Context(), kek, seal("chattoken-keyring\x01\x01k\x00\x01w"), keyring.Config{})
-	require.NoError(t, err)
 	for name, header := range map[string]string{
-		"version 0":       "chattoken-keyring\x00\x01k\x00\x01w",
-		"version 2":       "chattoken-keyring\x02\x01k\x00\x01w",
+		"form 0":          "chattoken-keyring\x00\x01k\x00\x01w",
+		"form 3":          "chattoken-keyring\x03\x01k\x00\x01w",
 		"no KEK ID":       "chattoken-keyring\x01\x00\x00\x01w",
 		"nothing wrapped": "chattoken-keyring\x01\x01k\x00\x00",
 		"other magic":     "chattoken_keyring\x01\x01k\x00\x01w",
 		"no header":       "",
 	} {
-		refused(t, kek, seal(header), name)
+		for _, plaintext := range forms {
+			refused(t, kek, sealBy(t, kek.dataKey, header, plaintext), name)
+		}
 	}
 }
 
-// The plaintext is written as the package comment says.
-func TestDocument(t *testing.T) {
+// knownKEK keeps the last data key that it was given to wrap.
+type knownKEK struct {
+	stub
+	dataKey []byte
+}
+
+func (k *knownKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
+	k.dataKey = bytes.Clone(dataKey)
+	return k.stub.Wrap(ctx, dataKey)
+}
+
+// The plaintext is written as the package comment says, whichever form the ring
+// was read from.
+func TestPlaintext(t *testing.T) {
+	const ringContext = "chat.example.com production"
+	local := newKEK(t)
+	digest := sha256.Sum256([]byte("chattoken/v1 context\x00" + ringContext))
+	want := slices.Concat(digest[:], encode(t, good()))
+	for name, sealed := range map[string][]byte{
+		"form 1": sealedForm1(t, local, good()),
+		"form 2": sealedFor(t, local, ringContext, good()),
+	} {
+		r, err := keyring.Load(t.Context(), local, sealed, keyring.Config{Context: ringContext})
+		require.NoError(t, err, name)
+		kek := &knownKEK{stub: stub{id: "k", wrapped: []byte("w")}}
+		b, err := r.Marshal(t.Context(), kek)
+		require.NoError(t, err, name)
+		require.Equal(t, want, openBy(t, kek.dataKey, "chattoken-keyring\x02\x01k\x00\x01w", b), name)
+	}
+}
+
+// Another deployment's ring is refused for what it is, whatever its serial and
+// its form, by those who load it, follow it or would replace it.
+func TestForeignContext(t *testing.T) {
 	kek := newKEK(t)
-	want := encode(t, good())
-	r := load(t, good(), keyring.Config{})
-	b, err := r.Marshal(t.Context(), kek)
+	name := filepath.Join(t.TempDir(), "ring")
+	production := keyring.File{Name: name, KEK: kek, Config: keyring.Config{Context: "production"}}
+	r, err := production.Create(t.Context(), start)
 	require.NoError(t, err)
-	got, err := keyring.Unseal(t.Context(), kek, b)
+	require.NoError(t, r.RaiseSerial(7))
+	require.NoError(t, production.Save(t.Context(), r))
+	follower, err := production.Follow(t.Context(), start)
 	require.NoError(t, err)
-	require.Equal(t, want, got)
+	own, err := os.ReadFile(name)
+	require.NoError(t, err)
+	before := keys(r, start)
+	for _, foreign := range []string{"", "staging", "production ", "\x00", "production\x00"} {
+		for _, serial := range []int{1, 6, 7, 8, 1000} {
+			d := good()
+			d.Serial = serial
+			require.NoError(t, os.WriteFile(name, sealedFor(t, kek, foreign, d), 0o600))
+			_, err := production.Load(t.Context())
+			require.Equal(t, keyring.ErrContext, err)
+			changed, err := follower.Refresh(t.Context(), start)
+			require.Equal(t, keyring.ErrContext, err)
+			require.False(t, changed)
+			require.Equal(t, keyring.ErrContext, production.Save(t.Context(), r))
+		}
+	}
+	// Form 1 could be anybody's: it does not take the place of form 2.
+	d := good()
+	d.Serial = 1000
+	require.NoError(t, os.WriteFile(name, sealedForm1(t, kek, d), 0o600))
+	_, err = follower.Refresh(t.Context(), start)
+	require.ErrorIs(t, err, keyring.ErrContext)
+	require.Equal(t, before, keys(follower.Ring(), start))
+
+	stranger, err := keyring.New(start, keyring.Config{Context: "staging", MinSerial: 8})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(name, own, 0o600))
+	require.Equal(t, keyring.ErrContext, production.Save(t.Context(), stranger), "nobody could load it")
+	_, err = follower.Refresh(t.Context(), start)
+	require.NoError(t, err, "the right one is back")
+}
+
+// A fleet goes over from form 1: followers take up form 2 of what they have,
+// and of what follows it.
+func TestFromForm1(t *testing.T) {
+	kek := newKEK(t)
+	c := keyring.Config{Context: "production"}
+	first := sealedForm1(t, kek, good())
+	writer, err := keyring.Load(t.Context(), kek, first, c)
+	require.NoError(t, err)
+	follower, err := keyring.Load(t.Context(), kek, first, c)
+	require.NoError(t, err)
+	update := func() (bool, error) {
+		b, err := writer.Marshal(t.Context(), kek)
+		require.NoError(t, err)
+		return follower.Update(t.Context(), kek, b)
+	}
+	changed, err := update()
+	require.NoError(t, err, "the same version in form 2")
+	require.False(t, changed)
+	changed, err = follower.Update(t.Context(), kek, first)
+	require.ErrorIs(t, err, keyring.ErrContext, "and back")
+	require.False(t, changed)
+	require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
+	changed, err = update()
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Equal(t, keys(writer, start), keys(follower, start))
+
+	// The file of a ring that was loaded in form 1 is replaced.
+	f := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: c}
+	require.NoError(t, os.WriteFile(f.Name, first, 0o600))
+	r, err := f.Load(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, f.Save(t.Context(), r))
+	b, err := os.ReadFile(f.Name)
+	require.NoError(t, err)
+	require.Equal(t, byte(2), b[len("chattoken-keyring")])
+	_, err = keyring.File{Name: f.Name, KEK: kek}.Load(t.Context())
+	require.Equal(t, keyring.ErrContext, err)
+}
+
+// No step uses the serials up, not even one by somebody who has the KEK.
+func TestSerialSteps(t *testing.T) {
+	const step = 1 << 32
+	kek := newKEK(t)
+	with := func(serial uint64) []byte {
+		d := good()
+		d.Serial = serial
+		return sealed(t, kek, d)
+	}
+	for _, tt := range []struct {
+		known, serial uint64
+		ok            bool
+	}{
+		{0, 1, true}, {0, 1 << 62, true}, {0, 1<<62 + 1, false}, {0, 1<<63 - 1, false},
+		{1, 1 + step, true}, {1, 2 + step, false}, {1, 1<<63 - 1, false},
+		{1 << 62, 1<<62 + step, true}, {1 << 62, 1<<62 + step + 1, false},
+		{1<<63 - 2, 1<<63 - 1, true},
+	} {
+		_, err := keyring.Load(t.Context(), kek, with(tt.serial), keyring.Config{MinSerial: tt.known})
+		require.Equal(t, tt.ok, err == nil, "%d after %d: %v", tt.serial, tt.known, err)
+	}
+	r, err := keyring.Load(t.Context(), kek, with(7), keyring.Config{})
+	require.NoError(t, err)
+	for _, serial := range []uint64{8 + step, 1 << 62, 1<<63 - 1} {
+		changed, err := r.Update(t.Context(), kek, with(serial))
+		require.ErrorContains(t, err, "too far ahead")
+		require.False(t, changed)
+		require.ErrorContains(t, r.RaiseSerial(serial), "at a time")
+		require.EqualValues(t, 7, r.Serial())
+	}
+	require.NoError(t, r.RaiseSerial(6+step))
+	changed, err := r.Update(t.Context(), kek, with(7+step))
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.NoError(t, r.Revoke(start, sealer(t, r, start)), "it can always be changed")
 }
 
 // check makes sure that data is refused both by a first load and as an update,
@@ -206,12 +383,12 @@ func TestDocumentRefused(t *testing.T) {
 	kek := newKEK(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			data, err := keyring.Seal(t.Context(), kek, tt.plaintext)
+			data, err := keyring.Seal(t.Context(), kek, "", tt.plaintext)
 			require.NoError(t, err)
 			refused(t, kek, data)
 		})
 	}
-	data, err := keyring.Seal(t.Context(), kek, whole)
+	data, err := keyring.Seal(t.Context(), kek, "", whole)
 	require.NoError(t, err)
 	_, err = keyring.Load(t.Context(), kek, data, keyring.Config{})
 	require.NoError(t, err)

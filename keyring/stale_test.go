@@ -16,7 +16,7 @@ func TestStaleAfterSuspension(t *testing.T) {
 	now := time.Now()
 	r := newRing(t, now)
 	file := keyring.File{Name: t.TempDir() + "/ring", KEK: newKEK(t)}
-	require.NoError(t, r.WriteFile(t.Context(), file.KEK, file.Name))
+	require.NoError(t, saveFile(t, r, file.KEK, file.Name))
 	follower, err := file.Follow(t.Context(), now)
 	require.NoError(t, err)
 

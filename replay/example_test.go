@@ -73,8 +73,9 @@ func ExampleNew() {
 }
 
 // A gateway that drops the connections of a banned user. Whichever comes first,
-// the connection or the ban, one of them notices the other: who connects registers
-// and then asks the guard, who bans tells the guard and then looks around.
+// the connection or the ban, one of them notices the other: who connects
+// registers and then asks the guard, who bans tells the guard and then looks
+// around.
 func ExampleGuard_Revoke() {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	guard, err := replay.New(replay.Config{
@@ -108,9 +109,9 @@ func ExampleGuard_Revoke() {
 	connect(mallory, func() { fmt.Println("mallory is disconnected") })
 	now = now.Add(10 * time.Second)
 	fmt.Println("banned:", ban("mallory"))
-	fmt.Println("another of the same tokens:", guard.Revoked(mallory))
+	fmt.Println("another token from before the ban:", guard.Revoked(mallory))
 	// Output:
 	// mallory is disconnected
 	// banned: <nil>
-	// another of the same tokens: token: revoked
+	// another token from before the ban: token: revoked
 }

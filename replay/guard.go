@@ -15,11 +15,12 @@ import (
 )
 
 // Config says for how many tokens, and for how long, a [Guard] has to have
-// room. Limits must be set; the zero value of each other field is a safe default.
+// room. Limits must be set; the zero value of each other field is a safe
+// default.
 type Config struct {
-	// Limits are those of the ring, from Ring.Limits. Tokens that live longer, or
-	// were issued further ahead of the clock, are refused. When a ring's policy is
-	// to be raised, make guards with the new limits first.
+	// Limits are those of the ring, from Ring.Limits. Tokens that live longer,
+	// or were issued further ahead of the clock, are refused. When a ring's
+	// policy is to be raised, make guards with the new limits first.
 	Limits keyring.Limits
 
 	// Rate is how many tokens a second are spent at most, on average over the
@@ -40,10 +41,11 @@ type Config struct {
 	AcceptIssuedBeforeStart bool
 
 	// NotBefore makes the guard refuse the tokens issued before that moment, as
-	// it does those issued before its start. It helps where the clock may be set
-	// back by more than ClockSkew between two starts: a token that was spent with
-	// the earlier guard would seem to be issued after the start of the later one.
-	// Record the time every so often, and give the latest of these times here.
+	// it does those issued before its start. It helps where the clock may be
+	// set back by more than ClockSkew between two starts: a token that was
+	// spent with the earlier guard would seem to be issued after the start of
+	// the later one. Record the time every so often, and give the latest of
+	// these times here.
 	NotBefore time.Time
 
 	// Now is the clock that says when the guard was made, and that dates
@@ -66,6 +68,7 @@ const (
 )
 
 var (
+	errMax       = errors.New("replay: Config.MaxRevocations is negative")
 	errRate      = errors.New("replay: Config.Rate is negative or asks for room for more than 2^30 tokens")
 	errLimits    = errors.New("replay: Config.Limits is not set: use Ring.Limits")
 	errMaxTTL    = errors.New("replay: Config.Limits.MaxTTL is not whole seconds from 5 s to 10 min")
@@ -75,20 +78,20 @@ var (
 )
 
 // Guard remembers spent tokens and revocations in memory, and implements
-// token.Guard. It must be made with [New]; a zero or nil Guard refuses everything.
-// It is safe for concurrent use, and must not be copied.
+// token.Guard. It must be made with [New]; a zero or nil Guard refuses
+// everything. It is safe for concurrent use, and must not be copied. A full
+// guard refuses; it never forgets a token early to make room for another.
 //
-// A token is known by its ID and its expiration.
+// Memory is taken as it is needed, then kept and used again. At most it is
 //
-// Memory is taken as it is needed, then kept and used again. As long as tokens
-// are spent evenly that is at most 20 bytes for each token of the capacity; at
-// worst, after a burst in which the whole capacity expires in the same second,
-// 36 bytes. To this adds what has to be there for each second: 1/4 MiB for a small
-// guard, up to 2 MiB for a MaxTTL of a minute, and up to 15 MiB for ten minutes;
-// for a capacity above eight million tokens up to 3 bytes for each, one of which
-// New takes at once. The garbage collector sees one pointer for every few dozen
-// tokens or more. A full guard refuses; it never forgets a token early to make
-// room for another.
+//	20 bytes     for each token of the capacity, if tokens are spent evenly
+//	36 bytes     for each, after a burst that expires in the same second
+//	1/4–2 MiB    for the seconds of a MaxTTL of a minute
+//	up to 15 MiB for those of ten minutes
+//	3 bytes      more for each token, above a capacity of eight million
+//
+// and that of [Revocations]. The garbage collector sees one pointer for every
+// few dozen tokens or more.
 //
 // A token is recognized by 64 of its random bits, among those of its shard that
 // expire in the same second. If these are n, a fresh token is taken for a spent
@@ -112,7 +115,7 @@ func New(c Config) (*Guard, error) {
 	if clock == nil {
 		clock = time.Now
 	}
-	now := clock()
+	now, notBefore := clock().Round(0), c.NotBefore.Round(0) // by the time of day only
 	rate := cmp.Or(c.Rate, DefaultRate)
 	ttl, skew := c.Limits.MaxTTL, c.Limits.ClockSkew
 	lifetime := int64((ttl + skew + time.Second) / time.Second)
@@ -123,8 +126,10 @@ func New(c Config) (*Guard, error) {
 		return nil, errMaxTTL
 	case !limits.Whole(skew, time.Second, limits.MaxClockSkew):
 		return nil, errClockSkew
-	case !inRange(now), !c.NotBefore.IsZero() && !inRange(c.NotBefore):
+	case !inRange(now), !notBefore.IsZero() && !inRange(notBefore):
 		return nil, errClock
+	case c.MaxRevocations < 0:
+		return nil, errMax
 	case rate < 0 || int64(rate) > maxCapacity/lifetime:
 		return nil, errRate
 	}
@@ -133,7 +138,7 @@ func New(c Config) (*Guard, error) {
 		limits:      c.Limits,
 		lifetime:    lifetime,
 		skew:        int64(skew / time.Second),
-		started:     c.NotBefore,
+		started:     notBefore,
 		now:         clock,
 		revocations: Revocations{MaxEntries: c.MaxRevocations},
 	}
@@ -178,10 +183,10 @@ func shardCapacity(capacity, shards int) int {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not. The
-// error, if the guard cannot tell, is [ErrFull], [ErrBeforeStart], [ErrForgotten]
-// or [ErrTooLong]; for a revoked token it is that of [Guard.Revoked]. Spend does
-// not allocate except for memory that it keeps, retains nothing of s, and never
-// waits: ctx is not used.
+// error, if the guard cannot tell, is [ErrFull], [ErrBeforeStart],
+// [ErrForgotten] or [ErrTooLong]; for a revoked token it is that of
+// [Guard.Revoked]. Spend does not allocate except for memory that it keeps,
+// retains nothing of s, and never waits: ctx is not used.
 func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if g.isZero() {
 		return false, errZero
@@ -190,7 +195,6 @@ func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh 
 	// Not of the same bits: all tokens of a shard would share them.
 	which := &g.shards[binary.LittleEndian.Uint64(s.TokenID[8:])&uint64(len(g.shards)-1)]
 	if err := g.revocations.Revoked(s); err != nil {
-		which.countRevoked()
 		return false, err
 	}
 	// An earlier guard may have been told of all of the ring's.
@@ -201,9 +205,9 @@ func (g *Guard) Spend(_ context.Context, now time.Time, s token.Summary) (fresh 
 
 func (g *Guard) isZero() bool { return g == nil || len(g.shards) == 0 }
 
-// Revoked reports whether the token, or the session that was opened with it, was
-// revoked: nil, token.ErrRevoked or token.ErrAllRevoked. Ask it for live sessions
-// with token.Session.Summary. It takes no lock and does not allocate.
+// Revoked reports whether the token, or the session that was opened with it,
+// was revoked: nil, token.ErrRevoked or token.ErrAllRevoked. Ask it for live
+// sessions with token.Session.Summary. It takes no lock and does not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if g.isZero() {
 		return errZero
@@ -214,14 +218,16 @@ func (g *Guard) Revoked(s token.Summary) error {
 // Revoke ends the tokens and sessions of t that were issued before the moment
 // issuedBefore, as token.Summary.IssuedBefore has it: those that were issued up
 // to ClockSkew after it, too, so that a user who may come back has to wait that
-// long. For a Token the moment does not matter. When Revoke returns nil, no such
-// token is let in any more, and [Guard.Revoked] tells of the sessions. To give a
-// banned user no more tokens is up to the application, or to an admission rule.
+// long. For a Token the moment does not matter. When Revoke returns nil, no
+// such token is let in any more, and [Guard.Revoked] tells of the sessions. To
+// give a banned user no more tokens is up to the application, or to an
+// admission rule.
 //
-// The errors are those of [Revocations.Revoke]. ctx is not used.
+// After an error, repeat the call. The errors are those of
+// [Revocations.Revoke], after which nothing is revoked. ctx is not used.
 //
-// Revocations are of one process, and end with it. So do its sessions; its unused
-// tokens are refused by the next guard.
+// Revocations are of one process, and end with it. So do its sessions; its
+// unused tokens are refused by the next guard.
 func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time) error {
 	if g.isZero() {
 		return errZero
@@ -229,9 +235,12 @@ func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time
 	return g.revocations.Revoke(g.now(), t, issuedBefore)
 }
 
-// Sync hands over every target that was revoked since the last call, for the
-// sessions that are live, as [Revocations.News] does. ctx is not used.
-func (g *Guard) Sync(_ context.Context, news func(token.Target, time.Time)) error {
+// Sync calls news for every target that was revoked since the last call, with
+// the moment before which; see [Revocations.News]. Look up the live sessions of
+// the target, and close those for which [Guard.Revoked] is not nil: whoever
+// came back since stays. Each target is told to one caller, so a process has
+// one loop that calls Sync, every second or so. ctx is not used.
+func (g *Guard) Sync(_ context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if g.isZero() {
 		return errZero
 	}
@@ -239,8 +248,9 @@ func (g *Guard) Sync(_ context.Context, news func(token.Target, time.Time)) erro
 	return nil
 }
 
-// Synced returns how old the knowledge of what others revoked is: in one process
-// it is always of now. Of a zero or nil Guard it is the zero time.
+// Synced returns the moment up to which this process knows what others revoked.
+// In memory there are no others: it is now. Of a zero or nil Guard it is the
+// zero time. That nobody calls Sync shows in Stats as news that grow.
 func (g *Guard) Synced() time.Time {
 	if g.isZero() {
 		return time.Time{}
@@ -263,10 +273,10 @@ func (g *Guard) Limits() keyring.Limits {
 // gateway should not report itself ready. With AcceptIssuedBeforeStart it is
 // the zero time, or goes by NotBefore.
 //
-// A guard that was made while the clock was far ahead becomes ready only when the
-// clock gets there. Make another one when the clock is right. In such a guard,
-// ReadyAt is further away than ClockSkew and a second, which a health check can
-// notice. A zero or nil Guard is ready at the end of the year 9999.
+// A guard that was made while the clock was far ahead becomes ready only when
+// the clock gets there. Make another one when the clock is right. In such a
+// guard, ReadyAt is further away than ClockSkew and a second, which a health
+// check can notice. A zero or nil Guard is ready at the end of the year 9999.
 func (g *Guard) ReadyAt() time.Time {
 	if g.isZero() {
 		return time.Unix(limits.MaxUnix, 0).UTC()

@@ -48,7 +48,8 @@ func tokenAt(i uint64, issued time.Time, ttl time.Duration) token.Summary {
 	return token.Summary{TokenID: tokenID(i), IssuedAt: issued, Expiration: issued.Add(ttl)}
 }
 
-// newAt makes a guard at a moment, with the default limits where none are stated.
+// newAt makes a guard at a moment, with the default limits where none are
+// stated.
 func newAt(now time.Time, c replay.Config) (*replay.Guard, error) {
 	c.Now = func() time.Time { return now }
 	c.Limits.MaxTTL = cmp.Or(c.Limits.MaxTTL, time.Minute)
@@ -132,6 +133,7 @@ func TestConfig(t *testing.T) {
 		{"rate negative", "Rate", replay.Config{Rate: -1}},
 		{"rate too high", "Rate", replay.Config{Rate: 1<<30/66 + 1}},
 		{"rate overflows", "Rate", replay.Config{Rate: math.MaxInt}},
+		{"revocations negative", "MaxRevocations", replay.Config{MaxRevocations: -1}},
 		{"TTL too short", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MinTTL - time.Second}}},
 		{"TTL too long", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: limits.MaxTTL + time.Second}}},
 		{"TTL negative", "Limits.MaxTTL", replay.Config{Limits: keyring.Limits{MaxTTL: -time.Minute}}},
@@ -317,8 +319,8 @@ func TestShardCapacity(t *testing.T) {
 }
 
 // TestBurst fills a guard within one second, with more tokens in a bucket than
-// one table takes, after a minute in which every bucket of every shard got some.
-// No other course of events takes more memory.
+// one table takes, after a minute in which every bucket of every shard got
+// some. No other course of events takes more memory.
 func TestBurst(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		t.Skip("millions of tokens")
@@ -481,8 +483,8 @@ func TestStats(t *testing.T) {
 	}, st)
 }
 
-// TestRace lets 64 goroutines race for each of 100,000 tokens, or fewer with the
-// race detector.
+// TestRace lets 64 goroutines race for each of 100,000 tokens, or fewer with
+// the race detector.
 func TestRace(t *testing.T) {
 	const goroutines = 64
 	tokens := 100_000

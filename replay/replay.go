@@ -2,8 +2,8 @@
 //
 // [New] makes a [Guard], which goes into token.Opener.Guard and remembers, in
 // memory, every token that was spent until it expires. [Guard.Revoke] ends the
-// tokens and sessions of a user, a room or everyone that were issued before some
-// moment, or a single one.
+// tokens and sessions of a user, a room or everyone that were issued before
+// some moment, or a single one.
 //
 // # What is promised
 //
@@ -14,9 +14,9 @@
 // refuses.
 //
 // The promise is one guard's. Two guards, and two processes, let a token in
-// once each: for several gateways there is replay/valkey, with the same methods.
-// A new guard does not know what an earlier one let in, so it refuses all tokens
-// issued before it was made: see [Guard.ReadyAt].
+// once each: for several gateways there is replay/valkey, with the same
+// methods. A new guard does not know what an earlier one let in, so it refuses
+// all tokens issued before it was made: see [Guard.ReadyAt].
 //
 // Both restarts and revocations judge what was issued before a moment as
 // token.Summary.IssuedBefore has it, because the minter's clock may be ahead.
@@ -24,8 +24,8 @@
 // # Errors
 //
 // A token that was spent is not an error: Spend reports that it is not fresh.
-// Errors say why the guard could not tell; they match token.ErrUnavailable, are
-// allocated once, and contain nothing of the token.
+// The sentinels below say why Spend could not tell, and match
+// token.ErrUnavailable. No error contains anything of the token.
 package replay
 
 import "github.com/seed17cb2b26/chattoken/token"
@@ -39,8 +39,8 @@ const (
 // The reasons of a [Guard] for not telling.
 var (
 	// ErrFull says that as many tokens are remembered as there is room for. It
-	// ends when some of them expire. From Revoke it says the same of revocations,
-	// and that the token is not revoked.
+	// ends when some of them expire. From Revoke it says that there is no room
+	// for another revocation, and nothing was revoked.
 	ErrFull = token.Unavailable("replay: full")
 
 	// ErrBeforeStart says that the token was issued before the guard was made,
@@ -49,11 +49,12 @@ var (
 	ErrBeforeStart = token.Unavailable("replay: issued before the guard started")
 
 	// ErrForgotten says that the token expires in a second of which the guard
-	// has forgotten what was spent: it is over, or the clock was once beyond it.
+	// has forgotten what was spent: it is over, or the clock was once beyond
+	// it.
 	ErrForgotten = token.Unavailable("replay: expiration already forgotten")
 
 	// ErrTooLong says that the token expires later, or was issued further ahead
 	// of the clock, than the guard was configured for: Config.Limits are below
 	// the ring's.
-	ErrTooLong = token.Unavailable("replay: expires or was issued later than the guard is configured for")
+	ErrTooLong = token.Unavailable("replay: the token lives longer or is further ahead than Config.Limits allow")
 )

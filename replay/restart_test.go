@@ -10,6 +10,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestRestartWithAnotherSkew has two guards, one after the other, and a minter
@@ -50,17 +51,17 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 	require.Zero(t, replays, "of %d tokens, accepted again", tries)
 }
 
-// TestRestartForgetsNoRevocation has a user whose token was not used yet when it
-// was revoked, and a minter whose clock is ahead by what the ring allows, of
+// TestRestartForgetsNoRevocation has a user whose token was not used yet when
+// it was revoked, and a minter whose clock is ahead by what the ring allows, of
 // which the guards were not told: Revocations end with the process, because the
 // next guard refuses the token.
 func TestRestartForgetsNoRevocation(t *testing.T) {
 	const skew = time.Minute
-	ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{ClockSkew: skew}})
+	ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew}})
 	require.NoError(t, err)
 	for ahead := time.Duration(0); ahead <= skew; ahead += 5 * time.Second {
 		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return epoch.Add(ahead) }}
-		minted, err := sealer.Create(claims.Claims{RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl", UserID: "alice"})
+		minted, err := sealer.Create(claims.Claims{RoomIdentifier: tokentest.Room, UserID: "alice"})
 		require.NoError(t, err)
 		guard, err := newAt(epoch.Add(time.Second), replay.Config{Rate: 1})
 		require.NoError(t, err)

@@ -1,10 +1,8 @@
 package replay
 
 import (
-	"encoding/binary"
 	"errors"
 	"hash/maphash"
-	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,36 +13,43 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// kept is for how many seconds a revocation can matter: the last session that it
-// applies to may begin by a clock that is ahead, and lasts three hours.
+// kept is for how many seconds a revocation can matter: the last session that
+// it applies to may begin by a clock that is ahead, and lasts three hours.
 const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second)
 
-var errMoment = errors.New("replay: no token was issued before that moment")
+var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970")
 
-// Revocations is whose tokens a process knows to be revoked: those of a user, of
-// a room, of a user in a room, one token, or all. A [Guard] has one. It is public
-// for guards of one's own. The zero value has none and is ready for use. It is
-// safe for concurrent use, and must not be copied.
+// Revocations is whose tokens a process knows to be revoked: those of a user,
+// of a room, of a user in a room, one token, or all. A [Guard] has one. It is
+// public for guards of one's own. The zero value has none and is ready for use.
+// It is safe for concurrent use, and must not be copied.
 //
 // # Limits
 //
 // A revocation is kept for as long as a session it applies to can last: three
 // hours and a minute. Targets are kept as keyed hashes of 64 bits, and of 128
 // bits for a token: with n revocations, the chance that a user or room shares a
-// hash with one of them, and is taken for it, is n in 2^64. Asking takes no lock,
-// does not allocate, and costs the same for any number of revocations.
+// hash with one of them, and is taken for it, is n in 2^64. Asking takes no
+// lock, does not allocate, and costs the same for any number of revocations.
 //
-// With the default MaxEntries the memory is at most 3 MiB, and twice that for
-// a moment. News that nobody fetched adds up to 14 MiB, and the names. When there is no room left, the earlier half of the moments becomes one revocation
-// of everyone, up to the latest of that half. That fails closed: it refuses
-// tokens, and ends sessions, that nobody revoked. A token's revocation is never
-// merged while it matters, because that would end everybody's sessions: there
-// Revoke fails. Revocations whose time is over are merged, too. That is harmless,
-// because all sessions from before their moment are over, unless the clock is
-// then set back by hours.
+// With the default MaxEntries the memory is at most 3 MiB, and twice that for a
+// moment. News that nobody fetched adds up to 14 MiB, and the names.
 //
-// The moment may be in the future. So a revocation that was made while the clock
-// was far ahead applies to everything that is issued until the clock gets there.
+// When there is no room left, the earlier half of the moments becomes one
+// revocation of everyone, up to the latest of that half. That fails closed: it
+// refuses tokens, and ends sessions, that nobody revoked. A single token's
+// revocation is not merged while it matters, because that would end everybody's
+// sessions; nor is anything merged for its sake. At most half of all may be of
+// single tokens. Beyond that, and if there is no room, Revoke fails.
+//
+// Revocations whose time is over are merged, too. That is harmless, because all
+// sessions from before their moment are over. It is not if the clock is set by
+// hours: set back afterwards, more is refused; set forward after a single token
+// was revoked while the clock was slow, that token may be let in again.
+//
+// The moment may be in the future. So a revocation that was made while the
+// clock was far ahead applies to everything that is issued until the clock gets
+// there.
 type Revocations struct {
 	// MaxEntries is how many revocations there may be at a time, apart from
 	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
@@ -52,9 +57,10 @@ type Revocations struct {
 	MaxEntries int
 
 	mu      sync.Mutex // held by writers
-	current atomic.Pointer[revocations]
+	current atomic.Pointer[revocationTable]
 	merged  uint64
 	news    map[token.Target]moment
+	over    int64 // what was revoked up to this second is over
 }
 
 // moment says up to when a target is revoked.
@@ -63,15 +69,16 @@ type moment struct {
 	before time.Time // as it was said
 }
 
-// Revoke revokes the tokens and sessions of t that were issued before the moment
-// issuedBefore, as token.Summary.IssuedBefore has it. Of several calls the latest
-// moment counts. For a Token the moment does not matter: that token, or its
-// session, is over from now on. now dates the revocation, and is used to discard
-// what is over. When Revoke returns, whoever asks is told.
+// Revoke revokes the tokens and sessions of t that were issued before the
+// moment issuedBefore, as token.Summary.IssuedBefore has it. Of several calls
+// the latest moment counts. For a Token the moment does not matter: that token,
+// or its session, is over from now on. now dates the revocation, and is used to
+// discard what is over. When Revoke returns, whoever asks is told.
 //
-// The errors, after which nothing is revoked: t is not valid; no token was issued
-// before issuedBefore, which is the zero time or before 1970; or [ErrFull], for a
-// Token that there is no room for.
+// The errors, after which nothing is revoked: t is not valid; issuedBefore is
+// the zero time or more than a minute before 1970, so that no token was issued
+// before it; or [ErrFull], for a Token: as many of them as half of MaxEntries
+// are revoked, or there is no room without merging others.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -84,23 +91,16 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.over = markOf(now) - 1 - kept
 	c := r.load()
 	if t.Everyone {
 		r.revokeAll(c, m)
 		return nil
 	}
 	h := c.hash(t)
-	if c.find(h).mark.Load() == 0 && c.taken >= min(len(c.entries)/2, r.maxEntries()) {
-		c = r.makeRoom(c, now, m.mark < 0)
-		r.current.Store(c)
-		switch {
-		case c.taken < r.maxEntries():
-		case m.mark < 0:
+	if c.find(h).mark.Load() == 0 {
+		if c = r.roomFor(c, m); c == nil {
 			return ErrFull
-		default: // all the others are single tokens
-			r.merged++
-			r.revokeAll(c, m)
-			return nil
 		}
 	}
 	if c.raise(h, m.mark) {
@@ -109,15 +109,40 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 	return nil
 }
 
+// roomFor returns the table with room for one more, or nil if there is none for
+// a single token: for its sake nothing is merged, and at most half are tokens,
+// so that there is always something to merge for a user or a room.
+func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
+	full := func() bool {
+		return m.mark < 0 && (c.tokens >= r.maxEntries()/2 || c.taken >= r.maxEntries())
+	}
+	if full() && r.over < c.oldest {
+		return nil // as long as nothing is over, there is no use in looking
+	}
+	if full() || c.taken >= min(len(c.entries)/2, r.maxEntries()) {
+		c = r.makeRoom(c, m.mark > 0)
+		r.current.Store(c)
+	}
+	if full() {
+		return nil
+	}
+	return c
+}
+
 // revokeAll is for writers.
-func (r *Revocations) revokeAll(c *revocations, m moment) {
+func (r *Revocations) revokeAll(c *revocationTable, m moment) {
 	if m.mark > c.all.Load() {
 		c.all.Store(m.mark)
 		r.announce(token.Target{Everyone: true}, m)
 	}
-	// So there is never more news than there is room in the table.
+	r.prune(c)
+}
+
+// prune drops the news that is told with everyone's, or is over, so that there
+// is never more of it than there is room in the table.
+func (r *Revocations) prune(c *revocationTable) {
 	for t, n := range r.news {
-		if !t.Everyone && abs(n.mark) <= c.all.Load() {
+		if !t.Everyone && (0 < n.mark && n.mark <= c.all.Load() || n.mark < 0 && -n.mark <= r.over) {
 			delete(r.news, t)
 		}
 	}
@@ -134,10 +159,10 @@ func (r *Revocations) announce(t token.Target, m moment) {
 }
 
 // News calls news for every target that came into force since the last call,
-// with its moment: the zero time for a Token. What lack of room merged into all is
-// told as Everyone. It holds no lock, so that news may take its time and revoke. A
+// with its moment: the zero time for a Token. What lack of room merged is told
+// as Everyone. It holds no lock, so that news may take its time and revoke. A
 // target may be told twice, and is told again if news panics.
-func (r *Revocations) News(news func(token.Target, time.Time)) {
+func (r *Revocations) News(news func(t token.Target, issuedBefore time.Time)) {
 	r.mu.Lock()
 	fresh := r.news
 	r.news = nil
@@ -148,6 +173,7 @@ func (r *Revocations) News(news func(token.Target, time.Time)) {
 		for t, m := range fresh {
 			r.announce(t, m)
 		}
+		r.prune(r.load())
 	}()
 	for t, m := range fresh {
 		news(t, m.before)
@@ -160,27 +186,30 @@ func (r *Revocations) News(news func(token.Target, time.Time)) {
 // token.ErrAllRevoked if it was revoked only with everyone's; and else nil. It
 // retains nothing of s.
 func (r *Revocations) Revoked(s token.Summary) error {
-	c := r.current.Load()
-	if c == nil {
-		return nil
+	if c := r.current.Load(); c != nil {
+		return c.revoked(&s)
 	}
+	return nil
+}
+
+func (c *revocationTable) revoked(s *token.Summary) error {
 	room := nonzero(maphash.Bytes(c.seed, s.RoomIdentifier))
 	user := nonzero(maphash.Bytes(c.seed, s.UserID))
 	own := max(
-		c.mark(target{room: room}),
-		c.mark(target{user: user}),
-		c.mark(target{room: room, user: user}))
-	if own > 0 && issuedBefore(s, own) || c.mark(c.hashToken(s.TokenID)) < 0 {
+		c.mark(hashed{room: room}),
+		c.mark(hashed{user: user}),
+		c.mark(hashed{room: room, user: user}))
+	if own > 0 && before(s, own) || c.mark(c.hashToken(s.TokenID)) < 0 {
 		return token.ErrRevoked
 	}
-	if all := c.all.Load(); all > 0 && issuedBefore(s, all) {
+	if all := c.all.Load(); all > 0 && before(s, all) {
 		return token.ErrAllRevoked
 	}
 	return nil
 }
 
-// issuedBefore is the rule of token.Summary.IssuedBefore for a mark.
-func issuedBefore(s token.Summary, mark int64) bool {
+// before is the rule of token.Summary.IssuedBefore for a mark.
+func before(s *token.Summary, mark int64) bool {
 	return s.IssuedBefore(time.Unix(mark-1, 0))
 }
 
@@ -215,9 +244,9 @@ func (r *Revocations) maxEntries() int {
 }
 
 // markOf is the second that follows t. It is not above 0 where every token is
-// issued later. Tokens are issued from 1970 to 9999, so a t after that is as good
-// as its end, where the sum does not overflow, and one that is up to a skew before
-// 1970 is taken for 1970, which refuses a little more.
+// issued later. Tokens are issued from 1970 to 9999, so a t after that is as
+// good as its end, where the sum does not overflow, and one that is up to a
+// skew before 1970 is taken for 1970, which refuses a little more.
 func markOf(t time.Time) int64 {
 	mark := min(t.Unix(), limits.MaxUnix) + 1
 	if mark > -int64(limits.MaxClockSkew/time.Second) {
@@ -226,36 +255,34 @@ func markOf(t time.Time) int64 {
 	return mark
 }
 
-// tokenMark is the mark of a single token that is revoked at now. It is below 0.
+// tokenMark is the mark of a single token that is revoked at now. It is below
+// 0.
 func tokenMark(now time.Time) int64 { return -max(markOf(now), 1) }
 
 func abs(mark int64) int64 { return max(mark, -mark) }
 
-func (r *Revocations) load() *revocations {
+func (r *Revocations) load() *revocationTable {
 	if r.current.Load() == nil {
-		r.current.CompareAndSwap(nil, newRevocations(maphash.MakeSeed(), 0))
+		r.current.CompareAndSwap(nil, newRevocationTable(maphash.MakeSeed(), 0))
 	}
 	return r.current.Load()
 }
 
-// makeRoom returns a table with room for more, without what is over. If that
-// leaves too much, it drops the earlier half of the moments too, but not for a
-// single token's sake. One in eight has to be free, or each new entry would be
-// as much work as all of them. If nothing can be dropped, c itself is returned.
+// makeRoom returns a table with room for more, without what is over. If the
+// table is full and that leaves too much, it drops the earlier half of the
+// moments too, where it may merge. One in eight has to be free, or each new
+// entry would be as much work as all of them.
 //
 // What is dropped is still revoked, with everything else of its time.
-func (r *Revocations) makeRoom(c *revocations, now time.Time, forToken bool) *revocations {
-	over := now.Unix() - kept
+func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {
+	over := r.over
 	marks, live := c.marksAfter(over)
 	room, dropped := r.maxEntries(), over
-	if live > room-max(room/8, 1) && len(marks) > 0 && !forToken {
+	if merge && c.taken >= room && live > room-max(room/8, 1) {
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
 	}
-	if dropped == over && live == c.taken && live >= room {
-		return c
-	}
-	next := newRevocations(c.seed, 2*min(2*live, room)) // room may be the largest int
+	next := newRevocationTable(c.seed, 2*min(2*live, room)) // room may be the largest int
 	next.all.Store(c.all.Load())
 	var all int64
 	for i := range c.entries {
@@ -268,117 +295,9 @@ func (r *Revocations) makeRoom(c *revocations, now time.Time, forToken bool) *re
 				r.merged++
 			}
 		default:
-			next.raise(target{e.room.Load(), e.user.Load()}, mark)
+			next.raise(hashed{e.room.Load(), e.user.Load()}, mark)
 		}
 	}
 	r.revokeAll(next, moment{all, time.Unix(all-1, 0).UTC()})
 	return next
-}
-
-// target is whose tokens are revoked: the hash of a room and that of a user, 0
-// standing for any; or two of a token's. As they are two, no part of one name can
-// be taken for a part of the other.
-type target struct{ room, user uint64 }
-
-func (c *revocations) hash(t token.Target) (h target) {
-	if t.Token != (token.ID{}) {
-		return c.hashToken(t.Token)
-	}
-	if t.Room != "" {
-		h.room = nonzero(maphash.String(c.seed, t.Room))
-	}
-	if t.User != "" {
-		h.user = nonzero(maphash.String(c.seed, t.User))
-	}
-	return h
-}
-
-// hashToken keeps half of the ID as it is: whoever can choose token IDs holds
-// the keys.
-func (c *revocations) hashToken(id token.ID) target {
-	return target{nonzero(maphash.Bytes(c.seed, id[:])), nonzero(binary.LittleEndian.Uint64(id[:8]))}
-}
-
-// revocations is a hash table with linear probing. Entries are added and marks
-// raised, nothing else, so that readers need no lock. Any other change makes a
-// new table: it takes the place of the old one with everything in it, so that
-// no reader finds a revocation in neither.
-type revocations struct {
-	seed    maphash.Seed
-	all     atomic.Int64 // the mark of everyone
-	entries []revocation // a power of two, at most half of them in use
-	taken   int          // for writers
-}
-
-// revocation says that the tokens of a target are revoked that were issued before
-// the second mark, by a clock without skew; or, with a mark below 0, that a single
-// token was revoked in the second before -mark. While the mark is 0 the entry is
-// free, whatever the target: readers look at the mark first, and it is written
-// last.
-type revocation struct {
-	room, user atomic.Uint64
-	mark       atomic.Int64
-}
-
-func newRevocations(seed maphash.Seed, size int) *revocations {
-	return &revocations{seed: seed, entries: make([]revocation, ceilPowerOfTwo(max(size, 16)))}
-}
-
-// mark returns the mark of a target, or 0, for readers. It loads the mark of an
-// entry once: what is free at one moment may be another target's at the next.
-func (c *revocations) mark(t target) int64 {
-	mask := uint64(len(c.entries) - 1)
-	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
-		e := &c.entries[i&mask]
-		mark := e.mark.Load()
-		if mark == 0 || e.room.Load() == t.room && e.user.Load() == t.user {
-			return mark
-		}
-	}
-}
-
-// find returns the entry of a target, or the free one where it belongs, for
-// writers.
-func (c *revocations) find(t target) *revocation {
-	mask := uint64(len(c.entries) - 1)
-	// Rotated, for room and user may be the same text.
-	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
-		e := &c.entries[i&mask]
-		if e.mark.Load() == 0 || e.room.Load() == t.room && e.user.Load() == t.user {
-			return e
-		}
-	}
-}
-
-// raise is for writers. It reports whether the target was not revoked as far
-// before.
-func (c *revocations) raise(t target, mark int64) bool {
-	e := c.find(t)
-	old := e.mark.Load()
-	if old == 0 {
-		e.room.Store(t.room)
-		e.user.Store(t.user)
-		c.taken++
-	}
-	if abs(mark) <= abs(old) {
-		return false
-	}
-	e.mark.Store(mark)
-	return mark > 0 || old == 0
-}
-
-// marksAfter returns the marks of the entries that are later than second, those
-// of single tokens apart, and how many entries are later in all.
-func (c *revocations) marksAfter(second int64) (marks []int64, live int) {
-	for i := range c.entries {
-		mark := c.entries[i].mark.Load()
-		if abs(mark) <= max(second, 0) {
-			continue
-		}
-		live++
-		if mark > 0 {
-			marks = append(marks, mark)
-		}
-	}
-	return marks, live
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -125,8 +126,8 @@ func TestRevocationExtremes(t *testing.T) {
 	}
 }
 
-// TestRevocationsWithoutLimit has as many revocations as there are, however many
-// that may be.
+// TestRevocationsWithoutLimit has as many revocations as there are, however
+// many that may be.
 func TestRevocationsWithoutLimit(t *testing.T) {
 	const users = 10_000
 	for _, limit := range []int{math.MaxInt, math.MaxInt/2 + 1, math.MaxInt / 4} {
@@ -175,8 +176,9 @@ func TestRevocationsExpire(t *testing.T) {
 	assert.True(t, st.All.Before(now.Add(-3*time.Hour)), "only sessions that are over are affected")
 }
 
-// TestRevocationIsKept has one whose last session began by a clock that was ahead
-// as far as may be. While that one lasts, nobody else is revoked for lack of room.
+// TestRevocationIsKept has one whose last session began by a clock that was
+// ahead as far as may be. While that one lasts, nobody else is revoked for lack
+// of room.
 func TestRevocationIsKept(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 16}
 	r.Revoke(epoch, token.Target{User: "u"}, epoch)
@@ -427,29 +429,93 @@ func TestRevokeNobody(t *testing.T) {
 	assert.Zero(t, g.Stats(epoch).Revocations.All)
 }
 
-// A full table has no room for another token, nor gives up one that it has. All
-// other targets still find their way in: as everyone.
+// Single tokens take half of the room at most, and none of them is given up.
+// All other targets still find their way in, and revoke nobody else but by
+// merging the earlier of their own kind.
 func TestRevocationsFullOfTokens(t *testing.T) {
 	for _, limit := range []int{1, 2, 8, 100} {
 		r := replay.Revocations{MaxEntries: limit}
-		for i := range limit {
+		for i := range limit / 2 {
 			require.NoError(t, r.Revoke(epoch, single(i), time.Time{}))
 		}
-		require.NoError(t, r.Revoke(epoch, single(0), time.Time{}), "one that is there")
+		if limit > 1 {
+			require.NoError(t, r.Revoke(epoch, single(0), time.Time{}), "one that is there")
+		}
 		require.Equal(t, replay.ErrFull, r.Revoke(epoch, single(limit), time.Time{}))
 		require.NoError(t, r.Revoked(tokenAt(uint64(limit), epoch, time.Minute)))
 
-		require.NoError(t, r.Revoke(epoch, token.Target{User: "u"}, epoch))
-		require.Equal(t, token.ErrAllRevoked, r.Revoked(chat("r", "u", epoch)))
-		require.EqualValues(t, 1, r.Stats().Merged)
-		for i := range limit {
+		require.NoError(t, r.Revoke(epoch, token.Target{User: "u"}, epoch.Add(tenYears)))
+		require.Equal(t, token.ErrRevoked, r.Revoked(chat("r", "u", epoch)))
+		require.NoError(t, r.Revoked(chat("r", "v", epoch)))
+		for i := range limit / 2 {
 			require.Equal(t, token.ErrRevoked, r.Revoked(tokenAt(uint64(i), epoch.Add(time.Hour), time.Minute)), "token %d", i)
 		}
 		// Three hours later they are over, and leave room.
 		later := epoch.Add(4 * time.Hour)
-		require.NoError(t, r.Revoke(later, single(limit), time.Time{}))
-		require.Equal(t, 1, r.Stats().Entries)
+		if limit > 1 {
+			require.NoError(t, r.Revoke(later, single(limit), time.Time{}))
+			require.Equal(t, 2, r.Stats().Entries)
+		}
 	}
+}
+
+// A single token's revocation merges nobody.
+func TestRevocationOfTokenMergesNothing(t *testing.T) {
+	r := replay.Revocations{MaxEntries: 72}
+	for i := range 72 {
+		require.NoError(t, r.Revoke(epoch, token.Target{User: fmt.Sprint(i)}, epoch))
+		require.Zero(t, r.Stats().Merged, "before the table was full")
+	}
+	require.Equal(t, replay.ErrFull, r.Revoke(epoch, single(1), time.Time{}))
+	require.NoError(t, r.Revoked(chat("r", "another", epoch)))
+	require.Zero(t, r.Stats().All)
+
+	// What is over makes room, and that is all.
+	r = replay.Revocations{MaxEntries: 72}
+	r.Revoke(epoch, token.Target{User: "early"}, epoch)
+	later := epoch.Add(2 * time.Hour)
+	for i := range 71 {
+		r.Revoke(later, token.Target{User: fmt.Sprint(i)}, later)
+	}
+	require.NoError(t, r.Revoke(later.Add(2*time.Hour), single(1), time.Time{}))
+	require.Zero(t, r.Stats().Merged)
+	require.NoError(t, r.Revoked(chat("r", "another", later)))
+}
+
+// The clock stepped back after everyone was revoked: the news of a single token
+// is told all the same.
+func TestRevocationNewsAfterAClockStep(t *testing.T) {
+	var r replay.Revocations
+	r.Revoke(epoch, token.Target{Everyone: true}, epoch)
+	r.News(func(token.Target, time.Time) {})
+	live := tokenAt(1, epoch.Add(10*time.Second), time.Minute)
+	back := epoch.Add(-10 * time.Second)
+	r.Revoke(back, single(1), time.Time{})
+	for i := range 20 { // the table grows
+		r.Revoke(back, token.Target{User: fmt.Sprint(i)}, back)
+	}
+	require.Equal(t, token.ErrRevoked, r.Revoked(live))
+	told := false
+	r.News(func(who token.Target, _ time.Time) { told = told || who == single(1) })
+	require.True(t, told)
+}
+
+// News stays bounded even if whoever is told revokes, and fails.
+func TestRevocationNewsBoundedWhereTheyFail(t *testing.T) {
+	r := replay.Revocations{MaxEntries: 64}
+	for round := range 100 {
+		now := epoch.Add(time.Duration(round) * time.Second)
+		r.Revoke(now, token.Target{User: fmt.Sprint("a", round)}, now)
+		assert.Panics(t, func() {
+			r.News(func(token.Target, time.Time) {
+				for i := range 300 {
+					r.Revoke(now, token.Target{User: fmt.Sprint(round, " ", i)}, now)
+				}
+				panic("told")
+			})
+		})
+	}
+	require.LessOrEqual(t, r.Stats().News, 65)
 }
 
 // A user's revocation makes room by merging users, and no token.
@@ -522,8 +588,8 @@ func TestRevocationNewsAgain(t *testing.T) {
 	}
 }
 
-// Nobody fetches the news, which stays within the table's limits, and is complete:
-// every target is covered by what is told in the end.
+// Nobody fetches the news, which stays within the table's limits, and is
+// complete: every target is covered by what is told in the end.
 func TestRevocationNewsBounded(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 50}
 	for i := range 2000 {
@@ -545,7 +611,8 @@ func TestRevocationNewsBounded(t *testing.T) {
 	}
 }
 
-// The guard refuses what is revoked before it spends it, and hands over the news.
+// The guard refuses what is revoked before it spends it, and hands over the
+// news.
 func TestGuardRevokes(t *testing.T) {
 	g := newGuard(t, 1)
 	tok := tokenAt(1, epoch, time.Minute)
@@ -553,7 +620,6 @@ func TestGuardRevokes(t *testing.T) {
 	require.NoError(t, g.Revoke(ctx, single(1), time.Time{}))
 	require.Equal(t, token.ErrRevoked, g.Revoked(tok))
 	requireError(t, g, epoch, tok, token.ErrRevoked)
-	require.EqualValues(t, 1, g.Stats(epoch).Revoked)
 	require.Zero(t, g.Stats(epoch).Live)
 	require.Equal(t, epoch, g.Synced())
 	var told []token.Target
@@ -587,4 +653,19 @@ func TestNotBefore(t *testing.T) {
 	assert.Equal(t, epoch.Add(skew+time.Second), g.ReadyAt())
 	_, err = replay.New(replay.Config{})
 	require.ErrorContains(t, err, "Config.Limits is not set")
+}
+
+// The time of day is set back within one process: the monotonic clock, which
+// goes on, must not make the guard believe that it is later than NotBefore.
+func TestNotBeforeIsATimeOfDay(t *testing.T) {
+	recorded := time.Now()
+	later := time.Now()
+	// The seconds of a time with a monotonic reading are in the bits above
+	// these.
+	*(*uint64)(unsafe.Pointer(&later)) -= 3600 << 30
+	require.True(t, later.After(recorded), "by the monotonic clock")
+	require.Less(t, later.Unix(), recorded.Unix()-3000)
+	g, err := newAt(later, replay.Config{NotBefore: recorded})
+	require.NoError(t, err)
+	assert.Equal(t, recorded.Unix()+6, g.ReadyAt().Unix())
 }

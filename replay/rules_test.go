@@ -141,9 +141,10 @@ func (m *horizonModel) spend(now, expiration int, refuse func(*horizonModel, int
 	return true
 }
 
-// TestRuleHorizon tries all ways to set a clock four times, and each time spends
-// the token that expires soon after. A rule lets replays through if one is
-// accepted twice. It bricks the guard if one is refused that nobody ever spent.
+// TestRuleHorizon tries all ways to set a clock four times, and each time
+// spends the token that expires soon after. A rule lets replays through if one
+// is accepted twice. It bricks the guard if one is refused that nobody ever
+// spent.
 func TestRuleHorizon(t *testing.T) {
 	const clocks, moves = 7, 5
 	for _, h := range horizons {

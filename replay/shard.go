@@ -12,7 +12,6 @@ const (
 	isBeforeStart
 	isForgotten
 	isTooLong
-	isRevoked
 	outcomes
 )
 
@@ -60,12 +59,6 @@ func (b *bucket) find(key uint64) (place int, found bool) {
 		_, found = b.older[i].find(key)
 	}
 	return place, found
-}
-
-func (s *shard) countRevoked() {
-	s.mu.Lock()
-	s.count[isRevoked]++
-	s.mu.Unlock()
 }
 
 // spend does the work of Guard.Spend. Times are Unix seconds, rounded down;

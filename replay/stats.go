@@ -17,7 +17,6 @@ type Stats struct {
 	BeforeStart uint64 `json:"beforeStart"` // ErrBeforeStart
 	Forgotten   uint64 `json:"forgotten"`   // ErrForgotten
 	TooLong     uint64 `json:"tooLong"`     // ErrTooLong
-	Revoked     uint64 `json:"revoked"`     // token.ErrRevoked or ErrAllRevoked
 
 	Revocations RevocationStats `json:"revocations"`
 }
@@ -29,8 +28,8 @@ const (
 )
 
 // Stats returns the state at now. It holds the lock of one shard at a time, for
-// about a microsecond, so it can be asked as often as a scraper likes. Of a zero
-// or nil Guard all is zero.
+// about a microsecond, so it can be asked as often as a scraper likes. Of a
+// zero or nil Guard all is zero.
 func (g *Guard) Stats(now time.Time) Stats {
 	if g.isZero() {
 		return Stats{}
@@ -57,5 +56,4 @@ func (s *shard) addTo(st *Stats, now int64) {
 	st.BeforeStart += s.count[isBeforeStart]
 	st.Forgotten += s.count[isForgotten]
 	st.TooLong += s.count[isTooLong]
-	st.Revoked += s.count[isRevoked]
 }

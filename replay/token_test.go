@@ -12,6 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestOpener has the guard and the revocations do their work in an Opener.
@@ -26,7 +27,7 @@ func TestOpener(t *testing.T) {
 	opener := token.Opener{Ring: ring, Guard: guard, Now: clock}
 	mint := func(user string) string {
 		minted, err := sealer.Create(claims.Claims{
-			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+			RoomIdentifier: tokentest.Room,
 			UserID:         user,
 		})
 		require.NoError(t, err)
@@ -77,7 +78,7 @@ func (revokedOnly) Spend(context.Context, time.Time, token.Summary) (bool, error
 func TestRevocationByTheRingsSkew(t *testing.T) {
 	for _, skew := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{ClockSkew: skew}})
+			ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew}})
 			require.NoError(t, err)
 			ahead, now := epoch.Add(skew), epoch
 			sealer := token.Sealer{Ring: ring, Now: func() time.Time { return ahead }}
@@ -85,7 +86,7 @@ func TestRevocationByTheRingsSkew(t *testing.T) {
 			opener := token.Opener{Ring: ring, Guard: revokedOnly{&revoked}, Now: func() time.Time { return now }}
 			mint := func() string {
 				minted, err := sealer.Create(claims.Claims{
-					RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/AbCdEfGhIjKl",
+					RoomIdentifier: tokentest.Room,
 					UserID:         "alice",
 				})
 				require.NoError(t, err)

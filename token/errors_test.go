@@ -43,10 +43,13 @@ func TestActionAndReason(t *testing.T) {
 		assert.Equal(t, test.advice, token.Action(test.err), "%v", test.err)
 		assert.Equal(t, test.reason, token.Reason(test.err), "%v", test.err)
 	}
-	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.FetchNewTokenLater: 401, token.GiveUp: 403, token.TryLater: 503, 9: 200} {
+	for advice, status := range map[token.Advice]int{0: 200, token.FetchNewToken: 401, token.FetchNewTokenLater: 401, token.GiveUp: 403, token.TryLater: 503, 9: 403} {
 		assert.Equal(t, status, advice.HTTPStatus())
 	}
-	assert.Equal(t, "none fetch-new-token fetch-new-token-later give-up try-later none",
+	for advice, code := range map[token.Advice]int{0: 1000, token.FetchNewToken: 4401, token.FetchNewTokenLater: 4401, token.GiveUp: 4403, token.TryLater: 1013, 9: 4403} {
+		assert.Equal(t, code, advice.CloseCode())
+	}
+	assert.Equal(t, "none fetch-new-token fetch-new-token-later give-up try-later give-up",
 		fmt.Sprint(token.Advice(0), token.FetchNewToken, token.FetchNewTokenLater, token.GiveUp, token.TryLater, token.Advice(9)))
 }
 

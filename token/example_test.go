@@ -2,10 +2,13 @@ package token_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func Example() {
@@ -43,7 +47,8 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// The gateway opens it, once, as the connection comes in, and keeps the session.
+	// The gateway opens it, once, as the connection comes in, and keeps the
+	// session.
 	opener := token.Opener{Ring: ring, Guard: guard}
 	var session token.Session
 	fmt.Println(opener.Open(context.Background(), &session, minted.Token))
@@ -94,23 +99,58 @@ func ExampleOpener_Open() {
 		// What else an upgrade needs, the Origin too, is checked before: once a
 		// token was opened, it is spent.
 		text := r.Header.Get("Sec-WebSocket-Protocol")
+		inRoom := opener // a token for another room is not even spent
+		inRoom.Admit = func(_ context.Context, _ time.Time, s token.Summary) error {
+			if string(s.RoomIdentifier) != r.FormValue("room") {
+				return errors.New("a token for another room")
+			}
+			return nil
+		}
 		session := new(token.Session)
-		if err := opener.Open(r.Context(), session, text); err != nil {
+		if err := inRoom.Open(r.Context(), session, text); err != nil {
 			log.Print("refused: ", token.Reason(err))
+			if token.Action(err) == token.FetchNewTokenLater {
+				after := ring.Limits().ClockSkew + time.Second
+				w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+			}
 			http.Error(w, "refused", token.Action(err).HTTPStatus())
 			return
 		}
 		w.Header().Set("Sec-WebSocket-Protocol", text)
 		// Upgrade, and keep the session for the life of the connection, in the
-		// room that session.RoomIdentifier() names: if the address names one
-		// too, Admit has to compare them. Register the connection, then ask
-		// guard.Revoked(session.Summary()), in case it was revoked meanwhile.
-		// Ask session.Authorize before each message, and close the connection
-		// at session.SessionExpiration().
+		// room that session.RoomIdentifier() names. Register the connection,
+		// then ask guard.Revoked(session.Summary()), in case it was revoked
+		// meanwhile. Ask session.Authorize before each message, and close the
+		// connection at session.SessionExpiration().
 	})
 }
 
-// A moderator ends whatever a user has: tokens that are unused yet, and sessions.
+// A response that is written into one buffer, without an allocation for the
+// token.
+func ExampleSealer_Seal() {
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealer := token.Sealer{Ring: ring}
+	if err := sealer.Validate(); err != nil {
+		log.Fatal(err)
+	}
+	request := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "11231234"}
+
+	buf := append(make([]byte, 0, token.MaxLen+100), `{"token":"`...) // needs no escapes
+	buf, minted, err := sealer.Seal(buf, &request)
+	if err != nil {
+		log.Fatal(err)
+	}
+	buf = append(buf, `","sessionExpirationTime":"`...)
+	buf = minted.SessionExpiration.AppendFormat(buf, time.RFC3339)
+	buf = append(buf, `"}`...)
+	fmt.Println(json.Valid(buf), time.Until(minted.SessionExpiration) > 59*time.Minute)
+	// Output: true true
+}
+
+// What names nobody, or more than one thing, is no Target.
 func ExampleTarget() {
 	for _, who := range []token.Target{
 		{User: "mallory"},
@@ -124,5 +164,5 @@ func ExampleTarget() {
 	// <nil>
 	// <nil>
 	// token: a Target has a Room, a User or both, or a Token, or Everyone
-	// token: the Target names nobody
+	// token: the Target is empty
 }

@@ -91,8 +91,8 @@ func TestStrangersSealNothing(t *testing.T) {
 	payload := []byte("\x87anything at all")
 
 	for name, f := range map[string]func(caller any, b []byte) ([]byte, error){
-		"Seal": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.Seal, b) },
-		"Open": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.Open, b) },
+		"Seal": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.SealBox, b) },
+		"Open": func(_ any, b []byte) ([]byte, error) { return sealAny(ring.OpenBox, b) },
 	} {
 		got, err := f(nil, payload)
 		require.ErrorContains(t, err, "by package token only", name)
@@ -107,7 +107,7 @@ func TestStrangersSealNothing(t *testing.T) {
 	for _, v := range []reflect.Value{reflect.ValueOf(ring)} {
 		for i := range v.NumMethod() {
 			method := v.Type().Method(i)
-			if method.Name != "Seal" && method.Name != "Open" {
+			if method.Name != "SealBox" && method.Name != "OpenBox" {
 				for j := range method.Type.NumIn() {
 					require.NotContains(t, method.Type.In(j).PkgPath(), "/internal/", "%s takes it, too", method.Name)
 				}
@@ -172,6 +172,7 @@ func TestOpenerValidate(t *testing.T) {
 		ok     bool
 	}{
 		"no ring":              {token.Opener{Guard: guard(ring.Limits())}, false},
+		"zero ring":            {token.Opener{Ring: new(keyring.Ring), Guard: guard(ring.Limits())}, false},
 		"no guard":             {token.Opener{Ring: ring}, false},
 		"nil guard":            {token.Opener{Ring: ring, Guard: (*replay.Guard)(nil)}, false},
 		"the ring's limits":    {token.Opener{Ring: ring, Guard: guard(ring.Limits())}, true},
@@ -189,4 +190,48 @@ func TestOpenerValidate(t *testing.T) {
 	guarded := token.Opener{Ring: ring, Guard: guard(ring.Limits())}
 	require.NoError(t, ring.SetPolicy(start, keyring.Policy{MaxTTL: 6 * time.Minute}))
 	assert.Error(t, guarded.Validate(), "the policy was raised since")
+}
+
+// A grammar is foreign code. What it does to the claims while they are
+// validated does not get into the token.
+func TestRoomCannotChangeTheClaims(t *testing.T) {
+	env := tokentest.New(t)
+	var c claims.Claims
+	for name, change := range map[string]func(){
+		"room":         func() { c.RoomIdentifier = strings.Repeat("not an ARN", 100) },
+		"user":         func() { c.UserID = strings.Repeat("\xff", 20_000) },
+		"capabilities": func() { c.Capabilities = 255 },
+		"minutes":      func() { c.SessionMinutes = 300 },
+		"attributes":   func() { c.Attributes["displayName"] = strings.Repeat("x", 5000) },
+	} {
+		sealer := env.Sealer
+		sealer.Room = func(s string) bool {
+			change()
+			return claims.IsRoomARN(s)
+		}
+		c = tokentest.Claims()
+		text, minted, err := sealer.Seal(nil, &c)
+		require.NoError(t, err, name)
+		require.LessOrEqual(t, len(text), token.MaxLen)
+		var s token.Session
+		require.NoError(t, env.Opener.Open(t.Context(), &s, string(text)), name)
+		require.Equal(t, tokentest.Claims(), s.Claims(), name)
+		require.Equal(t, minted.SessionExpiration, s.SessionExpiration(), name)
+	}
+}
+
+// The guard is looked up once: a clock that takes it away lets nobody in.
+func TestGuardIsLookedUpOnce(t *testing.T) {
+	env := tokentest.New(t)
+	opener := env.Opener
+	opener.Now = func() time.Time {
+		opener.Guard = nil
+		return env.Now()
+	}
+	text := env.Mint().Token
+	var s token.Session
+	require.NoError(t, opener.Open(t.Context(), &s, text))
+	opener.Guard = env.Guard
+	require.Equal(t, token.ErrSpent, opener.Open(t.Context(), &s, text))
+	require.False(t, s.Spent())
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// leftovers has a way to fail for each check after decryption. The house's clock
-// and opener are set as the case needs them, and what a rule or guard is lent is
-// kept in *lent.
+// leftovers has a way to fail for each check after decryption. The house's
+// clock and opener are set as the case needs them, and what a rule or guard is
+// lent is kept in *lent.
 var leftovers = []struct {
 	name    string
 	prepare func(h *house, lent *token.Summary)

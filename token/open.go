@@ -24,31 +24,32 @@ type Opener struct {
 
 	// Admit is the embedder's own rule for authentic and timely tokens: does
 	// the room match the address, is the user banned? It is asked before the
-	// token is spent, and its error is returned as it is. A rule that cannot tell
-	// returns [ErrUnavailable] or an error that matches it; an error of the rule's
-	// own tells the client to give up. Nil admits all, to whichever room the token
-	// is for. What s lends is not retained.
+	// token is spent, and its error is returned as it is. A rule that cannot
+	// tell returns [ErrUnavailable] or an error that matches it; an error of
+	// the rule's own tells the client to give up. Nil admits all, to whichever
+	// room the token is for. What s lends is not retained.
 	Admit func(ctx context.Context, now time.Time, s Summary) error
 
-	// Now is the clock, read once per token. Nil means time.Now. It may be behind
-	// the minter's by the ClockSkew of the ring's policy: a token that was issued
-	// further in the future is refused. The skew never makes a token live longer:
-	// none is accepted past its expiration on this clock.
+	// Now is the clock, read once per token. Nil means time.Now. It may be
+	// behind the minter's by the ClockSkew of the ring's policy: a token that
+	// was issued further in the future is refused. The skew never makes a token
+	// live longer: none is accepted past its expiration on this clock.
 	Now func() time.Time
 }
 
 var (
-	errOpenerRing   = Unavailable("token: Opener.Ring is nil")
+	errOpenerRing   = Unavailable("token: Opener.Ring is nil or the zero Ring")
 	errOpenerGuard  = Unavailable("token: Opener.Guard is nil")
 	errOpenerLimits = Unavailable("token: Opener.Guard has lower limits than Opener.Ring: make it with Ring.Limits")
 	errSessionUsed  = Unavailable("token: the Session was used while a token was opened into it")
 )
 
-// Validate returns an error if no token can be let in: Ring or Guard is nil, or
-// the guard has Limits, as replay.Guard does, below the ring's. Call it at the
-// start, and again after the ring's policy was raised; Open does not.
+// Validate returns an error if honest tokens would be refused: Ring or Guard is
+// missing, or the guard's limits are below the ring's. (A guard may have a
+// method Limits, as replay.Guard does.) Call it at the start and in the health
+// check, because the policy may be raised; Open does not call it.
 func (o *Opener) Validate() error {
-	if o.Ring == nil {
+	if o.Ring == nil || o.Ring.Limits().MaxTTL == 0 {
 		return errOpenerRing
 	}
 	if o.Guard == nil {
@@ -64,8 +65,8 @@ func (o *Opener) Validate() error {
 }
 
 // Open verifies text, spends it, and fills in s. The checks are made in this
-// order, and nothing but an authentic, timely and admitted token reaches the
-// guard:
+// order. Only an authentic and timely token reaches the guard and Admit, and
+// only an admitted one is spent:
 //
 //	length, prefix, alphabet and canonical form   ErrMalformed
 //	key                                           ErrUnknownKey, ErrRevokedKey
@@ -74,34 +75,35 @@ func (o *Opener) Validate() error {
 //	not issued in the future                      ErrNotYetValid
 //	validity within limits and session            ErrPayload
 //	token expiration, without any leeway          ErrTokenExpired
-//	Guard.Revoked                                 ErrRevoked, ErrAllRevoked
+//	Guard.Revoked                                 ErrRevoked, ErrAllRevoked, ErrUnavailable
 //	Admit                                         its own error
 //	Guard.Spend                                   ErrSpent, ErrRevoked, ErrAllRevoked, ErrUnavailable
 //
 // s is reused, whatever it held, and must not be in use elsewhere until Open
 // returns; it retains nothing of text. If another token is opened into it
-// meanwhile, both are refused: s is zero, and the error matches [ErrUnavailable].
-// On every error s is zero in every accessor. Open does not allocate where s has
-// held as long a token before, and once, in the size of the token, where it has
-// not. A token that is refused before Guard.Revoked never allocates. ctx is handed to
-// Admit and the guard; Open itself never waits.
+// meanwhile, s is zero in the end, and an error matches [ErrUnavailable].
+// On every error s is zero in every accessor. Open allocates once, for the
+// claims, unless s has held as long a token before. A token that is refused
+// before Guard.Revoked never allocates. ctx is handed to Admit and the guard;
+// Open itself never waits.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
-	if o.Guard == nil {
+	guard := o.Guard
+	if guard == nil {
 		s.Reset()
 		return errOpenerGuard
 	}
-	return o.open(ctx, s, text, true)
+	return o.open(ctx, s, text, guard, true)
 }
 
 // OpenWithoutSpending is [Opener.Open] without Guard.Spend: the token can still
 // be used after it, and may have been used before. It is for tools that look at
 // tokens, and needs no Guard. The Session shows what the token says, but it is
-// not [Session.Spent], has no time to live, and authorizes nothing.
+// not [Session.Spent], counts as expired, and authorizes nothing.
 func (o *Opener) OpenWithoutSpending(ctx context.Context, s *Session, text string) error {
-	return o.open(ctx, s, text, false)
+	return o.open(ctx, s, text, o.Guard, false)
 }
 
-func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) error {
+func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard, spend bool) error {
 	s.Reset()
 	if o.Ring == nil {
 		return errOpenerRing
@@ -109,8 +111,7 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) 
 	if len(text) < MinLen || len(text) > MaxLen || text[:len(Prefix)] != Prefix {
 		return ErrMalformed // before anything that costs more than this
 	}
-	// s is without its memory meanwhile: who uses it too early does not get at
-	// what v is a view of.
+	// Detach s.buf so that an early reader of s sees nothing.
 	buf, done := s.buf, false
 	s.buf = nil
 	defer func() {
@@ -125,12 +126,20 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, spend bool) 
 	if err := o.verify(&v, &buf, text, now); err != nil {
 		return err
 	}
-	// Foreign code runs here, which may take its time: no workspace is held, and
-	// s shows nothing until all have agreed.
-	if err := o.admit(ctx, now, v.summary(), spend); err != nil {
-		return err
+	// Foreign code runs here, which may take its time: no workspace is held,
+	// and s shows nothing until all have agreed.
+	if guard != nil || o.Admit != nil {
+		summary := v.summary()
+		if err := o.admit(ctx, now, summary, guard); err != nil {
+			return err
+		}
+		if spend {
+			if err := spendAt(ctx, now, summary, guard); err != nil {
+				return err
+			}
+			v.spent = true
+		}
 	}
-	v.spent = spend
 	if !s.v.isZero() {
 		return errSessionUsed
 	}
@@ -166,7 +175,7 @@ func (o *Opener) verifyIn(b []byte, v *verified, text string, now time.Time) err
 	if _, ok := base64url.Decode(b[len(Prefix):], text[len(Prefix):]); !ok {
 		return ErrMalformed
 	}
-	plaintext, err := o.Ring.Open(box.Inside(), b[box.Ciphertext:box.Ciphertext], b, now)
+	plaintext, err := o.Ring.OpenBox(box.Inside(), b[box.Ciphertext:box.Ciphertext], b, now)
 	if err != nil {
 		return invalidKind(err)
 	}
@@ -191,21 +200,21 @@ func invalidKind(err error) error {
 }
 
 // admit asks those who have a say beyond the token itself.
-func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, spend bool) error {
-	if o.Guard != nil {
-		if err := o.Guard.Revoked(s); err != nil {
+func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, guard Guard) error {
+	if guard != nil {
+		if err := guard.Revoked(s); err != nil {
 			return guardError(err)
 		}
 	}
 	if o.Admit != nil {
-		if err := o.Admit(ctx, now, s); err != nil {
-			return err
-		}
+		return o.Admit(ctx, now, s)
 	}
-	if !spend {
-		return nil
-	}
-	fresh, err := o.Guard.Spend(ctx, now, s)
+	return nil
+}
+
+// spendAt returns nil if the guard let the token in.
+func spendAt(ctx context.Context, now time.Time, s Summary, guard Guard) error {
+	fresh, err := guard.Spend(ctx, now, s)
 	if err != nil {
 		return guardError(err)
 	}

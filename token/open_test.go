@@ -488,7 +488,8 @@ func TestOpenKeyStates(t *testing.T) {
 	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, tokentest.Claims())), "the spare seals at once")
 }
 
-// A million keys that nobody has, and a million forgeries, leave nothing behind.
+// A million keys that nobody has, and a million forgeries, leave nothing
+// behind.
 func TestOpenFlood(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() || testenv.Race {

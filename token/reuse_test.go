@@ -15,8 +15,9 @@ import (
 )
 
 // A Session that is given away too early, as to a pool of them, while the guard
-// that was asked for it is still thinking: it is never one user's with another's
-// claims, and of who did so and who got it neither is let in by mistake.
+// that was asked for it is still thinking: it is never one user's with
+// another's claims, and of who did so and who got it neither is let in by
+// mistake.
 func TestOpenSessionUsedMeanwhile(t *testing.T) {
 	other := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "someone!"}
 	tests := []struct {

@@ -17,7 +17,7 @@ import (
 var (
 	errSealerRing = errors.New("token: Sealer.Ring is nil or the zero Ring")
 	errTTL        = errors.New("token: Sealer.TTL is not whole seconds from 5 s to 10 min")
-	errRingTTL    = errors.New("token: Sealer.TTL is longer than the keyring's longest")
+	errRingTTL    = errors.New("token: Sealer.TTL is above MaxTTL of the ring's policy")
 	errClock      = errors.New("token: the clock is before 1970 or after 9999")
 )
 
@@ -29,9 +29,9 @@ type Sealer struct {
 
 	// TTL is how long a token can be used, in whole seconds from [MinTTL] to
 	// [MaxTTL], and no longer than the ring's policy allows. Zero means
-	// [DefaultTTL], or the ring's longest where that is shorter. A token is
-	// never valid for longer than its session: for a session of a minute,
-	// Sealer shortens what is more.
+	// [DefaultTTL], or ClockSkew and [MinTTL] if that is more, or the ring's
+	// MaxTTL if that is less. A token is never valid for longer than its
+	// session: for a session of a minute the TTL is cut to a minute.
 	TTL time.Duration
 
 	// Room is the grammar of room identifiers. Nil means claims.IsRoomARN.
@@ -42,29 +42,30 @@ type Sealer struct {
 	Now func() time.Time
 }
 
-// ChatToken is a minted token and its deadlines: the members of a
-// CreateChatToken response, whose JSON form it has. Printed with fmt or slog
-// it shows the ID and the deadlines only. Two cases show the token itself: a
-// struct that has it in an unexported field, printed with fmt; and a struct, slice
-// or map that has it, logged with slog's JSON handler, which writes its JSON form.
+// ChatToken is a minted token and its deadlines. Its JSON form is that of a
+// CreateChatToken response, for the application; to a chat client pass Token
+// and SessionExpiration only. Printed with fmt or slog it shows the ID and the
+// deadlines only. Two cases show the token itself: a struct that has it in an
+// unexported field, printed with fmt; and a struct, slice or map that has it,
+// logged with slog's JSON handler, which writes its JSON form.
 type ChatToken struct {
 	// Token is the bearer secret that goes to the client.
 	Token string `json:"token"`
 	Minted
 }
 
-// Minted is what there is to know of a token that was made, but for its text.
-// Times are whole seconds in UTC.
+// Minted describes a minted token without its text. Times are whole seconds in
+// UTC.
 type Minted struct {
-	// ID is what [Session.TokenID] says of the session that the token opens. It
-	// is no secret: in a log it tells who was given the token of which session,
-	// and as a [Target] it revokes both.
+	// ID is the token's, as [Session.TokenID] returns it. Log it to connect the
+	// two. Target{Token: ID} revokes the token, or its session. It is no
+	// secret.
 	ID ID `json:"-"`
 
-	// TokenExpiration is the first moment at which the token opens no connection.
-	// It is meant for the application. Do not pass it to a chat client: some
-	// open a new connection each time it has passed, although the connection
-	// lasts until the session's deadline.
+	// TokenExpiration is the first moment at which the token opens no
+	// connection. It is meant for the application. Do not pass it to a chat
+	// client: some open a new connection each time it has passed, although the
+	// connection lasts until the session's deadline.
 	TokenExpiration time.Time `json:"tokenExpirationTime"`
 
 	// SessionExpiration is the first moment at which the connection that was
@@ -74,13 +75,24 @@ type Minted struct {
 
 // Format writes the ID and the deadlines, whatever the verb.
 func (t ChatToken) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "token.ChatToken(%v expires %s session %s)", t.ID,
+	fmt.Fprintf(f, "token.ChatToken(%v token expires %s session expires %s)", t.ID,
 		t.TokenExpiration.Format(time.RFC3339), t.SessionExpiration.Format(time.RFC3339))
 }
 
 // LogValue is the ID and the deadlines as a group.
 func (t ChatToken) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("token", t.ID.String()), slog.Time("expires", t.TokenExpiration), slog.Time("session", t.SessionExpiration))
+	return slog.GroupValue(
+		slog.String("id", t.ID.String()),
+		slog.Time("tokenExpires", t.TokenExpiration),
+		slog.Time("sessionExpires", t.SessionExpiration))
+}
+
+// Validate returns an error if no token can be minted: Ring is nil or the zero
+// Ring, or TTL is outside its limits. Call it at the start; Create and Seal
+// return the same error.
+func (s *Sealer) Validate() error {
+	_, _, err := s.times(clock(s.Now), 0)
+	return err
 }
 
 // Create mints a token. The error is a *claims.ValidationError that lists every
@@ -88,7 +100,7 @@ func (t ChatToken) LogValue() slog.Value {
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	text, minted, err := s.seal(ws, ws.text[:0], &c)
+	text, minted, err := s.seal(ws, ws.text[:0], c)
 	if err != nil {
 		return ChatToken{}, err
 	}
@@ -98,15 +110,15 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 
 // Seal is [Sealer.Create] without an allocation: it appends the token's text to
 // dst. It does not allocate where dst has room for the token, of which [MaxLen]
-// bytes are always enough. c is neither changed nor retained. On an error dst is
-// returned as it was, and Minted is zero.
+// bytes are always enough. c is neither changed nor retained. On an error dst
+// is returned as it was, and Minted is zero.
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	return s.seal(ws, dst, c)
+	return s.seal(ws, dst, *c)
 }
 
-func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Minted, error) {
+func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minted, error) {
 	now := clock(s.Now)
 	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {
@@ -118,7 +130,7 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Mint
 	if err != nil {
 		return dst, Minted{}, err
 	}
-	sealed, err := s.Ring.Seal(box.Inside(), ws.box[:0], b[box.Ciphertext:], now)
+	sealed, err := s.Ring.SealBox(box.Inside(), ws.box[:0], b[box.Ciphertext:], now)
 	if err != nil {
 		clear(b)
 		return dst, Minted{}, err
@@ -133,8 +145,8 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c *claims.Claims) ([]byte, Mint
 	return base64url.Append(append(dst, Prefix...), body), minted, nil
 }
 
-// times settles when a token that is made now counts as issued, in Unix seconds,
-// and for how many seconds it is valid.
+// times settles when a token that is made now counts as issued, in Unix
+// seconds, and for how many seconds it is valid.
 func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int64, err error) {
 	if s.Ring == nil {
 		return 0, 0, errSealerRing
@@ -143,13 +155,14 @@ func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int
 	if issuedAt < 0 || issuedAt > limits.MaxUnix {
 		return 0, 0, errClock
 	}
-	longest := s.Ring.Limits().MaxTTL
-	ttl := s.TTL
+	limit := s.Ring.Limits()
+	longest, ttl := limit.MaxTTL, s.TTL
 	switch {
 	case longest == 0:
 		return 0, 0, errSealerRing
 	case ttl == 0:
-		ttl = min(DefaultTTL, longest)
+		// Not less than a clock that is ahead by ClockSkew leaves of it.
+		ttl = min(max(DefaultTTL, limit.ClockSkew+MinTTL), longest)
 	case !limits.Whole(ttl, MinTTL, MaxTTL):
 		return 0, 0, errTTL
 	case ttl > longest:

@@ -71,7 +71,7 @@ func TestChatTokenRedaction(t *testing.T) {
 	assert.NotContains(t, within.String(), minted.Token[4:])
 	slog.New(slog.NewJSONHandler(&within, nil)).Info("minted", "tokens", []token.ChatToken{minted})
 	assert.Contains(t, within.String(), minted.Token, "the documentation warns of it")
-	assert.Contains(t, out.String(), "token.ChatToken("+minted.ID.String()+" expires 2022-03-16T04:44:09Z session 2022-03-16T05:13:09Z)")
+	assert.Contains(t, out.String(), "token.ChatToken("+minted.ID.String()+" token expires 2022-03-16T04:44:09Z session expires 2022-03-16T05:13:09Z)")
 }
 
 func TestLengths(t *testing.T) {
@@ -127,7 +127,7 @@ func TestSealRefused(t *testing.T) {
 		{"TTL longer than the ring's", func(h *house) {
 			h.sealer.Ring = newRing(t, keyring.Policy{MaxTTL: 30 * time.Second})
 			h.sealer.TTL = 31 * time.Second
-		}, fine, "longer than the keyring's"},
+		}, fine, "above MaxTTL of the ring"},
 		{"before 1970", func(h *house) { h.now = time.Unix(-1, 0) }, fine, "the clock is"},
 		{"no time", func(h *house) { h.now = time.Time{} }, fine, "the clock is"},
 		{"after 9999", func(h *house) { h.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine, "the clock is"},
@@ -244,4 +244,19 @@ func TestSealIsRandomized(t *testing.T) {
 		seen[h.mint(t, tokentest.Claims())] = true
 	}
 	assert.Len(t, seen, 1000)
+}
+
+// A token of the default TTL is not dead on arrival where the clocks differ by
+// as much as the policy allows.
+func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
+	for _, skew := range []time.Duration{time.Second, 5 * time.Second, 55 * time.Second, time.Minute} {
+		ring := newRing(t, keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew, Lead: time.Hour})
+		sealer := token.Sealer{Ring: ring, Now: func() time.Time { return start }}
+		minted, err := sealer.Create(tokentest.Claims())
+		require.NoError(t, err)
+		opener := token.Opener{Ring: ring, Guard: &memory{}, Now: func() time.Time { return start.Add(skew) }}
+		require.NoError(t, opener.Open(t.Context(), new(token.Session), minted.Token), "a clock ahead by %v", skew)
+		want := max(token.DefaultTTL, skew+token.MinTTL)
+		require.Equal(t, want, minted.TokenExpiration.Sub(start.Truncate(time.Second)))
+	}
 }

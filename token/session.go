@@ -38,11 +38,11 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// Authorize reports whether the session may do all of want at now: nil,
-// [ErrSessionExpired] or [ErrNotPermitted]. Ask it before every message. An
-// empty want is never authorized. A zero Session, and one whose token was not
-// spent, authorize nothing. Authorize does not know of revocations made since the
-// token was opened.
+// Authorize reports whether the session may do all of want at now: nil, or an
+// error that matches [ErrSessionExpired] or [ErrNotPermitted]. Ask it before
+// every message. An empty want is never authorized. A zero Session, and one
+// whose token was not spent, authorize nothing. Authorize does not know of
+// revocations made since the token was opened.
 func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 	if !s.v.isZero() && !s.v.spent {
 		return errNotSpent
@@ -57,15 +57,14 @@ func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 }
 
 // Expired reports whether the session is over at now. A zero Session always is,
-// and so is one whose token was not spent, which never began. It decides whether
-// a user may still watch; what a user does takes [Session.Authorize].
+// and so is one whose token was not spent, which never began. It decides
+// whether a user may still watch; what a user does takes [Session.Authorize].
 func (s *Session) Expired(now time.Time) bool {
 	return !s.v.spent || now.Unix() >= s.v.sessionExpiration()
 }
 
-// Spent reports whether the token was spent to open the session: the user of
-// that token, and nobody else, was let in. It is false for a zero Session and
-// after [Opener.OpenWithoutSpending].
+// Spent reports whether [Opener.Open] spent the token and let its user in. It
+// is false for a zero Session and after [Opener.OpenWithoutSpending].
 func (s *Session) Spent() bool { return s.v.spent }
 
 // TokenID returns the ID of the token that opened the session.
@@ -136,7 +135,7 @@ func (s *Session) Format(f fmt.State, _ rune) {
 		fmt.Fprint(f, "token.Session(zero)")
 		return
 	}
-	fmt.Fprintf(f, "token.Session(%v issued %s expires %s)", s.v.id,
+	fmt.Fprintf(f, "token.Session(%v issued %s session expires %s)", s.v.id,
 		s.IssuedAt().Format(time.RFC3339), s.SessionExpiration().Format(time.RFC3339))
 }
 
@@ -146,9 +145,9 @@ func (s *Session) LogValue() slog.Value {
 		return slog.StringValue("zero")
 	}
 	return slog.GroupValue(
-		slog.String("token", s.v.id.String()),
+		slog.String("id", s.v.id.String()),
 		slog.Time("issued", s.IssuedAt()),
-		slog.Time("expires", s.SessionExpiration()))
+		slog.Time("sessionExpires", s.SessionExpiration()))
 }
 
 // verified is the outcome of opening a token.
@@ -183,8 +182,8 @@ func (v *verified) checkTimes(now int64) error {
 // expiration is the token's, in Unix seconds.
 func (v *verified) expiration() int64 { return v.payload.IssuedAt + int64(v.payload.TTL) }
 
-// sessionExpiration is in Unix seconds: comparing it with the floor of a time is
-// exact.
+// sessionExpiration is in Unix seconds: comparing it with the floor of a time
+// is exact.
 func (v *verified) sessionExpiration() int64 {
 	return v.payload.IssuedAt + int64(v.payload.SessionMinutes)*60
 }

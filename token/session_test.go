@@ -118,7 +118,8 @@ func TestSessionMemoryFollowsTheToken(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / sessions
 	}
-	// The least of some: a collection, or another processor, finds the pool empty.
+	// The least of some: a collection, or another processor, finds the pool
+	// empty.
 	least := func(text string) uint64 {
 		n := size(text)
 		for range 9 {

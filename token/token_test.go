@@ -54,7 +54,7 @@ func (h *house) mint(t testing.TB, c claims.Claims) string {
 // sealPayload makes an authentic token of any payload.
 func (h *house) sealPayload(t testing.TB, payload []byte) string {
 	t.Helper()
-	b, err := h.ring.Seal(box.Inside(), nil, payload, h.now)
+	b, err := h.ring.SealBox(box.Inside(), nil, payload, h.now)
 	require.NoError(t, err)
 	return spell(b)
 }

@@ -48,7 +48,7 @@ func makeInvalid(t *testing.T) (all []invalidVector) {
 func (r vectorRing) sealPayload(t *testing.T, name, payload string) string {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seedOf(name))
-	b, err := r.ring.Seal(box.Inside(), nil, []byte(payload), time.Unix(base, 0))
+	b, err := r.ring.SealBox(box.Inside(), nil, []byte(payload), time.Unix(base, 0))
 	require.NoError(t, err)
 	return spell(b)
 }

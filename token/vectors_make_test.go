@@ -1,16 +1,19 @@
 package token_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
@@ -261,8 +264,8 @@ func randomText(r *rand.Rand, n int) string {
 
 func makeRings(t *testing.T) []ringVector {
 	t.Helper()
-	fresh := makeRing(t, "fresh", "", func(*keyring.Ring) int64 { return base })
-	used := makeRing(t, "rotated and revoked", "chat.example.com production", func(r *keyring.Ring) int64 {
+	fresh := func(*keyring.Ring) int64 { return base }
+	used := func(r *keyring.Ring) int64 {
 		now := int64(base)
 		for range 3 {
 			now += 40 * 24 * 60 * 60
@@ -276,8 +279,34 @@ func makeRings(t *testing.T) []ringVector {
 		}
 		require.NoError(t, r.RotateNow(time.Unix(now+3600, 0)))
 		return now + 3600
-	})
-	return []ringVector{fresh, used}
+	}
+	const ringContext = "chat.example.com production"
+	return []ringVector{
+		asForm1(t, makeRing(t, "fresh", "", fresh)),
+		asForm1(t, makeRing(t, "rotated and revoked", ringContext, used)),
+		makeRing(t, "fresh, form 2", "", fresh),
+		makeRing(t, "rotated and revoked, form 2", ringContext, used),
+	}
+}
+
+// asForm1 seals the same document in form 1, as it was before there was form 2:
+// under the same data key and nonce, without the digest of the context.
+func asForm1(t *testing.T, v ringVector) ringVector {
+	t.Helper()
+	kek, err := keyring.ParseKEK(v.KEK)
+	require.NoError(t, err)
+	const form, headerLen = len("chattoken-keyring"), 17 + 1 + 1 + 22 + 2 + 72
+	header := bytes.Clone(v.Sealed[:headerLen])
+	nonce, ciphertext := v.Sealed[headerLen:headerLen+24], v.Sealed[headerLen+24:]
+	dataKey, err := kek.Unwrap(t.Context(), kek.ID(), header[headerLen-72:])
+	require.NoError(t, err)
+	aead, err := chacha20poly1305.NewX(dataKey)
+	require.NoError(t, err)
+	plaintext, err := aead.Open(nil, nonce, ciphertext, header)
+	require.NoError(t, err)
+	header[form] = 1
+	v.Sealed = aead.Seal(slices.Concat(header, nonce), nonce, plaintext[32:], header)
+	return v
 }
 
 // makeRing makes a ring at base, lets use change it, and seals what it is at

@@ -196,13 +196,16 @@ func TestVectorsInvalid(t *testing.T) {
 
 func TestVectorsRing(t *testing.T) {
 	v := readVectors(t)
-	require.Len(t, v.Rings, 2)
+	require.Len(t, v.Rings, 4)
 	for _, v := range v.Rings {
 		t.Run(v.Name, func(t *testing.T) {
 			kek, err := keyring.ParseKEK(v.KEK)
 			require.NoError(t, err)
 			ring, err := keyring.Load(t.Context(), kek, v.Sealed, keyring.Config{Context: string(v.Context)})
 			require.NoError(t, err)
+			form := v.Sealed[len("chattoken-keyring")]
+			_, err = keyring.Load(t.Context(), kek, v.Sealed, keyring.Config{Context: "another"})
+			assert.Equal(t, form == 2, err == keyring.ErrContext, "form %d under another context: %v", form, err)
 			assert.Equal(t, v.Serial, ring.Serial())
 			assert.Equal(t, v.Keys, describeKeys(ring, time.Unix(v.Now, 0)))
 		})

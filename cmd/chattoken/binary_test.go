@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // TestBinary runs the command as its users do.
@@ -32,7 +34,7 @@ func TestBinary(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range results {
 		wg.Go(func() {
-			results[i] = b.run("", "create-chat-token", "--room-identifier", testRoom, "--user-id", "11231234")
+			results[i] = b.run("", "create-chat-token", "--room-identifier", tokentest.Room, "--user-id", "11231234")
 		})
 	}
 	wg.Wait()

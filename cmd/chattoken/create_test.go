@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // member returns a member of a JSON object that is a string.
@@ -92,7 +94,7 @@ func TestCreateErrors(t *testing.T) {
 				"  userId: required; 1–128 code points allowed\n" +
 				"  capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE\n" +
 				"  attributes: an empty key is not allowed\n" +
-				"  sessionDurationInMinutes: 0 minutes; 1–180 allowed\n"},
+				"  sessionDurationInMinutes: out of range; 1–180 minutes allowed\n"},
 		{"duration that is no number", []string{"--session-duration-in-minutes", "null"}, "", "  sessionDurationInMinutes: not a whole number of minutes\n"},
 		{"number for a value", []string{"--attributes", `{"a":1}`}, "", "  attributes: a value is not a string\n"},
 		{"member twice", []string{"--cli-input-json", `{"userId":"a","userId":"b"}`}, "", "  userId: given more than once\n"},
@@ -124,7 +126,7 @@ func TestCreateErrors(t *testing.T) {
 // longest request, spelt as long as it can be.
 func TestLongestRequest(t *testing.T) {
 	long := func(n int) string { return strings.Repeat(`\u00e4`, n) }
-	request := `{"roomIdentifier":"` + testRoom + strings.Repeat("x", 128-len(testRoom)) +
+	request := `{"roomIdentifier":"` + tokentest.Room + strings.Repeat("x", 128-len(tokentest.Room)) +
 		`","userId":"` + strings.Repeat(`\ud83d\ude00`, 128) +
 		`","attributes":{"` + long(256) + `":"` + long(256) + `"}}`
 	f := newFake(t)

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"strconv"
 	"time"
 
@@ -18,6 +15,7 @@ func keyringCommands() []command {
 		{"keyring make-kek", "make a key to seal keyrings under (KEK)", makeKEKUsage, nil, (*process).makeKEK},
 		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
 		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
+		{"keyring check", "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
 		{"keyring rotate", "rotate the keys if it is time", rotateUsage, keyFlags, (*process).rotate},
 		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
 		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one}), (*process).rewrap},
@@ -37,10 +35,15 @@ func with(more ...map[string]arity) map[string]arity {
 func keyringUsage() string {
 	return "Usage: chattoken keyring COMMAND ...\n\nCommands:\n" + summaries(keyringCommands()) + `
 See chattoken help keyring COMMAND for more. None of them shows a secret, and
-all but list print nothing. Exit status: 0 if the keyring is as it was to be,
-also where there was nothing to do; 2 otherwise. The keyring is then as it was,
-or, after an error in writing it, perhaps as it was to be. Of two that change a
-keyring at the same time, one fails; run it again.
+all but list and check print nothing. Exit status: 0 if the keyring is as it was
+to be, also where there was nothing to do; 2 otherwise; check has its own. After
+status 2 the keyring is as it was, or, after an error in writing it, perhaps as
+it was to be. Of two that change a keyring at the same time, one fails; run it
+again.
+
+On Unix, the KEK and the --high-water file must belong to root or to the user
+that runs the command, and so must symbolic links on the way to them and to a
+keyring that is changed. Become the user that the files belong to.
 `
 }
 
@@ -71,7 +74,8 @@ Makes a keyring of two fresh keys in a new file, sealed under a KEK that exists.
 Its serial is 1, or the next one after that in the --high-water file.
 
 Policy, in units such as 90s, 5m or 720h:
-  --max-ttl DURATION      the longest validity of a token; 60s if not given
+  --max-ttl DURATION      the longest validity of a token, at least 5s more than
+                          the clock skew; 60s if not given
   --clock-skew DURATION   how far apart clocks may be; 5s if not given
   --period DURATION       how long a key seals; 720h if not given
   --lead DURATION         how long a key is known before it seals, within which
@@ -90,19 +94,8 @@ func (p *process) initKeyring(a *arguments) error {
 	if f.Config.Policy, err = a.policy(); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(f.Name); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s: %w", f.Name, fs.ErrExist), err)
-	}
-	highest, err := f.HighestSerial()
-	if err != nil {
-		return err
-	}
-	f.Config.MinSerial = highest + 1
-	ring, err := keyring.New(p.now(), f.Config)
-	if err != nil {
-		return err
-	}
-	return save(ring, f)
+	_, err = f.Create(context.Background(), p.now())
+	return err
 }
 
 const rotateUsage = `Usage: chattoken keyring rotate [flags]
@@ -159,7 +152,8 @@ and --clock-skew can only be raised, and have to be raised in every guard first.
   --period DURATION
   --lead DURATION         see chattoken help keyring init
   --serial N              raise the serial to N, if it is lower: for a keyring
-                          from a backup, to above what any host has seen
+                          from a backup, to above what any host has seen. One
+                          step is at most 4294967296
 
 ` + keyUsage
 
@@ -200,16 +194,7 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	if ring.Serial() == serial {
 		return nil
 	}
-	return save(ring, file)
-}
-
-// save saves a keyring, and has the high-water mark follow it.
-func save(r *keyring.Ring, f keyring.File) error {
-	err := r.WriteFile(context.Background(), f.KEK, f.Name)
-	if err == nil && f.HighWater != "" {
-		_, err = load(f) // the mark follows what is loaded
-	}
-	return err
+	return file.Save(context.Background(), ring)
 }
 
 const newKEKFlag = "new-kek-file"
@@ -242,7 +227,7 @@ func (p *process) rewrap(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	return ring.WriteFile(context.Background(), f.KEK, f.Name)
+	return f.Save(context.Background(), ring)
 }
 
 // ownFile returns an error unless the keyring is named by a flag, and nothing

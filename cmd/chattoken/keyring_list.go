@@ -23,6 +23,7 @@ type listing struct {
 	ClockSkew int64       `json:"clockSkewInSeconds"`
 	Period    int64       `json:"periodInSeconds"`
 	Lead      int64       `json:"leadInSeconds"`
+	Overdue   int64       `json:"overdueInSeconds"`
 	Keys      []listedKey `json:"keys"`
 }
 
@@ -41,9 +42,9 @@ func (p *process) list(a *arguments) error {
 	if err := a.noOperands(); err != nil {
 		return err
 	}
-	output := a.value("output", "text")
-	if output != "text" && output != "json" {
-		return usageError("--output takes text or json")
+	output, err := a.output()
+	if err != nil {
+		return err
 	}
 	ring, err := p.ring(a, false)
 	if err != nil {
@@ -55,6 +56,15 @@ func (p *process) list(a *arguments) error {
 	return p.print(table(ring, p.now()))
 }
 
+// output returns in which form a result is to be printed.
+func (a *arguments) output() (string, error) {
+	output := a.value("output", "text")
+	if output != "text" && output != "json" {
+		return "", usageError("--output takes text or json")
+	}
+	return output, nil
+}
+
 func listRing(r *keyring.Ring, now time.Time) listing {
 	policy := r.Policy()
 	l := listing{
@@ -63,6 +73,7 @@ func listRing(r *keyring.Ring, now time.Time) listing {
 		ClockSkew: int64(policy.ClockSkew / time.Second),
 		Period:    int64(policy.Period / time.Second),
 		Lead:      int64(policy.Lead / time.Second),
+		Overdue:   int64(r.Overdue(now) / time.Second),
 	}
 	for k := range r.Keys(now) {
 		l.Keys = append(l.Keys, listedKey{
@@ -93,18 +104,18 @@ func table(r *keyring.Ring, now time.Time) string {
 	fmt.Fprintf(&b, "serial %d, max-ttl %v, clock-skew %v, period %v, lead %v\n\n",
 		r.Serial(), policy.MaxTTL, policy.ClockSkew, policy.Period, policy.Lead)
 	fmt.Fprintf(&b, row, "ID", "STATE", "SEALS FROM", "SEALS UNTIL", "OPENS UNTIL")
-	var last keyring.State
 	for k := range r.Keys(now) {
 		if k.State == keyring.Revoked {
 			fmt.Fprintf(&b, "%-8s  %-7s  at %s\n", k.ID, k.State, dateTime(k.Revoked))
 			continue
 		}
-		last = k.State
 		fmt.Fprintf(&b, row, k.ID, k.State,
 			optional(k.Activates, dateTime, "-"), optional(k.Retires, dateTime, "-"), optional(k.Expires, dateTime, "-"))
 	}
-	if last != keyring.Pending {
-		b.WriteString("\nThere is no next key: rotate is overdue.\n")
+	if d := r.Overdue(now); d > 0 {
+		fmt.Fprintf(&b, "\nThere is no next key, which has been due for %v: rotate is overdue.\n", d.Truncate(time.Second))
+	} else if !now.Before(due(r, now)) {
+		b.WriteString("\nThere is no next key: rotate is due.\n")
 	}
 	return b.String()
 }

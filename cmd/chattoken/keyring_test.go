@@ -266,6 +266,7 @@ func TestKeyringErrors(t *testing.T) {
 		{"init by no policy", []string{"init", "--lead", "1s", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "Policy.Lead"},
 		{"init for no time", []string{"init", "--period", "0s", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "--period takes a duration"},
 		{"init for a year", []string{"init", "--period", "1y", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "--period takes a duration"},
+		{"init by a policy that cannot work", []string{"init", "--max-ttl", "5s", "--clock-skew", "60s", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "Policy.MaxTTL is less than ClockSkew and 5 s"},
 		{"init nowhere", []string{"init", "--keyring", r.args[1] + "x/ring", "--kek-file", r.args[3]}, "no such file"},
 		{"init with an argument", []string{"init", "x", "--keyring", r.args[1] + "x"}, "unexpected argument"},
 		{"list with an argument", []string{"list", secret, "ring"}, "unexpected argument"},
@@ -285,9 +286,11 @@ func TestKeyringErrors(t *testing.T) {
 		{"rewrap a KEK", []string{"rewrap", "--new-kek-file", r.args[3], "--keyring", r.args[3], "--kek-file", r.args[3]}, "not a sealed ring"},
 		{"set with an argument", []string{"set", "x", "ring"}, "unexpected argument"},
 		{"set no policy", []string{"set", "--period", "1s", "ring"}, "Policy.Lead"},
+		{"set a policy that cannot work", []string{"set", "--clock-skew", "60s", "ring"}, "Policy.MaxTTL is less than ClockSkew and 5 s"},
 		{"set a shorter TTL", []string{"set", "--max-ttl", "59s", "ring"}, "cannot be lowered"},
 		{"set what is no duration", []string{"set", "--max-ttl", "1", "ring"}, "--max-ttl takes a duration"},
 		{"set what is no serial", []string{"set", "--serial", "-1", "ring"}, "--serial takes a number"},
+		{"set the last serial", []string{"set", "--serial", "9223372036854775807", "ring"}, "raised by at most 4294967296 at a time"},
 		{"set a serial too high", []string{"set", "--serial", fmt.Sprint(uint64(1 << 63)), "ring"}, "--serial takes a number"},
 	}
 	for _, test := range tests {
@@ -352,7 +355,8 @@ func TestKeyringDefaults(t *testing.T) {
 	}
 }
 
-// A new keyring begins above the mark, or nobody who has seen the old one takes it.
+// A new keyring begins above the mark, or nobody who has seen the old one takes
+// it.
 func TestInitAboveHighWater(t *testing.T) {
 	r := newRig(t)
 	mark := filepath.Join(r.dir, "mark")
@@ -379,10 +383,11 @@ func TestInitAboveHighWater(t *testing.T) {
 	assert.Equal(t, exitTrouble, status, stderr)
 	assert.NoFileExists(t, filepath.Join(r.dir, "third"))
 
-	for _, content := range []string{"9223372036854775807\n", "junk"} {
+	for content, want := range map[string]string{"9223372036854775807\n": "leaves too few above it; see KEYS.md", "junk": "not a serial in decimal"} {
 		require.NoError(t, os.WriteFile(mark, []byte(content), 0o600))
 		status, _, stderr := r.run(append([]string{"keyring"}, another("third")...)...)
-		assert.Equal(t, exitTrouble, status, stderr)
+		assert.Equal(t, exitTrouble, status)
+		assert.Contains(t, stderr, want)
 		assert.NoFileExists(t, filepath.Join(r.dir, "third"))
 		assert.Equal(t, content, read())
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
@@ -87,7 +86,8 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 	if text == "" {
 		return nil, usageError("there is no KEK: give --" + flag + ", or set " + variable)
 	}
-	// Who sets a variable to what a file has, as Kubernetes does, has its line end too.
+	// Who sets a variable to what a file has, as Kubernetes does, has its line
+	// end too.
 	kek, err := keyring.ParseKEK(strings.TrimSuffix(text, "\n"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", variable, err)
@@ -97,14 +97,11 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 
 // load loads the keyring in a file, and has the high-water mark follow it.
 func load(f keyring.File) (*keyring.Ring, error) {
-	follower, err := f.Follow(context.Background(), time.Time{}) // as of when does not matter here
-	if named := new(fs.PathError); errors.As(err, &named) {
-		return nil, err
+	ring, err := f.Load(context.Background())
+	if named := new(fs.PathError); err == nil || errors.As(err, &named) {
+		return ring, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	return follower.Ring(), nil
+	return nil, fmt.Errorf("%s: %w", f.Name, err)
 }
 
 // home is the directory of the user's own keyring and its KEK.
@@ -169,12 +166,9 @@ func (p *process) fill(h home, c keyring.Config) error {
 	if err != nil {
 		return err
 	}
-	ring, err := keyring.New(p.now(), c)
-	if err != nil {
-		return err
-	}
 	if err := kek.WriteFile(h.kek()); err != nil {
 		return err
 	}
-	return ring.WriteFile(context.Background(), kek, h.keyring())
+	_, err = keyring.File{Name: h.keyring(), KEK: kek, Config: c}.Create(context.Background(), p.now())
+	return err
 }

@@ -45,9 +45,10 @@ func TestContext(t *testing.T) {
 	f := newFake(t)
 	text := f.mint(t, "--context", "production")
 	f.env[envContext] = "staging"
-	status, _, _ := f.run("open", text)
-	assert.Equal(t, exitRefused, status)
-	status, _, stderr := f.run("open", text, "--context", "production")
+	status, _, stderr := f.run("open", text)
+	assert.Equal(t, exitTrouble, status)
+	assert.Contains(t, stderr, "keyring: keyring: sealed ring of another context", "its file is named")
+	status, _, stderr = f.run("open", text, "--context", "production")
 	assert.Equal(t, exitOK, status, stderr)
 	f.env[envContext] = "production"
 	status, _, stderr = f.run("open", text)
@@ -150,8 +151,8 @@ func assertOnly(t *testing.T, dir string, want ...string) {
 	assert.ElementsMatch(t, want, got)
 }
 
-// A secret that is given where the name of a file belongs is not repeated by the
-// error of opening that file.
+// A secret that is given where the name of a file belongs is not repeated by
+// the error of opening that file.
 func TestSecretsAreNotEchoed(t *testing.T) {
 	f := newFake(t)
 	secret := f.mint(t)
@@ -182,7 +183,8 @@ func TestSecretsAreNotEchoed(t *testing.T) {
 	}
 }
 
-// A directory without a keyring is filled if it is empty, and left alone if not.
+// A directory without a keyring is filled if it is empty, and left alone if
+// not.
 func TestFirstUseInAnEmptyDirectory(t *testing.T) {
 	f := newFake(t)
 	require.NoError(t, os.MkdirAll(filepath.Join(f.dir, "chattoken"), 0o700))

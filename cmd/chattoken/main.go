@@ -2,7 +2,7 @@
 //
 //	chattoken create-chat-token --room-identifier ARN --user-id ID ...
 //	chattoken open [TOKEN | -]
-//	chattoken keyring make-kek | init | list | rotate | revoke | rewrap | set
+//	chattoken keyring make-kek | init | list | check | rotate | revoke | rewrap | set
 //	chattoken demo
 //	chattoken help [COMMAND]
 //	chattoken version
@@ -12,11 +12,11 @@
 // its claims as JSON. keyring makes, shows and changes sealed keyrings.
 // "chattoken help COMMAND" says the rest.
 //
-// The exit status is 0 for success; 1 for a token that was refused, or a
-// demonstration that did not go as it says; 2 for wrong usage, and where there
-// is no answer because a keyring or file could not be used. Results go to
-// standard output, all else to standard error, where neither a token nor a key
-// is ever shown.
+// The exit status is 0 for success; 1 for a token that was refused, a keyring
+// that keyring check warns of, or a demonstration that did not go as it says; 2
+// for wrong usage, and where there is no answer because a keyring or file could
+// not be used. Results go to standard output, all else to standard error.
+// Neither shows a key, nor a token that it was not to print.
 package main
 
 import (
@@ -100,9 +100,12 @@ func find(args []string) (c command, rest []string, err error) {
 func (p *process) run(args []string) int {
 	err := p.dispatch(args)
 	var refused *refusedError
+	var status statusError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &refused):
 		p.report(err.Error())
 		return exitRefused
@@ -164,13 +167,19 @@ func (p *process) explain(err error) {
 	}
 }
 
-// report writes a line to standard error. Where a token or a KEK was given in
-// place of a file's name, the error of opening that file would show it.
+// report writes a line to standard error.
 func (p *process) report(text string) {
+	fmt.Fprintf(p.stderr, "chattoken: %s\n", harmless(text))
+}
+
+// harmless returns the text of an error without secrets. Where a token or a KEK
+// was given in place of a file's name, the error of opening that file would
+// show it.
+func harmless(text string) string {
 	if strings.Contains(text, keyring.KEKPrefix) || strings.Contains(text, token.Prefix) {
-		text = "a token or a KEK was given where it does not belong, perhaps for the name of a file"
+		return "a token or a KEK was given where it does not belong, perhaps for the name of a file"
 	}
-	fmt.Fprintf(p.stderr, "chattoken: %s\n", text)
+	return text
 }
 
 // print writes a result. All of it is written at once, so that there is never
@@ -198,8 +207,8 @@ func (p *process) help(args []string) error {
 
 func overview() string {
 	return "chattoken mints and verifies chat tokens.\n\nCommands:\n" + summaries(commands()) +
-		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused;\n" +
-		"2 wrong usage, or no answer for another reason.\n"
+		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused, or\n" +
+		"a warning of keyring check; 2 wrong usage, or no answer for another reason.\n"
 }
 
 func summaries(commands []command) string {

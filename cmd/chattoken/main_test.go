@@ -12,9 +12,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-const testRoom = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
+)
 
 var testNow = time.Unix(1647405789, 0) // 2022-03-16T04:43:09Z
 
@@ -48,9 +48,9 @@ func (f *fake) run(args ...string) (status int, stdout, stderr string) {
 	return status, f.out.String(), f.err.String()
 }
 
-// create runs create-chat-token for a user of testRoom.
+// create runs create-chat-token for a user of tokentest.Room.
 func (f *fake) create(args ...string) (status int, stdout, stderr string) {
-	return f.run(append([]string{"create-chat-token", "--room-identifier", testRoom, "--user-id", "11231234"}, args...)...)
+	return f.run(append([]string{"create-chat-token", "--room-identifier", tokentest.Room, "--user-id", "11231234"}, args...)...)
 }
 
 // mint mints a token, which must succeed.

@@ -66,16 +66,16 @@ func sealedRingOf(t *testing.T, policy keyring.Policy) (name, kekName string) {
 	kek, err := keyring.GenerateKEK()
 	require.NoError(t, err)
 	require.NoError(t, kek.WriteFile(kekName))
-	ring, err := keyring.New(time.Now(), keyring.Config{Policy: policy})
+	file := keyring.File{Name: name, KEK: kek, Config: keyring.Config{Policy: policy}}
+	_, err = file.Create(t.Context(), time.Now())
 	require.NoError(t, err)
-	require.NoError(t, ring.WriteFile(t.Context(), kek, name))
 	return name, kekName
 }
 
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	// A server with these is not ready for a minute.
-	ring, kek := sealedRingOf(t, keyring.Policy{ClockSkew: time.Minute})
+	ring, kek := sealedRingOf(t, keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: time.Minute})
 	config := filepath.Join(dir, "config.json")
 	require.NoError(t, os.WriteFile(config, []byte(
 		`{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`), 0o600))

@@ -142,11 +142,12 @@ var direction = map[string][]string{
 	"keyring":  {"internal"},
 	"token":    {"claims", "keyring", "internal"},
 	"replay":   {"keyring", "token", "claims", "internal"},
+	"gateway":  {"claims", "keyring", "token"},
 	"internal": {"claims", "internal"}, // the payload is made of claims
 	"tools":    {"tools"},
 	"cmd":      {"claims", "keyring", "token", "replay", "internal"},
-	"fuzz":     {"claims", "keyring", "token", "replay", "internal"},
-	"bench":    {"claims", "keyring", "token", "replay", "internal"},
+	"fuzz":     {"claims", "keyring", "token", "replay", "gateway", "internal"},
+	"bench":    {"claims", "keyring", "token", "replay", "gateway", "internal"},
 }
 
 // TestDirection checks that imports within the module point one way.

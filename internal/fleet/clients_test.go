@@ -13,10 +13,11 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 var user = claims.Claims{
-	RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+	RoomIdentifier: tokentest.Room,
 	UserID:         "11231234",
 }
 

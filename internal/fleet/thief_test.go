@@ -51,9 +51,9 @@ func (f *fleet) forge(th thief) *chatToken {
 	f.tally["tokens forged"]++
 	now, ttl := time.Now().Truncate(time.Second), f.ttl()
 	var e payload.Encoder
-	plaintext, err := e.Append(nil, &user, nil, now.Unix(), int64(ttl/time.Second))
+	plaintext, err := e.Append(nil, user, nil, now.Unix(), int64(ttl/time.Second))
 	require.NoError(f.t, err)
-	sealed, err := th.ring.Seal(box.Inside(), nil, plaintext, th.when)
+	sealed, err := th.ring.SealBox(box.Inside(), nil, plaintext, th.when)
 	require.NoError(f.t, err)
 	text := box.Magic + base64.RawURLEncoding.EncodeToString(sealed[len(box.Magic):])
 	return &chatToken{text: text, key: f.keyOf(text), issuedAt: now, expiration: now.Add(ttl), forged: true}

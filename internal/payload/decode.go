@@ -152,8 +152,8 @@ func (p *Payload) parse() bool {
 }
 
 // validTexts reports whether all texts are valid UTF-8, and the user ID is not
-// too long. Most have nothing but ASCII, and so have the heads between them: that
-// takes one look at all of them, not one at each.
+// too long. Most have nothing but ASCII, and so have the heads between them:
+// that takes one look at all of them, not one at each.
 func (p *Payload) validTexts() bool {
 	user := p.UserID()
 	if !text.IsASCII(p.raw[p.room.from:p.user.to]) && !(text.ValidBytes(p.RoomIdentifier()) && text.ValidBytes(user)) {

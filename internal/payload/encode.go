@@ -57,7 +57,10 @@ type attribute struct{ key, value string }
 // payload of a token issued at that Unix second and valid for ttl seconds. The
 // caller answers for ttl being within the limits of a token; here it only has
 // to be positive. On an error dst is returned as it was.
-func (e *Encoder) Append(dst []byte, c *claims.Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
+//
+// c is a copy, so that room, which is foreign code, cannot change what was
+// validated.
+func (e *Encoder) Append(dst []byte, c claims.Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
 	// First of all, because room may panic: what is left here would be in the
 	// next payload, which is somebody else's.
 	defer e.release()
@@ -83,7 +86,7 @@ func (e *Encoder) Append(dst []byte, c *claims.Claims, room func(string) bool, i
 
 // sort validates c and puts its attributes in order. It goes through the map
 // once, which costs as much as the rest of a small payload.
-func (e *Encoder) sort(c *claims.Claims, room func(string) bool) error {
+func (e *Encoder) sort(c claims.Claims, room func(string) bool) error {
 	if len(c.Attributes) > claims.MaxAttributeBytes {
 		return c.Validate(room) // too many to be legal, or to make room for
 	}
@@ -92,11 +95,10 @@ func (e *Encoder) sort(c *claims.Claims, room func(string) bool) error {
 		sum.Add(key, value)
 		e.sorted = append(e.sorted, attribute{key, value})
 	}
-	rest := *c
 	if sum.Legal() {
-		rest.Attributes = nil // they need not be gone through again
+		c.Attributes = nil // they need not be gone through again
 	}
-	if err := rest.Validate(room); err != nil {
+	if err := c.Validate(room); err != nil {
 		return err
 	}
 	slices.SortFunc(e.sorted, byEncoding)

@@ -25,7 +25,7 @@ const (
 func encode(t testing.TB, c claims.Claims, issuedAt, ttl int64) []byte {
 	t.Helper()
 	var e payload.Encoder
-	b, err := e.Append(nil, &c, func(string) bool { return true }, issuedAt, ttl)
+	b, err := e.Append(nil, c, func(string) bool { return true }, issuedAt, ttl)
 	require.NoError(t, err)
 	return b
 }
@@ -95,8 +95,8 @@ func TestPayloadHeadSizes(t *testing.T) {
 	assert.Greater(t, len(c.Attributes), 256)
 }
 
-// So do heads of times, which go on to four and eight bytes behind them: in 1970,
-// and after 2106. However many of those are missing, it is no payload.
+// So do heads of times, which go on to four and eight bytes behind them: in
+// 1970, and after 2106. However many of those are missing, it is no payload.
 func TestPayloadTimes(t *testing.T) {
 	c := tokentest.Claims()
 	for _, edge := range []int64{0, 23, 24, 1<<8 - 1, 1 << 8, 1<<16 - 1, 1 << 16, 1<<17 - 1, 1<<32 - 1, 1 << 32, 1<<33 - 1, maxUnix} {
@@ -125,7 +125,7 @@ func TestEncoderRefusesTimes(t *testing.T) {
 	var e payload.Encoder
 	c := tokentest.Claims()
 	for _, test := range []struct{ issuedAt, ttl int64 }{{-1, 60}, {maxUnix + 1, 60}, {math.MinInt64, 60}, {0, 0}, {0, -1}} {
-		dst, err := e.Append([]byte("dst"), &c, nil, test.issuedAt, test.ttl)
+		dst, err := e.Append([]byte("dst"), c, nil, test.issuedAt, test.ttl)
 		assert.Error(t, err)
 		assert.Equal(t, "dst", string(dst))
 	}
@@ -137,17 +137,17 @@ func TestEncoderRoomPanics(t *testing.T) {
 	var e payload.Encoder
 	victim, next := tokentest.Claims(), tokentest.Claims()
 	next.Attributes = nil
-	assert.Panics(t, func() { _, _ = e.Append(nil, &victim, func(string) bool { panic("room") }, issuedAt, 60) })
-	b, err := e.Append(nil, &next, nil, issuedAt, 60)
+	assert.Panics(t, func() { _, _ = e.Append(nil, victim, func(string) bool { panic("room") }, issuedAt, 60) })
+	b, err := e.Append(nil, next, nil, issuedAt, 60)
 	require.NoError(t, err)
 	p, err := payload.Parse(b)
 	require.NoError(t, err)
 	assert.Equal(t, next, p.Claims())
 
 	// Nor do claims that are refused.
-	_, err = e.Append(nil, &victim, func(string) bool { return false }, issuedAt, 60)
+	_, err = e.Append(nil, victim, func(string) bool { return false }, issuedAt, 60)
 	require.Error(t, err)
-	b, err = e.Append(nil, &next, nil, issuedAt, 60)
+	b, err = e.Append(nil, next, nil, issuedAt, 60)
 	require.NoError(t, err)
 	assert.Equal(t, encode(t, next, issuedAt, 60), b)
 }
@@ -400,7 +400,7 @@ func TestNoAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
 	example, big := tokentest.Claims(), testenv.LongestClaims()
 	var e payload.Encoder
-	buf, err := e.Append(nil, &big, nil, 1e9, 60)
+	buf, err := e.Append(nil, big, nil, 1e9, 60)
 	require.NoError(t, err)
 	parsed, err := payload.Parse(buf)
 	require.NoError(t, err)
@@ -412,8 +412,8 @@ func TestNoAllocs(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"Append", func() { scratch, _ = e.Append(scratch[:0], &example, nil, 1e9, 60) }},
-		{"Append/longest", func() { scratch, _ = e.Append(scratch[:0], &big, nil, 1e9, 60) }},
+		{"Append", func() { scratch, _ = e.Append(scratch[:0], example, nil, 1e9, 60) }},
+		{"Append/longest", func() { scratch, _ = e.Append(scratch[:0], big, nil, 1e9, 60) }},
 		{"Parse", func() { _, _ = payload.Parse(buf) }},
 		{"Parse/refused", func() { _, _ = payload.Parse(truncated) }},
 		{"MoveTo", func() { p := parsed; scratch = p.MoveTo(scratch[:0]) }},

@@ -307,10 +307,12 @@ def unwrap(kek_text, kek_id, wrapped):
     return xc20p_open(wrapped[24:], own_id, wrapped[:24], hkdf(kek, b"chattoken/v1 kek\x00", 32))
 
 
-def unseal(kek_text, sealed):
-    magic, rest = cut(sealed, 18)
-    if magic != b"chattoken-keyring\x01" or len(sealed) > 1 << 20:
-        raise BadRing("not a sealed ring of version 1")
+def unseal(kek_text, sealed, context):
+    """Returns the document: all of the plaintext in form 1, and its end in form 2."""
+    magic, rest = cut(sealed, 17)
+    form, rest = cut(rest, 1)
+    if magic != b"chattoken-keyring" or form[0] not in (1, 2) or len(sealed) > 1 << 20:
+        raise BadRing("not a sealed ring")
     n, rest = cut(rest, 1)
     kek_id, rest = cut(rest, n[0])
     n, rest = cut(rest, 2)
@@ -319,13 +321,20 @@ def unseal(kek_text, sealed):
     nonce, ciphertext = cut(rest, 24)
     cut(ciphertext, 16)
     try:
-        return xc20p_open(ciphertext, header, nonce, unwrap(kek_text, kek_id, wrapped))
+        plaintext = xc20p_open(ciphertext, header, nonce, unwrap(kek_text, kek_id, wrapped))
     except CryptoError:
         raise BadRing("not authentic") from None
+    if form[0] == 1:
+        return plaintext
+    digest, document = cut(plaintext, 32)
+    if digest != hashlib.sha256(b"chattoken/v1 context\x00" + context).digest():
+        raise BadRing("another context")
+    return document
 
 
 def load(kek_text, sealed, context):
-    document = decode(unseal(kek_text, sealed))
+    """Loads a ring of which no earlier serial is known."""
+    document = decode(unseal(kek_text, sealed, context))
     if not is_list(document, 4):
         raise BadRing("document")
     serial, policy, *lists = document
@@ -333,7 +342,10 @@ def load(kek_text, sealed, context):
         raise BadRing("document")
     if not all(is_list(k, 6) and type(k[0]) is bytes for keys in lists for k in keys):
         raise BadRing("document")
-    return Ring(serial, policy, *([Key(context, *k) for k in keys] for keys in lists))
+    ring = Ring(serial, policy, *([Key(context, *k) for k in keys] for keys in lists))
+    if ring.serial > 2**62:
+        raise BadRing("serial too far ahead")
+    return ring
 
 
 # The program.

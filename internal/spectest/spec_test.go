@@ -27,13 +27,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // python3 is Debian's own, which has the modules that Debian's packages
 // install. An earlier one on PATH would not.
 const python3 = "/usr/bin/python3"
-
-const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 
 // TestSpec shares one Python process between its parts: it is slow to start.
 func TestSpec(t *testing.T) {
@@ -204,21 +203,29 @@ func (p *python) testRings(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			got := p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now})
 			assert.Equal(t, reply{Serial: v.Serial, Keys: v.Keys}, got)
+			form := v.Sealed[2*len("chattoken-keyring"):][:2]
+			v.keys.Context += "00"
+			foreign := p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason
+			assert.Equal(t, map[string]string{"01": "", "02": "another context"}[form], foreign)
 		})
 	}
 }
 
-// testBadRings changes each byte of a sealed ring, and cuts it there.
+// testBadRings changes each byte of a sealed ring of each form, and cuts it
+// there.
 func (p *python) testBadRings(t *testing.T) {
-	v := readVectors(t).Rings[0]
-	sealed, err := hex.DecodeString(v.Sealed)
-	require.NoError(t, err)
-	for i := range sealed {
-		changed := bytes.Clone(sealed)
-		changed[i] ^= 1 << (i % 8)
-		for _, bad := range [][]byte{changed, sealed[:i]} {
-			v.Sealed = hex.EncodeToString(bad)
-			require.NotEmpty(t, p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason, "byte %d", i)
+	rings := readVectors(t).Rings
+	for _, i := range []int{0, 2} {
+		v := rings[i]
+		sealed, err := hex.DecodeString(v.Sealed)
+		require.NoError(t, err)
+		for i := range sealed {
+			changed := bytes.Clone(sealed)
+			changed[i] ^= 1 << (i % 8)
+			for _, bad := range [][]byte{changed, sealed[:i]} {
+				v.Sealed = hex.EncodeToString(bad)
+				require.NotEmpty(t, p.ask(t, request{Op: "ring", keys: v.keys, Now: v.Now}).Reason, "byte %d", i)
+			}
 		}
 	}
 }
@@ -276,7 +283,7 @@ func randomAttempt(r *rand.Rand) attempt {
 
 func randomClaims(r *rand.Rand) claims.Claims {
 	c := claims.Claims{
-		RoomIdentifier: room[:len(room)-r.IntN(12)],
+		RoomIdentifier: tokentest.Room[:len(tokentest.Room)-r.IntN(12)],
 		UserID:         randomText(r, 1+r.IntN(128)),
 		Capabilities:   claims.Capabilities(r.IntN(8)),
 		SessionMinutes: 1 + r.IntN(180),
@@ -355,9 +362,9 @@ func (p *python) testMutations(t *testing.T) {
 	reasons := map[string]int{}
 	for i := range rounds {
 		c := randomClaims(random)
-		plaintext, err := new(payload.Encoder).Append(nil, &c, nil, start, 60)
+		plaintext, err := new(payload.Encoder).Append(nil, c, nil, start, 60)
 		require.NoError(t, err)
-		b, err := h.ring.Seal(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
+		b, err := h.ring.SealBox(box.Inside(), nil, mutate(random, plaintext), time.Unix(start, 0))
 		require.NoError(t, err)
 		text := string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 		opener := token.Opener{Ring: h.ring, Now: clock(start)}
@@ -400,7 +407,7 @@ func clock(now int64) func() time.Time {
 func (p *python) testCommand(t *testing.T) {
 	c := newCommand(t)
 	want := claims.Claims{
-		RoomIdentifier: room,
+		RoomIdentifier: tokentest.Room,
 		UserID:         "Zoë \U0001f680",
 		Capabilities:   claims.SendMessage | claims.DeleteMessage,
 		Attributes:     map[string]string{"displayName": "Zoë", "colour": "red"},
@@ -442,7 +449,8 @@ func newCommand(t *testing.T) *command {
 	require.NoError(t, err, "%s", out)
 
 	h := newHouse(t, time.Now())
-	require.NoError(t, h.ring.WriteFile(t.Context(), h.kek, c.ring))
+	file := keyring.File{Name: c.ring, KEK: h.kek, Config: keyring.Config{Context: ringContext}}
+	require.NoError(t, file.Save(t.Context(), h.ring))
 	require.NoError(t, h.kek.WriteFile(c.kek))
 	sealed, err := os.ReadFile(c.ring)
 	require.NoError(t, err)

@@ -16,6 +16,14 @@ func Skip(t testing.TB, reason string) {
 	t.Skipf("SKIPPED: %s", reason)
 }
 
+// NotAllowed skips the test because the kernel, the hypervisor or the container
+// refuses something that the test has tried. Nothing that can be installed
+// changes that, so CHATTOKEN_REQUIRE=1 accepts it.
+func NotAllowed(t testing.TB, reason string) {
+	t.Helper()
+	t.Skipf("NOT ALLOWED HERE: %s", reason)
+}
+
 // SkipAllocs skips a test that counts allocations where the build itself
 // changes the count: the race detector adds some, and x/crypto's generic code
 // has one of its own.

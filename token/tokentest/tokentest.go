@@ -1,5 +1,5 @@
-// Package tokentest helps to test programs that mint chat tokens or let users in
-// with them.
+// Package tokentest helps to test programs that mint chat tokens or let users
+// in with them.
 //
 //	env := tokentest.New(t)
 //	gateway := newGateway(&env.Opener)         // the program under test
@@ -7,7 +7,13 @@
 //	gateway.connect(env.Spent())               // is refused
 //	env.Advance(2 * time.Minute)               // its clock moves on
 //
-// It works under testing/synctest, too, where the clock is the bubble's.
+// The program under test has to read the clock of [Env.Now], or time.Now under
+// testing/synctest, where the bubble's clock is used: there time.Sleep moves
+// the clock and fires timers, and Advance fires none.
+//
+// For a guard that is down, put one of your own into Opener.Guard. To revoke
+// everyone, call Guard.Revoke; what is minted within six seconds of that is
+// revoked, too, so Advance the clock.
 package tokentest
 
 import (
@@ -38,15 +44,16 @@ func Claims() claims.Claims {
 	}
 }
 
-// Env is all that a program with tokens needs, on one clock: fresh keys with the
-// default policy, and a guard that accepts every token of theirs at once. It is
-// made by [New]. Its methods are safe for concurrent use; its fields may be
-// changed before anybody else uses them.
+// Env is all that a program with tokens needs, on one clock: fresh keys with
+// the default policy, and a guard that accepts every token of theirs at once.
+// It is made by [New]. Its methods are safe for concurrent use; its fields may
+// be changed before anybody else uses them. Mint returns a token.ChatToken, and
+// the methods for tokens that are refused return the text.
 type Env struct {
-	Ring   *keyring.Ring
-	Guard  *replay.Guard
-	Sealer token.Sealer
-	Opener token.Opener
+	Ring   *keyring.Ring // shared by Sealer and Opener
+	Guard  *replay.Guard // of Opener
+	Sealer token.Sealer  // what Mint mints with
+	Opener token.Opener  // what opens it
 
 	tb    testing.TB
 	ahead atomic.Int64 // nanoseconds by which the clock is ahead of time.Now
@@ -82,8 +89,8 @@ func (e *Env) Now() time.Time { return time.Now().Add(time.Duration(e.ahead.Load
 // Advance moves the clock on, or back if d is negative.
 func (e *Env) Advance(d time.Duration) { e.ahead.Add(int64(d)) }
 
-// Mint mints a token that is accepted once. It says what [Claims] does, with the
-// changes applied.
+// Mint mints a token that is accepted once. It says what [Claims] does, with
+// the changes applied.
 func (e *Env) Mint(changes ...func(*claims.Claims)) token.ChatToken {
 	e.tb.Helper()
 	return e.mint(e.Sealer, changes...)
@@ -114,13 +121,13 @@ func (e *Env) mintAt(ahead time.Duration) string {
 func (e *Env) Expired() string { e.tb.Helper(); return e.mintAt(-token.MaxTTL) }
 
 // FromTheFuture returns a token that is refused with token.ErrNotYetValid: its
-// minter's clock is ahead by a minute.
+// minter's clock is ahead by a minute more than ClockSkew.
 func (e *Env) FromTheFuture() string {
 	e.tb.Helper()
 	return e.mintAt(time.Minute + e.Ring.Limits().ClockSkew)
 }
 
-// Spent returns a token that is refused with token.ErrSpent.
+// Spent returns a token that is refused with token.ErrSpent by Env.Guard.
 func (e *Env) Spent() string {
 	e.tb.Helper()
 	minted := e.Mint()
@@ -131,7 +138,8 @@ func (e *Env) Spent() string {
 	return minted.Token
 }
 
-// Revoked returns a token that is refused with token.ErrRevoked.
+// Revoked returns a token that is refused with token.ErrRevoked by Env.Guard.
+// It is revoked by its ID, and no other token is.
 func (e *Env) Revoked() string {
 	e.tb.Helper()
 	minted := e.Mint()

@@ -4,15 +4,16 @@
 //
 //	testall dir... [-- [go test flags]]
 //
-// In each module directory it runs go vet ./... and go test ./..., with -count=1
-// so that what is counted is what ran. It ends with the counts of each module,
-// the reasons for what was skipped, and a last line of the form
+// In each module directory it runs go vet ./... and go test ./..., with
+// -count=1 so that what is counted is what ran. It ends with the counts of each
+// module, the reasons for what was skipped, and a last line of the form
 //
 //	12 passed, 0 failed, 1 skipped
 //
 // Its exit status is 0 if nothing failed. A module that cannot be vetted or
 // built, and one in which no test ran, is a failure. With CHATTOKEN_REQUIRE=1 a
-// skip is one too: where everything is installed, nothing may be left out.
+// skip is one too: where everything is installed, nothing may be left out but
+// what the machine does not allow.
 //
 // A -- marks another build or fewer tests, by the flags that follow or by the
 // environment. Then a test may skip itself as not applicable, and it is enough
@@ -27,6 +28,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"github.com/seed17cb2b26/chattoken/tools/internal/testsum"
 )
@@ -88,9 +90,18 @@ func (r runner) judge(dir string, s testsum.Summary) testsum.Summary {
 		s.Failed++
 		fmt.Fprintf(r.out, "testall: %s: no test ran\n", dir)
 	}
-	if s.Skipped > 0 && r.ordinary && r.require {
-		fmt.Fprintf(r.out, "testall: %s: %d skipped, but CHATTOKEN_REQUIRE=1\n", dir, s.Skipped)
-		s.Failed, s.Skipped = s.Failed+s.Skipped, 0
+	if !r.ordinary || !r.require {
+		return s
+	}
+	missing := 0
+	for reason, n := range s.Reasons {
+		if !strings.HasPrefix(reason, "NOT ALLOWED HERE: ") { // by testenv.NotAllowed
+			missing += n
+		}
+	}
+	if missing > 0 {
+		fmt.Fprintf(r.out, "testall: %s: %d skipped, but CHATTOKEN_REQUIRE=1\n", dir, missing)
+		s.Failed, s.Skipped = s.Failed+missing, s.Skipped-missing
 	}
 	return s
 }

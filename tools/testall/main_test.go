@@ -16,6 +16,7 @@ var modules = map[string]string{
 	"pass":    "package m\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) {}\n",
 	"fail":    "package m\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Fatal(\"no\") }\n",
 	"skip":    "package m\n\nimport \"testing\"\n\nfunc TestB(t *testing.T) { t.Skip(\"no server\") }\n",
+	"refused": "package m\n\nimport \"testing\"\n\nfunc TestB(t *testing.T) { t.Skip(\"NOT ALLOWED HERE: no ptrace\") }\n",
 	"novet":   "package m\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Logf(\"%d\", \"text\") }\n",
 	"nobuild": "package m\n\nfunc f() { undefined() }\n",
 	"notest":  "package m\n",
@@ -57,6 +58,12 @@ func TestTestall(t *testing.T) {
 			exit:  1,
 			last:  "0 passed, 1 failed, 0 skipped",
 			shows: []string{"testall: skip: 1 skipped, but CHATTOKEN_REQUIRE=1", "\tskipped 1: no server\n"},
+		},
+		{
+			name: "what no installation cures",
+			args: "refused", require: "1",
+			last:  "0 passed, 0 failed, 1 skipped",
+			shows: []string{"\tskipped 1: NOT ALLOWED HERE: no ptrace\n"},
 		},
 		{
 			name: "skip in another build",

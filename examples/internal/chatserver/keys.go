@@ -45,7 +45,7 @@ func (s *Server) makeRing() (err error) {
 	}
 	policy := s.config.Policy
 	if policy == (keyring.Policy{}) {
-		policy = keyring.Policy{MaxTTL: s.config.TokenTTL, ClockSkew: time.Second}
+		policy = keyring.Policy{MaxTTL: max(s.config.TokenTTL, time.Minute), ClockSkew: time.Second}
 	}
 	s.ring, err = keyring.New(s.now(), keyring.Config{Policy: policy})
 	return err

@@ -65,15 +65,14 @@ func newShared(t *testing.T) *shared {
 	kek, err := keyring.GenerateKEK()
 	require.NoError(t, err)
 	s := &shared{file: keyring.File{Name: filepath.Join(t.TempDir(), "keyring"), KEK: kek}}
-	s.ring, err = keyring.New(time.Now(), keyring.Config{})
+	s.ring, err = s.file.Create(t.Context(), time.Now())
 	require.NoError(t, err)
-	s.save(t)
 	return s
 }
 
 func (s *shared) save(t *testing.T) {
 	t.Helper()
-	require.NoError(t, s.ring.WriteFile(t.Context(), s.file.KEK, s.file.Name))
+	require.NoError(t, s.file.Save(t.Context(), s.ring))
 }
 
 func (s *shared) start(t *testing.T, config chatserver.Config) *chat {

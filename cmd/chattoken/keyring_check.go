@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+const checkUsage = `Usage: chattoken keyring check [--output text | json] [flags]
+
+Says whether new keys get here in time, as the user and with the files of the
+process that it is about. Exit status, and what it finds:
+
+  0   pending-missing     the next key is due; rotate is about to publish it
+  1   overdue             it should be here by now: nobody rotates, or this file
+                          is not the one that is rotated, as where the file
+                          itself is mounted and not its directory
+      policy              with clocks as far apart as allowed, no token opens
+  2   expires-soon        overdue, and within the lead other hosts may mint
+                          under a key that is not here
+      other-context       the keyring of another deployment
+      high-water-ahead    older than one that was here before
+      unusable            it could not be loaded
+
+Overdue counts from twice the lead after the next key was due, or half a period
+if that is less. So rotate at least once in a lead.
+
+` + keyUsage
+
+// The severities, which are exit statuses.
+type severity int
+
+var severities = [...]string{exitOK: "ok", exitRefused: "warning", exitTrouble: "critical"}
+
+func (s severity) String() string { return severities[s] }
+
+func (s severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// statusError is a result that was printed, and is no error but to the shell.
+type statusError int
+
+func (e statusError) Error() string { return "status " + severity(e).String() }
+
+// finding is something to be done about a keyring.
+type finding struct {
+	Name     string   `json:"name"`
+	Severity severity `json:"severity"`
+	Text     string   `json:"text"`
+}
+
+// diagnosis is all of them. What is not known of a keyring that could not be
+// loaded is absent.
+type diagnosis struct {
+	Status   severity  `json:"status"`
+	Serial   uint64    `json:"serial,omitempty"`
+	Due      string    `json:"nextKeyDue,omitempty"`
+	Overdue  int64     `json:"overdueInSeconds"`
+	Findings []finding `json:"findings"`
+}
+
+func (p *process) check(a *arguments) error {
+	if err := a.noOperands(); err != nil {
+		return err
+	}
+	output, err := a.output()
+	if err != nil {
+		return err
+	}
+	d, err := p.diagnose(a)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		err = p.printJSON(d)
+	} else {
+		err = p.print(d.String())
+	}
+	if err == nil && d.Status != exitOK {
+		err = statusError(d.Status)
+	}
+	return err
+}
+
+// diagnose returns an error for a command line that asks for nothing.
+func (p *process) diagnose(a *arguments) (diagnosis, error) {
+	d := diagnosis{Findings: []finding{}}
+	f, err := p.file(a, false)
+	if usage := usageError(""); errors.As(err, &usage) {
+		return d, err
+	}
+	var ring *keyring.Ring
+	if err == nil {
+		ring, err = f.Load(context.Background())
+	}
+	if err != nil {
+		d.add(notLoaded(err), exitTrouble, harmless(err.Error()))
+		return d, nil
+	}
+	d.examine(ring, p.now())
+	return d, nil
+}
+
+func notLoaded(err error) string {
+	switch {
+	case errors.Is(err, keyring.ErrContext):
+		return "other-context"
+	case errors.Is(err, keyring.ErrRollback):
+		return "high-water-ahead"
+	}
+	return "unusable"
+}
+
+func (d *diagnosis) add(name string, s severity, text string) {
+	d.Findings = append(d.Findings, finding{name, s, text})
+	d.Status = max(d.Status, s)
+}
+
+// examine looks at a keyring that could be loaded.
+func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
+	policy, due, late := r.Policy(), due(r, now), r.Overdue(now)
+	d.Serial, d.Due, d.Overdue = r.Serial(), timestamp(due), int64(late/time.Second)
+	switch {
+	case late > 0 && late+policy.Lead >= policy.Period:
+		d.add("expires-soon", exitTrouble, fmt.Sprintf(
+			"the next key has been due for %v; from %s on, others may mint under it",
+			late.Truncate(time.Second), dateTime(due.Add(policy.Period))))
+	case late > 0:
+		d.add("overdue", exitRefused, fmt.Sprintf("the next key has been due for %v", late.Truncate(time.Second)))
+	case !now.Before(due):
+		d.add("pending-missing", exitOK, "the next key is due since "+dateTime(due))
+	}
+	if policy.MaxTTL < policy.ClockSkew+token.MinTTL {
+		d.add("policy", exitRefused, fmt.Sprintf("max-ttl is %v, and clocks may be %v apart: raise max-ttl", policy.MaxTTL, policy.ClockSkew))
+	}
+}
+
+// due returns when the next key is to be published: when the last one starts to
+// seal.
+func due(r *keyring.Ring, now time.Time) (t time.Time) {
+	for k := range r.Keys(now) {
+		switch {
+		case k.State == keyring.Revoked:
+		case k.Activates.IsZero():
+			t = k.Created
+		default:
+			t = k.Activates
+		}
+	}
+	return t
+}
+
+func (d diagnosis) String() string {
+	var b strings.Builder
+	if d.Serial > 0 {
+		fmt.Fprintf(&b, "serial %d, ", d.Serial)
+	}
+	fmt.Fprintf(&b, "%v\n", d.Status)
+	for _, f := range d.Findings {
+		fmt.Fprintf(&b, "%s: %s\n", f.Name, f.Text)
+	}
+	return b.String()
+}

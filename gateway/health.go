@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// maxUnsynced is how old the knowledge of others' revocations may be in a gateway
+// that is ready.
+const maxUnsynced = time.Minute
+
+// Ready returns nil if a load balancer should send users here, and else an error
+// that says why not: the gateway is draining or Run does not run; the guard
+// accepts only tokens that are issued later, or has limits below the ring's; keys
+// or revocations are too old. It says nothing of whether a server answers now:
+// that is the same for every gateway, and no reason to take them all away.
+func (g *Gateway) Ready(now time.Time) error {
+	if g.state.draining.Load() {
+		return ErrDraining
+	}
+	if !g.alive() {
+		return errNotRunning
+	}
+	if err := g.opener.Validate(); err != nil {
+		return err
+	}
+	if at := g.config.Guard.ReadyAt(); now.Before(at) {
+		return fmt.Errorf("gateway: the guard is ready at %s", at.Format(time.RFC3339))
+	}
+	if old := now.Sub(g.config.Guard.Synced()); old > maxUnsynced {
+		return fmt.Errorf("gateway: what others revoked is not known since %v", old.Truncate(time.Second))
+	}
+	return g.config.Keys.Health(now)
+}
+
+// Kind is what an [Event] is about. The zero Kind is none.
+type Kind uint8
+
+const (
+	_       Kind = iota
+	Entered      // somebody was let in
+	Refused      // somebody was not, or a Renew
+	Renewed      // a session took the place of another
+	Ended        // a stay has ended, other than by Leave
+)
+
+// Event is a decision or an end. It has no secret.
+type Event struct {
+	Kind    Kind
+	Reason  string        // why Refused or Ended: one of the fixed set of [Reasons]; else ""
+	Took    time.Duration // the decision; 0 for Ended
+	TokenID token.ID      // for logs; zero if Refused
+}
+
+// Reasons returns the words that Event.Reason and Refusal.Reason may be, so that
+// counters can be declared in advance.
+func Reasons() []string {
+	words := []string{
+		"malformed", "unknown-key", "revoked-key", "forged", "payload", "not-yet-valid", "expired", "spent",
+		"revoked", "all-revoked", "unavailable", "canceled", "refused", "session-expired",
+	}
+	seen := map[string]bool{}
+	for _, r := range refusals {
+		if !seen[r.Reason] {
+			seen[r.Reason] = true
+			words = append(words, r.Reason)
+		}
+	}
+	return words
+}
+
+// Stats is the state of a gateway for those who operate it. Counts are since it
+// was made.
+type Stats struct {
+	Live     int    `json:"live"`     // participants
+	Present  int    `json:"present"`  // and those who have ended but not left
+	MaxLive  int    `json:"maxLive"`  // as configured
+	Entered  uint64 `json:"entered"`  // were let in
+	Refused  uint64 `json:"refused"`  // were not, or a Renew
+	Ended    uint64 `json:"ended"`    // stays that ended, other than by Leave
+	Unsent   int    `json:"unsent"`   // revocations that the fleet was not told yet
+	Draining bool   `json:"draining"` // Drain was called
+
+	// SyncError and RefreshError are the last errors of the guard's Sync and of the
+	// keys' Refresh, and nil after a success.
+	SyncError, RefreshError error `json:"-"`
+}
+
+// Stats returns the state.
+func (g *Gateway) Stats() Stats {
+	st := Stats{
+		MaxLive:  g.config.MaxLive,
+		Entered:  g.counts.entered.Load(),
+		Refused:  g.counts.refusals.Load(),
+		Ended:    g.counts.ends.Load(),
+		Unsent:   g.unsent.len(),
+		Draining: g.state.draining.Load(),
+	}
+	for i := range g.reg.shards {
+		s := &g.reg.shards[i]
+		s.mu.Lock()
+		st.Live += s.live
+		st.Present += s.present
+		s.mu.Unlock()
+	}
+	st.SyncError, st.RefreshError = g.counts.errors()
+	return st
+}
+
+// counts are what Stats shows.
+type counts struct {
+	entered, refusals, ends atomic.Uint64
+
+	mu                  sync.Mutex
+	syncErr, refreshErr error
+}
+
+func (c *counts) synced(err error) {
+	c.mu.Lock()
+	c.syncErr = err
+	c.mu.Unlock()
+}
+
+func (c *counts) refreshed(err error) {
+	c.mu.Lock()
+	c.refreshErr = err
+	c.mu.Unlock()
+}
+
+func (c *counts) errors() (syncErr, refreshErr error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.syncErr, c.refreshErr
+}
+
+// began returns the time if somebody wants to know how long a decision took.
+func (g *Gateway) began() (t time.Time) {
+	if g.config.Observe != nil {
+		t = time.Now()
+	}
+	return t
+}
+
+func (g *Gateway) entered(p *Participant, began time.Time) {
+	g.counts.entered.Add(1)
+	g.observe(Event{Kind: Entered, TokenID: p.Session().TokenID()}, began)
+}
+
+func (g *Gateway) refused(err error, began time.Time) *Refusal {
+	g.counts.refusals.Add(1)
+	refusal := refuse(err, g.opener.Ring.Limits().ClockSkew)
+	g.observe(Event{Kind: Refused, Reason: refusal.Reason}, began)
+	return refusal
+}
+
+func (g *Gateway) ended(session *token.Session, cause error) {
+	g.counts.ends.Add(1)
+	if g.config.Observe == nil {
+		return
+	}
+	g.observe(Event{Kind: Ended, Reason: refuse(cause, 0).Reason, TokenID: session.TokenID()}, time.Time{})
+}
+
+func (g *Gateway) observe(e Event, began time.Time) {
+	if g.config.Observe == nil {
+		return
+	}
+	if !began.IsZero() {
+		e.Took = time.Since(began)
+	}
+	contain(func() { g.config.Observe(e) })
+}

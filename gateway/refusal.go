@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// Refusal is why somebody was not let in, or why a stay has ended, as the error
+// of [Gateway.Enter] and its like. It matches Err with errors.Is and errors.As.
+// None of its texts says more than a stranger may learn; Err may.
+type Refusal struct {
+	Status     int           // HTTP status to answer an upgrade with
+	CloseCode  int           // WebSocket close code, after the upgrade
+	Reason     string        // one of a fixed set of words, for counters and logs
+	RetryAfter time.Duration // what to wait before the next attempt, or 0
+	Err        error         // the cause
+}
+
+// Error is a short sentence without details.
+func (r *Refusal) Error() string { return "gateway: refused: " + r.Reason }
+
+// Unwrap returns Err.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// What is wrong with a request, whatever its token.
+var (
+	errHandshake  = errors.New("gateway: not a WebSocket handshake")
+	errVersion    = errors.New("gateway: another version of the WebSocket protocol")
+	errHijack     = errors.New("gateway: the connection cannot be taken over: HTTP/2, or a ResponseWriter without Hijack")
+	errOrigin     = errors.New("gateway: a page of another origin")
+	errMethod     = errors.New("gateway: a stream is requested with GET")
+	errSite       = errors.New("gateway: a cookie without Origin from another site")
+	errNoToken    = errors.New("gateway: no token")
+	errTwoTokens  = errors.New("gateway: more than one token")
+	errRoom       = errors.New("gateway: a token for another room")
+	errAnother    = errors.New("gateway: a token of another user or room")
+	errFull       = errors.New("gateway: full")
+	errUserFull   = errors.New("gateway: too many participants of one user")
+	errNotRunning = errors.New("gateway: Run does not run")
+)
+
+// Why a stay ends, beside what package token says of sessions and revocations.
+var (
+	// ErrDraining says that the gateway is about to stop: connect to another.
+	ErrDraining = errors.New("gateway: draining")
+
+	// ErrStopped says that Run has returned.
+	ErrStopped = errors.New("gateway: stopped")
+
+	// ErrLeft says that the participant has left.
+	ErrLeft = errors.New("gateway: left")
+)
+
+// Kicked is the cause of an end by [Gateway.Revoke] with a reason. It matches
+// token.ErrRevoked.
+type Kicked struct{ Reason string }
+
+// Error returns the reason, for the participant.
+func (k *Kicked) Error() string { return k.Reason }
+
+// Is reports whether target is token.ErrRevoked.
+func (*Kicked) Is(target error) bool { return target == token.ErrRevoked }
+
+// The close codes that package token does not know.
+const (
+	closeRestart   = 1012 // RFC 6455's registry: service restart
+	closeTryLater  = 1013 // try again later
+	closePolicy    = 1008
+	statusUpgrade  = http.StatusUpgradeRequired
+	statusTooMany  = http.StatusTooManyRequests
+	restartSeconds = time.Second
+)
+
+// refusals has what becomes of the errors of this package. All others are judged
+// by package token.
+var refusals = [...]Refusal{
+	{Err: errHandshake, Reason: "handshake", Status: http.StatusBadRequest, CloseCode: closePolicy},
+	{Err: errVersion, Reason: "handshake", Status: statusUpgrade, CloseCode: closePolicy},
+	{Err: errHijack, Reason: "handshake", Status: http.StatusInternalServerError, CloseCode: closePolicy},
+	{Err: errMethod, Reason: "handshake", Status: http.StatusMethodNotAllowed, CloseCode: closePolicy},
+	{Err: errOrigin, Reason: "origin", Status: http.StatusForbidden, CloseCode: 4403},
+	{Err: errSite, Reason: "origin", Status: http.StatusForbidden, CloseCode: 4403},
+	{Err: errNoToken, Reason: "no-token", Status: http.StatusUnauthorized, CloseCode: 4401},
+	{Err: errTwoTokens, Reason: "two-tokens", Status: http.StatusBadRequest, CloseCode: 4403},
+	{Err: errRoom, Reason: "room", Status: http.StatusForbidden, CloseCode: 4403},
+	{Err: errAnother, Reason: "another", Status: http.StatusForbidden, CloseCode: 4403},
+	{Err: errFull, Reason: "full", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
+	{Err: errUserFull, Reason: "user-full", Status: statusTooMany, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
+	{Err: errNotRunning, Reason: "not-running", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
+	{Err: ErrDraining, Reason: "draining", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
+	{Err: ErrStopped, Reason: "stopped", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
+	{Err: ErrLeft, Reason: "left", Status: http.StatusConflict, CloseCode: 1000},
+}
+
+// refuse returns the Refusal of err. skew is the ring's ClockSkew.
+func refuse(err error, skew time.Duration) *Refusal {
+	for i := range refusals {
+		if refusals[i].Err == err {
+			return &refusals[i]
+		}
+	}
+	advice := token.Action(err)
+	r := &Refusal{Status: advice.HTTPStatus(), CloseCode: advice.CloseCode(), Reason: token.Reason(err), Err: err}
+	switch advice {
+	case token.FetchNewTokenLater:
+		r.RetryAfter = skew + time.Second
+	case token.TryLater:
+		r.RetryAfter = 5 * time.Second
+	}
+	return r
+}
+
+// CloseCode returns the WebSocket close code for the cause of an end or for an
+// error of [Arrival.Enter]: 4401 for a new token, 4403 to give up, 1013 to try
+// later, 1012 to connect to another host. For nil it is 1000.
+func CloseCode(cause error) int {
+	if cause == nil {
+		return token.Advice(0).CloseCode()
+	}
+	if r, ok := errors.AsType[*Refusal](cause); ok {
+		return r.CloseCode
+	}
+	return refuse(cause, 0).CloseCode
+}
+
+// write answers the request. An EventSource whose token is spent is told by 204
+// that there is nothing more to come.
+func (r *Refusal) write(w http.ResponseWriter, stream bool) {
+	h := w.Header()
+	h.Del("Sec-WebSocket-Protocol")
+	if r.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((r.RetryAfter+time.Second-1)/time.Second)))
+	}
+	switch {
+	case stream && r.Reason == "spent":
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case r.Status == http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", "Bearer")
+	case r.Status == statusUpgrade:
+		h.Set("Sec-WebSocket-Version", "13")
+	case r.Status == http.StatusMethodNotAllowed:
+		h.Set("Allow", http.MethodGet)
+	}
+	http.Error(w, http.StatusText(r.Status), r.Status)
+}

@@ -1,0 +1,287 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// The indexes of a shard. Each is a map from a number to a list of participants.
+const (
+	byUser = iota
+	byRoom
+	byToken
+	byDeadline
+	indexes
+)
+
+const shardCount = 64 // a power of two
+
+// registry holds the participants. A user's are all in one shard, so that one
+// lock covers whatever is to be known of a user.
+type registry struct {
+	seed    maphash.Seed
+	credits credits
+	shards  [shardCount]shard
+}
+
+// shard is one part of the registry.
+type shard struct {
+	mu       sync.Mutex
+	heads    [indexes]map[uint64]*Participant
+	earliest int64 // no deadline is before this second
+	live     int   // registered
+	present  int   // not left, whether they have ended or not
+	spare    int   // credits that this shard has taken and not used
+	_        [64]byte
+}
+
+// link is a participant's place in a list.
+type link struct{ prev, next *Participant }
+
+// entry is what a session is found by. User and room are hashes: whoever looks
+// for one compares the names.
+type entry [indexes]uint64
+
+func newRegistry(maxLive int) *registry {
+	reg := &registry{seed: maphash.MakeSeed()}
+	reg.credits.init(maxLive)
+	for i := range reg.shards {
+		for k := range reg.shards[i].heads {
+			reg.shards[i].heads[k] = make(map[uint64]*Participant)
+		}
+	}
+	return reg
+}
+
+func (reg *registry) entry(s *token.Session) entry {
+	id := s.TokenID()
+	return entry{
+		byUser:     maphash.Bytes(reg.seed, s.UserID()),
+		byRoom:     maphash.Bytes(reg.seed, s.RoomIdentifier()),
+		byToken:    maphash.Bytes(reg.seed, id[:]),
+		byDeadline: uint64(s.SessionExpiration().Unix()),
+	}
+}
+
+// shard returns the one of a user.
+func (reg *registry) shard(user uint64) *shard { return &reg.shards[user&(shardCount-1)] }
+
+// add registers p under e, or says that there is no room.
+func (reg *registry) add(p *Participant, e entry, perUser int) error {
+	s := reg.shard(e[byUser])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if perUser > 0 && s.count(e[byUser], p.session.Load().UserID(), perUser) >= perUser {
+		return errUserFull
+	}
+	if s.spare == 0 {
+		if s.spare = reg.credits.take(); s.spare == 0 {
+			return errFull
+		}
+	}
+	s.spare--
+	s.live++
+	s.present++
+	for i := range e {
+		s.push(p, i, e[i])
+	}
+	s.earliest = min(s.earliest, int64(e[byDeadline]))
+	return nil
+}
+
+// userIsFull reports whether a user has as many participants as one may. With a
+// limit of 0 that is never so.
+func (reg *registry) userIsFull(userID []byte, limit int) bool {
+	if limit == 0 {
+		return false
+	}
+	user := maphash.Bytes(reg.seed, userID)
+	s := reg.shard(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count(user, userID, limit) >= limit
+}
+
+// count counts a user's participants, up to a limit.
+func (s *shard) count(user uint64, userID []byte, limit int) (n int) {
+	for q := s.heads[byUser][user]; q != nil && n < limit; q = q.links[byUser].next {
+		if string(q.session.Load().UserID()) == string(userID) {
+			n++
+		}
+	}
+	return n
+}
+
+// move registers p, which is there under old, under another entry.
+func (s *shard) move(p *Participant, old, e entry) {
+	for i := range e {
+		if old[i] != e[i] {
+			s.unlink(p, i, old[i])
+			s.push(p, i, e[i])
+		}
+	}
+	s.earliest = min(s.earliest, int64(e[byDeadline]))
+}
+
+// remove takes p out, which is registered under e. The shard is locked.
+func (reg *registry) remove(s *shard, p *Participant, e entry) {
+	for i := range e {
+		s.unlink(p, i, e[i])
+	}
+	s.live--
+	s.spare++
+	if extra := s.spare - reg.credits.keep; extra > 0 {
+		s.spare -= extra
+		reg.credits.give(extra)
+	}
+}
+
+func (s *shard) push(p *Participant, index int, key uint64) {
+	head := s.heads[index][key]
+	p.links[index] = link{next: head}
+	if head != nil {
+		head.links[index].prev = p
+	}
+	s.heads[index][key] = p
+}
+
+func (s *shard) unlink(p *Participant, index int, key uint64) {
+	l := p.links[index]
+	p.links[index] = link{}
+	if l.next != nil {
+		l.next.links[index].prev = l.prev
+	}
+	switch {
+	case l.prev != nil:
+		l.prev.links[index].next = l.next
+	case l.next != nil:
+		s.heads[index][key] = l.next
+	default:
+		delete(s.heads[index], key)
+	}
+}
+
+// of returns the shards in which a target may be.
+func (reg *registry) of(t token.Target) []shard {
+	if t.User == "" {
+		return reg.shards[:]
+	}
+	i := maphash.String(reg.seed, t.User) & (shardCount - 1)
+	return reg.shards[i : i+1]
+}
+
+// present is how many have not left.
+func (reg *registry) present() (n int) {
+	for i := range reg.shards {
+		s := &reg.shards[i]
+		s.mu.Lock()
+		n += s.present
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// all appends everybody in a shard.
+func (s *shard) all(found []*Participant) []*Participant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.heads[byUser] {
+		for ; p != nil; p = p.links[byUser].next {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// find appends those of a shard whom a revocation concerns: all of the target
+// that were issued before the moment, or the one token.
+func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	visit := func(index int, key uint64) {
+		for p := s.heads[index][key]; p != nil; p = p.links[index].next {
+			if concerns(t, before, p.session.Load()) {
+				found = append(found, p)
+			}
+		}
+	}
+	switch {
+	case t.User != "":
+		visit(byUser, maphash.String(reg.seed, t.User))
+	case t.Room != "":
+		visit(byRoom, maphash.String(reg.seed, t.Room))
+	case t.Everyone:
+		for user := range s.heads[byUser] {
+			visit(byUser, user)
+		}
+	default:
+		visit(byToken, maphash.Bytes(reg.seed, t.Token[:]))
+	}
+	return found
+}
+
+// concerns reports whether a revocation of t ends a session.
+func concerns(t token.Target, before time.Time, s *token.Session) bool {
+	if t.Token != (token.ID{}) {
+		return s.TokenID() == t.Token
+	}
+	return (t.Room == "" || string(s.RoomIdentifier()) == t.Room) &&
+		(t.User == "" || string(s.UserID()) == t.User) &&
+		s.Summary().IssuedBefore(before)
+}
+
+// due appends those of a shard whose deadline is not after now.
+func (s *shard) due(found []*Participant, now int64) []*Participant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	deadlines := s.heads[byDeadline]
+	take := func(second int64) {
+		for p := deadlines[uint64(second)]; p != nil; p = p.links[byDeadline].next {
+			found = append(found, p)
+		}
+	}
+	if now-s.earliest > int64(len(deadlines)) { // after a jump of the clock
+		for second := range deadlines {
+			if int64(second) <= now {
+				take(int64(second))
+			}
+		}
+	} else {
+		for second := s.earliest; second <= now; second++ {
+			take(second)
+		}
+	}
+	s.earliest = max(s.earliest, now+1)
+	return found
+}
+
+// credits bound how many participants there are. A shard takes a few at a time and
+// keeps those that come back, so that processors do not wait for one counter.
+type credits struct {
+	left  atomic.Int64
+	batch int // that a shard takes at a time
+	keep  int // that a shard keeps unused
+}
+
+func (c *credits) init(maxLive int) {
+	c.left.Store(int64(maxLive))
+	c.keep = maxLive / 50 / shardCount // so at most one in fifty lies idle
+	c.batch = max(c.keep, 1)
+}
+
+// take returns up to a batch of credits, or 0.
+func (c *credits) take() int {
+	for {
+		left := c.left.Load()
+		n := min(left, int64(c.batch))
+		if n <= 0 || c.left.CompareAndSwap(left, left-n) {
+			return int(max(n, 0))
+		}
+	}
+}
+
+func (c *credits) give(n int) { c.left.Add(int64(n)) }

@@ -1,0 +1,54 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var errShared = errors.New("keyring: a ring that was loaded or saved is not in memory only: rotating it would make keys that no other host has")
+
+// InMemory is the keys of a process that shares them with nobody. It has the
+// methods of a [Follower], and rotates where that reads. It is made by
+// [NewInMemory] and safe for concurrent use.
+type InMemory struct{ ring *Ring }
+
+// NewInMemory returns the keys of r, which [New] made. If r was loaded or
+// saved, other hosts have its keys, too: that is an error.
+func NewInMemory(r *Ring) (*InMemory, error) {
+	k := &InMemory{r}
+	if r.load() == &noKeys {
+		return nil, errNoKeys
+	}
+	if k.shared() {
+		return nil, errShared
+	}
+	return k, nil
+}
+
+func (k *InMemory) shared() bool {
+	k.ring.mu.Lock()
+	defer k.ring.mu.Unlock()
+	return k.ring.base != fingerprint{}
+}
+
+// Ring returns the ring.
+func (k *InMemory) Ring() *Ring { return k.ring }
+
+// Refresh rotates the ring, as [Ring.Rotate] does. ctx is not used.
+func (k *InMemory) Refresh(_ context.Context, now time.Time) (changed bool, err error) {
+	if k.shared() {
+		return false, errShared
+	}
+	return k.ring.Rotate(now)
+}
+
+// Health returns nil, or an error if the next key is overdue because nobody
+// called Refresh. Nobody has been refused for that yet.
+func (k *InMemory) Health(now time.Time) error {
+	if d := k.ring.Overdue(now); d > 0 {
+		return fmt.Errorf("keyring: overdue: the next key has been due for %v", d.Truncate(time.Second))
+	}
+	return nil
+}

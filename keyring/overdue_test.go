@@ -1,0 +1,130 @@
+package keyring_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// The next key is overdue once a rotator that runs once in a lead, and hosts
+// that hear within a lead, must have had it; judged by nothing but the ring.
+func TestOverdue(t *testing.T) {
+	const day = 24 * time.Hour
+	tests := []struct {
+		name   string
+		policy keyring.Policy
+		due    time.Duration
+		grace  time.Duration
+	}{
+		{"default", keyring.Policy{}, 30 * day, 2 * time.Hour},
+		{"long lead", keyring.Policy{Period: 10 * day, Lead: 4 * day}, 10 * day, 5 * day},
+		{"longest lead", keyring.Policy{Period: day, Lead: day}, day, 12 * time.Hour},
+		{"short", keyring.Policy{Period: 20 * second, Lead: 6 * second}, 20 * second, 10 * second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := keyring.New(start, keyring.Config{Policy: tt.policy})
+			require.NoError(t, err)
+			due := start.Add(tt.due)
+			for _, now := range []time.Time{start.Add(-day), start, due.Add(-1), due, due.Add(tt.grace)} {
+				require.Zero(t, r.Overdue(now), now)
+			}
+			for _, late := range []time.Duration{tt.grace + 1, tt.grace + second, 1000 * day} {
+				require.Equal(t, late, r.Overdue(due.Add(late)))
+				require.Equal(t, late, clone(t, r).Overdue(due.Add(late)))
+			}
+			late := due.Add(2 * tt.grace)
+			require.True(t, rotate(t, r, late))
+			require.Zero(t, r.Overdue(late))
+			all := keys(r, late)
+			next := all[len(all)-1].Activates
+			require.Zero(t, r.Overdue(next.Add(tt.grace)), "the next one counts")
+			require.Equal(t, tt.grace+1, r.Overdue(next.Add(tt.grace+1)))
+		})
+	}
+}
+
+// What is pending is never overdue, and a ring of one key is from when that was
+// made.
+func TestOverdueWhateverHappened(t *testing.T) {
+	r := newRing(t, start)
+	now := start.Add(2 * lead)
+	require.NoError(t, r.RotateNow(now))
+	require.Zero(t, r.Overdue(now.Add(2*lead)))
+	for range 3 {
+		require.NoError(t, r.Revoke(now, sealer(t, r, now)))
+		require.Zero(t, r.Overdue(now.Add(2*lead)))
+	}
+	d := good()
+	only := documentKey{Secret: secret(1), Created: start.Unix(), Activates: 0, Retires: 0, Expires: 0, Revoked: 0}
+	d.Chain, d.Revoked = []documentKey{only}, []documentKey{}
+	r = load(t, d, keyring.Config{})
+	require.Zero(t, r.Overdue(start.Add(2*lead)))
+	require.Equal(t, 2*lead+1, r.Overdue(start.Add(2*lead+1)))
+}
+
+// A gateway whose file never changes, since the file itself is mounted, reads
+// it without an error for ever. Its ring says that there should be another key.
+func TestFrozenFile(t *testing.T) {
+	for name, freeze := range map[string]func(t *testing.T, name, frozen string){
+		// Both are what a bind mount of a file is: another name of what the
+		// file was before it was replaced.
+		"hard link": func(t *testing.T, name, frozen string) { require.NoError(t, os.Link(name, frozen)) },
+		"mount":     bind,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, kek := t.TempDir(), newKEK(t)
+			writer := keyring.File{Name: filepath.Join(dir, "ring"), KEK: kek}
+			r, err := writer.Create(t.Context(), start)
+			require.NoError(t, err)
+			frozen := keyring.File{Name: filepath.Join(dir, "frozen"), KEK: kek}
+			freeze(t, writer.Name, frozen.Name)
+			stuck, err := frozen.Follow(t.Context(), start)
+			require.NoError(t, err)
+			good, err := writer.Follow(t.Context(), start)
+			require.NoError(t, err)
+
+			due := start.Add(period)
+			for _, now := range []time.Time{due.Add(-lead), due, due.Add(2 * lead), due.Add(2*lead + second), due.Add(period)} {
+				if changed, err := r.Rotate(now); changed {
+					require.NoError(t, writer.Save(t.Context(), r))
+				} else {
+					require.NoError(t, err)
+				}
+				for _, f := range []*keyring.Follower{good, stuck} {
+					_, err := f.Refresh(t.Context(), now)
+					require.NoError(t, err, "nothing is wrong with the file")
+					require.Zero(t, f.Stale(now))
+				}
+				require.NoError(t, good.Health(now))
+				if now.After(due.Add(2 * lead)) {
+					require.ErrorContains(t, stuck.Health(now), "overdue")
+				} else {
+					require.NoError(t, stuck.Health(now))
+				}
+			}
+			now := due.Add(period)
+			require.Equal(t, keyring.ErrUnknownKey, openErr(stuck.Ring(), box(t, good.Ring(), now), now), "a period later")
+		})
+	}
+}
+
+// Health says that this process does not look at the file, or cannot.
+func TestHealthStale(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	require.NoError(t, s.follower.Health(start.Add(lead/2)))
+	require.ErrorContains(t, s.follower.Health(start.Add(lead/2+1)), "stale: not refreshed for 30m0s")
+	require.NoError(t, os.Remove(s.Name))
+	_, err := s.follower.Refresh(t.Context(), start.Add(lead))
+	require.Error(t, err)
+	require.ErrorContains(t, s.follower.Health(start.Add(lead)), "stale: not refreshed for 1h0m0s")
+	s.save(t)
+	_, err = s.follower.Refresh(t.Context(), start.Add(lead))
+	require.NoError(t, err)
+	require.NoError(t, s.follower.Health(start.Add(lead)))
+}
