@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// rehearse does all that a guard does, in a transaction whose condition is never
-// met: permissions are checked all the same.
+// rehearse does all that a guard does, in a transaction whose condition is
+// never met: permissions are checked all the same.
 func (g *Guard) rehearse(ctx context.Context) error {
 	p := g.config.Prefix
 	_, err := g.link.txn(ctx,
@@ -26,8 +26,9 @@ func (g *Guard) rehearse(ctx context.Context) error {
 	return err
 }
 
-// beat raises the gateway's counter every second, and so learns what was revoked,
-// until the guard is closed. It also looks at the clocks, if nobody spends.
+// beat raises the gateway's counter every second, and so learns what was
+// revoked, until the guard is closed. It also looks at the clocks, if nobody
+// spends.
 func (g *Guard) beat() {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
@@ -51,8 +52,8 @@ func (g *Guard) beat() {
 	}
 }
 
-// measure asks the member for the size of its data. If it fails, Stats shows what
-// was there before.
+// measure asks the member for the size of its data. If it fails, Stats shows
+// what was there before.
 func (g *Guard) measure() {
 	_ = g.link.do(g.ctx, func(ctx context.Context, c *clientv3.Client) error {
 		status, err := c.Status(ctx, c.Endpoints()[0])
@@ -65,12 +66,12 @@ func (g *Guard) measure() {
 	})
 }
 
-// update reads the cluster until it is as believed and all revocations are known.
-// If it is not, update believes something else, and raises the mark.
+// update reads the cluster until it is as believed and all revocations are
+// known. If it is not, update believes something else, and raises the mark.
 //
-// A watch would tell of revocations a little earlier, but it can be compacted away,
-// break or fall silent. This reading misses none, and has to be made each second
-// anyway.
+// A watch would tell of revocations a little earlier, but it can be compacted
+// away, break or fall silent. This reading misses none, and has to be made each
+// second anyway.
 func (g *Guard) update(ctx context.Context, beating bool) error {
 	select {
 	case g.updating <- struct{}{}:
@@ -118,8 +119,8 @@ func (g *Guard) believe(b belief) {
 	g.belief = b
 }
 
-// read asks for what is new if the cluster is as believed, and raises the counter
-// if it is to beat; else for what there is.
+// read asks for what is new if the cluster is as believed, and raises the
+// counter if it is to beat; else for what there is.
 func (g *Guard) read(ctx context.Context, b *belief, beating bool) (*clientv3.TxnResponse, error) {
 	p := g.config.Prefix
 	own := condition{b.gateway, ">", b.atLeast()}
@@ -144,8 +145,8 @@ func (g *Guard) read(ctx context.Context, b *belief, beating bool) (*clientv3.Tx
 	return reply, err
 }
 
-// ownLease returns the lease for the gateway's own key. It is not kept alive: a new
-// one takes its place early.
+// ownLease returns the lease for the gateway's own key. It is not kept alive: a
+// new one takes its place early.
 func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 	at := g.instant()
 	if g.beatsOn == nil || g.beatsOn.left(at) < duration(beatLife)*2/3 {
@@ -154,8 +155,8 @@ func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 	return g.beatsOn, err
 }
 
-// learn enters what was revoked. Only then is the counter known, so that no spend
-// passes until all is entered.
+// learn enters what was revoked. Only then is the counter known, so that no
+// spend passes until all is entered.
 func (g *Guard) learn(b belief, counter string, reply *clientv3.TxnResponse, beating bool) error {
 	if beating {
 		b.beaten(random())
@@ -182,9 +183,9 @@ func (g *Guard) learn(b belief, counter string, reply *clientv3.TxnResponse, bea
 	return nil
 }
 
-// join makes the gateway a new key under the marker that was read, or under a new
-// one, and believes that. If the marker has changed meanwhile, nothing is written.
-// The mark is raised when all is done, by the clock as it is then.
+// join makes the gateway a new key under the marker that was read, or under a
+// new one, and believes that. If the marker has changed meanwhile, nothing is
+// written. The mark is raised when all is done, by the clock as it is then.
 //
 // The key is new in each attempt: what is executed late is nobody's.
 func (g *Guard) join(ctx context.Context, r reading, replace bool) error {

@@ -19,15 +19,17 @@ const (
 
 // Config says where the cluster is and how to reach it. Only Endpoints must be
 // stated. Gateways of one fleet need the same Prefix and MaxRevocations; other
-// fields may differ. The guard keeps a copy; what the fields refer to must not be
-// changed.
+// fields may differ. The guard keeps a copy; what the fields refer to must not
+// be changed.
 type Config struct {
-	// Endpoints are the addresses of the members: host:port, or a URL. One is used
-	// at a time, and the next one after each failure, so all should be listed.
+	// Endpoints are the addresses of the members: host:port, or a URL. One is
+	// used at a time, and the next one after each failure, so all should be
+	// listed.
 	Endpoints []string
 
-	// Username and Password are the user of the cluster, if it has authentication
-	// turned on and does not take the name from the certificate in TLS.
+	// Username and Password are the user of the cluster, if it has
+	// authentication turned on and does not take the name from the certificate
+	// in TLS.
 	Username, Password string
 
 	// Credentials, if not nil, is asked for both before each new connection. It
@@ -38,18 +40,18 @@ type Config struct {
 	TLS *tls.Config
 
 	// Prefix begins the name of each key: deployments that share a cluster need
-	// different ones. The user needs to read and write there, and nothing else. It
-	// is at most 64 bytes. Empty means DefaultPrefix.
+	// different ones. The user needs to read and write there, and nothing else.
+	// It is at most 64 bytes. Empty means DefaultPrefix.
 	Prefix string
 
-	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used, for
-	// [Guard.ReadyAt]; zero means 5 s. For tokens the skew that comes with them
-	// counts.
+	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used,
+	// for [Guard.ReadyAt]; zero means 5 s. For tokens the skew that comes with
+	// them counts.
 	Limits keyring.Limits
 
-	// Timeout is how long a call of Spend, Revoke or Sync waits at most; a context
-	// may end it sooner. It is from 10 ms to 6 s. Zero means DefaultTimeout, which
-	// outlasts the election of a leader.
+	// Timeout is how long a call of Spend, Revoke or Sync waits at most; a
+	// context may end it sooner. It is from 10 ms to 6 s. Zero means
+	// DefaultTimeout, which outlasts the election of a leader.
 	Timeout time.Duration
 
 	// MaxWaiting is how many calls of Spend may wait at a time, at most 2^20.
@@ -57,8 +59,9 @@ type Config struct {
 	// DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is how many revocations there may be at a time, at most 2^20,
-	// apart from that of everyone. Zero means replay.DefaultMaxRevocations.
+	// MaxRevocations is how many revocations there may be at a time, at most
+	// 2^20, apart from that of everyone. Zero means
+	// replay.DefaultMaxRevocations.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. Spend's own argument only

@@ -13,21 +13,21 @@ import (
 )
 
 // The reasons of a [Guard] for not telling, one for each thing that can be done
-// about it. All match token.ErrUnavailable. After one, the token may be spent or
-// not. What the guard returns matches one of these with errors.Is, and its text
-// may say more.
+// about it. All match token.ErrUnavailable. After one, the token may be spent
+// or not. What the guard returns matches one of these with errors.Is, and its
+// text may say more.
 var (
-	// ErrDataLost says that the token was issued before the cluster may have lost
-	// what was spent, or before this guard started. Tokens that are issued from
-	// [Guard.ReadyAt] on are accepted; this one never will be.
+	// ErrDataLost says that the token was issued before the cluster may have
+	// lost what was spent, or before this guard started. Tokens that are issued
+	// from [Guard.ReadyAt] on are accepted; this one never will be.
 	ErrDataLost error = &fault{"data-lost", "etcd: issued before the cluster may have lost data", nil}
 
-	// ErrBusy says that Config.MaxWaiting calls are waiting already: more gateways
-	// or a faster cluster are needed.
+	// ErrBusy says that Config.MaxWaiting calls are waiting already: more
+	// gateways or a faster cluster are needed.
 	ErrBusy error = &fault{"busy", "etcd: too many calls are waiting", nil}
 
-	// ErrCanceled says that the context of the call ended first. It also matches
-	// the errors of package context.
+	// ErrCanceled says that the context of the call ended first. It also
+	// matches the errors of package context.
 	ErrCanceled error = &fault{"canceled", "etcd: the context of the call ended", nil}
 
 	// ErrClosed says that the guard is closed, or was not made with [New].
@@ -37,16 +37,16 @@ var (
 	// leader: see to the network, and whether a quorum runs.
 	ErrUnreachable error = &fault{"unreachable", "etcd: the cluster does not answer", nil}
 
-	// ErrAuth says that the cluster refused the user, the password or a key: see to
-	// Config and to the user's role.
+	// ErrAuth says that the cluster refused the user, the password or a key:
+	// see to Config and to the user's role.
 	ErrAuth error = &fault{"auth", "etcd: not authorized by the cluster", nil}
 
-	// ErrServer says that the cluster answers and does not do what is needed: see
-	// to its quota and its configuration.
+	// ErrServer says that the cluster answers and does not do what is needed:
+	// see to its quota and its configuration.
 	ErrServer error = &fault{"server", "etcd: the cluster cannot do it", nil}
 
-	// ErrClock says that the clocks of gateways and minters are further apart than
-	// ClockSkew, or that one was set: set them right.
+	// ErrClock says that the clocks of gateways and minters are further apart
+	// than ClockSkew, or that one was set: set them right.
 	ErrClock error = &fault{"clock", "etcd: the clocks differ by too much", nil}
 )
 

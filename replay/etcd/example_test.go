@@ -23,8 +23,9 @@ import (
 // endpoints are those of the cluster that the example uses.
 var endpoints = []string{"127.0.0.1:2379"}
 
-// Two gateways with the same keys and the same cluster: a token opens a connection
-// to one of them, once. A user who is banned at one is gone at the other.
+// Two gateways with the same keys and the same cluster: a token opens a
+// connection to one of them, once. A user who is banned at one is gone at the
+// other.
 func Example() {
 	ctx := context.Background()
 	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, if there are several hosts

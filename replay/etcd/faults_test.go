@@ -99,9 +99,9 @@ func TestPartitions(t *testing.T) {
 	tr.end()
 }
 
-// TestSplitBrain is the trace that no rule on one asynchronously replicated server
-// closes: the old leader is cut off and still has a gateway, the others have a new
-// leader and another gateway, and a token is shown to both.
+// TestSplitBrain is the trace that no rule on one asynchronously replicated
+// server closes: the old leader is cut off and still has a gateway, the others
+// have a new leader and another gateway, and a token is shown to both.
 func TestSplitBrain(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, 3)
@@ -151,8 +151,8 @@ func TestAnswersLost(t *testing.T) {
 	assert.Greater(t, g.Stats().Connections, uint64(1))
 }
 
-// TestExecutedLate has a call give up before the answer: a second call with the token
-// is told that it is spent, and no call is told that it is fresh.
+// TestExecutedLate has a call give up before the answer: a second call with the
+// token is told that it is spent, and no call is told that it is fresh.
 func TestExecutedLate(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -181,8 +181,8 @@ func TestExecutedLate(t *testing.T) {
 
 func errOf(_ bool, err error) error { return err }
 
-// TestRestored restores the cluster from a snapshot under gateways that go on, and has
-// them shown what was spent after it.
+// TestRestored restores the cluster from a snapshot under gateways that go on,
+// and has them shown what was spent after it.
 func TestRestored(t *testing.T) {
 	long(t)
 	t.Parallel()
@@ -200,8 +200,8 @@ func TestRestored(t *testing.T) {
 	}
 }
 
-// bumped restores with revisions beyond all that there were. The tool of old versions
-// cannot; there revisions are used up in testRestored.
+// bumped restores with revisions beyond all that there were. The tool of old
+// versions cannot; there revisions are used up in testRestored.
 func bumped(t *testing.T, c *etcdtest.Cluster, snapshot string) {
 	if filepath.Base(etcdtest.Tool(t)) == "etcdutl" {
 		c.Restore(snapshot, "--bump-revision", "1000000000", "--mark-compacted")
@@ -345,8 +345,8 @@ func TestLeases(t *testing.T) {
 	assert.Less(t, len(counts), 20)
 }
 
-// TestClockSetBack sets a gateway's clock back by an hour, when the cluster may have
-// forgotten what was spent.
+// TestClockSetBack sets a gateway's clock back by an hour, when the cluster may
+// have forgotten what was spent.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -388,8 +388,9 @@ func TestClockSetBack(t *testing.T) {
 	eventually(t, func() bool { return word(issued(time.Now(), time.Minute)) == "fresh" })
 }
 
-// TestKeysGone deletes keys of the guard's own, as an operator does, or the end of a
-// lease of a gateway that stood still, and with them a token that was spent.
+// TestKeysGone deletes keys of the guard's own, as an operator does, or the end
+// of a lease of a gateway that stood still, and with them a token that was
+// spent.
 func TestKeysGone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

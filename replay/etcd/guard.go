@@ -40,9 +40,9 @@ type Guard struct {
 	owing    bool          // recent has to be written back
 }
 
-// New makes a guard. It sends a transaction that writes all that a guard writes and
-// is not executed, so that a missing permission fails now. The errors are those
-// above, or say which field of c is outside its limits. New takes twice
+// New makes a guard. It sends a transaction that writes all that a guard writes
+// and is not executed, so that a missing permission fails now. The errors are
+// those above, or say which field of c is outside its limits. New takes twice
 // Config.Timeout at most, and not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
@@ -87,8 +87,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.cancel != nil }
 
-// Close ends the guard and its connection. Calls that wait return [ErrClosed]. It
-// may be called more than once.
+// Close ends the guard and its connection. Calls that wait return [ErrClosed].
+// It may be called more than once.
 func (g *Guard) Close() {
 	if !g.made() {
 		return
@@ -98,8 +98,8 @@ func (g *Guard) Close() {
 	g.tasks.Wait()
 }
 
-// instant reads both clocks. If the process stood still in between, it reads them
-// again: they would seem to have moved apart.
+// instant reads both clocks. If the process stood still in between, it reads
+// them again: they would seem to have moved apart.
 func (g *Guard) instant() instant {
 	for {
 		before := time.Since(g.began)
@@ -111,10 +111,10 @@ func (g *Guard) instant() instant {
 }
 
 // Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why the
-// guard could not tell. now is the time at which the token was found not to be
-// expired yet. Spend waits for Config.Timeout at most and not longer than ctx, and
-// retains nothing of s.
+// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why
+// the guard could not tell. now is the time at which the token was found not to
+// be expired yet. Spend waits for Config.Timeout at most and not longer than
+// ctx, and retains nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -207,10 +207,10 @@ func (g *Guard) wait(ctx context.Context, c *call) (fresh bool, err error) {
 	return false, err
 }
 
-// Revoked reports whether the token, or the session that was opened with it, was
-// revoked, as far as this gateway knows, which is as of [Guard.Synced]: nil,
-// token.ErrRevoked or token.ErrAllRevoked. It asks nobody, takes no lock and does
-// not allocate.
+// Revoked reports whether the token, or the session that was opened with it,
+// was revoked, as far as this gateway knows, which is as of [Guard.Synced]:
+// nil, token.ErrRevoked or token.ErrAllRevoked. It asks nobody, takes no lock
+// and does not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed
@@ -218,15 +218,16 @@ func (g *Guard) Revoked(s token.Summary) error {
 	return g.revoked.Revoked(s)
 }
 
-// ReadyAt returns the moment from which on all newly issued tokens are accepted, if
-// the issuer's clock agrees with this one. Until then some are refused with
-// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew and
-// a second after the guard was made, and moves ahead if data may have been lost or
-// a clock was set back. It goes by Config.Limits: tokens of a ring with a larger
-// ClockSkew are refused for longer, by the difference. A zero or nil Guard is ready
-// at the end of the year 9999.
+// ReadyAt returns the moment from which on all newly issued tokens are
+// accepted, if the issuer's clock agrees with this one. Until then some are
+// refused with [ErrDataLost], and a gateway should not report itself ready. It
+// is ClockSkew and a second after the guard was made, and moves ahead if data
+// may have been lost or a clock was set back. It goes by Config.Limits: tokens
+// of a ring with a larger ClockSkew are refused for longer, by the difference.
+// A zero or nil Guard is ready at the end of the year 9999.
 //
-// It says nothing of whether the cluster can be reached now. [Guard.Synced] does.
+// It says nothing of whether the cluster can be reached now. [Guard.Synced]
+// does.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(maxSecond, 0).UTC()

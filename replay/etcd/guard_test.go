@@ -26,8 +26,8 @@ var (
 	uniques atomic.Uint64
 )
 
-// hang is how long something may take before a test gives up. It is no measure of
-// speed.
+// hang is how long something may take before a test gives up. It is no measure
+// of speed.
 const hang = 60 * time.Second
 
 // newGuard returns a guard that ends with the test.

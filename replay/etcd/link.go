@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// patience is how long one request may take. A member that stands still holds
-	// up what was sent to it for as long.
+	// patience is how long one request may take. A member that stands still
+	// holds up what was sent to it for as long.
 	patience = time.Second
 
 	// Between attempts the pause doubles from the first to the second of these.
 	minPause, maxPause = 10 * time.Millisecond, 320 * time.Millisecond
 )
 
-// link has the connection to one of the members. The client's own balancing would
-// go on sending to one that stands still, so after each failure there is a new
-// connection, to the next member.
+// link has the connection to one of the members. The client's own balancing
+// would go on sending to one that stands still, so after each failure there is
+// a new connection, to the next member.
 type link struct {
 	config *Config
 	count  *counters

@@ -15,8 +15,8 @@ import (
 )
 
 // The model: two gateways and one token, on a cluster that is restored from a
-// snapshot or made anew. Every order of executing, answering and losing requests is
-// explored, breadth first. All decisions are those of rules.go.
+// snapshot or made anew. Every order of executing, answering and losing
+// requests is explored, breadth first. All decisions are those of rules.go.
 
 // world is one state of all.
 type world struct {
@@ -83,20 +83,20 @@ type request struct {
 	reading reading
 }
 
-// rules say what may happen in a world, how often, and which rule is left out: then
-// there is a second winner.
+// rules say what may happen in a world, how often, and which rule is left out:
+// then there is a second winner.
 type rules struct {
 	calls, beats, joins, starts, ticks, snapshots, anew, restores, book int8
 
 	noMarker, noCounter, noRaise, noStart bool
 
-	// bareRestore leaves the marker in place also where the snapshot is as new as a
-	// gateway's last beat.
+	// bareRestore leaves the marker in place also where the snapshot is as new
+	// as a gateway's last beat.
 	bareRestore bool
 }
 
-// modelToken is issued by a clock that is ahead by the skew, just late enough for
-// gateways that started at modelStart.
+// modelToken is issued by a clock that is ahead by the skew, just late enough
+// for gateways that started at modelStart.
 var modelToken = token.Summary{
 	TokenID: token.ID{1}, ClockSkew: time.Second,
 	IssuedAt:   (modelStart + 2000).time(),
@@ -147,8 +147,8 @@ func (w *world) next(r rules, step func(name string, change func(w *world))) {
 	}
 }
 
-// gap reports whether the snapshot is as new as some gateway's last beat, which is
-// what the documentation excludes.
+// gap reports whether the snapshot is as new as some gateway's last beat, which
+// is what the documentation excludes.
 func (w *world) gap() bool {
 	for i := range w.gateways {
 		b := &w.gateways[i].belief
@@ -319,7 +319,8 @@ func (w *world) answer(i int, g *gateway, r rules) {
 	}
 }
 
-// join has a join executed, and the revocations read with it: the model has none.
+// join has a join executed, and the revocations read with it: the model has
+// none.
 func (w *world) join(i int, g *gateway, found reading, replace bool) {
 	g.joins++
 	name := string(rune('A'+i)) + string(rune('0'+g.joins))
@@ -416,7 +417,8 @@ func testModel(t *testing.T, worlds map[string]rules, most int, toTheEnd bool) {
 	}
 }
 
-// TestModelWithout checks that each rule is needed, and that the model would tell.
+// TestModelWithout checks that each rule is needed, and that the model would
+// tell.
 func TestModelWithout(t *testing.T) {
 	for name, leave := range map[string]func(r *rules){
 		"no raise":     func(r *rules) { r.noRaise = true },

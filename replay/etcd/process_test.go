@@ -57,7 +57,8 @@ func raced(begin int64, n int) token.Summary {
 	return s
 }
 
-// race spends all tokens of a race, and prints the numbers of those that were fresh.
+// race spends all tokens of a race, and prints the numbers of those that were
+// fresh.
 func race(job string) {
 	var endpoint string
 	var begin int64

@@ -10,7 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// recent is a revocation of the last minute. A restored cluster may not have it.
+// recent is a revocation of the last minute. A restored cluster may not have
+// it.
 type recent struct {
 	target token.Target
 	second int64
@@ -21,17 +22,18 @@ type recent struct {
 const maxRecent = 1024
 
 // Revoke ends the tokens and sessions of t that were issued before the moment
-// issuedBefore, as token.Summary.IssuedBefore has it. For a Token the moment does
-// not matter. When Revoke returns nil, every gateway refuses the tokens in each
-// Spend that begins later, and knows of it for its sessions within about a second.
-// Of several calls the latest moment counts.
+// issuedBefore, as token.Summary.IssuedBefore has it. For a Token the moment
+// does not matter. When Revoke returns nil, every gateway refuses the tokens in
+// each Spend that begins later, and knows of it for its sessions within about a
+// second. Of several calls the latest moment counts.
 //
-// After an error of this package it is in force here, and may be elsewhere: repeat
-// the call. The other errors are those of replay.Revocations, after which nothing is
-// revoked. Revoke takes Config.Timeout at most, and not longer than ctx.
+// After an error of this package it is in force here, and may be elsewhere:
+// repeat the call. The other errors are those of replay.Revocations, after
+// which nothing is revoked. Revoke takes Config.Timeout at most, and not longer
+// than ctx.
 //
-// The cluster keeps a revocation for three hours and a minute, which is as long as
-// a session that it applies to can last. Each gateway has room for
+// The cluster keeps a revocation for three hours and a minute, which is as long
+// as a session that it applies to can last. Each gateway has room for
 // Config.MaxRevocations, and then makes the earlier moments one revocation of
 // everyone, as replay.Revocations does.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
@@ -66,8 +68,9 @@ func (g *Guard) within(ctx context.Context, f func(ctx context.Context) error) e
 	return err
 }
 
-// store writes a revocation, unless there is a later one of the same target, and
-// with it another value of the counter: it is there for every spend, or for none.
+// store writes a revocation, unless there is a later one of the same target,
+// and with it another value of the counter: it is there for every spend, or for
+// none.
 func (g *Guard) store(ctx context.Context, t token.Target, second int64) error {
 	key, counter := g.config.Prefix+revokedKey+nameOf(t), random()
 	enough := clientv3.Compare(clientv3.Value(key), ">", momentValue(second-1))
@@ -122,10 +125,10 @@ func (g *Guard) writeBack(ctx context.Context) error {
 	return nil
 }
 
-// Sync learns what other gateways have revoked, and hands over every target that
-// came into force here since the last call, as replay.Revocations.News does, also
-// if it fails to learn more. One goroutine calls it, every few seconds. It takes
-// Config.Timeout at most, and not longer than ctx.
+// Sync learns what other gateways have revoked, and hands over every target
+// that came into force here since the last call, as replay.Revocations.News
+// does, also if it fails to learn more. One goroutine calls it, every few
+// seconds. It takes Config.Timeout at most, and not longer than ctx.
 func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) error {
 	if !g.made() {
 		return ErrClosed
@@ -137,10 +140,10 @@ func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) er
 	return err
 }
 
-// Synced returns how old the knowledge of what others revoked is: it is complete as
-// of that moment, by Config.Now. While the cluster answers, that is a second ago,
-// whether anybody calls [Guard.Sync] or not. Of a zero or nil Guard it is the zero
-// time.
+// Synced returns how old the knowledge of what others revoked is: it is
+// complete as of that moment, by Config.Now. While the cluster answers, that is
+// a second ago, whether anybody calls [Guard.Sync] or not. Of a zero or nil
+// Guard it is the zero time.
 func (g *Guard) Synced() time.Time {
 	if !g.made() {
 		return time.Time{}

@@ -51,7 +51,8 @@ func TestRevoke(t *testing.T) {
 				moment = time.Time{}
 			}
 			require.NoError(t, here.Revoke(ctx, target, moment))
-			// No watch and no beat is waited for: the spend's own transaction tells.
+			// No watch and no beat is waited for: the spend's own transaction
+			// tells.
 			_, err := there.Spend(ctx, time.Now(), s)
 			assert.Equal(t, token.ErrRevoked, err)
 			assert.Equal(t, token.ErrRevoked, there.Revoked(s))
@@ -121,8 +122,9 @@ func TestRevokeUnreachable(t *testing.T) {
 	assert.Contains(t, news(t, there), target)
 }
 
-// TestRevokeFull revokes more than there is room for: the earliest moments become
-// one, here, at the cluster and at other gateways; those of tokens never do.
+// TestRevokeFull revokes more than there is room for: the earliest moments
+// become one, here, at the cluster and at other gateways; those of tokens never
+// do.
 func TestRevokeFull(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

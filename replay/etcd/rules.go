@@ -17,22 +17,23 @@ import (
 // under the guard's lock.
 
 const (
-	// beatEvery is how often a gateway raises its counter, whether anybody spends or
-	// not.
+	// beatEvery is how often a gateway raises its counter, whether anybody
+	// spends or not.
 	beatEvery = time.Second
 
-	// beatLife is for how long a gateway's key outlives its last beat. A gateway
-	// that stood still for longer, with all of its clocks, finds its key gone. It
-	// is half of margin, so that the other half is left of a lease that such a
-	// gateway takes for whole.
+	// beatLife is for how long a gateway's key outlives its last beat. A
+	// gateway that stood still for longer, with all of its clocks, finds its
+	// key gone. It is half of margin, so that the other half is left of a lease
+	// that such a gateway takes for whole.
 	beatLife = 30 * time.Second
 
-	// margin is for how long the cluster remembers a token after it has expired.
-	// The clocks of two gateways may be apart by as much, less setBack.
+	// margin is for how long the cluster remembers a token after it has
+	// expired. The clocks of two gateways may be apart by as much, less
+	// beatLife and setBack, which are not noticed.
 	margin = time.Minute
 
-	// setBack is by how much a clock may go back, all steps together, before what
-	// was spent is judged anew.
+	// setBack is by how much a clock may go back, all steps together, before
+	// what was spent is judged anew.
 	setBack = 10 * time.Second
 
 	// leaseSlack is what a lease is granted for beyond its need, because it is
@@ -47,8 +48,8 @@ const (
 	// operations by default.
 	maxBatch = 100
 
-	// revocationLife is how long the longest session lasts that a revocation can
-	// end: three hours and the largest skew.
+	// revocationLife is how long the longest session lasts that a revocation
+	// can end: three hours and the largest skew.
 	revocationLife = 3*time.Hour + maxSkew
 
 	// Limits of the format, which keyring.Policy has, too.
@@ -104,9 +105,10 @@ func (h *history) notice(at instant) {
 }
 
 // raise refuses whatever anybody may have spent until now: tokens issued before
-// what the clock shows, or would show if it had not been set back. If that is by
-// more than a day, the clock was wrong before and not after: then only tokens that
-// this gateway was shown count, or it would be out of use for years.
+// what the clock shows, or would show if it had not been set back. If that is
+// by more than a day, the clock was wrong before and not after: then only
+// tokens that this gateway was shown count, or it would be out of use for
+// years.
 func (h *history) raise(at instant) {
 	h.mark = max(h.mark, at.wall, h.latest)
 	if went := at.steady + h.ahead; went-at.wall <= duration(24*time.Hour) {
@@ -142,9 +144,10 @@ func skewOf(s token.Summary) time.Duration {
 }
 
 // belief is what this gateway relies on. As long as the cluster has the marker,
-// and a value of the gateway's own key that is no older than the last acknowledged
-// one, it has all that it acknowledged to this gateway before that. A restored
-// cluster has an older value or none, whatever its revisions are.
+// and a value of the gateway's own key that is no older than the last
+// acknowledged one, it has all that it acknowledged to this gateway before
+// that. A restored cluster has an older value or none, whatever its revisions
+// are.
 type belief struct {
 	marker  string // empty if there is no belief
 	gateway string // the name of the own key
@@ -167,20 +170,20 @@ func (b *belief) beaten(next string) {
 	b.value, b.next = b.next, beatValue(b.count+1, next)
 }
 
-// beatValue returns the value of a beat: a counter of fixed width, and something
-// random, so that a clone of the gateway is noticed.
+// beatValue returns the value of a beat: a counter of fixed width, and
+// something random, so that a clone of the gateway is noticed.
 func beatValue(count uint64, random string) string { return fmt.Sprintf("%016x", count) + random }
 
 // atLeast returns what the values of this beat and all later ones are greater
 // than.
 func (b *belief) atLeast() string { return beatValue(b.count, "") }
 
-// condition is what a transaction compares: the value of a key. A missing key has
-// none.
+// condition is what a transaction compares: the value of a key. A missing key
+// has none.
 type condition struct{ key, op, value string }
 
-// conditions are those of every transaction that spends. If they do not hold, it
-// writes nothing. A counter that is not known is never met.
+// conditions are those of every transaction that spends. If they do not hold,
+// it writes nothing. A counter that is not known is never met.
 func (b *belief) conditions(prefix string) []condition {
 	return []condition{
 		{prefix + markerKey, "=", b.marker},
@@ -259,9 +262,9 @@ func (ls leases) take(expires int64, now millis, at instant) *lease {
 	return nil
 }
 
-// ask returns the seconds for which to ask for a lease, and records that. There is
-// one more before the last one is full, and where tokens are many one for the
-// second to come, so that they seldom wait.
+// ask returns the seconds for which to ask for a lease, and records that. There
+// is one more before the last one is full, and where tokens are many one for
+// the second to come, so that they seldom wait.
 func (ls leases) ask(expires int64, now millis, at instant) (seconds []int64) {
 	enough := func(l *lease) bool {
 		return l == nil || l.keys < leaseKeys/2 && l.fits(expires, now, at)
@@ -331,9 +334,9 @@ func (c *call) time(at instant) millis { return c.now + at.steady - c.began.stea
 // slowest returns the same, or this process's clock if it is behind.
 func (c *call) slowest(at instant) millis { return min(c.time(at), at.wall) }
 
-// form takes the calls for one transaction from the queue, each with a lease and
-// no token twice. It returns what stays in the queue, and which calls were left.
-// It calls take for each call that needs a lease.
+// form takes the calls for one transaction from the queue, each with a lease
+// and no token twice. It returns what stays in the queue, and which calls were
+// left. It calls take for each call that needs a lease.
 func form(queue []*call, at instant, take func(c *call) *lease) (batch, rest, gone []*call) {
 	tokens := make(map[token.ID]bool, maxBatch)
 	for i, c := range queue {
@@ -408,8 +411,8 @@ func targetOf(name []byte) (t token.Target) {
 	return t
 }
 
-// momentValue returns the value of a revocation: the Unix second of its moment, in
-// a fixed width. For a single token it is that of the call.
+// momentValue returns the value of a revocation: the Unix second of its moment,
+// in a fixed width. For a single token it is that of the call.
 func momentValue(second int64) string { return fmt.Sprintf("%012d", second) }
 
 // momentOf returns the second of a value.
@@ -418,8 +421,8 @@ func momentOf(value []byte) (second int64, ok bool) {
 	return second, err == nil && second >= 0 && second <= maxSecond
 }
 
-// revocationTTL returns for how many seconds a revocation is stored: as long as a
-// session from before its moment may last, within what a cluster grants.
+// revocationTTL returns for how many seconds a revocation is stored: as long as
+// a session from before its moment may last, within what a cluster grants.
 func revocationTTL(second int64, now millis) int64 {
 	ahead := max(0, second-int64(now)/1000)
 	return min(int64(revocationLife/time.Second)+ahead+1, clientv3.MaxLeaseTTL)

@@ -211,7 +211,8 @@ func TestForm(t *testing.T) {
 	assert.Empty(t, batch, "no lease, no spend")
 	assert.Len(t, rest, 49)
 
-	// A call that is repeated keeps its lease while it fits, and takes another then.
+	// A call that is repeated keeps its lease while it fits, and takes another
+	// then.
 	c := callOf(1)
 	c.used = []*lease{good}
 	batch, _, _ = form([]*call{c}, at, none)

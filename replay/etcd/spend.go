@@ -48,7 +48,8 @@ func (g *Guard) pause(d time.Duration) {
 	}
 }
 
-// next takes a batch from the queue, and asks for leases where there are too few.
+// next takes a batch from the queue, and asks for leases where there are too
+// few.
 func (g *Guard) next() ([]*call, belief) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,8 +96,8 @@ func (g *Guard) without(expires int64) (calls []*call) {
 	return calls
 }
 
-// try spends a batch in one transaction, and reports false if it is better to wait
-// before the next one.
+// try spends a batch in one transaction, and reports false if it is better to
+// wait before the next one.
 func (g *Guard) try(batch []*call, b belief) bool {
 	ops := make([]clientv3.Op, len(batch))
 	for i, c := range batch {
@@ -146,8 +147,8 @@ func (g *Guard) answer(batch []*call, reply *clientv3.TxnResponse) {
 	}
 }
 
-// valueAt returns the value that the i-th request of a transaction got; empty if
-// the key is missing.
+// valueAt returns the value that the i-th request of a transaction got; empty
+// if the key is missing.
 func valueAt(reply *clientv3.TxnResponse, i int) string {
 	if reply == nil || i >= len(reply.Responses) {
 		return ""

@@ -9,8 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Stats is the state of a [Guard] for those who operate it. Counts are since the
-// guard was made.
+// Stats is the state of a [Guard] for those who operate it. Counts are since
+// the guard was made.
 type Stats struct {
 	Waiting int `json:"waiting"` // calls of Spend that take a place of MaxWaiting; some may have returned already
 
@@ -22,8 +22,8 @@ type Stats struct {
 	// requests, by a word. "timeout", "connection", "no-leader", "lease" and
 	// "changing" are of ErrUnreachable; "no-space", "limit", "revocations" and
 	// "reply" of ErrServer; "token-ahead", "token-long", "token-over" and
-	// "forgotten" of ErrClock; "data-lost", "busy", "canceled", "closed" and "auth"
-	// are what they say.
+	// "forgotten" of ErrClock; "data-lost", "busy", "canceled", "closed" and
+	// "auth" are what they say.
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
 	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included

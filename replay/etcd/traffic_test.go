@@ -21,8 +21,8 @@ import (
 )
 
 // traffic spends tokens on several guards while things go wrong, and judges the
-// outcomes: of all calls with one token at most one is fresh, and the first call with
-// a token that nobody else was shown is never told that it was spent.
+// outcomes: of all calls with one token at most one is fresh, and the first
+// call with a token that nobody else was shown is never told that it was spent.
 type traffic struct {
 	t      testing.TB
 	guards []*etcd.Guard
@@ -149,8 +149,8 @@ func eventually(t testing.TB, what func() bool) {
 	}
 }
 
-// proxy is a TCP proxy before a member. The connections of clients and members say
-// in their first bytes who sends, if it is a member.
+// proxy is a TCP proxy before a member. The connections of clients and members
+// say in their first bytes who sends, if it is a member.
 type proxy struct {
 	target  string
 	address string

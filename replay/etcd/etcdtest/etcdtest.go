@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package etcdtest starts etcd clusters for tests: [Start] starts one member or more
-// on loopback.
+// Package etcdtest starts etcd clusters for tests: [Start] starts one member or
+// more on loopback.
 package etcdtest
 
 import (
@@ -22,17 +22,17 @@ import (
 	"time"
 )
 
-// patience is how long a cluster may take to start. It is no measure of speed: the
-// machine may be busy.
+// patience is how long a cluster may take to start. It is no measure of speed:
+// the machine may be busy.
 const patience = 60 * time.Second
 
 // Program returns the path of the program etcd: from the environment variable
-// CHATTOKEN_ETCD, or as installed. If there is none, the test is skipped, or fails
-// with CHATTOKEN_REQUIRE=1.
+// CHATTOKEN_ETCD, or as installed. If there is none, the test is skipped, or
+// fails with CHATTOKEN_REQUIRE=1.
 func Program(t testing.TB) string { return find(t, os.Getenv("CHATTOKEN_ETCD"), "etcd") }
 
-// Tool returns the path of the program that restores snapshots, as [Program] does:
-// etcdutl beside CHATTOKEN_ETCD, or etcdctl as installed.
+// Tool returns the path of the program that restores snapshots, as [Program]
+// does: etcdutl beside CHATTOKEN_ETCD, or etcdctl as installed.
 func Tool(t testing.TB) string {
 	if named := os.Getenv("CHATTOKEN_ETCD"); named != "" {
 		return find(t, filepath.Join(filepath.Dir(named), "etcdutl"), "")
@@ -56,7 +56,8 @@ func find(t testing.TB, named, installed string) string {
 	return path
 }
 
-// Cluster is some members that the test has started. They are killed at its end.
+// Cluster is some members that the test has started. They are killed at its
+// end.
 type Cluster struct {
 	Members []*Member
 
@@ -116,8 +117,8 @@ func (c *Cluster) Endpoints() (all []string) {
 	return all
 }
 
-// Launch starts all members with what they have stored, and waits until the cluster
-// answers.
+// Launch starts all members with what they have stored, and waits until the
+// cluster answers.
 func (c *Cluster) Launch() {
 	c.t.Helper()
 	for _, m := range c.Members {
@@ -145,8 +146,8 @@ func (c *Cluster) Forget() {
 	}
 }
 
-// Restore gives all members the data of a snapshot. None may run. Further flags are
-// those of the program that restores.
+// Restore gives all members the data of a snapshot. None may run. Further flags
+// are those of the program that restores.
 func (c *Cluster) Restore(snapshot string, flags ...string) {
 	c.t.Helper()
 	c.Forget()
@@ -268,17 +269,17 @@ func (m *Member) Kill() {
 
 func (m *Member) signal(sig os.Signal) { _ = m.cmd.Process.Signal(sig) }
 
-// Restart starts the member again after [Member.Kill], at the same address and with
-// what it has stored, and waits until it knows a leader.
+// Restart starts the member again after [Member.Kill], at the same address and
+// with what it has stored, and waits until it knows a leader.
 func (m *Member) Restart() {
 	m.cluster.t.Helper()
 	m.start()
 	m.await()
 }
 
-// FreeAddress returns an address on loopback at which nothing listens, and each one
-// once: whoever was there may come back after it was killed. Its port is below those
-// that the system gives to clients.
+// FreeAddress returns an address on loopback at which nothing listens, and each
+// one once: whoever was there may come back after it was killed. Its port is
+// below those that the system gives to clients.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
