@@ -88,17 +88,14 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 		if err != nil {
 			return err
 		}
-		r := reading{valueAt(reply, 1), valueAt(reply, 2), valueAt(reply, 0)}
 		if reply.Succeeded {
-			r.marker, r.gateway = b.marker, "" // they were not read
-		}
-		if reply.Succeeded && r.revocations != "" {
-			if err := g.learn(b, r.revocations, reply, beating); err != nil {
+			if err := g.learn(b, reply, beating); err != nil {
 				return err
 			}
 			g.synced.Store(&before)
 			return g.writeBack(ctx)
 		}
+		r := reading{valueAt(reply, 1), valueAt(reply, 2), valueAt(reply, 0)}
 		switch f := b.judge(r); f {
 		case holds:
 		case beats:
@@ -137,7 +134,9 @@ func (g *Guard) read(ctx context.Context, b *belief, beating bool) (*clientv3.Tx
 		own = condition{b.gateway, "=", b.value}
 		then = append(then, clientv3.OpPut(b.gateway, b.next, clientv3.WithLease(l.id)))
 	}
-	reply, err := g.link.txn(ctx, compare([]condition{{p + markerKey, "=", b.marker}, own}), then,
+	ifs := append(compare([]condition{{p + markerKey, "=", b.marker}, own}),
+		clientv3.Compare(clientv3.CreateRevision(p+counterKey), ">", 0))
+	reply, err := g.link.txn(ctx, ifs, then,
 		[]clientv3.Op{counter, clientv3.OpGet(p + markerKey), clientv3.OpGet(b.gateway)})
 	if err == errLease {
 		g.beatsOn = nil
@@ -157,7 +156,7 @@ func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 
 // learn enters what was revoked. Only then is the counter known, so that no
 // spend passes until all is entered.
-func (g *Guard) learn(b belief, counter string, reply *clientv3.TxnResponse, beating bool) error {
+func (g *Guard) learn(b belief, reply *clientv3.TxnResponse, beating bool) error {
 	if beating {
 		b.beaten(random())
 	}
@@ -178,7 +177,7 @@ func (g *Guard) learn(b belief, counter string, reply *clientv3.TxnResponse, bea
 			return errRevocations
 		}
 	}
-	b.revocations, b.revision = counter, reply.Header.Revision
+	b.revocations, b.revision = valueAt(reply, 0), reply.Header.Revision
 	g.believe(b)
 	return nil
 }

@@ -253,7 +253,18 @@ func (m *Member) metric(name string) string {
 
 // Stop has the member stand still until [Member.Resume]: connections stay, and
 // nothing is answered.
-func (m *Member) Stop() { m.signal(syscall.SIGSTOP) }
+func (m *Member) Stop() {
+	m.signal(syscall.SIGSTOP)
+	// The signal takes a moment to reach threads that run.
+	stat := fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid)
+	for range 1000 {
+		time.Sleep(5 * time.Millisecond)
+		text, err := os.ReadFile(stat)
+		if err != nil || bytes.Contains(text, []byte(") T ")) {
+			return
+		}
+	}
+}
 
 // Resume ends what [Member.Stop] began.
 func (m *Member) Resume() { m.signal(syscall.SIGCONT) }
