@@ -282,7 +282,9 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 // save takes a snapshot.
 func save(t testing.TB, c *etcdtest.Cluster) (path string) {
 	t.Helper()
-	r, err := dial(t, c).Snapshot(ctx)
+	client := dial(t, c)
+	defer client.Close()
+	r, err := client.Snapshot(ctx)
 	require.NoError(t, err)
 	defer r.Close()
 	path = filepath.Join(t.TempDir(), "snapshot")
