@@ -172,8 +172,8 @@ func crowdOf(t testing.TB, h *house, n int, minutes int) []string {
 	return texts
 }
 
-// TestMillion has as many participants as may be, under a clock that is set back
-// and forward. The short form has fewer.
+// TestMillion has as many participants as may be, under a clock that is set
+// back and forward. The short form has fewer.
 func TestMillion(t *testing.T) {
 	n := 50_000
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
@@ -213,8 +213,8 @@ func TestMillion(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// everybody lets in whoever comes, of whom there are more than the guard has room
-// for.
+// everybody lets in whoever comes, of whom there are more than the guard has
+// room for.
 type everybody struct{ gateway.Guard }
 
 func (everybody) Spend(context.Context, time.Time, token.Summary) (bool, error) { return true, nil }

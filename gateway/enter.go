@@ -10,11 +10,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Handler lets whoever presents a good token in, calls f, and calls Leave when f
-// returns or panics. Whoever is refused is answered. f upgrades the connection
-// and serves it: with gorilla/websocket by Upgrade(w, r, w.Header()), with
-// coder/websocket by Accept(w, r, nil). The Origin has been checked; a library
-// that checks it again must be told the same origins.
+// Handler lets whoever presents a good token in, calls f, and calls Leave when
+// f returns or panics. Whoever is refused is answered. f upgrades the
+// connection and serves it: with gorilla/websocket by Upgrade(w, r,
+// w.Header()), with coder/websocket by Accept. The Origin has been checked. A
+// library that checks it once more, by other rules, may refuse it when the
+// token is spent: have CheckOrigin return true, or set InsecureSkipVerify.
 func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Participant)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.Enter(w, r)
@@ -22,15 +23,54 @@ func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Part
 			return
 		}
 		defer p.Leave()
-		f(w, r, p)
+		f(hijackable(w), r, p)
 	})
 }
 
-// Enter is for those who serve a connection beyond the request's handler: it lets
-// whoever presents a good token in, and the caller calls Leave when the
+// Conn is a WebSocket of some library's, as [Gateway.Accept] uses it.
+type Conn interface {
+	// Serve reads and writes. It returns when the connection is gone, or closes
+	// it.
+	Serve(p *Participant)
+
+	// End closes the connection: [CloseFrame] says with which code and reason. It
+	// is called once at most, in a goroutine of its own or instead of Serve, and
+	// may wait for the other side. Serve has to notice it.
+	End(cause error)
+}
+
+// Accept is [Gateway.Handler] for browsers, which cannot see the status of an
+// upgrade that was refused. If handshake and Origin are in order, it calls
+// upgrade, and only then looks at the token. Whoever is refused gets no Serve,
+// but an End with the [*Refusal]; else Serve is called, and End with the cause
+// when the stay ends. After an error of upgrade nothing more is done, and the
+// token is not spent.
+func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		enter, err := g.Arrive(w, r)
+		if err != nil {
+			return
+		}
+		conn, err := upgrade(hijackable(w), r)
+		if err != nil {
+			return
+		}
+		p, err := enter(r.Context())
+		if err != nil {
+			conn.End(err)
+			return
+		}
+		defer p.Leave()
+		p.OnEnd(func(cause error) { go contain(func() { conn.End(cause) }) })
+		conn.Serve(p)
+	})
+}
+
+// Enter is for those who serve a connection beyond the request's handler: it
+// lets whoever presents a good token in, and the caller calls Leave when the
 // connection is gone. Whoever is refused has been answered; the error is a
-// [*Refusal]. On success the header of w has the subprotocol to echo. Nothing of
-// r is retained.
+// [*Refusal]. On success the header of w has the subprotocol to echo. Nothing
+// of r is retained.
 func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, false, func() (*Participant, error) {
 		if err := checkHandshake(w, r, g.config.ExtendedConnect); err != nil {
@@ -43,11 +83,11 @@ func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, e
 	})
 }
 
-// EnterStream is [Gateway.Enter] for server-sent events, which are requested with
-// GET and not upgraded. A request without an Origin may come from another site's
-// page, so its cookies count only with Sec-Fetch-Site: same-origin. An EventSource
-// asks again with the same URL after a break; if the token in it is spent, the
-// answer is 204, which makes it stop.
+// EnterStream is [Gateway.Enter] for server-sent events, which are requested
+// with GET and not upgraded. A request without an Origin may come from another
+// site's page, so its cookies count only with Sec-Fetch-Site: same-origin. An
+// EventSource asks again with the same URL after a break; if the token in it is
+// spent, the answer is 204, which makes it stop.
 func (g *Gateway) EnterStream(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, true, func() (*Participant, error) {
 		if r.Method != http.MethodGet {
@@ -82,7 +122,7 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 	if err != nil {
 		return nil, err
 	}
-	if f.byCookie && len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin" {
+	if f.byCookie && fromAnywhere(r) {
 		return nil, errSite
 	}
 	p, err := g.open(r.Context(), f.text, g.roomOf(r))
@@ -92,24 +132,18 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 	return p, err
 }
 
-// Arrival is a request that may be upgraded, and whose token has not been looked
-// at yet. It is made by [Gateway.Arrive].
-type Arrival struct {
-	g     *Gateway
-	found found
-	room  room
-	err   error // what is wrong already
-}
-
 // Arrive is for browsers, which cannot see the status of an upgrade that was
-// refused. It judges the handshake and the Origin; if they are wrong, the request
-// has been answered, and the error is a [*Refusal]. Else the caller upgrades with
-// the header of w, calls [Arrival.Enter], and closes the connection with
-// [CloseCode] if that fails. Arrive reserves nothing and spends nothing, and
-// retains nothing of r but the token.
-func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, error) {
+// refused; [Gateway.Accept] is made of it. It judges the handshake and the
+// Origin; if they are wrong, the request has been answered, and the error is a
+// [*Refusal]. Else the caller upgrades with the header of w and calls enter,
+// which opens the token and lets its user in. Its error is a *Refusal too:
+// [CloseFrame] says what to close the connection with.
+//
+// Arrive reserves nothing and spends nothing, and retains nothing of r but the
+// token.
+func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(context.Context) (*Participant, error), err error) {
 	began := g.began()
-	err := checkHandshake(w, r, g.config.ExtendedConnect)
+	err = checkHandshake(w, r, g.config.ExtendedConnect)
 	if err == nil {
 		err = g.checkOrigin(r)
 	}
@@ -118,8 +152,8 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, erro
 		refusal.write(w, false)
 		return nil, refusal
 	}
-	a := &Arrival{g: g, room: g.roomOf(r)}
-	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && len(r.Header["Origin"]) == 0 {
+	a := &arrival{g: g, room: g.roomOf(r)}
+	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && fromAnywhere(r) {
 		a.err = errSite
 	}
 	if a.err != nil {
@@ -128,13 +162,21 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (*Arrival, erro
 	if a.found.echo != "" {
 		w.Header()["Sec-Websocket-Protocol"] = []string{a.found.echo}
 	}
-	return a, nil
+	return a.enter, nil
 }
 
-// Enter opens the token and lets its user in. The error is a [*Refusal].
-func (a *Arrival) Enter(ctx context.Context) (*Participant, error) {
+// arrival is a request that may be upgraded, and whose token has not been
+// opened yet.
+type arrival struct {
+	g     *Gateway
+	found found
+	room  room
+	err   error // what is wrong already
+}
+
+func (a *arrival) enter(ctx context.Context) (*Participant, error) {
 	began := a.g.began()
-	p, err := a.enter(ctx)
+	p, err := a.open(ctx)
 	if err != nil {
 		return nil, a.g.refused(err, began)
 	}
@@ -142,7 +184,7 @@ func (a *Arrival) Enter(ctx context.Context) (*Participant, error) {
 	return p, nil
 }
 
-func (a *Arrival) enter(ctx context.Context) (*Participant, error) {
+func (a *arrival) open(ctx context.Context) (*Participant, error) {
 	if err := a.g.closed(); err != nil {
 		return nil, err
 	}
@@ -150,6 +192,11 @@ func (a *Arrival) enter(ctx context.Context) (*Participant, error) {
 		return nil, a.err
 	}
 	return a.g.open(ctx, a.found.text, a.room)
+}
+
+// fromAnywhere reports whether r may come from any site's page.
+func fromAnywhere(r *http.Request) bool {
+	return len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin"
 }
 
 // firstSubprotocol returns the first one that is offered.
@@ -184,32 +231,22 @@ func (g *Gateway) closed() error {
 	return nil
 }
 
-// open opens the token and registers its user.
+// open opens the token and registers its user. The place is taken before the
+// token is spent.
 func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant, error) {
+	v := g.visits.Get().(*visit)
+	v.room = rm
+	defer v.end()
 	opener := g.opener
-	if rm.named || g.config.MaxLivePerUser > 0 {
-		opener.Admit = func(ctx context.Context, now time.Time, s token.Summary) error {
-			if rm.named && (rm.name == "" || rm.name != string(s.RoomIdentifier)) {
-				return errRoom
-			}
-			if g.reg.userIsFull(s.UserID, g.config.MaxLivePerUser) {
-				return errUserFull
-			}
-			if g.config.Admit == nil {
-				return nil
-			}
-			return g.config.Admit(ctx, now, s)
-		}
-	}
+	opener.Admit = v.Admit
 	session := new(token.Session)
 	if err := opener.Open(ctx, session, text); err != nil {
 		return nil, err
 	}
 	p := &Participant{g: g}
 	p.session.Store(session)
-	if err := g.reg.add(p, g.reg.entry(session), g.config.MaxLivePerUser); err != nil {
-		return nil, err
-	}
+	g.reg.add(p, g.reg.entry(session))
+	v.held = false
 	// From here on whoever ends participants finds p. What they did before counts,
 	// too.
 	if err := g.since(session); err != nil {
@@ -217,6 +254,46 @@ func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant,
 		return nil, err
 	}
 	return p, nil
+}
+
+// visit is an Admit that knows the room, and holds a place for the user. It is
+// used again and again, so that Enter need not allocate it.
+type visit struct {
+	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
+
+	g    *Gateway
+	room room
+	user uint64 // whose place is held
+	held bool
+}
+
+func (g *Gateway) newVisit() any {
+	v := &visit{g: g}
+	v.Admit = v.admit
+	return v
+}
+
+func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err error) {
+	if v.room.named && (v.room.name == "" || v.room.name != string(s.RoomIdentifier)) {
+		return errRoom
+	}
+	if admit := v.g.config.Admit; admit != nil {
+		if err := admit(ctx, now, s); err != nil {
+			return err
+		}
+	}
+	v.user, err = v.g.reg.hold(s.UserID, v.g.config.MaxLivePerUser)
+	v.held = err == nil
+	return err
+}
+
+// end gives up a place that is still held, also after a panic.
+func (v *visit) end() {
+	if v.held {
+		v.g.reg.release(v.user)
+	}
+	v.room, v.held = room{}, false
+	v.g.visits.Put(v)
 }
 
 // since returns what has happened while a token was opened.

@@ -2,34 +2,30 @@ package gateway_test
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/gateway"
+	"github.com/seed17cb2b26/chattoken/internal/websocket"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
-	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// A whole gateway, without the chat. With a keyring that several hosts share,
-// keys is what keyring.File.Follow returns; with a fleet of gateways, guard is
-// valkey.New's or etcd.New's. Nothing else changes.
+// A whole gateway on github.com/coder/websocket, whose chat is an echo.
 func Example() {
-	ring, err := keyring.New(time.Now(), keyring.Config{})
+	ctx := context.Background()
+	keys, err := keyring.File{Name: "keyring", KEK: keyring.KEKFile{Name: "kek"}}.Follow(ctx, time.Now())
 	if err != nil {
 		log.Fatal(err)
 	}
-	keys, err := keyring.NewInMemory(ring)
-	if err != nil {
-		log.Fatal(err)
-	}
-	guard, err := replay.New(replay.Config{Limits: ring.Limits(), AcceptIssuedBeforeStart: true})
+	guard, err := replay.New(replay.Config{Limits: keys.Ring().Limits()}) // a fleet: valkey.New
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -41,36 +37,37 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-
 	http.Handle("/chat/{room}", g.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
-		// conn, err := upgrader.Upgrade(w, r, w.Header())
-		p.OnEnd(func(cause error) {
-			fmt.Println("close with", gateway.CloseCode(cause), cause)
-		})
-		// For each message:
-		if err := p.Authorize(claims.SendMessage); err != nil {
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // g has checked the Origin
+		if err != nil {
 			return
 		}
+		defer conn.CloseNow()
+		p.OnEnd(func(cause error) {
+			code, reason := gateway.CloseFrame(cause)
+			go conn.Close(websocket.StatusCode(code), reason)
+		})
+		for {
+			kind, message, err := conn.Read(ctx)
+			if err != nil || p.Authorize(claims.SendMessage) != nil || conn.Write(ctx, kind, message) != nil {
+				return
+			}
+		}
 	}))
-	http.HandleFunc("/health", func(w http.ResponseWriter, r *http.Request) {
-		if err := g.Ready(time.Now()); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		}
-	})
-	http.HandleFunc("POST /kick", func(w http.ResponseWriter, r *http.Request) { // for moderators only
-		err := g.Revoke(r.Context(), token.Target{User: r.FormValue("user")}, r.FormValue("reason"))
-		if err != nil {
-			http.Error(w, "kicked here; other hosts follow", http.StatusAccepted)
-		}
-	})
+	go g.Run(ctx)
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	go g.Run(context.Background())
-	go http.ListenAndServe("127.0.0.1:0", nil)
-	_ = ctx // <-ctx.Done()
-	deadline, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	fmt.Println(g.Drain(deadline, 0, 10*time.Millisecond))
-	// Output: <nil>
+// The gateway in README.md is that of Example, to the letter.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	source, err := os.ReadFile("example_test.go")
+	require.NoError(t, err)
+	_, body, ok := strings.Cut(string(source), "func Example() {\n")
+	require.True(t, ok)
+	body, _, ok = strings.Cut(body, "\n}\n")
+	require.True(t, ok)
+	body = strings.ReplaceAll("\n"+body+"\n", "\n\t", "\n")
+	require.Contains(t, string(readme), "```go"+body+"```\n")
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Due ends, as a tick does, whoever's time is over at now, and reports how many.
+// Due ends, as a tick does, whoever's time is over at now, and reports how
+// many.
 func (g *Gateway) Due(now time.Time) (n int) {
 	for i := range g.reg.shards {
 		for _, p := range g.reg.shards[i].due(nil, now.Unix()) {

@@ -1,15 +1,16 @@
-// Package gateway leads from an HTTP request to a verified, live, bounded
-// connection. It is the front door of a chat gateway, for any WebSocket library
-// and for server-sent events.
+// Package gateway leads from an HTTP request with a token, the one-time ticket
+// for a WebSocket, to a verified, live, bounded connection. It is the front
+// door of a chat gateway, for any WebSocket library and for server-sent events.
 //
 //	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard})
-//	go g.Run(ctx)
+//	go g.Run(context.Background())
 //	http.Handle("/chat", g.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
 //		conn, err := upgrader.Upgrade(w, r, w.Header())
 //		if err != nil {
 //			return
 //		}
-//		p.OnEnd(func(cause error) { go closeWith(conn, gateway.CloseCode(cause)) })
+//		defer conn.Close()
+//		p.OnEnd(func(cause error) { go closeWith(conn, cause) })
 //		for {
 //			message, err := conn.Read()
 //			if err != nil || p.Authorize(claims.SendMessage) != nil {
@@ -19,39 +20,43 @@
 //		}
 //	}))
 //
-// A request is judged in this order, and what can be refused without the token is
-// refused before the token is spent: the WebSocket handshake, the Origin, whether
-// the gateway is up, draining or full, the one place where the token is, and then
-// all checks of token.Opener.Open with the room that the address names and the
-// embedder's own rule. Then the participant is registered, and the guard is asked
-// once more, for what was revoked meanwhile.
+// A request is judged in this order, and what can be refused without the token
+// is refused before the token is spent: the WebSocket handshake, the Origin,
+// whether the gateway is up, draining or full, the one place where the token
+// is, and then all checks of token.Opener.Open with the room that the address
+// names and the embedder's own rule. Then the participant is registered, and
+// the guard is asked once more, for what was revoked meanwhile.
+//
+// Programs see the status of an upgrade that is refused: [Gateway.Handler].
+// Browsers see nothing but a close code: [Gateway.Accept].
 //
 // # What is left to the embedder
 //
 //   - Upgrade with w.Header(), which has the subprotocol to echo, and close the
-//     connection in OnEnd.
+//     connection in OnEnd with what [CloseFrame] says.
 //   - Call Authorize before whatever the user does.
-//   - Call Leave when the connection is gone; Handler does that itself.
-//   - Run Run; call Drain before the process stops; let a health check ask Ready.
+//   - Call Leave when the connection is gone; Handler and Accept do that.
+//   - Run Run, until Drain is done; let a health check ask Ready.
 //   - Limit the size and the number of messages, and of connections that have not
 //     sent a request yet.
 //
 // # It fails closed
 //
-// Nobody enters unless [Gateway.Run] runs. When it returns, every participant is
-// ended. If it stands still for ten seconds, nobody enters until it goes on.
+// Nobody enters unless [Gateway.Run] runs. When it returns, every participant
+// is ended. If it stands still for ten seconds, nobody enters until it goes on.
 //
 // # Time
 //
-// Deadlines are times of day by Config.Now. They are compared once a second, so a
-// participant is ended up to a second late; [Participant.Authorize] is exact. If
-// the clock is set, the deadlines hold by the new time.
+// Deadlines are times of day by Config.Now. They are compared once a second, so
+// a participant is ended up to a second late; [Participant.Authorize] is exact.
+// If the clock is set, the deadlines hold by the new time.
 package gateway
 
 import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,8 +72,8 @@ type Keys interface {
 	Health(now time.Time) error
 }
 
-// Guard spends tokens and revokes. A *replay.Guard is one, and so are the guards
-// of a fleet; going from one to the other changes one line.
+// Guard spends tokens and revokes. A *replay.Guard is one, and so are the
+// guards of a fleet; going from one to the other changes one line.
 type Guard interface {
 	token.Guard
 
@@ -84,8 +89,8 @@ type Guard interface {
 	Synced() time.Time  // how old the knowledge of others' revocations is
 }
 
-// Config is what the embedder decides. Keys and Guard must be set; the zero value
-// of each other field is a safe default. It is copied by [New].
+// Config is what the embedder decides. Keys and Guard must be set; the zero
+// value of each other field is a safe default. It is copied by [New].
 type Config struct {
 	Keys  Keys
 	Guard Guard
@@ -151,6 +156,7 @@ type Gateway struct {
 	opener  token.Opener
 	origins []origin
 	reg     *registry
+	visits  sync.Pool // of *visit
 	start   time.Time // of the monotonic clock
 	state   state
 	unsent  unsent
@@ -191,6 +197,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive), start: time.Now()}
+	g.visits.New = g.newVisit
 	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Admit: c.Admit, Now: c.Now}
 	if err := g.opener.Validate(); err != nil {
 		return nil, err

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -220,7 +222,9 @@ func (h *house) requireRefused(t testing.TB, r *http.Request, minted token.ChatT
 	require.Equal(t, status, w.Code)
 	require.Equal(t, status, refusal.Status)
 	require.Equal(t, code, refusal.CloseCode)
-	require.Equal(t, code, gateway.CloseCode(err))
+	got, word := gateway.CloseFrame(err)
+	require.Equal(t, code, got)
+	require.Equal(t, reason, word)
 	require.Contains(t, gateway.Reasons(), reason)
 	require.Empty(t, w.Header().Get("Sec-WebSocket-Protocol"))
 	require.NotContains(t, w.Body.String(), token.Prefix)
@@ -231,6 +235,11 @@ func (h *house) requireRefused(t testing.TB, r *http.Request, minted token.ChatT
 func (h *house) requireUnspent(t testing.TB, minted token.ChatToken) {
 	t.Helper()
 	require.NoError(t, h.Opener.Open(t.Context(), new(token.Session), minted.Token), "the token was spent")
+}
+
+func closeCode(cause error) int {
+	code, _ := gateway.CloseFrame(cause)
+	return code
 }
 
 func set(name, value string) func(*http.Request) {
@@ -261,6 +270,8 @@ func TestRefusedUnspent(t *testing.T) {
 		"key not base64":    {set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j*Q=="), 400, 1008, "handshake"},
 		"two keys": {func(r *http.Request) { r.Header.Add("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==") },
 			400, 1008, "handshake"},
+		"a body":         {func(r *http.Request) { r.ContentLength = 5 }, 400, 1008, "handshake"},
+		"a chunked body": {func(r *http.Request) { r.ContentLength = -1 }, 400, 1008, "handshake"},
 		"version 8":      {set("Sec-WebSocket-Version", "8"), 426, 1008, "handshake"},
 		"no version":     {del("Sec-WebSocket-Version"), 426, 1008, "handshake"},
 		"CONNECT":        {func(r *http.Request) { r.Method = http.MethodConnect }, 400, 1008, "handshake"},
@@ -546,6 +557,57 @@ func TestFull(t *testing.T) {
 	require.Equal(t, 2, h.Stats().Present)
 }
 
+// However many come at once, a token is not spent for which there is no place.
+func TestFullSpendsNothing(t *testing.T) {
+	for _, perUser := range []int{0, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.MaxLivePerUser = 20, perUser })
+			h.guard.spending = func() { time.Sleep(time.Millisecond) } // all are there
+			var wg sync.WaitGroup
+			var entered atomic.Int64
+			for i := range 100 {
+				minted := h.Mint(func(c *claims.Claims) {
+					if perUser == 0 {
+						c.UserID = fmt.Sprint("user ", i)
+					}
+				})
+				wg.Go(func() {
+					if _, err := h.Enter(newWriter(), handshake(minted.Token)); err == nil {
+						entered.Add(1)
+					} else {
+						h.requireUnspent(t, minted)
+					}
+				})
+			}
+			wg.Wait()
+			if perUser == 0 {
+				perUser = 20
+			}
+			require.EqualValues(t, perUser, entered.Load())
+			h.stop()
+			<-h.ran
+		})
+	}
+}
+
+// A place that was held for a token that is then not spent is given back.
+func TestPlacesGivenBack(t *testing.T) {
+	h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.MaxLivePerUser = 1, 1 })
+	spent := h.Spent()
+	for range 10 {
+		_, err := h.Enter(newWriter(), handshake(spent))
+		require.ErrorIs(t, err, token.ErrSpent)
+	}
+	h.guard.spending = func() { panic("a guard") }
+	require.Panics(t, func() { _, _ = h.Enter(newWriter(), handshake(h.Mint().Token)) })
+	h.guard.spending = nil
+	_, credits := h.Size()
+	require.Equal(t, 1, credits)
+	h.enter(t)
+	_, credits = h.Size()
+	require.Zero(t, credits)
+}
+
 // A million may not be a processor's bottleneck: early by one in fifty at most,
 // and never more.
 func TestMaxLive(t *testing.T) {
@@ -602,7 +664,8 @@ func TestRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// Every kind of target ends those whom it names, with the reason, and no others.
+// Every kind of target ends those whom it names, with the reason, and no
+// others.
 func TestRevoke(t *testing.T) {
 	user := func(user, room string) func(*claims.Claims) {
 		return func(c *claims.Claims) { c.UserID, c.RoomIdentifier = user, tokentest.Room+room }
@@ -628,7 +691,7 @@ func TestRevoke(t *testing.T) {
 					ends = append(ends, i)
 					assert.ErrorIs(t, cause, token.ErrRevoked)
 					assert.EqualError(t, cause, "spam")
-					assert.Equal(t, 4401, gateway.CloseCode(cause))
+					assert.Equal(t, 4401, closeCode(cause))
 				})
 				in = append(in, p)
 			}
@@ -699,7 +762,8 @@ func summary(t *testing.T, h *house, minted token.ChatToken) token.Summary {
 	return s.Summary()
 }
 
-// What others revoked ends those who were issued before, within a second or two.
+// What others revoked ends those who were issued before, within a second or
+// two.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -938,7 +1002,7 @@ func TestDrain(t *testing.T) {
 			p := h.enter(t)
 			p.OnEnd(func(cause error) {
 				assert.Equal(t, gateway.ErrDraining, cause)
-				assert.Equal(t, 1012, gateway.CloseCode(cause))
+				assert.Equal(t, 1012, closeCode(cause))
 				mu.Lock()
 				ends = append(ends, time.Now())
 				mu.Unlock()
@@ -1082,7 +1146,8 @@ func TestEvents(t *testing.T) {
 	require.EqualValues(t, []uint64{1, 1, 1}, []uint64{st.Entered, st.Refused, st.Ended})
 }
 
-// A browser does not see a refused upgrade: it is let through, and told by a code.
+// A browser does not see a refused upgrade: it is let through, and told by a
+// code.
 func TestArrive(t *testing.T) {
 	h := newHouse(t)
 	w := newWriter()
@@ -1097,37 +1162,175 @@ func TestArrive(t *testing.T) {
 	arrive := func(text string) (*gateway.Participant, error) {
 		t.Helper()
 		w := newWriter()
-		a, err := h.Arrive(w, handshake(text))
+		enter, err := h.Arrive(w, handshake(text))
 		require.NoError(t, err)
 		require.Equal(t, text, w.Header().Get("Sec-WebSocket-Protocol"), "or a browser closes with 1006")
-		return a.Enter(t.Context())
+		return enter(t.Context())
 	}
 	for text, code := range map[string]int{h.Spent(): 4401, h.Forged(): 4401, h.Revoked(): 4401, "graphql-ws": 4401} {
 		_, err := arrive(text)
-		require.Equal(t, code, gateway.CloseCode(err))
+		require.Equal(t, code, closeCode(err))
 	}
 	minted := h.Mint()
-	a, err := h.Arrive(newWriter(), handshake(minted.Token))
+	enter, err := h.Arrive(newWriter(), handshake(minted.Token))
 	require.NoError(t, err)
 	require.Zero(t, h.Stats().Present)
-	p, err := a.Enter(t.Context())
+	p, err := enter(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, minted.ID, p.Session().TokenID())
-	_, err = a.Enter(t.Context())
+	_, err = enter(t.Context())
 	require.ErrorIs(t, err, token.ErrSpent)
 	p.Leave()
 
 	minted = h.Mint()
-	a, err = h.Arrive(newWriter(), handshake(minted.Token))
+	enter, err = h.Arrive(newWriter(), handshake(minted.Token))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	go func() { _ = h.Drain(ctx, time.Hour, 0) }()
 	require.Eventually(t, func() bool { return h.Stats().Draining }, time.Minute, time.Millisecond)
-	_, err = a.Enter(t.Context())
-	require.Equal(t, 1012, gateway.CloseCode(err))
+	_, err = enter(t.Context())
+	require.Equal(t, 1012, closeCode(err))
 	h.requireUnspent(t, minted)
 }
+
+func TestKind(t *testing.T) {
+	for kind, want := range []string{"none", "entered", "refused", "renewed", "ended", "none"} {
+		assert.Equal(t, want, gateway.Kind(kind).String())
+	}
+}
+
+// A moderator's reason fits into the frame, and strangers learn nothing that
+// they should not.
+func TestCloseFrame(t *testing.T) {
+	h := newHouse(t)
+	enter := func(text string) error {
+		_, err := h.Enter(newWriter(), handshake(text))
+		return err
+	}
+	kicked := func(reason string) (cause error) {
+		p := h.enter(t)
+		p.OnEnd(func(err error) { cause = err })
+		require.NoError(t, h.Revoke(t.Context(), token.Target{Token: p.Session().TokenID()}, reason))
+		return cause
+	}
+	const long = "🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂"
+	for _, test := range []struct {
+		cause  error
+		code   int
+		reason string
+	}{
+		{nil, 1000, ""},
+		{token.ErrSessionExpired, 4401, "session-expired"},
+		{token.ErrRevoked, 4401, "revoked"},
+		{kicked("spam"), 4401, "spam"},
+		{kicked(long), 4401, long[:30*4]},
+		{kicked("a\xff\xfeb"), 4401, "a\uFFFDb"},
+		{kicked(strings.Repeat("a", 123)), 4401, strings.Repeat("a", 123)},
+		{kicked(strings.Repeat("a", 124)), 4401, strings.Repeat("a", 123)},
+		{gateway.ErrDraining, 1012, "draining"},
+		{errors.New("a secret of Admit"), 4403, "refused"},
+		{token.Unavailable("a secret of a guard"), 1013, "unavailable"},
+		{enter(h.Spent()), 4401, "spent"},
+		{enter(h.Forged()), 4401, "invalid"},
+		{enter(h.UnknownKey()), 4401, "invalid"},
+		{enter(token.Prefix + "*"), 4401, "invalid"},
+	} {
+		code, reason := gateway.CloseFrame(test.cause)
+		assert.Equal(t, test.code, code, "%v", test.cause)
+		assert.Equal(t, test.reason, reason)
+	}
+	assert.EqualError(t, enter(h.Forged()), enter(h.UnknownKey()).Error())
+}
+
+// conn is a WebSocket that does not need one.
+type conn struct {
+	ends   chan error
+	served func(p *gateway.Participant)
+}
+
+func (c conn) End(cause error)              { c.ends <- cause }
+func (c conn) Serve(p *gateway.Participant) { c.served(p) }
+
+func TestAccept(t *testing.T) {
+	h := newHouse(t)
+	served, upgradeErr := false, error(nil)
+	c := conn{make(chan error, 1), func(p *gateway.Participant) {
+		served = true
+		require.Equal(t, 1, h.Stats().Live)
+		require.NoError(t, h.Revoke(t.Context(), token.Target{Token: p.Session().TokenID()}, "spam"))
+	}}
+	upgrades := 0
+	handler := h.Accept(func(w http.ResponseWriter, r *http.Request) (gateway.Conn, error) {
+		upgrades++
+		require.Equal(t, r.Header["Sec-Websocket-Protocol"], w.Header()["Sec-Websocket-Protocol"])
+		return c, upgradeErr
+	})
+	ask := func(text string, changes ...func(*http.Request)) int {
+		served = false
+		w := newWriter()
+		handler.ServeHTTP(w, handshake(text, changes...))
+		require.Zero(t, h.Stats().Present)
+		return w.Code
+	}
+
+	require.Equal(t, 403, ask(h.Mint().Token, set("Origin", "http://evil.example.com")))
+	require.Equal(t, 400, ask(h.Mint().Token, del("Upgrade")))
+	require.Zero(t, upgrades)
+	ask(h.Spent())
+	require.ErrorIs(t, <-c.ends, token.ErrSpent)
+	require.False(t, served)
+	ask(h.Mint().Token)
+	require.ErrorIs(t, <-c.ends, token.ErrRevoked)
+	require.True(t, served)
+
+	minted := h.Mint()
+	upgradeErr = errors.New("the client is gone")
+	ask(minted.Token)
+	require.False(t, served)
+	require.Empty(t, c.ends)
+	h.requireUnspent(t, minted)
+}
+
+// A cookie counts for Arrive where it does for Enter.
+func TestArriveWithCookie(t *testing.T) {
+	h := newHouse(t, func(c *gateway.Config) { c.Sources = []gateway.Source{gateway.Cookie("token")} })
+	for site, want := range map[string]int{"": 4403, "cross-site": 4403, "same-origin": 1000} {
+		r := handshake("", set("Cookie", "token="+h.Mint().Token), set("Sec-Fetch-Site", site))
+		enter, err := h.Arrive(newWriter(), r)
+		require.NoError(t, err)
+		p, err := enter(t.Context())
+		require.Equal(t, want, closeCode(err), site)
+		if err == nil {
+			p.Leave()
+		}
+	}
+}
+
+// wrapped is a writer that a middleware has wrapped.
+type wrapped struct{ http.ResponseWriter }
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// gorilla/websocket does not unwrap: a token would be spent for nothing.
+func TestHandlerUnwraps(t *testing.T) {
+	h := newHouse(t)
+	called := false
+	handler := h.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
+		called = true
+		_, ok := w.(http.Hijacker)
+		assert.True(t, ok)
+		assert.NotEmpty(t, w.Header().Get("Sec-WebSocket-Protocol"))
+		assert.NoError(t, http.NewResponseController(w).SetReadDeadline(time.Time{}))
+	})
+	handler.ServeHTTP(wrapped{deadlines{newWriter()}}, handshake(h.Mint().Token))
+	assert.True(t, called)
+}
+
+// deadlines is a writer with one more thing to unwrap.
+type deadlines struct{ writer }
+
+func (deadlines) SetReadDeadline(time.Time) error { return nil }
 
 func TestEnterStream(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// checkHandshake judges a WebSocket handshake (RFC 6455, section 4.2.1), so that
-// no token is spent on a request that a library will not upgrade.
+// checkHandshake judges a WebSocket handshake (RFC 6455, section 4.2.1), so
+// that no token is spent on a request that a library will not upgrade.
 func checkHandshake(w http.ResponseWriter, r *http.Request, extendedConnect bool) error {
 	if extendedConnect && r.Method == http.MethodConnect && r.ProtoMajor >= 2 {
 		if protocol := r.Header[":protocol"]; len(protocol) != 1 || protocol[0] != "websocket" {
@@ -24,9 +24,9 @@ func checkHandshake(w http.ResponseWriter, r *http.Request, extendedConnect bool
 		return errHandshake
 	case !hasToken(r.Header["Connection"], "upgrade"), !hasToken(r.Header["Upgrade"], "websocket"):
 		return errHandshake
-	case !validKey(r.Header["Sec-Websocket-Key"]):
+	case !validKey(r.Header["Sec-Websocket-Key"]), r.ContentLength != 0: // a body would be taken for frames
 		return errHandshake
-	case r.ProtoMajor > 1 || !canHijack(w):
+	case r.ProtoMajor > 1 || hijacker(w) == nil:
 		return errHijack
 	}
 	return checkVersion(r)
@@ -62,19 +62,37 @@ func validKey(header []string) bool {
 	return err == nil && n == keySize
 }
 
-// canHijack reports whether http.ResponseController.Hijack has something to call.
-func canHijack(w http.ResponseWriter) bool {
+// hijacker returns what http.ResponseController.Hijack calls, or nil.
+func hijacker(w http.ResponseWriter) http.Hijacker {
 	for {
 		switch t := w.(type) {
 		case http.Hijacker:
-			return true
+			return t
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
-			return false
+			return nil
 		}
 	}
 }
+
+// hijackable returns w as an http.Hijacker itself, if it wraps one: not every
+// library unwraps it, as gorilla/websocket does not.
+func hijackable(w http.ResponseWriter) http.ResponseWriter {
+	h := hijacker(w)
+	if _, ok := w.(http.Hijacker); ok || h == nil {
+		return w
+	}
+	return unwrapped{w, h}
+}
+
+type unwrapped struct {
+	http.ResponseWriter
+	http.Hijacker
+}
+
+// Unwrap is for http.ResponseController.
+func (u unwrapped) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
 // origin is a scheme, a host in lower case, and a port (RFC 6454, section 4).
 type origin struct{ scheme, host, port string }

@@ -9,15 +9,16 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// maxUnsynced is how old the knowledge of others' revocations may be in a gateway
-// that is ready.
+// maxUnsynced is how old the knowledge of others' revocations may be in a
+// gateway that is ready.
 const maxUnsynced = time.Minute
 
-// Ready returns nil if a load balancer should send users here, and else an error
-// that says why not: the gateway is draining or Run does not run; the guard
-// accepts only tokens that are issued later, or has limits below the ring's; keys
-// or revocations are too old. It says nothing of whether a server answers now:
-// that is the same for every gateway, and no reason to take them all away.
+// Ready returns nil if a load balancer should send users here, and else an
+// error that says why not: the gateway is draining or Run does not run; the
+// guard accepts only tokens that are issued later, or has limits below the
+// ring's; keys or revocations are too old. It says nothing of whether a server
+// answers now: that is the same for every gateway, and no reason to take them
+// all away.
 func (g *Gateway) Ready(now time.Time) error {
 	if g.state.draining.Load() {
 		return ErrDraining
@@ -48,6 +49,14 @@ const (
 	Ended        // a stay has ended, other than by Leave
 )
 
+// String returns "none", "entered", "refused", "renewed" or "ended".
+func (k Kind) String() string {
+	if k > Ended {
+		k = 0
+	}
+	return [...]string{"none", "entered", "refused", "renewed", "ended"}[k]
+}
+
 // Event is a decision or an end. It has no secret.
 type Event struct {
 	Kind    Kind
@@ -56,8 +65,8 @@ type Event struct {
 	TokenID token.ID      // for logs; zero if Refused
 }
 
-// Reasons returns the words that Event.Reason and Refusal.Reason may be, so that
-// counters can be declared in advance.
+// Reasons returns the words that Event.Reason and Refusal.Reason may be, so
+// that counters can be declared in advance.
 func Reasons() []string {
 	words := []string{
 		"malformed", "unknown-key", "revoked-key", "forged", "payload", "not-yet-valid", "expired", "spent",
@@ -85,8 +94,8 @@ type Stats struct {
 	Unsent   int    `json:"unsent"`   // revocations that the fleet was not told yet
 	Draining bool   `json:"draining"` // Drain was called
 
-	// SyncError and RefreshError are the last errors of the guard's Sync and of the
-	// keys' Refresh, and nil after a success.
+	// SyncError and RefreshError are the last errors of the guard's Sync and of
+	// the keys' Refresh, and nil after a success.
 	SyncError, RefreshError error `json:"-"`
 }
 

@@ -10,12 +10,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Participant is a user who is in: one connection. It is made by a [Gateway] and
-// safe for concurrent use.
+// Participant is a user who is in: one connection. It is made by a [Gateway]
+// and safe for concurrent use.
 //
-// Its stay ends once: at the session's deadline, by a revocation, in a drain, or
-// when Run returns. Then it may do nothing more, and OnEnd and Context tell. The
-// caller still calls Leave when the connection is gone.
+// Its stay ends once: at the session's deadline, by a revocation, in a drain,
+// or when Run returns. Then it may do nothing more, and OnEnd and Context tell.
+// The caller still calls Leave when the connection is gone.
 type Participant struct {
 	g       *Gateway
 	session atomic.Pointer[token.Session] // replaced with the shard's lock held
@@ -38,13 +38,13 @@ func (p *Participant) shard() *shard {
 	return p.g.reg.shard(maphash.Bytes(p.g.reg.seed, p.session.Load().UserID()))
 }
 
-// Session returns what the token says. It is not changed by [Participant.Renew],
-// after which Session returns another one.
+// Session returns what the token says. It is not changed by
+// [Participant.Renew], after which Session returns another one.
 func (p *Participant) Session() *token.Session { return p.session.Load() }
 
 // Authorize reports whether the participant may do all of want now: nil, the
-// cause of the end if the stay has ended, or the error of token.Session.Authorize.
-// Ask it before whatever the user does.
+// cause of the end if the stay has ended, or the error of
+// token.Session.Authorize. Ask it before whatever the user does.
 func (p *Participant) Authorize(want claims.Capabilities) error {
 	if cause := p.cause.Load(); cause != nil {
 		return *cause
@@ -52,10 +52,10 @@ func (p *Participant) Authorize(want claims.Capabilities) error {
 	return p.session.Load().Authorize(p.g.config.Now(), want)
 }
 
-// OnEnd has f called once with the cause when the stay ends, or at once if it has
-// ended, but never because of Leave. [CloseCode] has the close code that goes with
-// the cause. f must not block: others wait to be ended, so it starts a goroutine
-// if it has to write. If it panics, that goes no further. A second OnEnd replaces
+// OnEnd has f called once with the cause when the stay ends, or at once if it
+// has ended, but never because of Leave. [CloseFrame] has what goes with the
+// cause. f must not block: others wait to be ended, so it starts a goroutine if
+// it has to write. If it panics, that goes no further. A second OnEnd replaces
 // the first.
 func (p *Participant) OnEnd(f func(cause error)) {
 	s := p.shard()
@@ -70,9 +70,9 @@ func (p *Participant) OnEnd(f func(cause error)) {
 	}
 }
 
-// Context returns a context that is canceled when the stay ends, with the cause of
-// the end as its cause, and when the participant leaves. It costs memory, and is
-// made when it is first asked for.
+// Context returns a context that is canceled when the stay ends, with the cause
+// of the end as its cause, and when the participant leaves. It costs memory,
+// and is made when it is first asked for.
 func (p *Participant) Context() context.Context {
 	s := p.shard()
 	s.mu.Lock()
@@ -87,10 +87,10 @@ func (p *Participant) Context() context.Context {
 	return p.stay
 }
 
-// Renew opens another token of the same user and room, and its session takes the
-// place of the old one, with its deadline and capabilities. The error is a
-// [*Refusal]. After it the session goes on as it was, and the token is not spent,
-// unless it was good and the stay ended meanwhile.
+// Renew opens another token of the same user and room, and its session takes
+// the place of the old one, with its deadline and capabilities. The error is a
+// [*Refusal]. After it the session goes on as it was, and the token is not
+// spent, unless it was good and the stay ended meanwhile.
 func (p *Participant) Renew(ctx context.Context, text string) error {
 	began := p.g.began()
 	err := p.renew(ctx, text)

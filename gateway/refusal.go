@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -21,7 +23,16 @@ type Refusal struct {
 }
 
 // Error is a short sentence without details.
-func (r *Refusal) Error() string { return "gateway: refused: " + r.Reason }
+func (r *Refusal) Error() string { return "gateway: refused: " + r.word() }
+
+// word is Reason for strangers, who do not learn in what way a token is
+// invalid.
+func (r *Refusal) word() string {
+	if errors.Is(r.Err, token.ErrInvalid) {
+		return token.Reason(token.ErrInvalid)
+	}
+	return r.Reason
+}
 
 // Unwrap returns Err.
 func (r *Refusal) Unwrap() error { return r.Err }
@@ -55,28 +66,24 @@ var (
 	ErrLeft = errors.New("gateway: left")
 )
 
-// Kicked is the cause of an end by [Gateway.Revoke] with a reason. It matches
-// token.ErrRevoked.
-type Kicked struct{ Reason string }
+// kicked is the cause of an end by [Gateway.Revoke] with a reason.
+type kicked struct{ reason string }
 
-// Error returns the reason, for the participant.
-func (k *Kicked) Error() string { return k.Reason }
-
-// Is reports whether target is token.ErrRevoked.
-func (*Kicked) Is(target error) bool { return target == token.ErrRevoked }
+func (k *kicked) Error() string      { return k.reason }
+func (*kicked) Is(target error) bool { return target == token.ErrRevoked }
 
 // The close codes that package token does not know.
 const (
-	closeRestart   = 1012 // RFC 6455's registry: service restart
-	closeTryLater  = 1013 // try again later
-	closePolicy    = 1008
-	statusUpgrade  = http.StatusUpgradeRequired
-	statusTooMany  = http.StatusTooManyRequests
-	restartSeconds = time.Second
+	closeRestart  = 1012 // RFC 6455's registry: service restart
+	closeTryLater = 1013 // try again later
+	closePolicy   = 1008
+	statusUpgrade = http.StatusUpgradeRequired
+	statusTooMany = http.StatusTooManyRequests
+	restartAfter  = time.Second
 )
 
-// refusals has what becomes of the errors of this package. All others are judged
-// by package token.
+// refusals has what becomes of the errors of this package. All others are
+// judged by package token.
 var refusals = [...]Refusal{
 	{Err: errHandshake, Reason: "handshake", Status: http.StatusBadRequest, CloseCode: closePolicy},
 	{Err: errVersion, Reason: "handshake", Status: statusUpgrade, CloseCode: closePolicy},
@@ -91,8 +98,8 @@ var refusals = [...]Refusal{
 	{Err: errFull, Reason: "full", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
 	{Err: errUserFull, Reason: "user-full", Status: statusTooMany, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
 	{Err: errNotRunning, Reason: "not-running", Status: http.StatusServiceUnavailable, CloseCode: closeTryLater, RetryAfter: 5 * time.Second},
-	{Err: ErrDraining, Reason: "draining", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
-	{Err: ErrStopped, Reason: "stopped", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartSeconds},
+	{Err: ErrDraining, Reason: "draining", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartAfter},
+	{Err: ErrStopped, Reason: "stopped", Status: http.StatusServiceUnavailable, CloseCode: closeRestart, RetryAfter: restartAfter},
 	{Err: ErrLeft, Reason: "left", Status: http.StatusConflict, CloseCode: 1000},
 }
 
@@ -114,17 +121,39 @@ func refuse(err error, skew time.Duration) *Refusal {
 	return r
 }
 
-// CloseCode returns the WebSocket close code for the cause of an end or for an
-// error of [Arrival.Enter]: 4401 for a new token, 4403 to give up, 1013 to try
-// later, 1012 to connect to another host. For nil it is 1000.
-func CloseCode(cause error) int {
+// maxCloseReason is what a close frame has room for, in bytes (RFC 6455,
+// section 5.5), beside the code.
+const maxCloseReason = 125 - 2
+
+// CloseFrame returns what to close a WebSocket with, for the cause of an end or
+// a [*Refusal]. The code is 4401 for a new token, 4403 to give up, 1013 to try
+// later, 1012 to connect to another host. The reason is that of
+// [Gateway.Revoke], cut to the 123 bytes for which there is room, and else a
+// word such as "session-expired". For nil they are 1000 and "".
+func CloseFrame(cause error) (code int, reason string) {
 	if cause == nil {
-		return token.Advice(0).CloseCode()
+		return token.Advice(0).CloseCode(), ""
 	}
-	if r, ok := errors.AsType[*Refusal](cause); ok {
-		return r.CloseCode
+	r, ok := errors.AsType[*Refusal](cause)
+	if !ok {
+		r = refuse(cause, 0)
 	}
-	return refuse(cause, 0).CloseCode
+	if kicked, ok := errors.AsType[*kicked](cause); ok {
+		return r.CloseCode, cut(kicked.reason, maxCloseReason)
+	}
+	return r.CloseCode, r.word()
+}
+
+// cut returns as much of s as fits into n bytes, in valid UTF-8.
+func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // write answers the request. An EventSource whose token is spent is told by 204

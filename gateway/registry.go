@@ -9,7 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The indexes of a shard. Each is a map from a number to a list of participants.
+// The indexes of a shard. Each is a map from a number to a list of
+// participants.
 const (
 	byUser = iota
 	byRoom
@@ -32,10 +33,11 @@ type registry struct {
 type shard struct {
 	mu       sync.Mutex
 	heads    [indexes]map[uint64]*Participant
-	earliest int64 // no deadline is before this second
-	live     int   // registered
-	present  int   // not left, whether they have ended or not
-	spare    int   // credits that this shard has taken and not used
+	earliest int64          // no deadline is before this second
+	pending  map[uint64]int // places held, by user, if there is a limit for each
+	live     int            // registered
+	present  int            // not left, whether they have ended or not
+	spare    int            // credits that this shard has taken and not used
 	_        [64]byte
 }
 
@@ -50,6 +52,7 @@ func newRegistry(maxLive int) *registry {
 	reg := &registry{seed: maphash.MakeSeed()}
 	reg.credits.init(maxLive)
 	for i := range reg.shards {
+		reg.shards[i].pending = make(map[uint64]int)
 		for k := range reg.shards[i].heads {
 			reg.shards[i].heads[k] = make(map[uint64]*Participant)
 		}
@@ -70,40 +73,57 @@ func (reg *registry) entry(s *token.Session) entry {
 // shard returns the one of a user.
 func (reg *registry) shard(user uint64) *shard { return &reg.shards[user&(shardCount-1)] }
 
-// add registers p under e, or says that there is no room.
-func (reg *registry) add(p *Participant, e entry, perUser int) error {
-	s := reg.shard(e[byUser])
+// hold takes a place for a user whose token is about to be spent, or says that
+// there is none. After it comes add or release.
+func (reg *registry) hold(userID []byte, perUser int) (user uint64, err error) {
+	user = maphash.Bytes(reg.seed, userID)
+	s := reg.shard(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if perUser > 0 && s.count(e[byUser], p.session.Load().UserID(), perUser) >= perUser {
-		return errUserFull
+	if perUser > 0 && s.count(user, userID, perUser)+s.pending[user] >= perUser {
+		return user, errUserFull
 	}
 	if s.spare == 0 {
 		if s.spare = reg.credits.take(); s.spare == 0 {
-			return errFull
+			return user, errFull
 		}
 	}
 	s.spare--
+	if perUser > 0 {
+		s.pending[user]++
+	}
+	return user, nil
+}
+
+// release gives up a place that was held.
+func (reg *registry) release(user uint64) {
+	s := reg.shard(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unhold(user)
+	reg.giveBack(s)
+}
+
+func (s *shard) unhold(user uint64) {
+	if n := s.pending[user]; n > 1 {
+		s.pending[user] = n - 1
+	} else {
+		delete(s.pending, user)
+	}
+}
+
+// add registers p under e, in a place that was held for its user.
+func (reg *registry) add(p *Participant, e entry) {
+	s := reg.shard(e[byUser])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unhold(e[byUser])
 	s.live++
 	s.present++
 	for i := range e {
 		s.push(p, i, e[i])
 	}
 	s.earliest = min(s.earliest, int64(e[byDeadline]))
-	return nil
-}
-
-// userIsFull reports whether a user has as many participants as one may. With a
-// limit of 0 that is never so.
-func (reg *registry) userIsFull(userID []byte, limit int) bool {
-	if limit == 0 {
-		return false
-	}
-	user := maphash.Bytes(reg.seed, userID)
-	s := reg.shard(user)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count(user, userID, limit) >= limit
 }
 
 // count counts a user's participants, up to a limit.
@@ -133,6 +153,11 @@ func (reg *registry) remove(s *shard, p *Participant, e entry) {
 		s.unlink(p, i, e[i])
 	}
 	s.live--
+	reg.giveBack(s)
+}
+
+// giveBack has a shard keep a credit, or return those that are too many.
+func (reg *registry) giveBack(s *shard) {
 	s.spare++
 	if extra := s.spare - reg.credits.keep; extra > 0 {
 		s.spare -= extra
@@ -259,8 +284,9 @@ func (s *shard) due(found []*Participant, now int64) []*Participant {
 	return found
 }
 
-// credits bound how many participants there are. A shard takes a few at a time and
-// keeps those that come back, so that processors do not wait for one counter.
+// credits bound how many participants there are. A shard takes a few at a time
+// and keeps those that come back, so that processors do not wait for one
+// counter.
 type credits struct {
 	left  atomic.Int64
 	batch int // that a shard takes at a time

@@ -21,10 +21,12 @@ const (
 
 var errRunning = errors.New("gateway: Run runs already")
 
-// Run ends whoever's time is over, every second; lets the guard learn what others
-// revoked, every second; and refreshes the keys, every ten. A key file or a server
-// that stands still holds up neither the others nor the ends. Run returns when ctx
-// ends, with its error, when all its goroutines have ended and so has every stay.
+// Run ends whoever's time is over, every second; lets the guard learn what
+// others revoked, every second; and refreshes the keys, every ten. A key file
+// or a server that stands still holds up neither the others nor the ends. Run
+// returns when ctx ends, with its error, when all its goroutines have ended and
+// so has every stay. So ctx must not be one that ends with the signal to stop
+// the process: that is what [Gateway.Drain] is for, during which Run goes on.
 // One Run may run at a time.
 func (g *Gateway) Run(ctx context.Context) error {
 	if !g.state.running.CompareAndSwap(false, true) {
@@ -98,21 +100,21 @@ func (g *Gateway) sync(ctx context.Context) {
 	g.counts.synced(err)
 }
 
-// Revoke ends the participants of t at once, and has the guard refuse its tokens:
-// those that were issued up to now, as token.Summary.IssuedBefore has it. If
-// reason is not "", the cause of the ends is a [*Kicked] with it, else it is
-// token.ErrRevoked.
+// Revoke ends the participants of t at once, and has the guard refuse its
+// tokens: those that were issued up to now, as token.Summary.IssuedBefore has
+// it. The cause of the ends matches token.ErrRevoked. If reason is not "", it
+// is the text of the cause, and [CloseFrame] hands it to the participants.
 //
-// An error says that t is not valid, or that other gateways may not know yet. In
-// the second case Run repeats the call to the guard until it succeeds, and the
-// ends hold.
+// An error says that t is not valid, or that other gateways may not know yet.
+// In the second case Run repeats the call to the guard until it succeeds, and
+// the ends hold.
 func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
 	cause := token.ErrRevoked
 	if reason != "" {
-		cause = &Kicked{reason}
+		cause = &kicked{reason}
 	}
 	before := g.config.Now()
 	if t.Token != (token.ID{}) {
@@ -161,8 +163,8 @@ type unsent struct {
 	targets map[token.Target]time.Time
 }
 
-// maxUnsent bounds it. What does not fit is the caller's to repeat, as the error
-// says.
+// maxUnsent bounds it. What does not fit is the caller's to repeat, as the
+// error says.
 const maxUnsent = 1 << 12
 
 func (u *unsent) add(t token.Target, before time.Time) {
@@ -206,9 +208,9 @@ func (u *unsent) len() int {
 
 // Drain empties the gateway before the process stops. At once nobody enters any
 // more and Ready says so. After notice, in which a load balancer can take note,
-// the stays are ended one after the other, spread evenly over the time over, with
-// [ErrDraining]. Drain returns nil when all have left, or the error of ctx. The
-// gateway stays closed after it.
+// the stays are ended one after the other, spread evenly over the time over,
+// with [ErrDraining]. Drain returns nil when all have left, or the error of
+// ctx. The gateway stays closed after it.
 func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	g.state.draining.Store(true)
 	if err := wait(ctx, notice); err != nil {

@@ -27,18 +27,18 @@ const (
 	inCookie
 )
 
-// Subprotocol is the header Sec-WebSocket-Protocol, in which a browser can send a
-// token. With the name "" the token is the only subprotocol, which the response
-// has to echo. With a name, the client offers that name and the token, in any
-// order, and the name alone is echoed.
+// Subprotocol is the header Sec-WebSocket-Protocol, in which a browser can send
+// a token. With the name "" the token is the only subprotocol, which the
+// response has to echo. With a name, the client offers that name and the token,
+// in any order, and the name alone is echoed.
 func Subprotocol(name string) Source { return Source{inSubprotocol, name} }
 
-// Bearer is the header Authorization (RFC 6750), which a browser cannot send with
-// a WebSocket.
+// Bearer is the header Authorization (RFC 6750), which a browser cannot send
+// with a WebSocket.
 func Bearer() Source { return Source{place: inBearer} }
 
-// Query is a parameter of the request's URL. URLs are written into logs, so it is
-// for clients that can send nothing else, such as an EventSource.
+// Query is a parameter of the request's URL. URLs are written into logs, so it
+// is for clients that can send nothing else, such as an EventSource.
 func Query(name string) Source { return Source{inQuery, name} }
 
 // Cookie is a cookie of that name. A browser sends it with requests from other

@@ -8,7 +8,6 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/websocket"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -62,25 +62,42 @@ func Example() {
 	// token: already used
 }
 
-// The code in README.md is that of Example, to the letter.
+// What README.md mints with is ExampleSealer_Create, to the letter.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(readme), "```go\n")
-	require.True(t, ok)
-	block, _, ok = strings.Cut(block, "```")
-	require.True(t, ok)
 	source, err := os.ReadFile("example_test.go")
 	require.NoError(t, err)
-	_, body, ok := strings.Cut(string(source), "func Example() {\n")
+	_, body, ok := strings.Cut(string(source), "func ExampleSealer_Create() {\n")
 	require.True(t, ok)
 	body, _, ok = strings.Cut(body, "\n}\n")
 	require.True(t, ok)
-	require.Equal(t, strings.ReplaceAll("\n"+body+"\n", "\n\t", "\n")[1:], block)
+	body = strings.ReplaceAll("\n"+body+"\n", "\n\t", "\n")
+	require.Contains(t, string(readme), "```go"+body+"```\n")
 }
 
-// A gateway decides at the upgrade. The token is the WebSocket's subprotocol,
-// which the response has to echo.
+// An application server mints a token, and hands it to the user's client.
+func ExampleSealer_Create() {
+	ring, err := keyring.New(time.Now(), keyring.Config{}) // or keys that hosts share: File.Follow
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(claims.Claims{
+		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+		UserID:         "11231234",
+		Capabilities:   claims.SendMessage,
+		Attributes:     map[string]string{"displayName": "DemoUser"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(minted.Token), minted.SessionExpiration.Sub(minted.TokenExpiration))
+	// Output: 196 59m0s
+}
+
+// What opens a token. For a WebSocket or server-sent events, package gateway
+// does this, and what has to be done before and after it.
 func ExampleOpener_Open() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -95,13 +112,11 @@ func ExampleOpener_Open() {
 		log.Fatal(err)
 	}
 
-	http.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
-		// What else an upgrade needs, the Origin too, is checked before: once a
-		// token was opened, it is spent.
+	http.HandleFunc("/chat/{room}", func(w http.ResponseWriter, r *http.Request) {
 		text := r.Header.Get("Sec-WebSocket-Protocol")
 		inRoom := opener // a token for another room is not even spent
 		inRoom.Admit = func(_ context.Context, _ time.Time, s token.Summary) error {
-			if string(s.RoomIdentifier) != r.FormValue("room") {
+			if string(s.RoomIdentifier) != r.PathValue("room") {
 				return errors.New("a token for another room")
 			}
 			return nil
@@ -109,19 +124,24 @@ func ExampleOpener_Open() {
 		session := new(token.Session)
 		if err := inRoom.Open(r.Context(), session, text); err != nil {
 			log.Print("refused: ", token.Reason(err))
-			if token.Action(err) == token.FetchNewTokenLater {
-				after := ring.Limits().ClockSkew + time.Second
-				w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
-			}
 			http.Error(w, "refused", token.Action(err).HTTPStatus())
 			return
 		}
-		w.Header().Set("Sec-WebSocket-Protocol", text)
-		// Upgrade, and keep the session for the life of the connection, in the
-		// room that session.RoomIdentifier() names. Register the connection,
-		// then ask guard.Revoked(session.Summary()), in case it was revoked
-		// meanwhile. Ask session.Authorize before each message, and close the
-		// connection at session.SessionExpiration().
+		w.Header().Set("Sec-WebSocket-Protocol", text) // or the client closes at once
+		conn, err := websocket.Accept(w, r, nil)       // gorilla: Upgrade(w, r, w.Header())
+		if err != nil {
+			return // and the token is spent
+		}
+		defer conn.CloseNow()
+		ctx, cancel := context.WithDeadline(context.Background(), session.SessionExpiration())
+		defer cancel()
+		for {
+			kind, message, err := conn.Read(ctx)
+			if err != nil || session.Authorize(time.Now(), claims.SendMessage) != nil {
+				return
+			}
+			_ = conn.Write(ctx, kind, message)
+		}
 	})
 }
 

@@ -1,5 +1,5 @@
-// Package token mints and verifies chat tokens: short, encrypted, single-use
-// strings that let one user into one chat room.
+// Package token mints and verifies chat tokens, one-time tickets for a WebSocket:
+// short, encrypted, single-use strings that let one user into one chat room.
 //
 // An application server mints with [Sealer.Create]. The user's client presents
 // the token when it opens a WebSocket. The gateway verifies it with

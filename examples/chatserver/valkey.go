@@ -9,17 +9,14 @@ import (
 )
 
 // useValkey puts the guard into c that all hosts with these servers have in
-// common, if the flags name some, and returns it for Close. Its limits are those
-// of the ring.
+// common, if the flags name some, and returns it for Close.
 func (f flags) useValkey(ctx context.Context, c *chatserver.Config) (*valkey.Guard, error) {
 	if f.valkey == "" {
 		return nil, nil
 	}
-	ring := c.Follower.Ring()
 	guard, err := valkey.New(ctx, valkey.Config{
-		Client:    valkey.ClientOption{InitAddress: strings.Split(f.valkey, ",")},
-		MaxTTL:    ring.MaxTTL(),
-		ClockSkew: ring.ClockSkew(),
+		Addresses: strings.Split(f.valkey, ","),
+		Limits:    c.Follower.Ring().Limits(),
 	})
 	if err != nil {
 		return nil, err

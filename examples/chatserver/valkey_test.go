@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
-	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // hang is when a test has waited too long. It is no measure of speed.
@@ -57,7 +57,7 @@ func connect(t *testing.T, url, token string) (*websocket.Conn, int) {
 // Two hosts share keys and what was spent. While nobody can tell what was, users
 // have to wait, and those who are in go on.
 func TestValkey(t *testing.T) {
-	server := redistest.Start(t)
+	server := valkeytest.Start(t)
 	ring, kek := sealedRing(t)
 	args := []string{"-valkey", server.Address, "-keyring", ring, "-kek", kek}
 	here, there := started(t, args...), started(t, args...)
@@ -80,7 +80,7 @@ func TestValkey(t *testing.T) {
 	_, _, err := ann.Read(ctx)
 	assert.EqualValues(t, 1008, websocket.CloseStatus(err), err)
 	_, status = connect(t, there, unused)
-	assert.Equal(t, http.StatusForbidden, status)
+	assert.Equal(t, http.StatusUnauthorized, status)
 
 	server.Kill()
 	_, status = connect(t, here, join(t, here, "bob"))
@@ -109,5 +109,5 @@ func hear(t *testing.T, conn *websocket.Conn) string {
 func TestValkeyIsNotThere(t *testing.T) {
 	ring, kek := sealedRing(t)
 	args := []string{"-listen", "127.0.0.1:0", "-keyring", ring, "-kek", kek, "-valkey", "127.0.0.1:1"}
-	assert.ErrorIs(t, run(t.Context(), args, io.Discard, io.Discard), replay.ErrUnavailable)
+	assert.ErrorIs(t, run(t.Context(), args, io.Discard, io.Discard), token.ErrUnavailable)
 }

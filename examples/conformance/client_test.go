@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
 // The programs are Debian's own. Others that are earlier on PATH are of another
@@ -32,10 +30,20 @@ func skipShort(t testing.TB) {
 	}
 }
 
+// skip skips the test because something is not installed. With
+// CHATTOKEN_REQUIRE=1, as in CI, it fails instead.
+func skip(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
+		t.Fatalf("required, but: %s", reason)
+	}
+	t.Skipf("SKIPPED: %s", reason)
+}
+
 func needFile(t testing.TB, name, debianPackage string) {
 	t.Helper()
 	if _, err := os.Stat(name); err != nil {
-		testenv.Skip(t, name+" is missing: install "+debianPackage)
+		skip(t, name+" is missing: install "+debianPackage)
 	}
 }
 
@@ -48,7 +56,7 @@ func needAWS(t testing.TB) {
 func needBoto3(t testing.TB) {
 	t.Helper()
 	if err := exec.Command(python3, "-I", "-c", "import boto3").Run(); err != nil {
-		testenv.Skip(t, python3+" does not have boto3: install python3-boto3")
+		skip(t, python3+" does not have boto3: install python3-boto3")
 	}
 }
 
@@ -57,7 +65,7 @@ func needBoto3(t testing.TB) {
 func needNode(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
-		testenv.Skip(t, "node is not installed")
+		skip(t, "node is not installed")
 	}
 	var want struct{ Dependencies map[string]string }
 	readJSON(t, "package.json", &want)
@@ -65,7 +73,7 @@ func needNode(t testing.TB) {
 	for name, version := range want.Dependencies {
 		file := filepath.Join("node_modules", filepath.FromSlash(name), "package.json")
 		if _, err := os.Stat(file); err != nil {
-			testenv.Skip(t, "the packages of Node are missing: run npm ci in examples/conformance")
+			skip(t, "the packages of Node are missing: run npm ci in examples/conformance")
 		}
 		var got struct{ Version string }
 		readJSON(t, file, &got)
@@ -95,7 +103,7 @@ func startScript(t testing.TB, name string, args ...string) *script {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = environment(t, keyAllowed)
 	cmd.Stderr = t.Output()
-	testenv.DieWithParent(cmd)
+	dieWithParent(cmd)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()

@@ -12,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
 // TestTermination stops the server while its clients talk. Each of them sees a
@@ -90,7 +90,7 @@ func TestRestart(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			first := startServer(t, append(test.args, "-listen", redistest.FreeAddress(t))...)
+			first := startServer(t, append(test.args, "-listen", valkeytest.FreeAddress(t))...)
 			first.waitReady(t)
 			spent, unspent := mint(t, first, "spent"), mint(t, first, "unspent")
 			connect(t, first, spent).CloseNow()

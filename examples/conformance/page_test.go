@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
 // seen is what page.mjs reports of the page.
@@ -90,7 +90,7 @@ func TestPage(t *testing.T) {
 func TestPageRestart(t *testing.T) {
 	t.Parallel()
 	needPage(t)
-	first := startServer(t, "-listen", redistest.FreeAddress(t))
+	first := startServer(t, "-listen", valkeytest.FreeAddress(t))
 	b := startBrowser(t, first, "restart", t.TempDir())
 	b.next(t, "joined")
 	first.kill()

@@ -12,12 +12,14 @@ package conformance_test
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,8 +28,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
 // The server's demo registry.
@@ -60,7 +60,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
-	testenv.ManyParallel()
+	// Most tests wait, for a program or a clock. m.Run parses -parallel later.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	status := m.Run()
 	if started {
 		status = max(status, endShared())
@@ -100,11 +104,12 @@ func (s *server) leaks() (found []string) {
 var binaries = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(work, "bin")
 	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
-	if testenv.Race {
-		args = append(args, "-race")
-	}
-	if testenv.PureGo {
-		args = append(args, "-tags=purego")
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-race" || s.Key == "-tags" {
+				args = append(args, s.Key+"="+s.Value)
+			}
+		}
 	}
 	args = append(args, "../chatserver", "github.com/seed17cb2b26/chattoken/cmd/chattoken")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
@@ -162,7 +167,7 @@ func launch(args ...string) (*server, error) {
 	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
 	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
-	testenv.DieWithParent(s.cmd)
+	dieWithParent(s.cmd)
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

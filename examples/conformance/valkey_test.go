@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
 // TestValkeyDown takes away the server on which two gateways spend their tokens.
@@ -15,7 +15,7 @@ import (
 // is everything.
 func TestValkeyDown(t *testing.T) {
 	t.Parallel()
-	v := redistest.Start(t)
+	v := valkeytest.Start(t)
 	flags := append(newSharedKeys(t).flags(), "-valkey", v.Address)
 	a, b := startServer(t, flags...), startServer(t, flags...)
 	a.waitReady(t)

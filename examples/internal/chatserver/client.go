@@ -106,7 +106,7 @@ func (c *client) run() {
 // its token was being opened. Whoever did that did not find the client in the room
 // then. It is there by now, so what comes later finds it.
 func (c *client) askAgain() {
-	if c.server.isRevoked(c.session.Summary()) {
+	if c.isRevoked() {
 		c.end(disconnected)
 	}
 	if c.server.isDraining() {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
-	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // Config is what the operator decides. The zero value of each field is a safe
@@ -37,14 +36,12 @@ type Config struct {
 	// enough, and a user who was disconnected can soon come back.
 	Policy keyring.Policy
 
-	// Guard spends tokens. Nil means a guard in memory, which is enough for one
-	// process. If it can revoke as well, as that of replay/valkey, then a user who
-	// is disconnected here is so on all hosts.
-	Guard token.Guard
+	// Guard spends and revokes tokens. Nil means a guard in memory, which is
+	// enough for one process.
+	Guard Guard
 
 	// GuardStats returns what [Server.ServeVars] shows of Guard, in a form that
-	// encoding/json takes. It is not asked about a replay.Guard, which has Stats of
-	// its own. Nil shows nothing.
+	// encoding/json takes. Nil shows nothing of a Guard that is not nil.
 	GuardStats func() any
 
 	// TokenTTL is how long a token can be used, from 5 seconds to the MaxTTL of the

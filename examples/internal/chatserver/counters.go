@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"runtime/metrics"
 	"time"
-
-	"github.com/seed17cb2b26/chattoken/replay"
 )
 
 // counters are what an operator watches. They are not published in package
@@ -37,10 +35,10 @@ type snapshot struct {
 	Errors     json.RawMessage `json:"errors"`
 	Slow       json.RawMessage `json:"slow"`
 
-	Memory      memory                 `json:"memory"`
-	Ring        ringState              `json:"ring"`
-	Guard       any                    `json:"guard,omitempty"`
-	Revocations replay.RevocationStats `json:"revocations"`
+	Memory memory    `json:"memory"`
+	Ring   ringState `json:"ring"`
+	Guard  any       `json:"guard,omitempty"`
+	Synced time.Time `json:"synced"` // revocations on other hosts are known up to then
 }
 
 // memory is what the process uses.
@@ -83,7 +81,7 @@ func (s *Server) snapshot() snapshot {
 		Opened: raw(&c.opened), Refused: raw(&c.refused),
 		Rooms:    map[string]int{},
 		Messages: raw(&c.messages), Errors: raw(&c.errors), Slow: raw(&c.slow),
-		Memory: readMemory(), Ring: s.ringState(), Revocations: s.revocations.Stats(),
+		Memory: readMemory(), Ring: s.ringState(), Synced: s.guard.Synced(),
 	}
 	s.mu.Lock()
 	snap.Live = s.live
@@ -91,9 +89,7 @@ func (s *Server) snapshot() snapshot {
 	for arn, r := range s.rooms {
 		snap.Rooms[roomID(arn)] = r.size()
 	}
-	if guard, ok := s.opener.Guard.(*replay.Guard); ok {
-		snap.Guard = guard.Stats(s.now())
-	} else if s.config.GuardStats != nil {
+	if s.config.GuardStats != nil {
 		snap.Guard = s.config.GuardStats()
 	}
 	return snap

@@ -21,6 +21,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 // sdk is the service's Go client, as an application uses it.
@@ -340,6 +341,7 @@ func TestConfigErrors(t *testing.T) {
 	for name, config := range map[string]chatserver.Config{
 		"token TTL too long":  {TokenTTL: time.Hour},
 		"token TTL too short": {TokenTTL: time.Second},
+		"guard's limits":      {TokenTTL: 2 * time.Minute, Guard: tokentest.New(t).Guard},
 		"negative rate":       {MessageRate: -1},
 		"negative limit":      {MaxConnections: -1},
 		"no region":           {Registry: chatserver.Registry{Rooms: []string{lobby}}},

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -84,23 +84,26 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*client, error)
 }
 
 // refuse answers an upgrade whose token was not accepted: 401 asks for another
-// token, 403 is final, and 503 asks for patience. The text is the same for all
-// that is not authentic.
+// token, perhaps after a while, 403 is final, and 503 asks for patience. The
+// text is the same for all that is not authentic.
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	s.counters.refused.Add(token.Reason(err), 1)
-	status := token.Action(err).HTTPStatus()
-	switch status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer") // as RFC 9110, section 15.5.2, demands
-	case http.StatusServiceUnavailable:
+	advice := token.Action(err)
+	switch advice {
+	case token.FetchNewTokenLater:
+		w.Header().Set("Retry-After", strconv.Itoa(int(s.ring.Limits().ClockSkew/time.Second)+1))
+	case token.TryLater:
 		w.Header().Set("Retry-After", "1")
 		err = token.ErrUnavailable // why is for the log: it tells about other servers
 	}
-	http.Error(w, err.Error(), status)
+	if advice.HTTPStatus() == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer") // as RFC 9110, section 15.5.2, demands
+	}
+	http.Error(w, err.Error(), advice.HTTPStatus())
 }
 
 // admit is the rule for tokens that are authentic: there is such a room.
-func (s *Server) admit(_ context.Context, _ time.Time, t claims.Summary) error {
+func (s *Server) admit(_ context.Context, _ time.Time, t token.Summary) error {
 	if s.rooms[string(t.RoomIdentifier)] == nil {
 		return errUnknownRoom
 	}

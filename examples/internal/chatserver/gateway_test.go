@@ -20,9 +20,9 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
-	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 func TestConnect(t *testing.T) {
@@ -53,6 +53,7 @@ func TestConnect(t *testing.T) {
 		assert.Equal(t, 2, v.Live)
 		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
+		assert.WithinDuration(t, time.Now(), v.Synced, 0)
 		assert.Empty(t, v.Refused)
 		assert.Contains(t, c.varsText(), `"guard":{"live":2,`)
 		bob.conn.Close(1000, "")
@@ -147,37 +148,27 @@ func TestRoomsAreApart(t *testing.T) {
 
 // guard is one that a test decides about.
 type guard struct {
-	token.Guard
+	*replay.Guard
 	err     atomic.Pointer[error]
-	entered chan struct{} // if it is there, Spend announces itself and waits
+	entered chan struct{} // if it is there, Spend announces that it is done and waits
 	proceed chan struct{}
 }
 
-func (g *guard) Spend(ctx context.Context, now time.Time, t claims.Summary) (bool, error) {
+func (g *guard) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
+	if err := g.err.Load(); err != nil {
+		return false, *err
+	}
+	fresh, err := g.Guard.Spend(ctx, now, t)
 	if g.entered != nil {
 		g.entered <- struct{}{}
 		<-g.proceed
 	}
-	if err := g.err.Load(); err != nil {
-		return false, *err
-	}
-	return g.Guard.Spend(ctx, now, t)
+	return fresh, err
 }
 
-func newGuard(t *testing.T) *guard {
-	memory, err := replay.New(time.Now(), replay.Config{AcceptIssuedBeforeStart: true})
-	require.NoError(t, err)
-	return &guard{Guard: memory}
-}
+func newGuard(t *testing.T) *guard { return &guard{Guard: tokentest.New(t).Guard} }
 
 func TestRefusals(t *testing.T) {
-	foreign := func(t *testing.T, c *chat) string {
-		ring, err := keyring.New(time.Now(), keyring.Config{})
-		require.NoError(t, err)
-		minted, err := (&token.Sealer{Ring: ring}).Create(user("ann", 0))
-		require.NoError(t, err)
-		return minted.Token
-	}
 	mint := func(t *testing.T, c *chat) string { return c.mint(user("ann", 0)) }
 	for name, test := range map[string]struct {
 		token  func(*testing.T, *chat) string
@@ -189,7 +180,8 @@ func TestRefusals(t *testing.T) {
 		"garbage":  {func(*testing.T, *chat) string { return "chat" }, 401, "malformed", "token: invalid"},
 		"two subprotocols": {func(t *testing.T, c *chat) string { return mint(t, c) + "," + mint(t, c) },
 			401, "malformed", "token: invalid"},
-		"another ring": {foreign, 401, "unknown-key", "token: invalid"},
+		"another ring": {func(t *testing.T, _ *chat) string { return tokentest.New(t).Mint().Token },
+			401, "unknown-key", "token: invalid"},
 		"changed": {func(t *testing.T, c *chat) string {
 			text := mint(t, c)
 			i := len(text) / 2
@@ -216,7 +208,7 @@ func TestRefusals(t *testing.T) {
 			c.enter(user("mod", everything)).send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "ann"})
 			synctest.Wait()
 			return text
-		}, 403, "revoked", "revoked"},
+		}, 401, "revoked", "token: revoked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -229,6 +221,8 @@ func TestRefusals(t *testing.T) {
 					assert.NotContains(t, body, text[:10])
 				}
 				assert.Equal(t, test.status == 401, resp.Header.Get("WWW-Authenticate") != "")
+				wait := map[string]string{"revoked": "2"}[test.reason] // ClockSkew and a second
+				assert.Equal(t, wait, resp.Header.Get("Retry-After"))
 				assert.Equal(t, map[string]int{test.reason: 1}, c.vars().Refused)
 			})
 		})
@@ -259,9 +253,7 @@ func TestGuardIsDown(t *testing.T) {
 
 func TestGuardIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t)
-		g.entered, g.proceed = make(chan struct{}, 1), make(chan struct{})
-		c := start(t, chatserver.Config{Guard: waits{g}})
+		c := start(t, chatserver.Config{Guard: waits{newGuard(t)}})
 		began := time.Now()
 		_, resp, _ := c.try(c.mint(user("bob", 0)), nil)
 		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
@@ -270,9 +262,9 @@ func TestGuardIsSlow(t *testing.T) {
 }
 
 // waits is a guard that answers no sooner than it is told to give up.
-type waits struct{ token.Guard }
+type waits struct{ *guard }
 
-func (waits) Spend(ctx context.Context, _ time.Time, _ claims.Summary) (bool, error) {
+func (waits) Spend(ctx context.Context, _ time.Time, _ token.Summary) (bool, error) {
 	<-ctx.Done()
 	return false, ctx.Err()
 }
@@ -360,21 +352,20 @@ func TestSessionEnds(t *testing.T) {
 // set back, the session lasts as long as it says.
 func TestClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var offset atomic.Int64
-		now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-		c := start(t, chatserver.Config{Now: now})
+		clock := tokentest.New(t)
+		c := start(t, chatserver.Config{Now: clock.Now})
 		ann, bob := c.enter(user("ann", claims.SendMessage)), c.enter(user("bob", claims.SendMessage))
-		offset.Store(int64(2 * time.Hour))
+		clock.Advance(2 * time.Hour)
 		ann.say("too late")
 		assert.Equal(t, 401, ann.next().ErrorCode)
 		assert.EqualValues(t, 1008, ann.closed())
 		assert.Equal(t, 401, bob.next().ErrorCode)
 		assert.EqualValues(t, 1008, bob.closed())
 
-		offset.Store(0)
+		clock.Advance(-2 * time.Hour)
 		minted := time.Now()
 		cid := c.enter(user("cid", claims.SendMessage))
-		offset.Store(int64(-10 * time.Minute))
+		clock.Advance(-10 * time.Minute)
 		time.Sleep(69 * time.Minute)
 		cid.say("still here")
 		assert.Equal(t, "still here", cid.next().Content)
@@ -388,8 +379,8 @@ func TestClockIsSet(t *testing.T) {
 // The same, shortly before the end, when no ping comes in between.
 func TestClockIsSetShortlyBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var offset atomic.Int64
-		c := start(t, chatserver.Config{Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }})
+		clock := tokentest.New(t)
+		c := start(t, chatserver.Config{Now: clock.Now})
 		claim := user("ann", 0)
 		claim.SessionMinutes = 1
 		minted := time.Now()
@@ -397,7 +388,7 @@ func TestClockIsSetShortlyBefore(t *testing.T) {
 		time.Sleep(7 * time.Second)
 		ann, _, _ := c.try(text, nil)
 		time.Sleep(50 * time.Second)
-		offset.Store(int64(-5 * time.Second))
+		clock.Advance(-5 * time.Second)
 		assert.Equal(t, 401, ann.next().ErrorCode)
 		assert.Equal(t, minted.Add(65*time.Second), time.Now())
 	})

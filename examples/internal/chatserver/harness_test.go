@@ -19,10 +19,11 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
 const (
-	lobby = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
+	lobby = tokentest.Room
 	other = "arn:aws:ivschat:us-west-2:123456789012:room/B2b2B2b2B2b2"
 
 	everything = claims.SendMessage | claims.DeleteMessage | claims.DisconnectUser
@@ -268,6 +269,7 @@ func (c *chat) vars() (v struct {
 	Minted, Opened, Live, Messages, Errors, Slow int
 	Refused, Exceptions                          map[string]int
 	Rooms                                        map[string]int
+	Synced                                       time.Time
 	Ring                                         struct {
 		Serial int
 		Errors int

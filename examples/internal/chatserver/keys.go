@@ -14,28 +14,28 @@ import (
 const upkeep = 10 * time.Second
 
 // makeKeys makes what needs keys: who seals, who opens, and what remembers the
-// tokens that were spent. All go by the same MaxTTL and ClockSkew.
+// tokens that were spent or revoked. All go by the ring's limits.
 func (s *Server) makeKeys() error {
 	if err := s.makeRing(); err != nil {
 		return err
 	}
-	guard := s.config.Guard
-	if guard == nil {
-		var err error
-		guard, err = replay.New(s.now(), replay.Config{
-			MaxTTL:    s.ring.MaxTTL(),
-			ClockSkew: s.ring.ClockSkew(),
+	s.guard = s.config.Guard
+	if s.guard == nil {
+		guard, err := replay.New(replay.Config{
+			Limits: s.ring.Limits(),
 			// Keys that were made a moment ago have sealed nothing before.
 			AcceptIssuedBeforeStart: s.config.Follower == nil,
+			Now:                     s.now,
 		})
 		if err != nil {
 			return err
 		}
+		s.guard = guard
+		s.config.GuardStats = func() any { return guard.Stats(s.now()) }
 	}
-	s.fleet, _ = guard.(fleet)
 	s.sealer = token.Sealer{Ring: s.ring, TTL: s.config.TokenTTL, Now: s.now}
-	s.opener = token.Opener{Ring: s.ring, Guard: guard, Revoked: s.revocations.Check, Admit: s.admit, Now: s.now}
-	return nil
+	s.opener = token.Opener{Ring: s.ring, Guard: s.guard, Admit: s.admit, Now: s.now}
+	return s.opener.Validate()
 }
 
 func (s *Server) makeRing() (err error) {

@@ -3,36 +3,45 @@ package chatserver_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/examples/internal/chatserver"
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// network is what the guards of a fleet have in common.
+// network connects the guards of a fleet.
 type network struct {
-	revoked replay.Revocations
+	members []*member
 	down    atomic.Bool
 	delay   time.Duration
 }
 
 var errDown = errors.New("down")
 
-// member is a host's guard of a fleet, which knows what it has last heard.
+// member is a host's guard of a fleet.
 type member struct {
-	token.Guard
-	net    *network
-	synced atomic.Bool
+	*replay.Guard
+	net *network
 }
 
-func (m *member) RevokeUserInRoom(ctx context.Context, room, user string, before time.Time) error {
+func (n *network) newMember(t *testing.T) *member {
+	m := &member{tokentest.New(t).Guard, n}
+	n.members = append(n.members, m)
+	return m
+}
+
+func (m *member) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
+	m.Guard.Revoke(ctx, t, issuedBefore)
 	select {
 	case <-time.After(m.net.delay):
 	case <-ctx.Done():
@@ -41,18 +50,65 @@ func (m *member) RevokeUserInRoom(ctx context.Context, room, user string, before
 	if m.net.down.Load() {
 		return errDown
 	}
-	m.net.revoked.RevokeUserInRoom(time.Now(), room, user, before)
+	for _, other := range m.net.members {
+		other.Guard.Revoke(ctx, t, issuedBefore)
+	}
 	return nil
 }
 
-func (m *member) Revoked(t claims.Summary) bool { return m.synced.Load() && m.net.revoked.Revoked(t) }
-
-func (m *member) Sync(context.Context) error {
+func (m *member) Sync(ctx context.Context, news func(token.Target, time.Time)) error {
 	if m.net.down.Load() {
 		return errDown
 	}
-	m.synced.Store(true)
-	return nil
+	return m.Guard.Sync(ctx, news)
+}
+
+// What another host revokes ends the sessions of those, and of nobody else.
+func TestRevokedOnAnotherHost(t *testing.T) {
+	everywhere := []string{"ann", "again", "bob", "elsewhere"}
+	for name, test := range map[string]struct {
+		target token.Target // the zero one stands for ann's token
+		ended  []string
+	}{
+		"token":         {token.Target{}, everywhere[:1]},
+		"user and room": {token.Target{Room: lobby, User: "ann"}, everywhere[:2]},
+		"room":          {token.Target{Room: lobby}, everywhere[:3]},
+		"user":          {token.Target{User: "ann"}, []string{"ann", "again", "elsewhere"}},
+		"everyone":      {token.Target{Everyone: true}, everywhere},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGuard(t)
+				c := start(t, chatserver.Config{Guard: g})
+				elsewhere := user("ann", claims.SendMessage)
+				elsewhere.RoomIdentifier = other
+				sealer := c.Sealer()
+				minted, err := sealer.Create(user("ann", claims.SendMessage))
+				require.NoError(t, err)
+				ann, _, _ := c.try(minted.Token, nil)
+				peers := map[string]*peer{
+					"ann": ann, "again": c.enter(user("ann", claims.SendMessage)),
+					"bob": c.enter(user("bob", claims.SendMessage)), "elsewhere": c.enter(elsewhere),
+				}
+				target := test.target
+				if target == (token.Target{}) {
+					target.Token = minted.ID
+				} else {
+					require.NoError(t, g.Revoke(t.Context(), target, time.Now().Add(-time.Minute)))
+					time.Sleep(2 * time.Second)
+					assert.Equal(t, len(peers), c.Live(), "their tokens are of later")
+				}
+				require.NoError(t, g.Revoke(t.Context(), target, time.Now()))
+				time.Sleep(2 * time.Second)
+				for name, p := range peers {
+					if slices.Contains(test.ended, name) {
+						assert.EqualValues(t, 1008, p.closed(), name)
+					}
+				}
+				assert.Equal(t, len(peers)-len(test.ended), c.Live())
+			})
+		})
+	}
 }
 
 // Who is disconnected on one host is so on the others, within seconds.
@@ -60,7 +116,7 @@ func TestDisconnectOnAnotherHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{}
 		keys := newShared(t)
-		host := func() *chat { return keys.start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}}) }
+		host := func() *chat { return keys.start(t, chatserver.Config{Guard: net.newMember(t)}) }
 		here, there := host(), host()
 		time.Sleep(10 * time.Second)
 		mod, ann := here.enter(user("mod", everything)), there.enter(user("ann", claims.SendMessage))
@@ -79,7 +135,7 @@ func TestDisconnectAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}
 		keys := newShared(t)
-		host := func() *chat { return keys.start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}}) }
+		host := func() *chat { return keys.start(t, chatserver.Config{Guard: net.newMember(t)}) }
 		here, there := host(), host()
 		time.Sleep(10 * time.Second)
 		mod, bob := here.enter(user("mod", everything)), here.enter(user("bob", claims.SendMessage))
@@ -96,7 +152,7 @@ func TestDisconnectAndLeave(t *testing.T) {
 func TestDisconnectWithoutTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{}
-		c := start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}, GuardStats: func() any { return "stats" }})
+		c := start(t, chatserver.Config{Guard: net.newMember(t), GuardStats: func() any { return "stats" }})
 		mod, ann := c.enter(user("mod", everything)), c.enter(user("ann", 0))
 		unused := c.mint(user("ann", 0))
 		net.down.Store(true)
@@ -108,7 +164,7 @@ func TestDisconnectWithoutTheOthers(t *testing.T) {
 		assert.Equal(t, "aws:DISCONNECT_USER", ann.next().EventName)
 		assert.EqualValues(t, 1008, ann.closed())
 		_, resp, _ := c.try(unused, nil)
-		assert.Equal(t, 403, resp.StatusCode)
+		assert.Equal(t, 401, resp.StatusCode)
 		assert.Contains(t, c.varsText(), `"guard":"stats"`)
 	})
 }
@@ -119,7 +175,7 @@ func TestDisconnectAsTheSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}
 		net.down.Store(true)
-		c := start(t, chatserver.Config{Guard: &member{Guard: newGuard(t), net: net}})
+		c := start(t, chatserver.Config{Guard: net.newMember(t)})
 		claim := user("mod", everything)
 		claim.SessionMinutes = 1
 		mod, ann := c.enter(claim), c.enter(user("ann", 0))

@@ -4,7 +4,6 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
-	"time"
 )
 
 //go:embed page
@@ -66,11 +65,10 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // unready returns why fresh tokens are refused, or "" if they are not.
 func (s *Server) unready() string {
-	guard, ok := s.opener.Guard.(interface{ ReadyAt() time.Time })
 	switch {
 	case s.isDraining():
 		return "shutting down"
-	case ok && s.now().Before(guard.ReadyAt()):
+	case s.now().Before(s.guard.ReadyAt()):
 		return "tokens may have been spent before the start"
 	}
 	return ""

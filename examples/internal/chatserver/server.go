@@ -27,7 +27,6 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/keyring"
-	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -42,8 +41,7 @@ type Server struct {
 	sealer      token.Sealer
 	opener      token.Opener
 	ring        *keyring.Ring
-	revocations replay.Revocations
-	fleet       fleet            // the guard, if it can revoke, else nil
+	guard       Guard
 	rooms       map[string]*room // by ARN; the map does not change
 	crossOrigin *http.CrossOriginProtection
 	counters    counters
@@ -95,9 +93,7 @@ func (s *Server) startUpkeep() {
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
 	s.running.Go(func() { s.keepKeys(ctx) })
-	if s.fleet != nil {
-		s.running.Go(func() { s.followRevocations(ctx) })
-	}
+	s.running.Go(func() { s.followRevocations(ctx) })
 }
 
 // tryToMint finds a TokenTTL that the keys do not allow before a user does.

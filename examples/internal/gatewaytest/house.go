@@ -1,0 +1,98 @@
+// Package gatewaytest has real clients put the example gateways to the test.
+package gatewaytest
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/gateway"
+	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
+)
+
+// Room is the one that tokens are for.
+const Room = "lobby"
+
+// Make makes the gateway of a program, and what it serves.
+type Make func(gateway.Keys, gateway.Guard) (*gateway.Gateway, http.Handler)
+
+// House is a gateway at work on loopback.
+type House struct {
+	*tokentest.Env
+	*gateway.Gateway
+	URL  string
+	Stop context.CancelFunc // of Run
+}
+
+// Start starts a program's gateway on a guard in memory.
+func Start(t testing.TB, program Make) *House {
+	t.Helper()
+	env := tokentest.New(t)
+	return StartOn(t, program, env, env.Guard)
+}
+
+// StartOn starts it on another guard. Tokens are of env.
+func StartOn(t testing.TB, program Make, env *tokentest.Env, guard gateway.Guard) *House {
+	t.Helper()
+	h := &House{Env: env}
+	h.Sealer.Room = func(string) bool { return true }
+	keys, err := keyring.NewInMemory(h.Ring)
+	require.NoError(t, err)
+	var handler http.Handler
+	h.Gateway, handler = program(keys, guard)
+	server := httptest.NewServer(handler)
+	h.URL = server.URL
+	var ctx context.Context
+	ctx, h.Stop = context.WithCancel(context.Background())
+	ran := make(chan error)
+	go func() { ran <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		h.Stop()
+		<-ran
+		server.CloseClientConnections()
+		server.Close()
+	})
+	require.Eventually(t, func() bool { return h.Healthy(t) == http.StatusOK }, patience, time.Millisecond)
+	return h
+}
+
+// Healthy asks what a load balancer asks, and returns the status.
+func (h *House) Healthy(t testing.TB) int {
+	t.Helper()
+	resp, err := http.Get(h.URL + "/health")
+	require.NoError(t, err)
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// MintFor mints a token of a user, for Room.
+func (h *House) MintFor(user string, changes ...func(*claims.Claims)) token.ChatToken {
+	return h.Mint(append([]func(*claims.Claims){func(c *claims.Claims) {
+		c.RoomIdentifier, c.UserID = Room, user
+	}}, changes...)...)
+}
+
+// Almost mints a token whose session of a minute is about to end, in some ten
+// seconds.
+func (h *House) Almost(user string) token.ChatToken {
+	sealer := h.Sealer
+	sealer.Now = func() time.Time { return h.Now().Add(-48 * time.Second) }
+	minted, err := sealer.Create(claims.Claims{RoomIdentifier: Room, UserID: user, Capabilities: claims.SendMessage, SessionMinutes: 1})
+	if err != nil {
+		panic(err)
+	}
+	return minted
+}
+
+// RequireUnspent requires that a token is still good.
+func (h *House) RequireUnspent(t testing.TB, minted token.ChatToken) {
+	t.Helper()
+	require.NoError(t, h.Opener.Open(t.Context(), new(token.Session), minted.Token), "the token was spent")
+}
