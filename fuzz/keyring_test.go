@@ -26,7 +26,7 @@ func FuzzSealedRing(f *testing.F) {
 	require.NoError(f, err)
 	ring := loadTestRing(f)
 	before := slices.Collect(ring.Keys(after(0)))
-	c := keyring.Config{Context: testContext, InsecureForm1: true}
+	c := keyring.Config{Context: testContext}
 	f.Fuzz(func(t *testing.T, sealed []byte) {
 		original := bytes.Clone(sealed)
 		document, ok := testKEK.unsealRing(sealed, testContext)
@@ -62,7 +62,7 @@ func FuzzRingDocument(f *testing.F) {
 			t.Skip("no envelope can say that")
 		}
 		kek := &openKEK{string(kekID), wrapped, dataKey}
-		c := keyring.Config{Context: keyContext, MinSerial: minSerial, InsecureForm1: true}
+		c := keyring.Config{Context: keyContext, MinSerial: minSerial}
 		d, valid := parseRing(document, keyContext)
 		for _, form := range []byte{1, 2} {
 			sealed := sealRing(form, keyContext, kekID, wrapped, dataKey, pseudo(24, "nonce of the ring"), document)
@@ -78,9 +78,9 @@ func FuzzRingDocument(f *testing.F) {
 			requireRing(t, d, keyContext, ring, after(ns))
 			requireMarshal(t, document, keyContext, ring)
 			requireUpdate(t, d, keyContext, kek, form, sealed)
-			unasked := c
-			unasked.InsecureForm1 = false
-			_, err = keyring.Load(t.Context(), kek, sealed, unasked)
+			strict := c
+			strict.RefuseForm1 = true
+			_, err = keyring.Load(t.Context(), kek, sealed, strict)
 			require.Equal(t, form == 1, errors.Is(err, keyring.ErrContext))
 			c := c
 			c.Context = keyContext[:len(keyContext)/2] + "x"

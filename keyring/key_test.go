@@ -135,12 +135,12 @@ func TestGeneratorDrawsAgain(t *testing.T) {
 func TestContextSeparates(t *testing.T) {
 	kek := newKEK(t)
 	b := sealedForm1(t, kek, good())
-	staging, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging", InsecureForm1: true})
+	staging, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging"})
 	require.NoError(t, err)
-	production, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "production", InsecureForm1: true})
+	production, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "production"})
 	require.NoError(t, err)
 	require.Equal(t, keyring.ErrUnknownKey, openErr(production, box(t, staging, start), start))
-	again, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging", InsecureForm1: true})
+	again, err := keyring.Load(t.Context(), kek, b, keyring.Config{Context: "staging"})
 	require.NoError(t, err)
 	require.NoError(t, openErr(again, box(t, staging, start), start))
 }

@@ -156,11 +156,11 @@ type Config struct {
 	// Policy is that of a ring made by New. A sealed ring has its own.
 	Policy Policy
 
-	// InsecureForm1 has a sealed ring of form 1 loaded, which names no context:
-	// it may be another deployment's. What is saved is form 2, of Context. Set
-	// it only while a fleet goes over from form 1, as KEYS.md says. Without it,
-	// and once a version of form 2 is in force, the error is [ErrContext].
-	InsecureForm1 bool
+	// RefuseForm1 refuses sealed rings of form 1 with [ErrContext]. That form
+	// names no context, so it may be another deployment's. What is saved is form
+	// 2, and once a version of form 2 is in force, form 1 is refused in any case.
+	// Set it on every host once a fleet has gone over, as KEYS.md says.
+	RefuseForm1 bool
 }
 
 const maxContext = 255
@@ -266,9 +266,9 @@ func newRing(c Config) (*Ring, error) {
 	if len(c.Context) > maxContext {
 		return nil, errContext
 	}
-	r := &Ring{context: c.Context, minSerial: c.MinSerial, lowest: sealedForm2}
-	if c.InsecureForm1 {
-		r.lowest = sealedForm1
+	r := &Ring{context: c.Context, minSerial: c.MinSerial, lowest: sealedForm1}
+	if c.RefuseForm1 {
+		r.lowest = sealedForm2
 	}
 	return r, nil
 }

@@ -77,8 +77,8 @@ type version struct {
 
 // Load makes a ring of its sealed form. It is an error unless everything about
 // it is valid; there is never a default key. c.Context must be the one that the
-// ring was made with: else the error is [ErrContext], as it is for form 1
-// without c.InsecureForm1. c.Policy is not used.
+// ring was made with: else the error is [ErrContext], as it is for form 1 with
+// c.RefuseForm1. c.Policy is not used.
 func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) {
 	r, err := newRing(c)
 	if err != nil {

@@ -112,7 +112,7 @@ func TestSealedHeaders(t *testing.T) {
 	forms := map[string][]byte{"\x01": encode(t, good()), "\x02": slices.Concat(digest[:], encode(t, good()))}
 	for form, plaintext := range forms {
 		header := "chattoken-keyring" + form + "\x01k\x00\x01w"
-		_, err := keyring.Load(t.Context(), kek, sealBy(t, kek.dataKey, header, plaintext), keyring.Config{InsecureForm1: true})
+		_, err := keyring.Load(t.Context(), kek, sealBy(t, kek.dataKey, header, plaintext), keyring.Config{})
 		require.NoError(t, err)
 		for n := range digest {
 			refused(t, kek, sealBy(t, kek.dataKey, header, plaintext[:n]), "cut short before it was sealed")
@@ -154,7 +154,7 @@ func TestPlaintext(t *testing.T) {
 		"form 1": sealedForm1(t, local, good()),
 		"form 2": sealedFor(t, local, ringContext, good()),
 	} {
-		r, err := keyring.Load(t.Context(), local, sealed, keyring.Config{Context: ringContext, InsecureForm1: true})
+		r, err := keyring.Load(t.Context(), local, sealed, keyring.Config{Context: ringContext})
 		require.NoError(t, err, name)
 		kek := &knownKEK{stub: stub{id: "k", wrapped: []byte("w")}}
 		b, err := r.Marshal(t.Context(), kek)
@@ -207,33 +207,33 @@ func TestForeignContext(t *testing.T) {
 	require.NoError(t, err, "the right one is back")
 }
 
-// A fleet goes over from form 1, if it is told to: followers take up form 2 of
-// what they have, and of what follows it, and nobody goes back.
+// A fleet goes over from form 1: followers take up form 2 of what they have, and
+// of what follows it, and nobody goes back.
 func TestFromForm1(t *testing.T) {
 	kek := newKEK(t)
 	c := keyring.Config{Context: "production"}
 	f := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: c}
 	first := sealedForm1(t, kek, good())
 	require.NoError(t, os.WriteFile(f.Name, first, 0o600))
-	_, err := f.Load(t.Context())
+	strict := f
+	strict.Config.RefuseForm1 = true
+	_, err := strict.Load(t.Context())
 	require.ErrorIs(t, err, keyring.ErrContext, "it may be anybody's")
 	require.ErrorContains(t, err, "form 1")
 
-	told := f
-	told.Config.InsecureForm1 = true
-	follower, err := told.Follow(t.Context(), start)
+	follower, err := f.Follow(t.Context(), start)
 	require.NoError(t, err)
-	writer, err := told.Load(t.Context())
+	writer, err := f.Load(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, writer.Form())
-	require.NoError(t, told.Save(t.Context(), writer))
+	require.NoError(t, f.Save(t.Context(), writer))
 	require.Equal(t, 2, writer.Form())
 	b, err := os.ReadFile(f.Name)
 	require.NoError(t, err)
 	require.Equal(t, byte(2), b[len("chattoken-keyring")])
 	_, err = keyring.File{Name: f.Name, KEK: kek}.Load(t.Context())
 	require.Equal(t, keyring.ErrContext, err)
-	_, err = f.Load(t.Context())
+	_, err = strict.Load(t.Context())
 	require.NoError(t, err)
 
 	require.Equal(t, 1, follower.Ring().Form())
@@ -258,11 +258,11 @@ func TestFromForm1(t *testing.T) {
 	require.Equal(t, keys(writer, start), keys(follower.Ring(), start))
 }
 
-// The rotator does not make a ring of this deployment's of what another one had
-// in form 1.
+// A rotator that refuses form 1, and one that has form 2 in force, do not make a
+// ring of this deployment's of what another one had in form 1.
 func TestForm1IsNotLaundered(t *testing.T) {
 	kek := newKEK(t)
-	production := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: keyring.Config{Context: "production"}}
+	production := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: keyring.Config{Context: "production", RefuseForm1: true}}
 	r, err := production.Create(t.Context(), start)
 	require.NoError(t, err)
 	staging := sealedForm1(t, kek, good())

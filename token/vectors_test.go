@@ -203,14 +203,14 @@ func TestVectorsRing(t *testing.T) {
 			kek, err := keyring.ParseKEK(v.KEK)
 			require.NoError(t, err)
 			form := v.Sealed[len("chattoken-keyring")]
-			c := keyring.Config{Context: string(v.Context), InsecureForm1: form == 1}
+			c := keyring.Config{Context: string(v.Context)}
 			ring, err := keyring.Load(t.Context(), kek, v.Sealed, c)
 			require.NoError(t, err)
 			require.EqualValues(t, form, ring.Form())
-			c.InsecureForm1 = false
+			c.RefuseForm1 = true
 			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
-			assert.Equal(t, form == 1, errors.Is(err, keyring.ErrContext), "form %d, unasked: %v", form, err)
-			c.InsecureForm1, c.Context = true, "another"
+			assert.Equal(t, form == 1, errors.Is(err, keyring.ErrContext), "form %d, if form 1 is refused: %v", form, err)
+			c.RefuseForm1, c.Context = false, "another"
 			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
 			assert.Equal(t, form == 2, err == keyring.ErrContext, "form %d under another context: %v", form, err)
 			assert.Equal(t, v.Serial, ring.Serial())

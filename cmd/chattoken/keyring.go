@@ -15,24 +15,16 @@ func keyringCommands() []command {
 	return []command{
 		{"keyring make-kek", "make a key to seal keyrings under (KEK)", makeKEKUsage, nil, (*process).makeKEK},
 		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
-		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one, form1Flag: none}), (*process).list},
-		{checkCommand, "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one, form1Flag: none}), (*process).check},
+		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
+		{checkCommand, "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
 		{"keyring rotate", "rotate the keys if it is time", rotateUsage, keyFlags, (*process).rotate},
 		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
-		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one, form1Flag: none}), (*process).rewrap},
+		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one}), (*process).rewrap},
 		{"keyring set", "change the policy, or raise the serial", setUsage, with(policyFlags, map[string]arity{"serial": one}), (*process).set},
 	}
 }
 
-const (
-	checkCommand = "keyring check"
-	form1Flag    = "insecure-form-1"
-)
-
-const form1Usage = `  --insecure-form-1       take a keyring of form 1, which names no context and
-                          may be another deployment's: see KEYS.md
-
-`
+const checkCommand = "keyring check"
 
 // with returns the key flags and more.
 func with(more ...map[string]arity) map[string]arity {
@@ -228,7 +220,7 @@ must have it within the lead: see KEYS.md.
 
   --new-kek-file FILE     the new KEK; if not given, it is in the environment
                           variable CHATTOKEN_NEW_KEK
-` + form1Usage + keyUsage
+` + keyUsage
 
 func (p *process) rewrap(a *arguments) error {
 	if err := a.ownFile(); err != nil {

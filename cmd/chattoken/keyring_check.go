@@ -37,7 +37,7 @@ Overdue counts from twice the lead after the next key was due, or half a period
 if that is less. So rotate at least once in a lead. check writes no --high-water
 file.
 
-` + form1Usage + keyUsage
+` + keyUsage
 
 // The severities, which are exit statuses.
 type severity int

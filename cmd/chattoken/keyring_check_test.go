@@ -77,12 +77,12 @@ func TestKeyringCheck(t *testing.T) {
 		{"just enough time", testNow, func(t *testing.T, r *rig) {
 			r.change(t, "set", "--lead", "16s")
 		}, exitOK, "", ""},
+		{"form 1, refused", testNow, func(t *testing.T, r *rig) {
+			r.toForm1(t)
+			r.args = append(r.args, "--refuse-form-1")
+		}, exitTrouble, "other-context", "form 1, which names none; see KEYS.md"},
 		{"form 1", testNow, func(t *testing.T, r *rig) {
 			r.toForm1(t)
-		}, exitTrouble, "other-context", "form 1, which names none; see KEYS.md"},
-		{"form 1, as it is asked for", testNow, func(t *testing.T, r *rig) {
-			r.toForm1(t)
-			r.args = append(r.args, "--insecure-form-1")
 		}, exitRefused, "form-1", "it names no context"},
 		{"another context", testNow, func(t *testing.T, r *rig) {
 			r.env[envContext] = "another"

@@ -15,7 +15,7 @@ Shows the keys of a keyring: the one that seals (primary), the one that will
 (pending), and those that open still (retired) or not any more (expired,
 revoked). Times are UTC. It writes no --high-water file.
 
-` + form1Usage + keyUsage
+` + keyUsage
 
 // listing is a keyring without its secrets.
 type listing struct {

@@ -219,30 +219,34 @@ func TestKeyringRewrap(t *testing.T) {
 	assert.Equal(t, before, r.list(t))
 }
 
-// Nothing but rewrap makes form 2 of form 1, and only if it is told to.
+// Form 1 is read, and what is saved is form 2; unless it is refused.
 func TestKeyringFromForm1(t *testing.T) {
-	r := newRig(t)
-	before := r.list(t)
-	form1 := r.toForm1(t)
-	r.at(testNow.Add(30 * 24 * time.Hour)) // rotate is due
-	for _, command := range [][]string{{"rotate"}, {"set", "--period", "24h"}, {"revoke", before.Keys[0].ID}, {"list"}, {"rewrap", "--new-kek-file", r.args[3]}} {
-		status, _, stderr := r.run(append(append([]string{"keyring"}, command...), r.args...)...)
-		assert.Equal(t, exitTrouble, status, command)
-		assert.Contains(t, stderr, "form 1, which names none; see KEYS.md")
-	}
-	now, err := os.ReadFile(r.args[1])
-	require.NoError(t, err)
-	assert.Equal(t, form1, now)
+	for _, command := range [][]string{{"rotate"}, {"set", "--period", "24h"}, {"revoke"}, {"rewrap", "--new-kek-file"}} {
+		r := newRig(t)
+		before := r.list(t)
+		form1 := r.toForm1(t)
+		r.at(testNow.Add(30 * 24 * time.Hour)) // rotate is due
+		switch command[0] {
+		case "revoke":
+			command = append(command, before.Keys[0].ID)
+		case "rewrap":
+			command = append(command, r.args[3])
+		}
+		for _, refused := range [][]string{{"list"}, command} {
+			status, _, stderr := r.run(append(append([]string{"keyring"}, append(refused, "--refuse-form-1")...), r.args...)...)
+			assert.Equal(t, exitTrouble, status, refused)
+			assert.Contains(t, stderr, "form 1, which names none; see KEYS.md")
+		}
+		now, err := os.ReadFile(r.args[1])
+		require.NoError(t, err)
+		assert.Equal(t, form1, now)
 
-	l := r.list(t, "--insecure-form-1")
-	assert.Equal(t, 1, l.Form)
-	assert.Equal(t, before.Keys[0].ID, l.Keys[0].ID)
-	status, _, stderr := r.run(append([]string{"keyring", "rotate", "--insecure-form-1"}, r.args...)...)
-	assert.Equal(t, exitTrouble, status)
-	assert.Contains(t, stderr, "unknown flag")
-	r.change(t, "rewrap", "--insecure-form-1", "--new-kek-file", r.args[3])
-	assert.Equal(t, 2, r.list(t).Form)
-	r.change(t, "rotate")
+		l := r.list(t)
+		assert.Equal(t, 1, l.Form)
+		assert.Equal(t, before.Keys[0].ID, l.Keys[0].ID)
+		r.change(t, command...)
+		assert.Equal(t, 2, r.list(t, "--refuse-form-1").Form)
+	}
 }
 
 // toForm1 makes form 1 of the keyring, as an older version has written it.

@@ -24,15 +24,20 @@ const keyUsage = `Keys:
                           The file is made where it is missing
   --insecure-any-mode     use the KEK and the --high-water file whatever their
                           mode and owner, as with fsGroup in Kubernetes
+  --refuse-form-1         take no keyring of sealed form 1, which names no
+                          context and may be another deployment's: see KEYS.md
 
 Without --keyring, a keyring and its KEK in your configuration directory are
 used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
-var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one, anyModeFlag: none}
+var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one, anyModeFlag: none, form1Flag: none}
 
-const anyModeFlag = "insecure-any-mode"
+const (
+	anyModeFlag = "insecure-any-mode"
+	form1Flag   = "refuse-form-1"
+)
 
 // The environment variables that stand in for flags.
 const (
@@ -54,7 +59,7 @@ func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 // file returns where that keyring is.
 func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	f.Config.Context = a.value("context", p.getenv(envContext))
-	f.Config.InsecureForm1 = a.has(form1Flag)
+	f.Config.RefuseForm1 = a.has(form1Flag)
 	f.HighWater = a.value("high-water", "")
 	f.InsecureAnyMode = a.has(anyModeFlag)
 	if a.has("keyring") {

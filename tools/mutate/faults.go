@@ -261,7 +261,7 @@ var faults = []fault{
 		one("[]byte(contextLabel + context)", "[]byte(context)")},
 	{"form 1 in place of form 2", "keyring/sealed.go", "./keyring",
 		one("case v.form < r.form:", "case false:")},
-	{"form 1 taken unasked", "keyring/sealed.go", "./keyring",
+	{"form 1 taken where it is refused", "keyring/sealed.go", "./keyring",
 		one("if form < r.lowest {", "if false {")},
 	{"serial far ahead of the one in force", "keyring/sealed.go", "./keyring",
 		one("case v.serial > ceiling(old.serial):", "case false:")},
