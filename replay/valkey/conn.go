@@ -14,6 +14,11 @@ import (
 	"time"
 )
 
+// The connection is this package's own, in the protocol's version 2. Rule 2 needs
+// to know which connection answered, that a pipeline was written at once and not
+// sent again, and that a connection which failed is not silently another one.
+// Client libraries hide just that: they pool, multiplex, reconnect and retry.
+
 // pipeline is commands for a server, in its protocol.
 type pipeline struct {
 	buf      []byte

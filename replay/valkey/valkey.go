@@ -56,9 +56,10 @@
 //   - A virtual machine goes on from a snapshot of its memory. Restart the
 //     server.
 //
-// If two entries for one token must be impossible in every partition, use one
-// server without failover: while it is down, all is refused. SIZING.md says how
-// to move a fleet to another server and how to run behind a managed failover.
+// If two entries for one token must be impossible in every partition, use the
+// guard on etcd, replay/etcd, or one server without failover: while that is down,
+// all is refused. SIZING.md says how to move a fleet to another server and how to
+// run behind a managed failover.
 //
 // # Clocks
 //
