@@ -1,8 +1,9 @@
 # make alone says what there is. Only Go, make and a POSIX shell are needed; the
 # checks fetch their two tools through the module proxy.
 
-# Every module of the tree: the core and what nests below it.
-MODULES := $(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*')))
+# Every module of the tree: the core, whose tests come first, and what nests below
+# it.
+MODULES := . $(filter-out .,$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*'))))
 
 # The packages whose statement coverage is held to a minimum.
 CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -77,7 +78,12 @@ func FuzzRingDocument(f *testing.F) {
 			requireRing(t, d, keyContext, ring, after(ns))
 			requireMarshal(t, document, keyContext, ring)
 			requireUpdate(t, d, keyContext, kek, form, sealed)
-			c := keyring.Config{Context: keyContext[:len(keyContext)/2] + "x", MinSerial: minSerial}
+			strict := c
+			strict.RefuseForm1 = true
+			_, err = keyring.Load(t.Context(), kek, sealed, strict)
+			require.Equal(t, form == 1, errors.Is(err, keyring.ErrContext))
+			c := c
+			c.Context = keyContext[:len(keyContext)/2] + "x"
 			_, err = keyring.Load(t.Context(), kek, sealed, c)
 			require.Equal(t, form == 2 && c.Context != keyContext, err == keyring.ErrContext)
 		}

@@ -52,21 +52,23 @@ func Example_file() {
 	if err := kek.WriteFile(kekName); err != nil {
 		log.Fatal(err)
 	}
+	now := time.Now()
 	file := keyring.File{Name: name, KEK: keyring.KEKFile{Name: kekName}, Config: config}
-	rotator, err := file.Create(ctx, time.Now())
+	rotator, err := file.Create(ctx, now)
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	// In every other process, at its start.
-	follower, err := file.Follow(ctx, time.Now())
+	follower, err := file.Follow(ctx, now)
 	if err != nil {
 		log.Fatal(err)
 	}
 	ring := follower.Ring()
 
 	// In the rotator, every minute or so. This month has passed.
-	changed, err := rotator.Rotate(time.Now().Add(30 * 24 * time.Hour))
+	now = now.Add(30 * 24 * time.Hour)
+	changed, err := rotator.Rotate(now)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -78,10 +80,10 @@ func Example_file() {
 
 	// In every other process, each time that a ticker ticks: several times
 	// within Policy.Lead.
-	if _, err := follower.Refresh(ctx, time.Now()); err != nil {
+	if _, err := follower.Refresh(ctx, now); err != nil {
 		log.Print(err)
 	}
-	if err := follower.Health(time.Now()); err != nil {
+	if err := follower.Health(now); err != nil {
 		log.Print(err) // new keys do not get here: somebody has to look
 	}
 	fmt.Println(ring.Serial())

@@ -18,11 +18,13 @@ import (
 // What is only read, the ring, may be reached by any symbolic link: its KEK
 // tells whether it is authentic. What is written, or trusted as it is, the
 // HighWater file and that of a [KEKFile], is reached only by links that belong
-// to root or to this user, and in a directory that others can write, by none
-// that leads out of it. So nobody has root write where they point to. A volume
-// of Kubernetes', which swaps a link, can be followed, and a link that is in
-// place of a file stays there when the file is saved. This goes for Unix, as
-// does all that is said of owners.
+// to root or to this user. Once the path has come to a directory that others
+// can write, it must not lead out again; which of the files in there is meant,
+// they can say. So nobody has root write elsewhere. A volume of Kubernetes',
+// which swaps a link, can be followed, and a link that is in place of a file
+// stays there when the file is saved. A lock file is never a link, and belongs
+// to root or to this user. This goes for Unix, as does all that is said of
+// owners, modes and locks.
 type File struct {
 	// Name is the file's. It is looked up anew each time.
 	Name string
@@ -36,16 +38,24 @@ type File struct {
 	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
 	// that is missing is made, and stands for no serial. It has to be out of
 	// reach of whoever could put an old ring in place, to outlive the process,
-	// and to belong to root or to this user. It may be a symbolic link, to a
-	// file that has to be there: at first, write 0 into that. Processes of one
-	// host may share it: on Unix a lock on the file name + ".lock", beside the
-	// file itself, sees to that. Empty means no such file.
+	// and to belong to root or to this user, and nobody else may write it. It
+	// may be a symbolic link, to a file that has to be there: at first, write 0
+	// into that. Processes of one host may share it: on Unix a lock on the file
+	// name + ".lock", beside the file itself, sees to that. They wait for each
+	// other until the context ends, for 10 s if it has no deadline. Empty means
+	// no such file.
 	HighWater string
+
+	// InsecureAnyMode has the HighWater file used whatever its mode and owner,
+	// for places where these cannot be chosen, as with fsGroup in Kubernetes.
+	InsecureAnyMode bool
 }
 
-// Create makes a new ring, as [New] does, and a file that has it. Its serial is
-// the one after that in the HighWater file. It is an error that matches
-// [fs.ErrExist] if there is something by that name.
+// Create makes a new ring, as [New] does, and a file that has it. Its serial
+// is the one after that in the HighWater file. It is an error that matches
+// [fs.ErrExist] if there is something by that name. After an error of making
+// the new file durable or of writing the HighWater file, the file is there all
+// the same: load it.
 func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
 	known, err := f.highest()
 	if err != nil {
@@ -54,38 +64,56 @@ func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
 	c := f.Config
 	c.MinSerial = max(c.MinSerial, known+1)
 	r, err := New(now, c)
+	if err == nil {
+		err = f.put(ctx, r, known, true)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return r, f.put(ctx, r, known, true)
+	return r, nil
 }
 
-// Load loads the ring. The errors are those of [Load], and of reading; none
-// repeats anything of the file.
+// Load loads the ring, and raises the HighWater mark to its serial. The errors
+// are those of [Load], of reading and of writing that mark, for example because
+// the disk is full: a process that cannot remember what it saw does not start.
+// None repeats anything of a file but the name of the KEK.
 func (f File) Load(ctx context.Context) (*Ring, error) {
 	r, _, err := f.load(ctx)
 	return r, err
 }
 
+// Inspect loads the ring as [File.Load] does, and writes nothing: a look at it,
+// also as another user, leaves no file behind.
+func (f File) Inspect(ctx context.Context) (*Ring, error) {
+	r, _, _, err := f.inspect(ctx)
+	return r, err
+}
+
 func (f File) load(ctx context.Context) (*Ring, fingerprint, error) {
-	known, err := f.highest()
+	r, sum, known, err := f.inspect(ctx)
+	if err == nil {
+		err = f.record(ctx, known, r.Serial())
+	}
 	if err != nil {
 		return nil, fingerprint{}, err
 	}
+	return r, sum, nil
+}
+
+// inspect returns the ring, the sum of its file, and the mark.
+func (f File) inspect(ctx context.Context) (*Ring, fingerprint, uint64, error) {
+	known, err := f.highest()
+	if err != nil {
+		return nil, fingerprint{}, 0, err
+	}
 	sealed, err := f.read()
 	if err != nil {
-		return nil, fingerprint{}, err
+		return nil, fingerprint{}, 0, err
 	}
 	c := f.Config
 	c.MinSerial = max(c.MinSerial, known)
 	r, err := Load(ctx, f.KEK, sealed, c)
-	if err == nil {
-		err = f.record(known, r.Serial())
-	}
-	if err != nil {
-		return nil, fingerprint{}, err
-	}
-	return r, sha256.Sum256(sealed), nil
+	return r, sha256.Sum256(sealed), known, err
 }
 
 func (f File) read() ([]byte, error) {
@@ -142,7 +170,7 @@ func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error 
 	if err := p.check(isNew); err != nil {
 		return fmt.Errorf("keyring: saving %s: %w", f.Name, err)
 	}
-	unlock, err := p.lock(false)
+	unlock, err := p.lock(ctx, false)
 	if err != nil {
 		return fmt.Errorf("keyring: locking %s: %w", f.Name, err)
 	}
@@ -150,7 +178,7 @@ func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error 
 	if err := f.exchange(ctx, r, s, base, p, isNew); err != nil {
 		return err
 	}
-	return f.record(known, s.serial)
+	return f.record(ctx, known, s.serial)
 }
 
 // check looks, before there is a lock beside it, at what is to be made or
@@ -191,28 +219,32 @@ func (f File) exchange(ctx context.Context, r *Ring, s *snapshot, base fingerpri
 
 const maxHighWater = 64
 
-var errHighWater = errors.New("not a serial in decimal")
+var (
+	errHighWater = errors.New("not a serial in decimal")
+	errMarkMode  = errors.New("others can write it; its mode must be 0644 or less")
+)
 
 // highest returns what is in the HighWater file, or 0 where there is none.
 func (f File) highest() (uint64, error) {
 	if f.HighWater == "" {
 		return 0, nil
 	}
-	serial, err := parseHighWater(readTrusted(f.HighWater, maxHighWater))
+	serial, err := f.parseHighWater(readTrusted(f.HighWater, maxHighWater))
 	if err != nil {
 		return 0, fmt.Errorf("keyring: reading the high-water mark %s: %w", f.HighWater, err)
 	}
 	return serial, nil
 }
 
-func parseHighWater(data []byte, info fs.FileInfo, err error) (uint64, error) {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+func (f File) parseHighWater(data []byte, info fs.FileInfo, err error) (uint64, error) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
-	case err != nil:
+	}
+	if err == nil && !f.InsecureAnyMode {
+		err = checkAccess(info, 0o022, errMarkMode)
+	}
+	if err != nil {
 		return 0, err
-	case !isOurs(info):
-		return 0, errOwner
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	serial, err := strconv.ParseUint(text, 10, 63)
@@ -223,11 +255,11 @@ func parseHighWater(data []byte, info fs.FileInfo, err error) (uint64, error) {
 }
 
 // record raises the HighWater mark to serial, unless it is known to be as high.
-func (f File) record(known, serial uint64) error {
+func (f File) record(ctx context.Context, known, serial uint64) error {
 	if f.HighWater == "" || serial <= known {
 		return nil
 	}
-	if err := f.raise(serial); err != nil {
+	if err := f.raise(ctx, serial); err != nil {
 		return fmt.Errorf("keyring: writing the high-water mark %s: %w", f.HighWater, err)
 	}
 	return nil
@@ -235,7 +267,7 @@ func (f File) record(known, serial uint64) error {
 
 // raise is for one process at a time: it would else lower the mark that another
 // one writes between its look at the file and its own writing.
-func (f File) raise(serial uint64) error {
+func (f File) raise(ctx context.Context, serial uint64) error {
 	p, err := locate(f.HighWater)
 	if err != nil {
 		return err
@@ -244,12 +276,12 @@ func (f File) raise(serial uint64) error {
 	if err := p.check(false); err != nil {
 		return err
 	}
-	unlock, err := p.lock(true)
+	unlock, err := p.lock(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	known, err := parseHighWater(p.read(maxHighWater))
+	known, err := f.parseHighWater(p.read(maxHighWater))
 	if err != nil || serial <= known {
 		return err
 	}

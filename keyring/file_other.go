@@ -17,7 +17,7 @@ const (
 	canLock  = false
 )
 
-func flock(*os.File, bool) error { return nil }
+func flock(*os.File) error { return nil }
 
 func (place) sync() error { return nil }
 
@@ -27,7 +27,7 @@ func isOurs(fs.FileInfo) bool { return true }
 
 func isGuarded(fs.FileInfo) bool { return true }
 
-func checkPrivate(fs.FileInfo) error { return nil }
+func checkAccess(fs.FileInfo, fs.FileMode, error) error { return nil }
 
 // absolute removes .. by name, as the system does.
 func absolute(path string) (string, error) {

@@ -142,7 +142,8 @@ func TestCreate(t *testing.T) {
 	f.Name = filepath.Join(dir, "ring")
 	for _, content := range []string{"", "junk"} {
 		require.NoError(t, os.WriteFile(f.Name, []byte(content), 0o600))
-		_, err := f.Create(t.Context(), start)
+		r, err := f.Create(t.Context(), start)
+		require.Nil(t, r)
 		require.ErrorIs(t, err, fs.ErrExist)
 		require.ErrorContains(t, err, f.Name)
 		got, err := os.ReadFile(f.Name)
@@ -165,6 +166,7 @@ func TestSaveBelowTheMark(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(s.HighWater, []byte("1\n"), 0o600))
 	require.NoError(t, s.writer.RaiseSerial(1<<32))
+	s.save(t)
 	require.NoError(t, s.writer.RaiseSerial(1<<32+2))
 	require.ErrorContains(t, s.Save(t.Context(), s.writer), "too far ahead")
 	require.NoError(t, os.Remove(s.HighWater))

@@ -16,15 +16,10 @@ const (
 	canLock  = true
 )
 
-// flock locks a file. If somebody else has locked it, it waits, or returns
-// ErrConflict.
-func flock(f *os.File, wait bool) error {
-	how := syscall.LOCK_EX | syscall.LOCK_NB
-	if wait {
-		how = syscall.LOCK_EX
-	}
+// flock locks a file, or returns ErrConflict if somebody else has.
+func flock(f *os.File) error {
 	for {
-		switch err := syscall.Flock(int(f.Fd()), how); {
+		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 		case err == syscall.EINTR:
 		case errors.Is(err, syscall.EWOULDBLOCK):
 			return ErrConflict
@@ -69,12 +64,14 @@ func isGuarded(dir fs.FileInfo) bool {
 	return isOurs(dir) && (dir.Mode()&fs.ModeSticky != 0 || dir.Mode().Perm()&0o022 == 0)
 }
 
-func checkPrivate(info fs.FileInfo) error {
+// checkAccess returns an error unless a file is ours and has none of the
+// forbidden permissions, which are an error of their own.
+func checkAccess(info fs.FileInfo, forbidden fs.FileMode, err error) error {
 	switch {
 	case !isOurs(info):
 		return errOwner
-	case info.Mode().Perm()&0o077 != 0:
-		return errKEKMode
+	case info.Mode().Perm()&forbidden != 0:
+		return err
 	}
 	return nil
 }

@@ -42,13 +42,18 @@ func (f *Follower) Ring() *Ring { return f.ring }
 // file has changed.
 //
 // If anything about the file is wrong, the version in force stays, and the
-// error says why: it is one of reading, or of [Ring.Update]. One error is
-// different: if the HighWater file cannot be written, the newer version is in
-// force all the same, because it may revoke a key. After any error the next
-// call tries again.
+// error says why: it is one of reading, or of [Ring.Update]. [ErrRollback] also
+// says that a process that shares the HighWater file has seen a newer one. One
+// error is different: if the HighWater file cannot be read or written, or its
+// lock is not to be had before ctx ends, the newer version is in force all the
+// same, because it may revoke a key. After any error the next call tries again.
 func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	// The clock was set back. What is said to be of the future would not age.
+	if now.Round(0).Before(*f.refreshed.Load()) {
+		f.refreshed.Store(&now)
+	}
 	changed, err = f.refresh(ctx)
 	if err == nil {
 		f.refreshed.Store(&now)
@@ -57,6 +62,8 @@ func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, er
 }
 
 func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
+	// The mark first: what others adopt later is no reason to refuse this.
+	known, markErr := f.file.highest()
 	sealed, err := f.file.read()
 	if err != nil {
 		return false, err
@@ -64,14 +71,17 @@ func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
 	// Times and sizes do not tell for certain whether a file has changed.
 	sum := fingerprint(sha256.Sum256(sealed))
 	if sum == f.sum && f.ring.Serial() == f.serial {
-		return false, nil
+		if f.serial < known {
+			return false, ErrRollback
+		}
+		return false, markErr
 	}
-	changed, err = f.ring.Update(ctx, f.file.KEK, sealed)
+	changed, err = f.ring.update(ctx, f.file.KEK, sealed, known)
 	if err != nil {
 		return false, err
 	}
 	serial := f.ring.Serial()
-	if err := f.file.record(0, serial); err != nil {
+	if err := f.file.record(ctx, known, serial); err != nil {
 		return changed, err
 	}
 	f.sum, f.serial = sum, serial
@@ -94,11 +104,12 @@ func (f *Follower) Stale(now time.Time) time.Duration {
 
 // Health returns nil if new keys reach this process in time, and else an error
 // that says what keeps them away: the ring is overdue, whatever the cause (see
-// [Ring.Overdue]), or this process has not refreshed it for more than half of
-// Policy.Lead. Nobody has been refused for that yet.
+// [Ring.Overdue]), its next rotation is far ahead (see [Ring.FarAhead]), or
+// this process has not refreshed it for more than half of Policy.Lead. As a
+// rule nobody has been refused for that yet.
 func (f *Follower) Health(now time.Time) error {
-	if d := f.ring.Overdue(now); d > 0 {
-		return fmt.Errorf("keyring: overdue: the next key has been due for %v", d.Truncate(time.Second))
+	if err := f.ring.health(now); err != nil {
+		return err
 	}
 	if d := f.Stale(now); d > f.ring.Policy().Lead/2 {
 		return fmt.Errorf("keyring: stale: not refreshed for %v", d.Truncate(time.Second))

@@ -302,15 +302,34 @@ func TestFollowAnotherKEK(t *testing.T) {
 	}
 }
 
-// Another process may have seen more: its mark stays.
+// Another process that shares the mark may have seen more: what is older than
+// that is not taken up, nor is what is in force taken for the newest.
 func TestHighWaterIsNotLowered(t *testing.T) {
 	s := newSource(t, newKEK(t))
-	s.change(t)
-	require.NoError(t, os.WriteFile(s.HighWater, []byte("9\n"), 0o600))
-	changed, err := s.follower.Refresh(t.Context(), start)
+	other, err := s.Follow(t.Context(), start)
 	require.NoError(t, err)
-	require.True(t, changed)
-	require.Equal(t, "9\n", s.highWater(t))
+	s.change(t)
+	older := s.content(t)
+	s.change(t)
+	newest := s.content(t)
+	_, err = other.Refresh(t.Context(), start)
+	require.NoError(t, err)
+	require.Equal(t, "3\n", s.highWater(t))
+
+	s.put(t, older)
+	changed, err := s.follower.Refresh(t.Context(), start)
+	require.Equal(t, keyring.ErrRollback, err)
+	require.False(t, changed)
+	require.EqualValues(t, 1, s.follower.Ring().Serial())
+	require.Equal(t, "3\n", s.highWater(t))
+
+	s.put(t, newest)
+	_, err = s.follower.Refresh(t.Context(), start)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.HighWater, []byte("4\n"), 0o600))
+	_, err = s.follower.Refresh(t.Context(), start.Add(lead))
+	require.Equal(t, keyring.ErrRollback, err, "the same file as before")
+	require.Equal(t, lead, s.follower.Stale(start.Add(lead)))
 }
 
 // A version is in force even if the high-water mark cannot be written: it may

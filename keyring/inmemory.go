@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
-var errShared = errors.New("keyring: a ring that was loaded or saved is not in memory only: rotating it would make keys that no other host has")
+var errShared = errors.New("keyring: a ring that was loaded, marshalled or saved is not in memory only: rotating it would make keys that no other host has")
 
 // InMemory is the keys of a process that shares them with nobody. It has the
 // methods of a [Follower], and rotates where that reads. It is made by
 // [NewInMemory] and safe for concurrent use.
 type InMemory struct{ ring *Ring }
 
-// NewInMemory returns the keys of r, which [New] made. If r was loaded or
-// saved, other hosts have its keys, too: that is an error.
+// NewInMemory returns the keys of r, which [New] made. If r was loaded,
+// marshalled or saved, other hosts have its keys, too: that is an error.
 func NewInMemory(r *Ring) (*InMemory, error) {
 	k := &InMemory{r}
 	if r.load() == &noKeys {
@@ -30,8 +31,17 @@ func NewInMemory(r *Ring) (*InMemory, error) {
 func (k *InMemory) shared() bool {
 	k.ring.mu.Lock()
 	defer k.ring.mu.Unlock()
-	return k.ring.base != fingerprint{}
+	return k.ring.known != 0
 }
+
+// String returns what that of the ring does.
+func (k *InMemory) String() string { return k.ring.String() }
+
+// Format writes what String returns, whatever the verb.
+func (k *InMemory) Format(f fmt.State, verb rune) { k.ring.Format(f, verb) }
+
+// LogValue returns what that of the ring does.
+func (k *InMemory) LogValue() slog.Value { return k.ring.LogValue() }
 
 // Ring returns the ring.
 func (k *InMemory) Ring() *Ring { return k.ring }
@@ -45,10 +55,6 @@ func (k *InMemory) Refresh(_ context.Context, now time.Time) (changed bool, err 
 }
 
 // Health returns nil, or an error if the next key is overdue because nobody
-// called Refresh. Nobody has been refused for that yet.
-func (k *InMemory) Health(now time.Time) error {
-	if d := k.ring.Overdue(now); d > 0 {
-		return fmt.Errorf("keyring: overdue: the next key has been due for %v", d.Truncate(time.Second))
-	}
-	return nil
-}
+// called Refresh, or the next rotation far ahead because the clock was. Nobody
+// has been refused for that yet.
+func (k *InMemory) Health(now time.Time) error { return k.ring.health(now) }

@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -30,22 +31,37 @@ func TestInMemory(t *testing.T) {
 
 // Whoever shares keys must not rotate them alone.
 func TestInMemoryIsNotShared(t *testing.T) {
-	kek, err := keyring.GenerateKEK()
-	require.NoError(t, err)
+	kek := newKEK(t)
+	_, err := keyring.NewInMemory(new(keyring.Ring))
+	require.Error(t, err)
+	for name, share := range map[string]func(r *keyring.Ring) error{
+		"saved": func(r *keyring.Ring) error {
+			return keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek}.Save(t.Context(), r)
+		},
+		"marshalled": func(r *keyring.Ring) error {
+			_, err := r.Marshal(t.Context(), kek)
+			return err
+		},
+	} {
+		r := newRing(t, start)
+		keys, err := keyring.NewInMemory(r)
+		require.NoError(t, err)
+		require.NoError(t, share(r))
+		_, err = keys.Refresh(t.Context(), start.Add(40*24*time.Hour))
+		require.ErrorContains(t, err, "not in memory only", name)
+		_, err = keyring.NewInMemory(r)
+		require.ErrorContains(t, err, "not in memory only", name)
+		_, err = keyring.NewInMemory(clone(t, r))
+		require.ErrorContains(t, err, "not in memory only", "loaded")
+	}
+}
+
+func TestInMemoryShowsNoKey(t *testing.T) {
 	r := newRing(t, start)
 	keys, err := keyring.NewInMemory(r)
 	require.NoError(t, err)
-	sealed, err := r.Marshal(t.Context(), kek)
-	require.NoError(t, err)
-	loaded, err := keyring.Load(t.Context(), kek, sealed, keyring.Config{})
-	require.NoError(t, err)
-	_, err = keyring.NewInMemory(loaded)
-	require.ErrorContains(t, err, "loaded or saved")
-	_, err = keyring.NewInMemory(new(keyring.Ring))
-	require.Error(t, err)
-
-	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek}
-	require.NoError(t, file.Save(t.Context(), r))
-	_, err = keys.Refresh(t.Context(), start.Add(40*24*time.Hour))
-	require.ErrorContains(t, err, "loaded or saved", "it was saved since")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		require.Equal(t, r.String(), fmt.Sprintf(verb, keys))
+	}
+	require.Equal(t, r.LogValue(), keys.LogValue())
 }

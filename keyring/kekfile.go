@@ -43,7 +43,7 @@ func (f KEKFile) read() (*LocalKEK, error) {
 	data, info, err := read(f.Name, maxKEKFile)
 	defer clear(data)
 	if err == nil && !f.InsecureAnyMode {
-		err = checkPrivate(info)
+		err = checkAccess(info, 0o077, errKEKMode)
 	}
 	var k *LocalKEK
 	if err == nil {

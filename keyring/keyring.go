@@ -44,9 +44,9 @@
 // so that a ring of another context is told from this one and is refused. The
 // digest is encrypted: whoever has no KEK learns nothing about the context.
 //
-// Form 1, with 0x01 in place of 0x02, has the document alone. It is read, and
-// never written. The document is deterministic CBOR (RFC 8949, section 4.2.1),
-// and nothing but that is read:
+// Form 1, with 0x01 in place of 0x02, has the document alone. It is read if
+// [Config] says so, and never written. The document is deterministic CBOR (RFC
+// 8949, section 4.2.1), and nothing but that is read:
 //
 //	[ serial uint (from 1 to 2^63-1),
 //	  [ maxTTL uint, clockSkew uint, period uint, lead uint ],   seconds
@@ -89,6 +89,7 @@
 package keyring
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -128,10 +129,11 @@ var (
 )
 
 var (
-	errContext = errors.New("keyring: Config.Context is longer than 255 bytes")
-	errClock   = errors.New("keyring: the clock is before 1970 or after 9999")
-	errNoKeys  = errors.New("keyring: this ring was made neither by New nor by Load")
-	errMarshal = errors.New("keyring: keys are not marshalled in clear; use Ring.Marshal with a KEK")
+	errContext  = errors.New("keyring: Config.Context is longer than 255 bytes")
+	errClock    = errors.New("keyring: the clock is before 1970 or after 9999")
+	errFarAhead = errors.New("keyring: far ahead: the last key seals later than a period from now, and nobody rotates until then")
+	errNoKeys   = errors.New("keyring: this ring was made neither by New nor by Load")
+	errMarshal  = errors.New("keyring: keys are not marshalled in clear; use Ring.Marshal with a KEK")
 )
 
 // Config is what the embedder decides. The zero value is a safe default.
@@ -153,6 +155,12 @@ type Config struct {
 
 	// Policy is that of a ring made by New. A sealed ring has its own.
 	Policy Policy
+
+	// RefuseForm1 refuses sealed rings of form 1 with [ErrContext]. That form
+	// names no context, so it may be another deployment's. What is saved is form
+	// 2, and once a version of form 2 is in force, form 1 is refused in any case.
+	// Set it on every host once a fleet has gone over, as KEYS.md says.
+	RefuseForm1 bool
 }
 
 const maxContext = 255
@@ -167,10 +175,13 @@ const maxContext = 255
 type Ring struct {
 	context   string
 	minSerial uint64
+	lowest    uint8 // form that is read
 	current   atomic.Pointer[snapshot]
 
-	mu   sync.Mutex  // held by writers
-	base fingerprint // of the sealed form that was last loaded or saved
+	mu    sync.Mutex  // held by writers
+	base  fingerprint // of the sealed form that was last loaded or saved
+	form  uint8       // its form; 2 for a new ring
+	known uint64      // the serial last loaded, saved or marshalled; 0 if none was
 }
 
 // snapshot is one version of the ring. It is never changed.
@@ -178,7 +189,6 @@ type snapshot struct {
 	schedule
 	entries []*entry // those of schedule.all
 	index   []*entry // the same, by ID: see find
-	bound   bool     // form 1, of which it is not, names no context
 }
 
 type entry struct {
@@ -247,9 +257,8 @@ func New(now time.Time, c Config) (*Ring, error) {
 	if err := s.policy.checkNew(); err != nil {
 		return nil, err
 	}
-	snap := newSnapshot(s, g.keys)
-	snap.bound = true
-	r.current.Store(snap)
+	r.form = sealedForm2
+	r.current.Store(newSnapshot(s, g.keys))
 	return r, nil
 }
 
@@ -257,7 +266,11 @@ func newRing(c Config) (*Ring, error) {
 	if len(c.Context) > maxContext {
 		return nil, errContext
 	}
-	return &Ring{context: c.Context, minSerial: c.MinSerial}, nil
+	r := &Ring{context: c.Context, minSerial: c.MinSerial, lowest: sealedForm1}
+	if c.RefuseForm1 {
+		r.lowest = sealedForm2
+	}
+	return r, nil
 }
 
 func validClock(now time.Time) bool {
@@ -297,33 +310,31 @@ func (r *Ring) Revoke(now time.Time, id ID) error {
 	return err
 }
 
-// SetPolicy changes the policy; zero fields of p leave it as it is. Period and
-// Lead count from the next key on: the times at which keys activate and retire
-// stay.
+// SetPolicy changes the policy, and rotates; zero fields of p leave it as it
+// is. Period and Lead count from the next key on: the times at which keys
+// activate and retire stay.
 //
 // MaxTTL and ClockSkew can only be raised. Then all keys open for longer, and
 // every host must have heard of that before one of them expires: if one expires
 // within Lead, the error is [ErrTooSoon]. First restart every gateway with an
 // in-memory guard of the new limits, because a guard keeps its own.
 func (r *Ring) SetPolicy(now time.Time, p Policy) error {
-	_, err := r.change(now, func(s *schedule, now int64, _ func() ID) (bool, error) {
-		return s.amend(now, p.or(s.policy))
+	_, err := r.change(now, func(s *schedule, now int64, fresh func() ID) (bool, error) {
+		return s.amend(now, p.or(s.policy), fresh)
 	})
 	return err
 }
 
-// RaiseSerial raises the serial to the given one, by at most 2^32, which is
-// also as far as followers go in a step. If it is not higher, RaiseSerial does
-// nothing. A ring that was restored from a backup needs that: its followers
-// have seen higher serials, and would refuse it.
+// RaiseSerial raises the serial to the given one, by at most 2^32 above the one
+// that was last loaded or saved, which is also as far as followers go in a
+// step. If it is not higher, RaiseSerial does nothing. A ring that was restored
+// from a backup needs that: its followers have seen higher serials, and would
+// refuse it.
 func (r *Ring) RaiseSerial(serial uint64) error {
 	anyTime := time.Unix(0, 0)
 	_, err := r.change(anyTime, func(s *schedule, _ int64, _ func() ID) (bool, error) {
-		switch {
-		case serial <= s.serial:
+		if serial <= s.serial {
 			return false, nil
-		case serial > ceiling(s.serial):
-			return false, errStep
 		}
 		s.serial = serial - 1 // change adds one
 		return true, nil
@@ -350,15 +361,17 @@ func (r *Ring) change(now time.Time, f func(*schedule, int64, func() ID) (bool, 
 		return false, err
 	}
 	s.serial++
+	if s.serial > ceiling(cmp.Or(r.known, old.serial)) {
+		return false, errStep
+	}
+	s.fit()
 	if err := s.check(); err != nil {
 		return false, err
 	}
 	if g.err != nil {
 		return false, g.err
 	}
-	snap := newSnapshot(s, g.keys)
-	snap.bound = old.bound
-	r.current.Store(snap)
+	r.current.Store(newSnapshot(s, g.keys))
 	return true, nil
 }
 
@@ -391,9 +404,14 @@ func (r *Ring) Keys(now time.Time) iter.Seq[Key] {
 // The next key is due from when the last one starts to seal. There is cause for
 // alarm once twice the Policy.Lead has gone by since, or half of the Period if
 // that is less: time for a rotator that runs once in a Lead, and for the ring
-// to reach every host. Nobody is refused until a whole Period has gone by. From
-// then on hosts that have the next key may mint under it, and this ring does
-// not open that.
+// to reach every host. If Lead is more than a quarter of Period, there is less
+// time than that, and so a false alarm if both take as long as they may.
+//
+// With an unchanged policy nobody is refused until a whole Period has gone by.
+// From then on hosts that have the next key may mint under it, and this ring
+// does not open that. Overdue comes too late for a host that no longer gets new
+// versions if the others have one that shortens the Period, or in which a key
+// was revoked or rotated ahead of its time: compare serials for that.
 //
 // The zero Ring is never overdue.
 func (r *Ring) Overdue(now time.Time) time.Duration {
@@ -408,8 +426,35 @@ func (r *Ring) Overdue(now time.Time) time.Duration {
 	return late
 }
 
+// FarAhead reports whether the last key starts to seal later than Period and
+// ClockSkew from now, so that the keys are not rotated as often as the policy
+// says: the clock of who rotated was ahead, or the Period was longer then. To
+// mend it, see "Clocks" in KEYS.md.
+func (r *Ring) FarAhead(now time.Time) bool {
+	s := r.load()
+	return len(s.chain) > 0 && s.chain[len(s.chain)-1].activates > now.Unix()+seconds(s.policy.Period+s.policy.ClockSkew)
+}
+
+func (r *Ring) health(now time.Time) error {
+	if d := r.Overdue(now); d > 0 {
+		return fmt.Errorf("keyring: overdue: the next key has been due for %v", d.Truncate(time.Second))
+	}
+	if r.FarAhead(now) {
+		return errFarAhead
+	}
+	return nil
+}
+
 // Serial returns the number of the ring's version. Every change adds one.
 func (r *Ring) Serial() uint64 { return r.load().serial }
+
+// Form returns the form of the sealed ring that was last loaded or saved: 2, or
+// 1, which names no context. A ring made by New has 2, the zero Ring 0.
+func (r *Ring) Form() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int(r.form)
+}
 
 // Policy returns the policy, without zero fields.
 func (r *Ring) Policy() Policy { return r.load().policy }

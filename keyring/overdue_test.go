@@ -128,3 +128,35 @@ func TestHealthStale(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.follower.Health(start.Add(lead)))
 }
+
+// A spare that seals too late puts rotation off until then: a clock that was
+// ahead has made it, or the period was longer.
+func TestFarAhead(t *testing.T) {
+	r := newRing(t, start)
+	k, err := keyring.NewInMemory(r)
+	require.NoError(t, err)
+	require.False(t, r.FarAhead(start))
+	require.False(t, r.FarAhead(start.Add(-5*second)), "of a host whose clock is behind by the skew")
+	require.True(t, r.FarAhead(start.Add(-6*second)))
+	require.False(t, new(keyring.Ring).FarAhead(start))
+
+	r = newRing(t, start)
+	require.NoError(t, r.SetPolicy(start, keyring.Policy{Period: 7 * 24 * time.Hour}))
+	seals := keys(r, start)[1].Activates
+	require.True(t, r.FarAhead(seals.Add(-7*24*time.Hour-6*second)), "a shorter period")
+	require.False(t, r.FarAhead(seals.Add(-7*24*time.Hour-5*second)))
+
+	ahead := start.Add(100 * period)
+	_, err = k.Refresh(t.Context(), ahead)
+	require.NoError(t, err)
+	require.NoError(t, k.Health(ahead))
+	require.ErrorContains(t, k.Health(start), "far ahead")
+
+	s := newSource(t, newKEK(t))
+	rotate(t, s.writer, ahead)
+	s.save(t)
+	_, err = s.follower.Refresh(t.Context(), start)
+	require.NoError(t, err)
+	require.ErrorContains(t, s.follower.Health(start), "far ahead")
+	require.Zero(t, s.follower.Ring().Overdue(start))
+}

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // place is where a file is or will be: an open directory, and a name in it.
@@ -22,6 +24,9 @@ type place struct {
 const (
 	maxLinks   = 40
 	maxRetries = 100
+
+	maxWait      = 10 * time.Second // for a lock, if nobody says how long
+	lockInterval = 10 * time.Millisecond
 )
 
 var (
@@ -33,6 +38,7 @@ var (
 	errLeadsOut   = errors.New("a symbolic link that leads out of a directory that others can write")
 	errMoved      = errors.New("a directory was replaced meanwhile")
 	errOwner      = errors.New("belongs to another user")
+	errLocked     = errors.New("somebody else holds the lock")
 )
 
 // locate finds a file that is to be written. It follows a symbolic link only if
@@ -72,7 +78,7 @@ func find(path string) (w walk, root *os.Root, err error) {
 	}
 	err = w.from(path)
 	for err == nil && w.name == "" {
-		if !isGuarded(w.info) {
+		if !isGuarded(w.info) && !w.goesBack() {
 			root, err = w.confined()
 			return w, root, err
 		}
@@ -90,6 +96,17 @@ type walk struct {
 	name  string      // of the file, once it is found
 	links int
 	named bool // a link was in place of the file itself
+}
+
+// goesBack reports whether the path leaves the directory again at once. That
+// needs nothing in it to be trusted.
+func (w *walk) goesBack() bool {
+	for name := range strings.SplitSeq(w.rest, string(filepath.Separator)) {
+		if name != "" && name != "." {
+			return name == ".."
+		}
+	}
+	return false
 }
 
 // from begins at the root of an absolute path.
@@ -169,7 +186,7 @@ func (w *walk) confined() (*os.Root, error) {
 		info, err := root.Lstat(w.rest)
 		switch {
 		case err == nil && info.Mode().Type() == fs.ModeSymlink:
-			if err := w.confinedFollow(root, dir); err != nil {
+			if err := w.confinedFollow(root, dir, info); err != nil {
 				return nil, err
 			}
 			continue
@@ -185,8 +202,12 @@ func (w *walk) confined() (*os.Root, error) {
 }
 
 // confinedFollow is follow where the file itself is a link. Those to
-// directories are followed by root, which lets none lead out.
-func (w *walk) confinedFollow(root *os.Root, dir string) error {
+// directories are followed by root, whoever made them, and it lets none lead
+// out.
+func (w *walk) confinedFollow(root *os.Root, dir string, info fs.FileInfo) error {
+	if !isOurs(info) {
+		return errLinkOwner
+	}
 	target, err := root.Readlink(w.rest)
 	if err == nil && filepath.IsAbs(target) {
 		err = errLeadsOut
@@ -300,9 +321,10 @@ func (p place) giveAccess(f *os.File) error {
 
 // lock takes the lock that goes with a file: on another one, of that name and
 // ".lock", which it makes if it is missing and leaves in place. If somebody
-// else holds it, it waits, or returns ErrConflict. The lock ends with the
-// process, however that ends.
-func (p place) lock(wait bool) (unlock func() error, err error) {
+// else holds it, the error is ErrConflict, or lock waits: until ctx ends, and
+// for maxWait if that has no deadline, since whoever can open the lock file can
+// hold the lock. It ends with the process, however that ends.
+func (p place) lock(ctx context.Context, wait bool) (unlock func() error, err error) {
 	if !canLock {
 		return func() error { return nil }, nil
 	}
@@ -315,7 +337,10 @@ func (p place) lock(wait bool) (unlock func() error, err error) {
 		if err != nil {
 			return nil, err
 		}
-		err = flock(f, wait)
+		err = flock(f)
+		if wait && errors.Is(err, ErrConflict) {
+			err = waitFor(ctx, f)
+		}
 		same := false
 		if err == nil {
 			same, err = lock.names(f)
@@ -332,18 +357,52 @@ func (p place) lock(wait bool) (unlock func() error, err error) {
 	return nil, ErrConflict
 }
 
-// openOrMake opens a regular file, or makes one, and neither by a link.
+// waitFor locks f, which somebody else has locked.
+func waitFor(ctx context.Context, f *os.File) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxWait)
+		defer cancel()
+	}
+	again := time.NewTicker(lockInterval)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errLocked, ctx.Err())
+		case <-again.C:
+		}
+		if err := flock(f); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// openOrMake opens a regular file that is ours, or makes one, and neither by a
+// link.
 func (p place) openOrMake() (*os.File, error) {
+	flag := os.O_RDWR | nonblock
 	info, err := p.dir.Lstat(p.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return p.dir.OpenFile(p.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		flag = os.O_RDWR | os.O_CREATE | os.O_EXCL
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: %w", p.name, errNotRegular)
 	}
-	return p.dir.OpenFile(p.name, os.O_RDWR|nonblock, 0)
+	f, err := p.dir.OpenFile(p.name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil && !isOurs(info) {
+		err = fmt.Errorf("%s: %w", p.name, errOwner)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // names reports whether f is still what the name stands for.

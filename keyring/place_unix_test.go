@@ -3,11 +3,13 @@
 package keyring_test
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -281,6 +283,129 @@ func TestOwners(t *testing.T) {
 	require.ErrorContains(t, f.Save(t.Context(), r), "belongs to another user")
 	_, err = f.Load(t.Context())
 	require.ErrorContains(t, err, "belongs to another user")
+	f.InsecureAnyMode = true
+	require.NoError(t, f.Save(t.Context(), r))
+}
+
+// A mark that others can write may be lowered.
+func TestMarkMode(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	insecure := s.File
+	insecure.InsecureAnyMode = true
+	for mode, ok := range map[fs.FileMode]bool{0o600: true, 0o644: true, 0o444: true, 0o620: false, 0o602: false, 0o666: false, 0o660: false} {
+		require.NoError(t, os.Chmod(s.HighWater, mode))
+		_, err := s.Load(t.Context())
+		require.Equal(t, ok, err == nil, mode)
+		if !ok {
+			require.ErrorContains(t, err, "others can write it")
+		}
+		_, err = insecure.Load(t.Context())
+		require.NoError(t, err)
+	}
+}
+
+// Whoever holds the lock of a mark keeps nobody waiting for ever, and the newer
+// version is in force by then.
+func TestLockIsNotWaitedForForEver(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	f, err := os.OpenFile(s.HighWater+".lock", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	s.change(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	changed, err := s.follower.Refresh(ctx, start)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "somebody else holds the lock")
+	require.True(t, changed)
+	require.EqualValues(t, 2, s.follower.Ring().Serial())
+	_, err = s.Follow(ctx, start)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := s.Follow(t.Context(), start)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 10*second, time.Since(began))
+	})
+}
+
+// A lock file of another user's, who can hold it, is not waited for.
+func TestLockOfAnother(t *testing.T) {
+	needRoot(t)
+	dir := directory(t, 0o777|fs.ModeSticky)
+	f := keyring.File{Name: filepath.Join(dir, "ring"), KEK: newKEK(t), HighWater: filepath.Join(dir, "mark")}
+	r, err := f.Create(t.Context(), start)
+	require.NoError(t, err)
+	for _, lock := range []string{f.Name + ".lock", f.HighWater + ".lock"} {
+		give(t, lock)
+		require.NoError(t, r.Revoke(start, sealer(t, r, start)))
+		require.ErrorContains(t, f.Save(t.Context(), r), filepath.Base(lock)+": belongs to another user")
+		require.NoError(t, os.Remove(lock))
+		require.NoError(t, f.Save(t.Context(), r))
+	}
+}
+
+// Another user's link in place of a file is not followed in a directory of
+// everybody's either, although it leads out nowhere.
+func TestForeignLinkInside(t *testing.T) {
+	needRoot(t)
+	dir := directory(t, 0o777)
+	private := filepath.Join(dir, "private")
+	require.NoError(t, os.Mkdir(private, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(private, "mark"), []byte("5\n"), 0o600))
+	f := keyring.File{Name: filepath.Join(private, "ring"), KEK: newKEK(t), HighWater: filepath.Join(dir, "mark")}
+	require.NoError(t, os.Symlink("private/mark", f.HighWater))
+	give(t, f.HighWater)
+	_, err := f.Create(t.Context(), start)
+	require.ErrorContains(t, err, "a symbolic link of another user's")
+	require.Equal(t, []string{"mark"}, files(t, private))
+	require.NoError(t, os.Lchown(f.HighWater, 0, 0))
+	_, err = f.Create(t.Context(), start)
+	require.NoError(t, err)
+}
+
+// A path may begin in a directory that others can write, and leave it at once.
+func TestPathOutOfOthersDirectory(t *testing.T) {
+	for name, mode := range map[string]fs.FileMode{"group's": 0o775, "everybody's": 0o777} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, mode)
+			require.NoError(t, newKEK(t).WriteFile(filepath.Join(filepath.Dir(dir), "kek")))
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "sub"), 0o755))
+			require.NoError(t, os.Symlink("../kek", filepath.Join(dir, "link")))
+			t.Chdir(dir)
+			for _, path := range []string{"../kek", "./../kek", ".//..//dir/../kek", dir + "/../kek"} {
+				_, err := keyring.KEKFile{Name: path}.Read()
+				require.NoError(t, err, path)
+			}
+			for _, path := range []string{"link", "sub/../../kek", "../dir/link"} {
+				_, err := keyring.KEKFile{Name: path}.Read()
+				require.ErrorContains(t, err, "path escapes from parent", path)
+			}
+		})
+	}
+}
+
+// Inspect leaves nothing behind, whoever calls it, and refuses what Load does.
+func TestInspect(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	older := s.content(t)
+	s.change(t)
+	dir := filepath.Dir(s.Name)
+	for _, mark := range []string{"serial", "another"} {
+		s.HighWater = filepath.Join(dir, mark)
+		before := files(t, dir)
+		r, err := s.Inspect(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 2, r.Serial())
+		require.Equal(t, before, files(t, dir))
+	}
+	s.HighWater = filepath.Join(dir, "serial")
+	require.Equal(t, "1\n", s.highWater(t))
+	s.follow(t)
+	s.put(t, older)
+	_, err := s.Inspect(t.Context())
+	require.Equal(t, keyring.ErrRollback, err)
 }
 
 // A user's own files are his, and root's are anybody's, in a directory that he

@@ -27,7 +27,8 @@ type Policy struct {
 	// Lead is how long a key is published before it may seal, longer than
 	// ClockSkew and at most Period; zero means an hour. Every host must have
 	// taken up a new version of the ring within Lead, less ClockSkew and a
-	// second.
+	// second: the shortest Lead leaves no time for that. With one above a
+	// quarter of Period, see [Ring.Overdue].
 	Lead time.Duration
 }
 

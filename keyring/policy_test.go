@@ -182,3 +182,21 @@ func TestRestore(t *testing.T) {
 	require.NoError(t, update())
 	require.Equal(t, keys(backup, start), keys(host, start))
 }
+
+// A policy that is set after the next key was due, and before anybody rotated,
+// raises no false alarm and cuts no period short.
+func TestSetPolicyRotates(t *testing.T) {
+	for _, late := range []time.Duration{0, 2 * time.Minute, overlap, lead} {
+		r := newRing(t, start)
+		now := start.Add(period + late)
+		week := 7 * 24 * time.Hour
+		require.NoError(t, r.SetPolicy(now, keyring.Policy{Period: week}))
+		require.EqualValues(t, 2, r.Serial())
+		require.Zero(t, r.Overdue(now))
+		all := keys(r, now)
+		require.Equal(t, start.Add(period+week), all[len(all)-1].Activates)
+		require.False(t, rotate(t, r, now))
+		require.NoError(t, r.SetPolicy(now, keyring.Policy{}))
+		require.EqualValues(t, 2, r.Serial(), "nothing to do")
+	}
+}

@@ -52,7 +52,7 @@ func ceiling(known uint64) uint64 {
 
 var (
 	errSerial   = errors.New("keyring: serial is 0 or too large")
-	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time")
+	errStep     = errors.New("keyring: a serial is raised by at most 4294967296 at a time; save the ring first")
 	errHeadroom = errors.New("keyring: the lowest serial, or the high-water mark, leaves too few above it; see KEYS.md")
 	errAhead    = errors.New("keyring: sealed ring has a serial that is too far ahead; see KEYS.md")
 	errKeyCount = errors.New("keyring: no key, or more than 4096")
@@ -128,7 +128,8 @@ func (s *schedule) publish(now int64, fresh func() ID) bool {
 	if last.state(now) == Pending {
 		return false
 	}
-	next := max(s.due()+seconds(s.policy.Period), now+seconds(s.policy.Lead))
+	// A key that claims to be of the future counts as one of now.
+	next := max(min(s.due(), now)+seconds(s.policy.Period), now+seconds(s.policy.Lead))
 	last.retires, last.expires = next, next+s.policy.overlap()
 	s.chain = append(s.chain, slot{id: fresh(), created: now, activates: next})
 	return true
@@ -150,11 +151,29 @@ func (s *schedule) due() int64 {
 func (s *schedule) prune(now int64) bool {
 	before := len(s.chain) + len(s.revoked)
 	for s.chain[0].state(now) == Expired {
-		s.chain = s.chain[1:]
-		s.chain[0].activates = 0
+		s.behead(1)
 	}
 	s.revoked = slices.DeleteFunc(s.revoked, func(k slot) bool { return now >= k.expires })
 	return len(s.chain)+len(s.revoked) < before
+}
+
+// behead drops the first n keys of the chain, of which more are left.
+func (s *schedule) behead(n int) {
+	s.chain = s.chain[n:]
+	s.chain[0].activates = 0
+}
+
+// fit keeps the ring within maxKeys, which only one of somebody else's making
+// exceeds: nothing that such a ring holds may keep it from being changed. First
+// the keys go that were revoked longest ago, as they are refused as unknown,
+// too; then the oldest of the chain.
+func (s *schedule) fit() {
+	if n := len(s.chain) - maxKeys; n > 0 {
+		s.behead(n)
+	}
+	if n := len(s.chain) + len(s.revoked) - maxKeys; n > 0 {
+		s.revoked = s.revoked[n:]
+	}
 }
 
 // advance lets the spare seal from now on, ahead of its time.
@@ -175,9 +194,10 @@ func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error)
 	return true, err
 }
 
-// amend replaces the policy, and prolongs what it wants to open for longer. A
-// key that has expired stays so.
-func (s *schedule) amend(now int64, p Policy) (changed bool, err error) {
+// amend replaces the policy, prolongs what it wants to open for longer, and
+// rotates. A key that has expired stays so. It publishes before it prunes: that
+// may leave one key alone, whose activation is then no longer known.
+func (s *schedule) amend(now int64, p Policy, fresh func() ID) (changed bool, err error) {
 	if p.MaxTTL < s.policy.MaxTTL || p.ClockSkew < s.policy.ClockSkew {
 		return false, errLowered
 	}
@@ -187,7 +207,9 @@ func (s *schedule) amend(now int64, p Policy) (changed bool, err error) {
 		}
 	}
 	longer := p.overlap() > s.policy.overlap()
-	changed = s.prune(now) || p != s.policy
+	changed = p != s.policy
+	s.policy = p
+	rotated, _ := s.rotate(now, fresh)
 	for i := range s.chain[:len(s.chain)-1] {
 		k := &s.chain[i]
 		if longer && k.expires < now+seconds(p.Lead) {
@@ -195,8 +217,7 @@ func (s *schedule) amend(now int64, p Policy) (changed bool, err error) {
 		}
 		k.expires = max(k.expires, k.retires+p.overlap())
 	}
-	s.policy = p
-	return changed, nil
+	return changed || rotated, nil
 }
 
 // revoke takes a key out of the chain. Its successor takes over its time as

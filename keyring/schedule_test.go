@@ -252,20 +252,82 @@ func TestClockWasAhead(t *testing.T) {
 	}
 }
 
+// A ring of which somebody has made a trap, or a wrong clock, can be recovered:
+// its keys are revoked, in whatever order, and it rotates.
+func TestRecovery(t *testing.T) {
+	at := start.Unix()
+	key := func(n int, created, activates, retires, expires int64) documentKey {
+		return documentKey{Secret: secret(n), Created: created, Activates: activates, Retires: retires, Expires: expires, Revoked: 0}
+	}
+	gone := make([]documentKey, 4094)
+	for i := range gone {
+		gone[i] = documentKey{Secret: secret(100 + i), Created: 1, Activates: 0, Retires: 0, Expires: maxUnix, Revoked: 1}
+	}
+	crowd := chain(4096)
+	for i := range crowd[:4095] {
+		crowd[i].Expires = maxUnix
+	}
+	none := []documentKey{}
+	two := []documentKey{key(1, at, 0, at+3600, at+3670), key(2, at, at+3600, 0, 0)}
+	tests := []struct {
+		name           string
+		chain, revoked []documentKey
+	}{
+		{"full of revoked keys", two, gone},
+		{"full of keys", crowd, none},
+		{"one key, of the future", []documentKey{key(1, maxUnix, 0, 0, 0)}, none},
+		{"keys of the future", []documentKey{key(1, maxUnix, 0, at+3600, at+3670), key(2, maxUnix, at+3600, 0, 0)}, none},
+		{"the last one of the future", []documentKey{key(1, maxUnix, 0, at-3600, at-3500), key(2, maxUnix, at-3600, 0, 0)}, none},
+		{"a spare that never seals", []documentKey{key(1, at, 0, maxUnix-100, maxUnix-1), key(2, at, maxUnix-100, 0, 0)}, none},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for seed := range uint64(4) {
+				r := load(t, document{Serial: 1, Policy: defaultPolicy, Chain: tt.chain, Revoked: tt.revoked}, keyring.Config{})
+				if seed == 0 {
+					rotate(t, r, start)
+				}
+				theirs := slices.DeleteFunc(keys(r, start), func(k keyring.Key) bool { return k.State == expired || k.State == revoked })
+				rand.New(rand.NewPCG(seed, 0)).Shuffle(len(theirs), func(i, j int) { theirs[i], theirs[j] = theirs[j], theirs[i] })
+				theirs = theirs[:min(len(theirs), 20)]
+				for _, k := range theirs {
+					require.NoError(t, r.Revoke(start, k.ID))
+				}
+				for _, k := range keys(clone(t, r), start) {
+					if slices.ContainsFunc(theirs, func(theirs keyring.Key) bool { return theirs.ID == k.ID }) {
+						require.Equal(t, revoked, k.State)
+					}
+				}
+				require.NoError(t, openErr(r, box(t, r, start), start))
+				for _, now := range []time.Time{start.Add(period), start.Add(2 * period), start.Add(3 * period)} {
+					rotate(t, r, now)
+					clone(t, r)
+					require.Zero(t, r.Overdue(now))
+				}
+			}
+		})
+	}
+}
+
+const maxUnix = 253402300799
+
+// A full ring forgets first what was revoked first.
 func TestFull(t *testing.T) {
-	gone := make([]documentKey, 4093)
+	gone := make([]documentKey, 4094)
 	for i := range gone {
 		gone[i] = documentKey{Secret: secret(100 + i), Created: 1, Activates: 0, Retires: 0, Expires: start.Unix() + 70, Revoked: 1}
 	}
 	r := load(t, document{Serial: 1, Policy: defaultPolicy, Chain: chain(2), Revoked: gone}, keyring.Config{})
 	now := start.Add(-second)
-	spare := func() keyring.ID { return keys(r, now)[1].ID }
-	require.NoError(t, r.Revoke(now, spare()))
-	require.Error(t, r.Revoke(now, spare()))
-	require.Len(t, keys(r, now), 4096)
+	before := keys(r, now)
+	require.NoError(t, r.Revoke(now, before[1].ID))
+	after := keys(r, now)
+	require.Len(t, after, 4096)
+	require.Equal(t, before[3:], after[2:4095])
+	require.Equal(t, before[1].ID, after[4095].ID)
 	clone(t, r)
-	require.NoError(t, r.Revoke(start.Add(overlap), spare()), "revoked keys are dropped in time")
-	require.Len(t, keys(r, now), 3)
+	require.NoError(t, r.Revoke(start.Add(overlap), after[1].ID))
+	require.Len(t, keys(r, now), 3, "revoked keys are dropped in time")
 }
 
 // Whatever happens to a ring, in whatever order: at all times one key seals,

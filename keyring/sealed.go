@@ -29,7 +29,7 @@ var (
 	errTooLarge   = errors.New("keyring: sealed ring is larger than 1 MiB")
 	errDamaged    = errors.New("keyring: sealed ring is damaged or not authentic")
 	errDuplicate  = errors.New("keyring: two keys have the same ID")
-	errUnbound    = fmt.Errorf("%w: form 1, which names none, in place of form 2", ErrContext)
+	errForm1      = fmt.Errorf("%w: form 1, which names none; see KEYS.md", ErrContext)
 )
 
 // Marshal returns the sealed form of the ring, encrypted under a fresh data
@@ -37,12 +37,19 @@ var (
 // compare-and-swap on [Ring.Serial]: two processes may have made different
 // rings of the same serial.
 func (r *Ring) Marshal(ctx context.Context, kek KEK) ([]byte, error) {
-	document, err := r.load().document()
+	s := r.load()
+	document, err := s.document()
 	if err != nil {
 		return nil, err
 	}
 	defer clear(document)
-	return seal(ctx, kek, r.context, document)
+	sealed, err := seal(ctx, kek, r.context, document)
+	if err == nil {
+		r.mu.Lock()
+		r.known = max(r.known, s.serial)
+		r.mu.Unlock()
+	}
+	return sealed, err
 }
 
 // fingerprint identifies a version of a ring by its document.
@@ -61,25 +68,30 @@ func (s *snapshot) document() ([]byte, error) {
 	return encodeDocument(&s.schedule, secrets)
 }
 
+// version is a sealed ring that was read.
+type version struct {
+	*snapshot
+	sum  fingerprint
+	form uint8
+}
+
 // Load makes a ring of its sealed form. It is an error unless everything about
 // it is valid; there is never a default key. c.Context must be the one that the
-// ring was made with: else the error is [ErrContext]. Form 1 does not say what
-// it was made with; under another context its keys open nothing. c.Policy is
-// not used.
+// ring was made with: else the error is [ErrContext], as it is for form 1 with
+// c.RefuseForm1. c.Policy is not used.
 func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) {
 	r, err := newRing(c)
 	if err != nil {
 		return nil, err
 	}
-	s, sum, err := r.read(ctx, kek, sealed)
+	v, err := r.read(ctx, kek, sealed)
 	if err != nil {
 		return nil, err
 	}
-	if s.serial > ceiling(c.MinSerial) {
+	if v.serial > ceiling(c.MinSerial) {
 		return nil, errAhead
 	}
-	r.current.Store(s)
-	r.base = sum
+	r.take(v)
 	return r, nil
 }
 
@@ -92,37 +104,47 @@ func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) 
 // lower serial is [ErrRollback]; the same one with other content is
 // [ErrConflict]. One that is higher by more than 2^32 is refused as well.
 func (r *Ring) Update(ctx context.Context, kek KEK, sealed []byte) (changed bool, err error) {
-	s, sum, err := r.read(ctx, kek, sealed)
+	return r.update(ctx, kek, sealed, 0)
+}
+
+// update is Update where least is the lowest serial that others go on from.
+func (r *Ring) update(ctx context.Context, kek KEK, sealed []byte, least uint64) (changed bool, err error) {
+	v, err := r.read(ctx, kek, sealed)
 	if err != nil {
 		return false, err
 	}
-	return r.adopt(s, sum)
+	return r.adopt(v, least)
 }
 
-// adopt puts s, whose document has that fingerprint, in force if it is newer.
-func (r *Ring) adopt(s *snapshot, sum fingerprint) (changed bool, err error) {
+// adopt puts v in force if it is newer.
+func (r *Ring) adopt(v version, least uint64) (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.current.Load()
 	switch {
 	case old == nil:
 		return false, errNoKeys
-	case old.bound && !s.bound:
-		return false, errUnbound
-	case s.serial < old.serial:
+	case v.form < r.form:
+		return false, errForm1
+	case v.serial < max(old.serial, least):
 		return false, ErrRollback
-	case s.serial > ceiling(old.serial):
+	case v.serial > ceiling(old.serial):
 		return false, errAhead
-	case s.serial == old.serial:
+	case v.serial == old.serial:
 		own, err := old.document()
 		defer clear(own)
-		if err != nil || sha256.Sum256(own) != sum {
+		if err != nil || sha256.Sum256(own) != v.sum {
 			return false, ErrConflict
 		}
 	}
-	r.current.Store(s)
-	r.base = sum
-	return s.serial > old.serial, nil
+	r.take(v)
+	return v.serial > old.serial, nil
+}
+
+// take puts v in force, whatever there was.
+func (r *Ring) take(v version) {
+	r.current.Store(v.snapshot)
+	r.base, r.form, r.known = v.sum, v.form, v.serial
 }
 
 // save seals the version in force and hands it to store, if it may replace the
@@ -148,7 +170,7 @@ func (r *Ring) save(ctx context.Context, kek KEK, s *snapshot, base fingerprint,
 		return err
 	}
 	r.mu.Lock()
-	r.base = own
+	r.base, r.form, r.known = own, sealedForm2, s.serial
 	r.mu.Unlock()
 	return nil
 }
@@ -179,18 +201,20 @@ func (r *Ring) mayReplace(ctx context.Context, kek KEK, old []byte, serial uint6
 
 // read opens a sealed form, derives its keys, and makes all checks that need no
 // other version of it.
-func (r *Ring) read(ctx context.Context, kek KEK, sealed []byte) (*snapshot, fingerprint, error) {
-	document, bound, err := unseal(ctx, kek, r.context, sealed)
+func (r *Ring) read(ctx context.Context, kek KEK, sealed []byte) (version, error) {
+	document, form, err := unseal(ctx, kek, r.context, sealed)
 	if err != nil {
-		return nil, fingerprint{}, err
+		return version{}, err
 	}
 	defer clear(document)
+	if form < r.lowest {
+		return version{}, errForm1
+	}
 	s, err := r.parse(document)
 	if err != nil {
-		return nil, fingerprint{}, err
+		return version{}, err
 	}
-	s.bound = bound
-	return s, sha256.Sum256(document), nil
+	return version{s, sha256.Sum256(document), form}, nil
 }
 
 func (r *Ring) parse(document []byte) (*snapshot, error) {
@@ -265,36 +289,36 @@ func seal(ctx context.Context, kek KEK, ringContext string, document []byte) ([]
 
 // unseal is the inverse of seal, and also reads form 1, which is not bound to a
 // context.
-func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (document []byte, bound bool, err error) {
+func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (document []byte, form uint8, err error) {
 	e, err := parseEnvelope(sealed)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	dataKey, err := unwrap(ctx, kek, e.kekID, e.wrapped)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	defer clear(dataKey)
 	aead, err := newAEAD(dataKey)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	plaintext, err := aead.Open(nil, e.nonce, e.ciphertext, e.header)
 	if err != nil {
-		return nil, false, errDamaged
+		return nil, 0, errDamaged
 	}
 	if e.form == sealedForm1 {
-		return plaintext, false, nil
+		return plaintext, sealedForm1, nil
 	}
 	digest := contextDigest(ringContext)
 	if len(plaintext) < len(digest) {
-		return nil, false, errDocument
+		return nil, 0, errDocument
 	}
 	if [sha256.Size]byte(plaintext) != digest {
 		clear(plaintext)
-		return nil, false, ErrContext
+		return nil, 0, ErrContext
 	}
-	return plaintext[len(digest):], true, nil
+	return plaintext[len(digest):], sealedForm2, nil
 }
 
 // envelope is the parts of a sealed form, which it aliases.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/chacha20poly1305"
@@ -206,44 +207,72 @@ func TestForeignContext(t *testing.T) {
 	require.NoError(t, err, "the right one is back")
 }
 
-// A fleet goes over from form 1: followers take up form 2 of what they have,
-// and of what follows it.
+// A fleet goes over from form 1: followers take up form 2 of what they have, and
+// of what follows it, and nobody goes back.
 func TestFromForm1(t *testing.T) {
 	kek := newKEK(t)
 	c := keyring.Config{Context: "production"}
-	first := sealedForm1(t, kek, good())
-	writer, err := keyring.Load(t.Context(), kek, first, c)
-	require.NoError(t, err)
-	follower, err := keyring.Load(t.Context(), kek, first, c)
-	require.NoError(t, err)
-	update := func() (bool, error) {
-		b, err := writer.Marshal(t.Context(), kek)
-		require.NoError(t, err)
-		return follower.Update(t.Context(), kek, b)
-	}
-	changed, err := update()
-	require.NoError(t, err, "the same version in form 2")
-	require.False(t, changed)
-	changed, err = follower.Update(t.Context(), kek, first)
-	require.ErrorIs(t, err, keyring.ErrContext, "and back")
-	require.False(t, changed)
-	require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
-	changed, err = update()
-	require.NoError(t, err)
-	require.True(t, changed)
-	require.Equal(t, keys(writer, start), keys(follower, start))
-
-	// The file of a ring that was loaded in form 1 is replaced.
 	f := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: c}
+	first := sealedForm1(t, kek, good())
 	require.NoError(t, os.WriteFile(f.Name, first, 0o600))
-	r, err := f.Load(t.Context())
+	strict := f
+	strict.Config.RefuseForm1 = true
+	_, err := strict.Load(t.Context())
+	require.ErrorIs(t, err, keyring.ErrContext, "it may be anybody's")
+	require.ErrorContains(t, err, "form 1")
+
+	follower, err := f.Follow(t.Context(), start)
 	require.NoError(t, err)
-	require.NoError(t, f.Save(t.Context(), r))
+	writer, err := f.Load(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, writer.Form())
+	require.NoError(t, f.Save(t.Context(), writer))
+	require.Equal(t, 2, writer.Form())
 	b, err := os.ReadFile(f.Name)
 	require.NoError(t, err)
 	require.Equal(t, byte(2), b[len("chattoken-keyring")])
 	_, err = keyring.File{Name: f.Name, KEK: kek}.Load(t.Context())
 	require.Equal(t, keyring.ErrContext, err)
+	_, err = strict.Load(t.Context())
+	require.NoError(t, err)
+
+	require.Equal(t, 1, follower.Ring().Form())
+	changed, err := follower.Refresh(t.Context(), start)
+	require.NoError(t, err, "the same version in form 2")
+	require.False(t, changed)
+	require.Equal(t, 2, follower.Ring().Form())
+	later := good()
+	later.Serial = 1000
+	for _, r := range []*keyring.Ring{follower.Ring(), writer} {
+		for _, d := range []document{good(), later} {
+			changed, err = r.Update(t.Context(), kek, sealedForm1(t, kek, d))
+			require.ErrorIs(t, err, keyring.ErrContext, "and back")
+			require.False(t, changed)
+		}
+	}
+	require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
+	require.NoError(t, f.Save(t.Context(), writer))
+	changed, err = follower.Refresh(t.Context(), start)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Equal(t, keys(writer, start), keys(follower.Ring(), start))
+}
+
+// A rotator that refuses form 1, and one that has form 2 in force, do not make a
+// ring of this deployment's of what another one had in form 1.
+func TestForm1IsNotLaundered(t *testing.T) {
+	kek := newKEK(t)
+	production := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: keyring.Config{Context: "production", RefuseForm1: true}}
+	r, err := production.Create(t.Context(), start)
+	require.NoError(t, err)
+	staging := sealedForm1(t, kek, good())
+	require.NoError(t, os.WriteFile(production.Name, staging, 0o600))
+	_, err = production.Load(t.Context())
+	require.ErrorIs(t, err, keyring.ErrContext)
+	require.Error(t, production.Save(t.Context(), r))
+	b, err := os.ReadFile(production.Name)
+	require.NoError(t, err)
+	require.Equal(t, staging, b)
 }
 
 // No step uses the serials up, not even one by somebody who has the KEK.
@@ -281,6 +310,23 @@ func TestSerialSteps(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, changed)
 	require.NoError(t, r.Revoke(start, sealer(t, r, start)), "it can always be changed")
+}
+
+// A writer goes no farther than those who follow it, in however many steps.
+func TestSerialStepsOfAWriter(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	require.NoError(t, s.writer.SetPolicy(start, keyring.Policy{Period: 100 * time.Hour}))
+	require.ErrorContains(t, s.writer.RaiseSerial(2+1<<32), "save the ring first")
+	require.NoError(t, s.writer.RaiseSerial(1+1<<32))
+	require.ErrorContains(t, s.writer.Revoke(start, sealer(t, s.writer, start)), "save the ring first")
+	for range 2 {
+		s.save(t)
+		changed, err := s.follower.Refresh(t.Context(), start)
+		require.NoError(t, err)
+		require.True(t, changed)
+		s.change(t)
+		require.NoError(t, s.writer.RaiseSerial(s.writer.Serial()-1+1<<32))
+	}
 }
 
 // check makes sure that data is refused both by a first load and as an update,

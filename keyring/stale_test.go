@@ -30,3 +30,19 @@ func TestStaleAfterSuspension(t *testing.T) {
 	require.Equal(t, now.Unix()+3600, later.Unix(), "the other one went on")
 	require.InDelta(t, time.Hour, follower.Stale(later), float64(time.Second))
 }
+
+// A clock that was ahead for a moment does not keep a follower that fails from
+// going stale.
+func TestStaleAfterClockWasAhead(t *testing.T) {
+	s := newSource(t, newKEK(t))
+	_, err := s.follower.Refresh(t.Context(), start.Add(period))
+	require.NoError(t, err)
+	s.put(t, nil)
+	_, err = s.follower.Refresh(t.Context(), start)
+	require.Error(t, err)
+	require.Equal(t, lead, s.follower.Stale(start.Add(lead)))
+	_, err = s.follower.Refresh(t.Context(), start.Add(lead))
+	require.Error(t, err)
+	require.Equal(t, lead, s.follower.Stale(start.Add(lead)))
+	require.ErrorContains(t, s.follower.Health(start.Add(lead)), "stale")
+}

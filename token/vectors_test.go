@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -201,10 +202,16 @@ func TestVectorsRing(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			kek, err := keyring.ParseKEK(v.KEK)
 			require.NoError(t, err)
-			ring, err := keyring.Load(t.Context(), kek, v.Sealed, keyring.Config{Context: string(v.Context)})
-			require.NoError(t, err)
 			form := v.Sealed[len("chattoken-keyring")]
-			_, err = keyring.Load(t.Context(), kek, v.Sealed, keyring.Config{Context: "another"})
+			c := keyring.Config{Context: string(v.Context)}
+			ring, err := keyring.Load(t.Context(), kek, v.Sealed, c)
+			require.NoError(t, err)
+			require.EqualValues(t, form, ring.Form())
+			c.RefuseForm1 = true
+			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
+			assert.Equal(t, form == 1, errors.Is(err, keyring.ErrContext), "form %d, if form 1 is refused: %v", form, err)
+			c.RefuseForm1, c.Context = false, "another"
+			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
 			assert.Equal(t, form == 2, err == keyring.ErrContext, "form %d under another context: %v", form, err)
 			assert.Equal(t, v.Serial, ring.Serial())
 			assert.Equal(t, v.Keys, describeKeys(ring, time.Unix(v.Now, 0)))

@@ -6,8 +6,9 @@ import "strings"
 type arity uint8
 
 const (
-	one  arity = iota + 1
-	many       // all words up to the next flag, possibly none
+	none arity = iota + 1
+	one
+	many // all words up to the next flag, possibly none
 )
 
 // arguments is what follows the command's name.
@@ -55,6 +56,9 @@ func (a *arguments) parseFlag(args []string, known map[string]arity) (rest []str
 	if a.has(name) {
 		return nil, usageError("--" + name + " is given twice")
 	}
+	if inline && takes == none {
+		return nil, usageError("--" + name + " takes no value")
+	}
 	if inline {
 		a.flags[name] = []string{value}
 		return args, nil
@@ -71,6 +75,9 @@ func isFlag(arg string) bool { return arg == "-h" || strings.HasPrefix(arg, "--"
 
 // count returns how many of args are values.
 func (takes arity) count(args []string) int {
+	if takes == none {
+		return 0
+	}
 	n := 0
 	for n < len(args) && !isFlag(args[n]) && (n == 0 || takes == many) {
 		n++

@@ -8,7 +8,7 @@ import (
 )
 
 func TestParseArguments(t *testing.T) {
-	known := map[string]arity{"one": one, "other": one, "many": many}
+	known := map[string]arity{"none": none, "one": one, "other": one, "many": many}
 	type flags = map[string][]string
 	tests := []struct {
 		name     string
@@ -25,6 +25,7 @@ func TestParseArguments(t *testing.T) {
 		{"many", []string{"--many", "A", "B", "--one", "1"}, flags{"many": {"A", "B"}, "one": {"1"}}, nil},
 		{"many of none", []string{"--many", "--one", "1"}, flags{"many": {}, "one": {"1"}}, nil},
 		{"many of one behind an equals sign", []string{"--many=A", "B"}, flags{"many": {"A"}}, []string{"B"}},
+		{"no value", []string{"--none", "1", "--one", "1"}, flags{"none": {}, "one": {"1"}}, []string{"1"}},
 		{"operands among flags", []string{"a", "--one", "1", "-"}, flags{"one": {"1"}}, []string{"a", "-"}},
 	}
 	for _, test := range tests {
@@ -39,7 +40,7 @@ func TestParseArguments(t *testing.T) {
 }
 
 func TestParseArgumentsErrors(t *testing.T) {
-	known := map[string]arity{"one": one, "many": many}
+	known := map[string]arity{"none": none, "one": one, "many": many}
 	tests := []struct {
 		name string
 		args []string
@@ -48,6 +49,7 @@ func TestParseArgumentsErrors(t *testing.T) {
 		{"no value", []string{"--one"}, "--one needs a value; write --one=VALUE where that begins with --"},
 		{"flag for a value", []string{"--one", "--many"}, "--one needs a value; write --one=VALUE where that begins with --"},
 		{"-h for a value", []string{"--one", "-h"}, "--one needs a value; write --one=VALUE where that begins with --"},
+		{"a value for none", []string{"--none=1"}, "--none takes no value"},
 		{"twice", []string{"--one", "1", "--one=2"}, "--one is given twice"},
 		{"many twice", []string{"--many", "A", "--many", "B"}, "--many is given twice"},
 		{"unknown", []string{"--two=secret"}, "unknown flag --two"},

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
@@ -15,13 +16,15 @@ func keyringCommands() []command {
 		{"keyring make-kek", "make a key to seal keyrings under (KEK)", makeKEKUsage, nil, (*process).makeKEK},
 		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
 		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
-		{"keyring check", "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
+		{checkCommand, "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
 		{"keyring rotate", "rotate the keys if it is time", rotateUsage, keyFlags, (*process).rotate},
 		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
 		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one}), (*process).rewrap},
 		{"keyring set", "change the policy, or raise the serial", setUsage, with(policyFlags, map[string]arity{"serial": one}), (*process).set},
 	}
 }
+
+const checkCommand = "keyring check"
 
 // with returns the key flags and more.
 func with(more ...map[string]arity) map[string]arity {
@@ -36,14 +39,14 @@ func keyringUsage() string {
 	return "Usage: chattoken keyring COMMAND ...\n\nCommands:\n" + summaries(keyringCommands()) + `
 See chattoken help keyring COMMAND for more. None of them shows a secret, and
 all but list and check print nothing. Exit status: 0 if the keyring is as it was
-to be, also where there was nothing to do; 2 otherwise; check has its own. After
-status 2 the keyring is as it was, or, after an error in writing it, perhaps as
-it was to be. Of two that change a keyring at the same time, one fails; run it
-again.
+to be, also where there was nothing to do; 1 if revoke was given an ID that the
+keyring does not have; 2 otherwise; check has its own. After status 2 the
+keyring is as it was, or, after an error in writing it, perhaps as it was to be.
+Of two that change a keyring at the same time, one fails; run it again.
 
 On Unix, the KEK and the --high-water file must belong to root or to the user
-that runs the command, and so must symbolic links on the way to them and to a
-keyring that is changed. Become the user that the files belong to.
+that runs the command, and so must lock files, and symbolic links on the way to
+them and to a keyring that is changed. Become the user that the files belong to.
 `
 }
 
@@ -121,6 +124,8 @@ const revokeUsage = `Usage: chattoken keyring revoke ID ... [flags]
 Makes keys open nothing any more: every token under them is refused, on each
 host from when it has the new keyring. In place of the key that seals, the next
 one does at once. IDs are those that list shows; they depend on the context.
+An ID that the keyring does not have is named, and the others are revoked; the
+exit status is then 1.
 
 ` + keyUsage
 
@@ -128,18 +133,26 @@ func (p *process) revoke(a *arguments) error {
 	if len(a.operands) == 0 {
 		return usageError("no ID given; see chattoken keyring list")
 	}
-	return p.change(a, func(r *keyring.Ring) error {
+	var unknown []string
+	err := p.change(a, func(r *keyring.Ring) error {
 		for _, text := range a.operands {
 			id, err := keyring.ParseID(text)
-			if err != nil {
-				return err
+			if err == nil {
+				err = r.Revoke(p.now(), id)
 			}
-			if err := r.Revoke(p.now(), id); err != nil {
-				return fmt.Errorf("%s: %w", id, err)
+			switch {
+			case errors.Is(err, keyring.ErrUnknownKey):
+				unknown = append(unknown, text)
+			case err != nil:
+				return err
 			}
 		}
 		return nil
 	})
+	if err == nil && len(unknown) > 0 {
+		err = &refusedError{"the keyring has no key " + strings.Join(unknown, ", ") + "; all others that were named are revoked"}
+	}
+	return err
 }
 
 const setUsage = `Usage: chattoken keyring set [flags]
@@ -207,7 +220,6 @@ must have it within the lead: see KEYS.md.
 
   --new-kek-file FILE     the new KEK; if not given, it is in the environment
                           variable CHATTOKEN_NEW_KEK
-
 ` + keyUsage
 
 func (p *process) rewrap(a *arguments) error {

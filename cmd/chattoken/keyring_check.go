@@ -20,15 +20,22 @@ process that it is about. Exit status, and what it finds:
   1   overdue             it should be here by now: nobody rotates, or this file
                           is not the one that is rotated, as where the file
                           itself is mounted and not its directory
-      policy              with clocks as far apart as allowed, no token opens
+      far-ahead           the last key seals later than a period from now, and
+                          nobody rotates until then
+      policy              with clocks as far apart as allowed, no token opens,
+                          or the lead leaves no time to bring a new keyring
+                          to all hosts
+      form-1              it names no context, and may be another deployment's
   2   expires-soon        overdue, and within the lead other hosts may mint
                           under a key that is not here
       other-context       the keyring of another deployment
       high-water-ahead    older than one that was here before
       unusable            it could not be loaded
+  3                       wrong usage: nothing was looked at
 
 Overdue counts from twice the lead after the next key was due, or half a period
-if that is less. So rotate at least once in a lead.
+if that is less. So rotate at least once in a lead. check writes no --high-water
+file.
 
 ` + keyUsage
 
@@ -58,6 +65,7 @@ type finding struct {
 type diagnosis struct {
 	Status   severity  `json:"status"`
 	Serial   uint64    `json:"serial,omitempty"`
+	Form     int       `json:"form,omitempty"`
 	Due      string    `json:"nextKeyDue,omitempty"`
 	Overdue  int64     `json:"overdueInSeconds"`
 	Findings []finding `json:"findings"`
@@ -95,7 +103,7 @@ func (p *process) diagnose(a *arguments) (diagnosis, error) {
 	}
 	var ring *keyring.Ring
 	if err == nil {
-		ring, err = f.Load(context.Background())
+		ring, err = f.Inspect(context.Background())
 	}
 	if err != nil {
 		d.add(notLoaded(err), exitTrouble, harmless(err.Error()))
@@ -123,7 +131,7 @@ func (d *diagnosis) add(name string, s severity, text string) {
 // examine looks at a keyring that could be loaded.
 func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
 	policy, due, late := r.Policy(), due(r, now), r.Overdue(now)
-	d.Serial, d.Due, d.Overdue = r.Serial(), timestamp(due), int64(late/time.Second)
+	d.Serial, d.Form, d.Due, d.Overdue = r.Serial(), r.Form(), timestamp(due), int64(late/time.Second)
 	switch {
 	case late > 0 && late+policy.Lead >= policy.Period:
 		d.add("expires-soon", exitTrouble, fmt.Sprintf(
@@ -133,9 +141,24 @@ func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
 		d.add("overdue", exitRefused, fmt.Sprintf("the next key has been due for %v", late.Truncate(time.Second)))
 	case !now.Before(due):
 		d.add("pending-missing", exitOK, "the next key is due since "+dateTime(due))
+	case r.FarAhead(now):
+		d.add("far-ahead", exitRefused, fmt.Sprintf("there is no rotation before %s; see \"Clocks\" in KEYS.md", dateTime(due)))
 	}
+	if d.Form == 1 {
+		d.add("form-1", exitRefused, "it names no context; see \"Sealed form 2\" in KEYS.md")
+	}
+	d.examinePolicy(policy)
+}
+
+// leastTime is what a lead leaves at least to bring a new keyring to all hosts.
+const leastTime = 10 * time.Second
+
+func (d *diagnosis) examinePolicy(policy keyring.Policy) {
 	if policy.MaxTTL < policy.ClockSkew+token.MinTTL {
 		d.add("policy", exitRefused, fmt.Sprintf("max-ttl is %v, and clocks may be %v apart: raise max-ttl", policy.MaxTTL, policy.ClockSkew))
+	}
+	if left := policy.Lead - policy.ClockSkew - time.Second; left < leastTime {
+		d.add("policy", exitRefused, fmt.Sprintf("lead is %v, which leaves %v to bring a new keyring to every host: raise lead", policy.Lead, left))
 	}
 }
 
@@ -157,7 +180,7 @@ func due(r *keyring.Ring, now time.Time) (t time.Time) {
 func (d diagnosis) String() string {
 	var b strings.Builder
 	if d.Serial > 0 {
-		fmt.Fprintf(&b, "serial %d, ", d.Serial)
+		fmt.Fprintf(&b, "serial %d, form %d, ", d.Serial, d.Form)
 	}
 	fmt.Fprintf(&b, "%v\n", d.Status)
 	for _, f := range d.Findings {

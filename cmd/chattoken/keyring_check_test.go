@@ -63,6 +63,27 @@ func TestKeyringCheck(t *testing.T) {
 		{"a lead before others may go on", due.Add(30*day - time.Hour - time.Second), nil, exitRefused, "overdue", ""},
 		{"within the lead", due.Add(30*day - time.Hour), nil, exitTrouble, "expires-soon", "from 2022-05-15 04:43:09 on, others may mint under it"},
 		{"long after", due.Add(1000 * day), nil, exitTrouble, "expires-soon", ""},
+		{"a clock that was ahead", testNow, func(t *testing.T, r *rig) {
+			r.at(testNow.Add(100 * day))
+			r.change(t, "rotate")
+			r.at(testNow)
+		}, exitRefused, "far-ahead", "there is no rotation before 2022-06-24 05:43:09"},
+		{"a shorter period", testNow, func(t *testing.T, r *rig) {
+			r.change(t, "set", "--period", "24h")
+		}, exitRefused, "far-ahead", "there is no rotation before 2022-04-15 04:43:09"},
+		{"no time for distribution", testNow, func(t *testing.T, r *rig) {
+			r.change(t, "set", "--lead", "15s")
+		}, exitRefused, "policy", "lead is 15s, which leaves 9s"},
+		{"just enough time", testNow, func(t *testing.T, r *rig) {
+			r.change(t, "set", "--lead", "16s")
+		}, exitOK, "", ""},
+		{"form 1, refused", testNow, func(t *testing.T, r *rig) {
+			r.toForm1(t)
+			r.args = append(r.args, "--refuse-form-1")
+		}, exitTrouble, "other-context", "form 1, which names none; see KEYS.md"},
+		{"form 1", testNow, func(t *testing.T, r *rig) {
+			r.toForm1(t)
+		}, exitRefused, "form-1", "it names no context"},
 		{"another context", testNow, func(t *testing.T, r *rig) {
 			r.env[envContext] = "another"
 		}, exitTrouble, "other-context", "another context"},
@@ -115,13 +136,29 @@ func TestKeyringCheckUsage(t *testing.T) {
 	r := newRig(t)
 	for _, args := range [][]string{{"x"}, {"--output", "xml"}, {"--kek-file", "x"}} {
 		status, stdout, stderr := r.run(append([]string{"keyring", "check"}, args...)...)
-		assert.Equal(t, exitTrouble, status)
+		assert.Equal(t, 3, status, "not that of an answer")
 		assert.Empty(t, stdout)
 		assert.NotEmpty(t, stderr)
 	}
 	status, stdout, _ := r.run("keyring", "check")
 	assert.Equal(t, exitTrouble, status)
 	assert.Contains(t, stdout, "unusable: there is no keyring")
+	status, stdout, stderr := r.run("keyring", "check", "--output", "json", "--keyring", r.args[1])
+	assert.Equal(t, exitTrouble, status)
+	assert.Empty(t, stderr)
+	assert.True(t, json.Valid([]byte(stdout)))
+	assert.Contains(t, stdout, "there is no KEK: give --kek-file, or set CHATTOKEN_KEK")
+}
+
+// Who looks, perhaps as another user, leaves no file that the process which it
+// is about cannot use.
+func TestKeyringCheckWritesNothing(t *testing.T) {
+	r := newRig(t)
+	for _, command := range []string{"check", "list"} {
+		status, _, stderr := r.run(append([]string{"keyring", command, "--high-water", filepath.Join(r.dir, "mark")}, r.args...)...)
+		assert.Equal(t, exitOK, status, stderr)
+	}
+	assertOnly(t, r.dir, "kek", "ring", "ring.lock")
 }
 
 // station is a gateway that looks at the keyring every hour.

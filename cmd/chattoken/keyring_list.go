@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -12,18 +13,20 @@ const listUsage = `Usage: chattoken keyring list [--output text | json] [flags]
 
 Shows the keys of a keyring: the one that seals (primary), the one that will
 (pending), and those that open still (retired) or not any more (expired,
-revoked). Times are UTC.
+revoked). Times are UTC. It writes no --high-water file.
 
 ` + keyUsage
 
 // listing is a keyring without its secrets.
 type listing struct {
 	Serial    uint64      `json:"serial"`
+	Form      int         `json:"form"`
 	MaxTTL    int64       `json:"maxTtlInSeconds"`
 	ClockSkew int64       `json:"clockSkewInSeconds"`
 	Period    int64       `json:"periodInSeconds"`
 	Lead      int64       `json:"leadInSeconds"`
 	Overdue   int64       `json:"overdueInSeconds"`
+	FarAhead  bool        `json:"farAhead"`
 	Keys      []listedKey `json:"keys"`
 }
 
@@ -46,9 +49,13 @@ func (p *process) list(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	ring, err := p.ring(a, false)
+	f, err := p.file(a, false)
 	if err != nil {
 		return err
+	}
+	ring, err := f.Inspect(context.Background())
+	if err != nil {
+		return naming(f, err)
 	}
 	if output == "json" {
 		return p.printJSON(listRing(ring, p.now()))
@@ -69,11 +76,13 @@ func listRing(r *keyring.Ring, now time.Time) listing {
 	policy := r.Policy()
 	l := listing{
 		Serial:    r.Serial(),
+		Form:      r.Form(),
 		MaxTTL:    int64(policy.MaxTTL / time.Second),
 		ClockSkew: int64(policy.ClockSkew / time.Second),
 		Period:    int64(policy.Period / time.Second),
 		Lead:      int64(policy.Lead / time.Second),
 		Overdue:   int64(r.Overdue(now) / time.Second),
+		FarAhead:  r.FarAhead(now),
 	}
 	for k := range r.Keys(now) {
 		l.Keys = append(l.Keys, listedKey{
@@ -101,8 +110,8 @@ func table(r *keyring.Ring, now time.Time) string {
 	const row = "%-8s  %-7s  %-19s  %-19s  %s\n"
 	var b strings.Builder
 	policy := r.Policy()
-	fmt.Fprintf(&b, "serial %d, max-ttl %v, clock-skew %v, period %v, lead %v\n\n",
-		r.Serial(), policy.MaxTTL, policy.ClockSkew, policy.Period, policy.Lead)
+	fmt.Fprintf(&b, "serial %d, form %d, max-ttl %v, clock-skew %v, period %v, lead %v\n\n",
+		r.Serial(), r.Form(), policy.MaxTTL, policy.ClockSkew, policy.Period, policy.Lead)
 	fmt.Fprintf(&b, row, "ID", "STATE", "SEALS FROM", "SEALS UNTIL", "OPENS UNTIL")
 	for k := range r.Keys(now) {
 		if k.State == keyring.Revoked {
@@ -116,6 +125,8 @@ func table(r *keyring.Ring, now time.Time) string {
 		fmt.Fprintf(&b, "\nThere is no next key, which has been due for %v: rotate is overdue.\n", d.Truncate(time.Second))
 	} else if !now.Before(due(r, now)) {
 		b.WriteString("\nThere is no next key: rotate is due.\n")
+	} else if r.FarAhead(now) {
+		fmt.Fprintf(&b, "\nFar ahead: there is no rotation before %s.\n", dateTime(due(r, now)))
 	}
 	return b.String()
 }

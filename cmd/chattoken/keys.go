@@ -22,13 +22,22 @@ const keyUsage = `Keys:
   --high-water FILE       where to keep the highest serial that was seen: an
                           older keyring that somebody put back is then refused.
                           The file is made where it is missing
+  --insecure-any-mode     use the KEK and the --high-water file whatever their
+                          mode and owner, as with fsGroup in Kubernetes
+  --refuse-form-1         take no keyring of sealed form 1, which names no
+                          context and may be another deployment's: see KEYS.md
 
 Without --keyring, a keyring and its KEK in your configuration directory are
 used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
-var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one}
+var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one, anyModeFlag: none, form1Flag: none}
+
+const (
+	anyModeFlag = "insecure-any-mode"
+	form1Flag   = "refuse-form-1"
+)
 
 // The environment variables that stand in for flags.
 const (
@@ -50,7 +59,9 @@ func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 // file returns where that keyring is.
 func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	f.Config.Context = a.value("context", p.getenv(envContext))
+	f.Config.RefuseForm1 = a.has(form1Flag)
 	f.HighWater = a.value("high-water", "")
+	f.InsecureAnyMode = a.has(anyModeFlag)
 	if a.has("keyring") {
 		f.Name = a.value("keyring", "")
 		f.KEK, err = p.kek(a, "kek-file", envKEK)
@@ -80,11 +91,11 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 // variable.
 func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, error) {
 	if a.has(flag) {
-		return keyring.KEKFile{Name: a.value(flag, "")}.Read()
+		return keyring.KEKFile{Name: a.value(flag, ""), InsecureAnyMode: a.has(anyModeFlag)}.Read()
 	}
 	text := p.getenv(variable)
 	if text == "" {
-		return nil, usageError("there is no KEK: give --" + flag + ", or set " + variable)
+		return nil, fmt.Errorf("there is no KEK: give --%s, or set %s", flag, variable)
 	}
 	// Who sets a variable to what a file has, as Kubernetes does, has its line
 	// end too.
@@ -98,10 +109,15 @@ func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, e
 // load loads the keyring in a file, and has the high-water mark follow it.
 func load(f keyring.File) (*keyring.Ring, error) {
 	ring, err := f.Load(context.Background())
+	return ring, naming(f, err)
+}
+
+// naming returns an error of loading f that names it.
+func naming(f keyring.File, err error) error {
 	if named := new(fs.PathError); err == nil || errors.As(err, &named) {
-		return ring, err
+		return err
 	}
-	return nil, fmt.Errorf("%s: %w", f.Name, err)
+	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
 // home is the directory of the user's own keyring and its KEK.

@@ -13,10 +13,12 @@
 // "chattoken help COMMAND" says the rest.
 //
 // The exit status is 0 for success; 1 for a token that was refused, a keyring
-// that keyring check warns of, or a demonstration that did not go as it says; 2
-// for wrong usage, and where there is no answer because a keyring or file could
-// not be used. Results go to standard output, all else to standard error.
-// Neither shows a key, nor a token that it was not to print.
+// that keyring check warns of, an unknown key of keyring revoke, or a
+// demonstration that did not go as it says; 2 for wrong usage, and where there
+// is no answer because a keyring or file could not be used. For keyring check
+// wrong usage is 3, because 2 is an answer. Results go to standard output, all
+// else to standard error. Neither shows a key, nor a token that it was not to
+// print.
 package main
 
 import (
@@ -62,6 +64,7 @@ const (
 	exitOK      = 0
 	exitRefused = 1
 	exitTrouble = 2
+	exitMisused = 3 // of keyring check
 )
 
 // command is a subcommand.
@@ -101,6 +104,7 @@ func (p *process) run(args []string) int {
 	err := p.dispatch(args)
 	var refused *refusedError
 	var status statusError
+	var misused misusedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -109,6 +113,9 @@ func (p *process) run(args []string) int {
 	case errors.As(err, &refused):
 		p.report(err.Error())
 		return exitRefused
+	case errors.As(err, &misused):
+		p.report(err.Error())
+		return exitMisused
 	}
 	p.explain(err)
 	return exitTrouble
@@ -128,18 +135,29 @@ func (p *process) dispatch(args []string) error {
 	if err != nil {
 		return err
 	}
-	a, err := parseArguments(args, c.flags)
+	err = p.perform(c, args)
+	if usage := usageError(""); c.name == checkCommand && errors.As(err, &usage) {
+		err = misusedError{err}
+	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.name, err)
-	}
-	if a.help {
-		return p.print(c.usage)
-	}
-	if err := c.run(p, a); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	return nil
 }
+
+func (p *process) perform(c command, args []string) error {
+	a, err := parseArguments(args, c.flags)
+	if err != nil {
+		return err
+	}
+	if a.help {
+		return p.print(c.usage)
+	}
+	return c.run(p, a)
+}
+
+// misusedError is wrong usage of a command whose status 2 is an answer.
+type misusedError struct{ error }
 
 // usageError is a command line that asks for nothing that there is. It does not
 // contain what may be a secret.

@@ -211,7 +211,6 @@ func TestProcesses(t *testing.T) {
 				return resp.StatusCode == http.StatusServiceUnavailable
 			}, time.Minute, 10*time.Millisecond)
 			refused(second, ask(t, issuer), 503, 1012)
-			require.Equal(t, "hello", conn.Say(t, "hello"), "it has been given notice")
 			code, reason := conn.End(t)
 			require.Equal(t, 1012, code)
 			require.Equal(t, "draining", reason)

@@ -2,7 +2,6 @@ package valkey_test
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"strconv"
 	"strings"
@@ -14,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 const slots = 1 << 14
@@ -74,14 +73,14 @@ func (c *cluster) config() valkey.Config {
 }
 
 // slotOf asks the server: the guard's own idea of it is what is to be tested.
-func (c *cluster) slotOf(t claims.Summary) int {
+func (c *cluster) slotOf(t token.Summary) int {
 	n, err := c.nodes[0].do("CLUSTER", "KEYSLOT", valkey.DefaultPrefix+string(t.TokenID[:])).AsInt64()
 	require.NoError(c.t, err)
 	return int(n)
 }
 
 // in returns a fresh token whose slot is of the third that node i has at first.
-func (c *cluster) in(i int) claims.Summary {
+func (c *cluster) in(i int) token.Summary {
 	for {
 		t := unique()
 		if slot := c.slotOf(t); slot >= slots*i/3 && slot < slots*(i+1)/3 {
@@ -95,23 +94,36 @@ func (c *cluster) id(i int) string { return mustString(c.t, c.nodes[i], "CLUSTER
 // move gives slots of one node to another, with their keys.
 func (c *cluster) move(from, to int, moved ...int) {
 	c.t.Helper()
+	for _, slot := range moved {
+		require.NoError(c.t, c.tryMove(from, to, strconv.Itoa(slot)))
+	}
+}
+
+// tryMove is move for a slot that the node may not have.
+func (c *cluster) tryMove(from, to int, slot string) error {
 	a, b := c.nodes[from], c.nodes[to]
 	host, port, _ := net.SplitHostPort(b.Address)
-	for _, n := range moved {
-		slot := strconv.Itoa(n)
-		b.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
-		a.must("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to))
-		for {
-			keys, err := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
-			require.NoError(c.t, err)
-			if len(keys) == 0 {
-				break
-			}
-			a.must(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
-		}
-		b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
-		a.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	err := a.do("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to)).Error()
+	if err == nil {
+		err = b.do("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from)).Error()
 	}
+	if err != nil {
+		a.must("CLUSTER", "SETSLOT", slot, "STABLE")
+		b.must("CLUSTER", "SETSLOT", slot, "STABLE")
+		return err
+	}
+	eventually(c.t, func() bool { // some may have gone already, so there is no way back
+		keys, err := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
+		if err == nil && len(keys) > 0 {
+			a.do(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
+		}
+		return err == nil && len(keys) == 0
+	})
+	b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	for _, s := range c.nodes { // gossip alone may leave one of them with the former view
+		s.do("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
+	}
+	return nil
 }
 
 func TestCluster(t *testing.T) {
@@ -136,48 +148,48 @@ func TestCluster(t *testing.T) {
 		assert.Equal(t, "fresh", spend(a, tok), id)
 		assert.Equal(t, "spent", spend(b, tok), id)
 	}
-	assert.EqualValues(t, 3, a.Stats().Losses+b.Stats().Losses, "one for each new server")
+	assert.EqualValues(t, 6, a.Stats().Losses+b.Stats().Losses, "one for each server")
 	assert.EqualValues(t, 6, a.Stats().Connections+b.Stats().Connections)
 
 	// Whether the slots were where they are now all the time, who starts cannot
 	// know.
 	tok := honest()
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c.config()), tok))
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c.config()), tok))
 
-	live := []claims.Summary{c.in(0), c.in(1), c.in(2)}
-	require.NoError(t, a.RevokeUser(ctx, "user", clock()))
+	live := []token.Summary{c.in(0), c.in(1), c.in(2)}
+	require.NoError(t, a.Revoke(ctx, token.Target{User: "user"}, time.Now()))
 	for _, tok := range live {
 		assert.Equal(t, revoked, spend(b, tok))
 	}
 }
 
-// TestClusterClockSlow starts a gateway whose clock is behind those of the servers. It
-// refuses what was issued before it started, by the later clock.
+// TestClusterClockSlow starts a gateway whose clock is behind those of the
+// servers. It refuses what was issued before it started, by the later clock.
 func TestClusterClockSlow(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	newGuard(t, c.config()) // or the servers would be new to it, and it would judge by that
-	time.Sleep(3 * time.Second)
 	slow := c.config()
+	slow.Limits.ClockSkew = 30 * time.Second
 	slow.Now = func() time.Time { return time.Now().Add(-20 * time.Second) }
 	began := time.Now().Truncate(time.Second)
-	g := newGuard(t, slow)
-	assert.False(t, g.ReadyAt().Before(began.Add(6*time.Second)), "%v, and not %v", g.ReadyAt(), began.Add(6*time.Second))
+	g, err := valkey.New(ctx, slow)
+	require.NoError(t, err)
+	defer g.Close()
+	assert.False(t, g.ReadyAt().Before(began.Add(31*time.Second)), "%v, and not %v", g.ReadyAt(), began.Add(31*time.Second))
 }
 
-// TestClusterMove moves slots while gateways spend. No token is let in twice, and
-// those of other slots are let in all the time.
+// TestClusterMove moves slots while gateways spend. No token is let in twice,
+// and those of other slots are let in all the time.
 func TestClusterMove(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	conf := c.config()
-	conf.ClockSkew = time.Second
 	guards := []*valkey.Guard{newGuard(t, conf), newGuard(t, conf)}
 	waitReady(t, guards[1])
 
-	// One token in each slot that will move, spent before; the lowest is that of
-	// the node's own state.
-	var before []claims.Summary
+	// One token in each slot that will move, spent before; the lowest is that
+	// of the node's own state.
+	var before []token.Summary
 	var moved []int
 	for len(moved) < 20 {
 		tok := c.in(1)
@@ -203,7 +215,7 @@ func TestClusterMove(t *testing.T) {
 				if n >= uint64(len(winners)) {
 					return
 				}
-				if fresh, _ := guards[i%2].Spend(ctx, clock(), numbered(n)); fresh {
+				if fresh, _ := guards[i%2].Spend(ctx, time.Now(), numbered(n)); fresh {
 					winners[n].Add(1)
 				}
 				time.Sleep(2 * time.Millisecond)
@@ -252,8 +264,8 @@ func owner(t testing.TB, s *server, slot int) (id string) {
 	return id
 }
 
-// TestClusterRevokeMoved has slots move where some gateways do not look. What is
-// revoked is refused all the same.
+// TestClusterRevokeMoved has slots move where some gateways do not look. What
+// is revoked is refused all the same.
 func TestClusterRevokeMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -271,7 +283,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	}
 	c.move(0, 3, moved...)
 	c.agree()
-	there := func() claims.Summary {
+	there := func() token.Summary {
 		for {
 			if tok := c.in(0); c.slotOf(tok) >= 4000 && c.slotOf(tok) < 4500 {
 				return tok
@@ -280,35 +292,40 @@ func TestClusterRevokeMoved(t *testing.T) {
 	}
 	eventually(t, func() bool { return spend(g, there()) == "fresh" })
 	tok := there()
-	require.NoError(t, by.RevokeUser(ctx, "user", clock()))
-	assert.Equal(t, revoked, spend(g, tok))
+	require.NoError(t, by.Revoke(ctx, token.Target{User: "user"}, time.Now()))
+	assert.NotEqual(t, "fresh", spend(g, tok))
+	assert.True(t, isRevoked(g, tok))
 
-	// A server's lowest slot is another one, and who is asked has not heard of it.
+	// A server's lowest slot is another one, and who is asked has not heard of
+	// it.
 	c.move(0, 2, 100)
 	c.agree()
 	time.Sleep(5100 * time.Millisecond)
 	tok = c.in(2)
 	tok.UserID = []byte("other")
-	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "other", clock()))
-	assert.Equal(t, revoked, spend(idle, tok))
+	require.NoError(t, newGuard(t, c.config()).Revoke(ctx, token.Target{User: "other"}, time.Now()))
+	assert.NotEqual(t, "fresh", spend(idle, tok))
+	require.NoError(t, idle.Sync(ctx, noNews))
+	assert.True(t, isRevoked(idle, tok))
 }
 
-// TestClusterSyncMoved has a server lose its lowest slot, and with it the name of its
-// state, while a gateway has nothing to spend. It learns of revocations all the same.
+// TestClusterSyncMoved has a server lose its lowest slot, and with it the name
+// of its state, while a gateway has nothing to spend. It learns of revocations
+// all the same.
 func TestClusterSyncMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	idle := newGuard(t, c.config())
-	require.NoError(t, idle.Sync(ctx))
+	require.NoError(t, idle.Sync(ctx, noNews))
 	c.move(0, 2, 0)
 	c.agree()
-	require.NoError(t, newGuard(t, c.config()).RevokeUser(ctx, "user", clock()))
-	require.NoError(t, idle.Sync(ctx))
-	assert.True(t, idle.Revoked(c.in(0)))
+	require.NoError(t, newGuard(t, c.config()).Revoke(ctx, token.Target{User: "user"}, time.Now()))
+	require.NoError(t, idle.Sync(ctx, noNews))
+	assert.True(t, isRevoked(idle, c.in(0)))
 }
 
-// TestClusterNewContext has one server of three stand still. New does not wait for it
-// any longer than its context.
+// TestClusterNewContext has one server of three stand still. New does not wait
+// for it any longer than its context.
 func TestClusterNewContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -319,25 +336,26 @@ func TestClusterNewContext(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err := valkey.New(short, conf)
-	assert.Equal(t, valkey.ErrTimeout, err)
+	assert.Equal(t, valkey.ErrCanceled, err)
 	assert.Less(t, time.Since(began), conf.Timeout)
 }
 
-// TestClusterOthersContext has a spend wait for a connection that a revocation has begun
-// to make, when the context of that ends. The spend makes another one.
+// TestClusterOthersContext has a spend wait for a connection that a revocation
+// has begun to make, when the context of that ends. The spend makes another
+// one.
 func TestClusterOthersContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	conf := c.config()
 	var hold atomic.Bool
 	dialing := make(chan struct{}, 1000)
-	conf.Client.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+	conf.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if hold.Load() {
 			dialing <- struct{}{}
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-		return d.DialContext(ctx, "tcp", address)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	g := newGuard(t, conf)
 	tok := c.in(0)
@@ -347,14 +365,14 @@ func TestClusterOthersContext(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // finds that the connections are closed
 	defer cancel()
-	require.Error(t, g.RevokeUser(short, "somebody", clock()))
+	require.Error(t, g.Revoke(short, token.Target{User: "somebody"}, time.Now()))
 	for len(dialing) > 0 {
 		<-dialing
 	}
 
 	revoking, cancel := context.WithCancel(ctx)
 	done := make(chan error)
-	go func() { done <- g.RevokeUser(revoking, "somebody", clock()) }()
+	go func() { done <- g.Revoke(revoking, token.Target{User: "somebody"}, time.Now()) }()
 	<-dialing
 	outcome := make(chan string)
 	go func() { outcome <- spend(g, tok) }()
@@ -365,19 +383,20 @@ func TestClusterOthersContext(t *testing.T) {
 	<-done
 }
 
-// TestClusterRevokeStall has one server stand still, the first of all. The others
-// are told.
+// TestClusterRevokeStall has one server stand still, the first of all. The
+// others are told.
 func TestClusterRevokeStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	by, g := newGuard(t, c.config()), newGuard(t, c.config())
+	conf := c.config()
+	conf.Timeout = valkey.DefaultTimeout
+	by, g := newGuard(t, conf), newGuard(t, conf)
 	tok := c.in(2)
 	c.nodes[0].Stop()
 	defer c.nodes[0].Resume()
-	assert.Error(t, by.RevokeUser(ctx, "user", clock()))
-	assert.False(t, g.Revoked(tok))
-	assert.Error(t, g.Sync(ctx))
-	assert.True(t, g.Revoked(tok))
+	assert.Error(t, by.Revoke(ctx, token.Target{User: "user"}, time.Now()))
+	assert.Error(t, g.Sync(ctx, noNews))
+	assert.True(t, isRevoked(g, tok))
 }
 
 // TestClusterNodeGone has a node die with all it had, and its slots given to
@@ -386,7 +405,6 @@ func TestClusterNodeGone(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	conf := c.config()
-	conf.ClockSkew = time.Second
 	g := newGuard(t, conf)
 	waitReady(t, g)
 	gone, here := c.in(1), c.in(0)
@@ -396,7 +414,7 @@ func TestClusterNodeGone(t *testing.T) {
 	id := c.id(1)
 	dead := c.nodes[1]
 	dead.kill()
-	require.Contains(t, []string{valkey.ErrConnection.Error(), valkey.ErrCluster.Error()}, spend(g, c.in(1)))
+	require.Contains(t, []string{noConnection, noSlot}, spend(g, c.in(1)))
 	assert.Equal(t, "fresh", spend(g, c.in(0)), "the others go on")
 	assert.Equal(t, "spent", spend(g, here))
 
@@ -430,7 +448,6 @@ func TestClusterFailover(t *testing.T) {
 			strings.Contains(mustString(t, replica, "INFO", "replication"), "master_link_status:up")
 	})
 	conf := c.config()
-	conf.ClockSkew = time.Second
 	early, g := newGuard(t, conf), newGuard(t, conf)
 	require.Equal(t, "fresh", spend(early, c.in(1)))
 	waitReady(t, g)
@@ -458,14 +475,14 @@ func TestClusterStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	g := newGuard(t, c.config())
-	stalled, others := make([]claims.Summary, 200), make([]claims.Summary, 200)
+	stalled, others := make([]token.Summary, 200), make([]token.Summary, 200)
 	for i := range stalled {
 		stalled[i], others[i] = c.in(1), c.in(2*(i%2))
 	}
 	c.nodes[1].Stop()
 	var wg sync.WaitGroup
 	for i := range stalled {
-		wg.Go(func() { assert.Equal(t, valkey.ErrTimeout.Error(), spend(g, stalled[i])) })
+		wg.Go(func() { assert.Equal(t, timedOut, spend(g, stalled[i])) })
 	}
 	began := time.Now()
 	for i := range others {
@@ -497,8 +514,8 @@ func TestClusterNoMore(t *testing.T) {
 }
 
 // TestClusterMuteAddress has the first address lead to a server that accepts
-// connections and answers nothing. The second one is asked all the same: at first,
-// and after the Cluster has moved.
+// connections and answers nothing. The second one is asked all the same: at
+// first, and after the Cluster has moved.
 func TestClusterMuteAddress(t *testing.T) {
 	t.Parallel()
 	alone := func() *server {

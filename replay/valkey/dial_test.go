@@ -20,8 +20,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // TestDial has the embedder make the connections.
@@ -29,33 +30,26 @@ func TestDial(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	var dialed atomic.Int64
-	dial := func(ctx context.Context, d *net.Dialer) (net.Conn, error) {
-		dialed.Add(1)
-		return d.DialContext(ctx, "tcp", s.Address)
-	}
 	c := config("the.server:1")
-	c.Client.DialCtxFn = func(ctx context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		return dial(ctx, d)
+	c.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		assert.Equal(t, "the.server:1", address)
+		dialed.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, s.Address)
 	}
-	assert.Equal(t, "fresh", spend(newGuard(t, c), numbered(1)))
-	n := dialed.Load()
-	assert.Positive(t, n)
-	c.Client.DialCtxFn = nil
-	c.Client.DialFn = func(_ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) { return dial(ctx, d) }
-	assert.Equal(t, "spent", spend(newGuard(t, c), numbered(1)))
-	assert.Greater(t, dialed.Load(), n)
+	assert.Equal(t, "fresh", spend(newGuard(t, c), unique()))
+	assert.Positive(t, dialed.Load())
 }
 
 // TestMute has a connection from which nothing comes any more, and an embedder
-// whose connections are not to be asked whether they live. The guard makes a new
-// one.
+// whose connections are not to be asked whether they live. The guard makes a
+// new one.
 func TestMute(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.Timeout = 500 * time.Millisecond
-	c.Client.Dialer.KeepAlive = -1
+	c.Dialer = (&net.Dialer{KeepAlive: -1}).DialContext
 	g := newGuardAtLast(t, c)
 	many := func() {
 		var wg sync.WaitGroup
@@ -83,21 +77,21 @@ func (w *watched) Close() error {
 	return w.Conn.Close()
 }
 
-// TestCloseWhileConnecting closes a guard while a connection is being made. It does not
-// stay.
+// TestCloseWhileConnecting closes a guard while a connection is being made. It
+// does not stay.
 func TestCloseWhileConnecting(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
 	c := config(f.address)
 	var hold atomic.Bool
 	dialing, proceed, made := make(chan struct{}, 100), make(chan struct{}), make(chan *watched, 100)
-	c.Client.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+	c.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		held := hold.Load()
 		if held {
 			dialing <- struct{}{}
 			<-proceed
 		}
-		conn, err := d.DialContext(ctx, "tcp", address)
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil || !held {
 			return conn, err
 		}
@@ -121,7 +115,25 @@ func TestCloseWhileConnecting(t *testing.T) {
 	}
 }
 
-// TestClosed has a guard that is closed refuse all, at once, and make no connection.
+// TestDatabase has two deployments on one server, and a database that is not there.
+func TestDatabase(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	c := config(s.Address)
+	first := newGuard(t, c)
+	c.Database = 1
+	second := newGuard(t, c)
+	tok := unique()
+	assert.Equal(t, "fresh", spend(first, tok))
+	assert.Equal(t, "fresh", spend(second, tok))
+	assert.Equal(t, "spent", spend(second, tok))
+	c.Database = -1
+	_, err := valkey.New(ctx, c)
+	assert.ErrorIs(t, err, valkey.ErrServer)
+}
+
+// TestClosed has a guard that is closed refuse all, at once, and make no
+// connection.
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -130,15 +142,15 @@ func TestClosed(t *testing.T) {
 	connections := g.Stats().Connections
 	g.Close()
 	for range 3 {
-		assert.ErrorIs(t, g.Sync(ctx), valkey.ErrClosed)
-		assert.ErrorIs(t, g.RevokeUser(ctx, "other", clock()), valkey.ErrClosed)
+		assert.ErrorIs(t, g.Sync(ctx, noNews), valkey.ErrClosed)
+		assert.ErrorIs(t, g.Revoke(ctx, token.Target{User: "other"}, time.Now()), valkey.ErrClosed)
 		assert.Equal(t, valkey.ErrClosed.Error(), spend(g, unique()))
 	}
 	assert.Equal(t, connections, g.Stats().Connections)
 }
 
-// TestCanceledWhileStalled has calls canceled whose server stands still. They do not
-// wait for their time to be up.
+// TestCanceledWhileStalled has calls canceled whose server stands still. They
+// do not wait for their time to be up.
 func TestCanceledWhileStalled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -148,8 +160,8 @@ func TestCanceledWhileStalled(t *testing.T) {
 	defer s.Resume()
 	for name, call := range map[string]func(ctx context.Context) error{
 		"New":    func(ctx context.Context) error { _, err := valkey.New(ctx, c); return err },
-		"Sync":   g.Sync,
-		"revoke": func(ctx context.Context) error { return g.RevokeUser(ctx, "user", clock()) },
+		"Sync":   func(ctx context.Context) error { return g.Sync(ctx, noNews) },
+		"revoke": func(ctx context.Context) error { return g.Revoke(ctx, token.Target{User: "user"}, time.Now()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			leaving, leave := context.WithCancel(ctx)
@@ -168,18 +180,19 @@ func TestTLS(t *testing.T) {
 	s := startServer(t, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	var address string
 	eventually(t, func() bool { // the port may be taken after all
-		address = redistest.FreeAddress(t)
+		address = valkeytest.FreeAddress(t)
 		_, port, _ := net.SplitHostPort(address)
 		return s.do("CONFIG", "SET", "tls-port", port).Error() == nil
 	})
 	c := config(address)
-	c.Client.TLSConfig = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
+	c.TLS = &tls.Config{RootCAs: pool}
 	g := newGuard(t, c)
-	assert.Equal(t, "fresh", spend(g, numbered(1)))
-	assert.Equal(t, "spent", spend(g, numbered(1)))
-	c.Client.TLSConfig = &tls.Config{ServerName: "127.0.0.1"}
+	tok := unique()
+	assert.Equal(t, "fresh", spend(g, tok))
+	assert.Equal(t, "spent", spend(g, tok))
+	c.TLS = &tls.Config{}
 	_, err := valkey.New(ctx, c)
-	assert.Equal(t, valkey.ErrConnection, err, "the certificate is nobody's that it knows")
+	assert.EqualError(t, err, noConnection, "the certificate is nobody's that it knows")
 }
 
 // certificate returns the files of a certificate for 127.0.0.1, and a pool that

@@ -21,27 +21,28 @@ import (
 // address is that of the server that the examples use.
 var address = "127.0.0.1:6379"
 
-// Two gateways with the same keys and the same server: a token opens a connection
-// to one of them, once.
+// Two gateways with the same keys and the same server: a token opens a
+// connection to one of them, once.
 func Example() {
 	ctx := context.Background()
 	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, where there are several hosts
 	if err != nil {
 		panic(err)
 	}
+	var ready time.Time
 	gateway := func() *token.Opener {
 		guard, err := valkey.New(ctx, valkey.Config{
-			Client:    valkey.ClientOption{InitAddress: []string{address}},
-			MaxTTL:    ring.Policy().MaxTTL,
-			ClockSkew: ring.Policy().ClockSkew,
+			Addresses: []string{address},
+			Limits:    ring.Limits(),
 		})
 		if err != nil {
 			panic(err)
 		}
-		time.Sleep(time.Until(guard.ReadyAt())) // the health check's part
+		ready = guard.ReadyAt()
 		return &token.Opener{Ring: ring, Guard: guard}
 	}
 	first, second := gateway(), gateway()
+	time.Sleep(time.Until(ready)) // the health check's part
 
 	sealer := token.Sealer{Ring: ring}
 	minted, err := sealer.Create(claims.Claims{
@@ -61,11 +62,11 @@ func Example() {
 	// token: already used
 }
 
-// Alice is banned on one gateway. The others refuse her tokens from then on, and
-// end the connections that she has.
-func ExampleGuard_RevokeUser() {
+// Alice is banned on one gateway. The others refuse her tokens from then on,
+// and end the connections that she has.
+func ExampleGuard_Revoke() {
 	ctx := context.Background()
-	config := valkey.Config{Client: valkey.ClientOption{InitAddress: []string{address}}}
+	config := valkey.Config{Addresses: []string{address}, Limits: keyring.Limits{ClockSkew: time.Second}}
 	here, err := valkey.New(ctx, config)
 	if err != nil {
 		panic(err)
@@ -74,21 +75,22 @@ func ExampleGuard_RevokeUser() {
 	if err != nil {
 		panic(err)
 	}
-	alice := claims.Summary{UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
+	time.Sleep(time.Until(elsewhere.ReadyAt()))
+	alice := token.Summary{ClockSkew: time.Second, UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
 
-	if err := here.RevokeUser(ctx, "alice", time.Now()); err != nil {
+	if err := here.Revoke(ctx, token.Target{User: "alice"}, time.Now()); err != nil {
 		panic(err) // not everybody may know: again
 	}
 	_, err = elsewhere.Spend(ctx, time.Now(), alice)
 	fmt.Println("another token:", err)
 
-	if err := elsewhere.Sync(ctx); err != nil { // every few seconds
+	end := func(t token.Target, _ time.Time) { fmt.Println("end the sessions of", t.User) }
+	if err := elsewhere.Sync(ctx, end); err != nil { // every few seconds
 		panic(err)
 	}
-	fmt.Println("a live session:", elsewhere.Revoked(alice))
 	// Prints:
-	// another token: chattoken: revoked
-	// a live session: true
+	// another token: token: revoked
+	// end the sessions of alice
 }
 
 // TestExamples runs the examples, which need a server.
@@ -98,15 +100,15 @@ func TestExamples(t *testing.T) {
 	address = s.Address
 	defer func() { address = old }()
 	assert.Equal(t, "<nil>\ntoken: already used\ntoken: already used\n", printed(t, Example))
-	assert.Equal(t, "another token: chattoken: revoked\na live session: true\n", printed(t, ExampleGuard_RevokeUser))
+	assert.Equal(t, "another token: token: revoked\nend the sessions of alice\n", printed(t, ExampleGuard_Revoke))
 }
 
-// printed returns what f prints. A Timeout is the guard's usual one in an example:
-// where the machine stood still for longer than that, it is run again.
+// printed returns what f prints. A Timeout is the guard's usual one in an
+// example: where the machine stood still for longer than that, it is run again.
 func printed(t *testing.T, f func()) (out string) {
 	for range 3 {
 		out = printedOnce(t, f)
-		if !strings.Contains(out, valkey.ErrTimeout.Error()) {
+		if !strings.Contains(out, timedOut) {
 			break
 		}
 	}

@@ -9,14 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // fake is a server that speaks as much of the protocol as a guard needs, has a
@@ -32,6 +33,7 @@ type fake struct {
 	offset time.Duration // of the clock
 	frozen time.Time     // what the clock shows but for offset, unless it is zero: then it runs
 	drop   string        // hang up after the next one of that command
+	then   func()        // happens right after the next token was set
 	conns  []net.Conn
 }
 
@@ -57,19 +59,12 @@ func (f *fake) serve(c net.Conn) {
 	f.conns = append(f.conns, c)
 	f.mu.Unlock()
 	r := bufio.NewReader(c)
-	wrote := false
 	for {
 		args, err := readCommand(r)
 		if err != nil {
 			return
 		}
 		reply := f.answer(args)
-		switch {
-		case args[0] == "SET":
-			wrote = wrote || reply != bulk(args[2])
-		case args[0] == "WAIT" && !wrote: // for nothing: the replica has all of that
-			reply = ":1\r\n"
-		}
 		if f.dropped(args[0]) {
 			return
 		}
@@ -106,7 +101,7 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
-const fakeNil = "_\r\n"
+const fakeNil = "$-1\r\n"
 
 func (f *fake) now() time.Time {
 	if f.frozen.IsZero() {
@@ -122,8 +117,6 @@ func (f *fake) answer(args []string) string {
 		return reply
 	}
 	switch args[0] {
-	case "HELLO":
-		return "%1\r\n" + bulk("proto") + ":3\r\n"
 	case "INFO":
 		var text strings.Builder
 		for name, value := range f.info {
@@ -135,8 +128,6 @@ func (f *fake) answer(args []string) string {
 		return "*2\r\n" + bulk(strconv.FormatInt(now.Unix(), 10)) + bulk(strconv.Itoa(now.Nanosecond()/1000))
 	case "GET":
 		return f.get(args[1])
-	case "WAIT":
-		return ":0\r\n" // there is a replica, and it says nothing
 	case "SET": // key value, or key value NX GET PX milliseconds
 		if len(args) == 3 {
 			f.values[args[1]] = fakeValue{text: args[2]}
@@ -147,14 +138,32 @@ func (f *fake) answer(args []string) string {
 			ms, _ := strconv.Atoi(args[6])
 			f.values[args[1]] = fakeValue{args[2], f.now().Add(time.Duration(ms) * time.Millisecond)}
 		}
-		return old
-	case "EVAL": // of adopt: script 2 state order old new
-		if old := f.values[args[3]]; old.text == args[5] {
-			f.values[args[3]] = fakeValue{text: args[6] + "0"}
+		if f.then != nil {
+			f.then()
+			f.then = nil
 		}
-		return f.get(args[3])
+		return old
+	case "EVAL":
+		return f.eval(args)
 	}
 	return "+OK\r\n"
+}
+
+// eval answers the scripts of the guard, which differ in how many arguments
+// they have. It knows of no revocations.
+func (f *fake) eval(args []string) string {
+	switch len(args) {
+	case 6: // extendNonce: script 1 nonce old life
+		return ":1\r\n"
+	case 7: // replaceNonce: script 1 nonce old new life
+		if old, ok := f.values[args[3]]; old.text == args[4] || !ok && args[4] == "" {
+			f.values[args[3]] = fakeValue{text: args[5]}
+		}
+		return ":1\r\n"
+	case 9: // after: script 4 keys rank page
+		return "*1\r\n" + bulk("0")
+	}
+	return ":0\r\n" // insert
 }
 
 func (f *fake) get(key string) string {
@@ -212,58 +221,68 @@ func TestReplies(t *testing.T) {
 	defer wg.Wait()
 	for _, tt := range []struct {
 		command, reply string
-		want           error // nil: a replay
+		want           string // empty: a replay
 	}{
-		{"SET", bulk("someone else's ID"[:16]), nil},
-		{"SET", bulk(""), valkey.ErrReply},
-		{"SET", bulk("fifteen bytes.."), valkey.ErrReply},
-		{"SET", bulk("seventeen bytes.."), valkey.ErrReply},
-		{"SET", "+OK\r\n", valkey.ErrReply},
-		{"SET", "+QUEUED\r\n", valkey.ErrReply},
-		{"SET", ":1\r\n", valkey.ErrReply},
-		{"SET", ":0\r\n", valkey.ErrReply},
-		{"SET", "#t\r\n", valkey.ErrReply},
-		{"SET", ",1.5\r\n", valkey.ErrReply},
-		{"SET", "*0\r\n", valkey.ErrReply},
-		{"SET", "*1\r\n_\r\n", valkey.ErrReply},
-		{"SET", "%0\r\n", valkey.ErrReply},
-		{"SET", "-ERR syntax error\r\n", valkey.ErrReply},
-		{"SET", "-ERR max number of clients reached\r\n", valkey.ErrConnection},
-		{"SET", "-OOM command not allowed when used memory > 'maxmemory'.\r\n", valkey.ErrOutOfMemory},
-		{"SET", "-LOADING Redis is loading the dataset in memory\r\n", valkey.ErrLoading},
-		{"SET", "-BUSY Redis is busy running a script.\r\n", valkey.ErrLoading},
-		{"SET", "-READONLY You can't write against a read only replica.\r\n", valkey.ErrReadOnly},
-		{"SET", "-MASTERDOWN Link with MASTER is down\r\n", valkey.ErrReadOnly},
-		{"SET", "-NOREPLICAS Not enough good replicas to write.\r\n", valkey.ErrReplicas},
-		{"SET", "-MISCONF Redis is configured to save RDB snapshots\r\n", valkey.ErrPersistence},
-		{"SET", "-NOAUTH Authentication required.\r\n", valkey.ErrAuth},
-		{"SET", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth},
-		{"SET", "-CLUSTERDOWN Hash slot not served\r\n", valkey.ErrCluster},
-		{"SET", "-MOVED 1 127.0.0.1:1\r\n", valkey.ErrCluster},
-		{"SET", "-ASK 1 127.0.0.1:1\r\n", valkey.ErrCluster},
-		{"SET", "-TRYAGAIN Multiple keys request during rehashing of slot\r\n", valkey.ErrCluster},
-		{"TIME", "+OK\r\n", valkey.ErrReply},
-		{"TIME", "*1\r\n$1\r\n1\r\n", valkey.ErrReply},
-		{"TIME", "*2\r\n$1\r\nx\r\n$1\r\n1\r\n", valkey.ErrReply},
-		{"TIME", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth},
-		{"TIME", "*2\r\n$1\r\n1\r\n$1\r\n1\r\n", valkey.ErrClock},
-		{"GET", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth},
+		{"SET", bulk("someone else's ID"[:16]), ""},
+		{"SET", bulk(""), oddReply},
+		{"SET", bulk("fifteen bytes.."), oddReply},
+		{"SET", bulk("seventeen bytes.."), oddReply},
+		{"SET", "+OK\r\n", oddReply},
+		{"SET", "+QUEUED\r\n", oddReply},
+		{"SET", ":1\r\n", oddReply},
+		{"SET", ":0\r\n", oddReply},
+		{"SET", "_\r\n", oddReply},
+		{"SET", "$-2\r\n", oddReply},
+		{"SET", "$99999999\r\n", oddReply},
+		{"SET", "*99999999\r\n", oddReply},
+		{"SET", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", oddReply},
+		{"SET", "#t\r\n", oddReply},
+		{"SET", ",1.5\r\n", oddReply},
+		{"SET", "*0\r\n", oddReply},
+		{"SET", "*1\r\n_\r\n", oddReply},
+		{"SET", "%0\r\n", oddReply},
+		{"SET", "-ERR syntax error\r\n", oddReply},
+		{"SET", "-ERR max number of clients reached\r\n", noConnection},
+		{"SET", "-OOM command not allowed when used memory > 'maxmemory'.\r\n", outOfMemory},
+		{"SET", "-LOADING Redis is loading the dataset in memory\r\n", loading},
+		{"SET", "-BUSY Redis is busy running a script.\r\n", loading},
+		{"SET", "-READONLY You can't write against a read only replica.\r\n", readOnly},
+		{"SET", "-MASTERDOWN Link with MASTER is down\r\n", readOnly},
+		{"SET", "-NOREPLICAS Not enough good replicas to write.\r\n", fewReplicas},
+		{"SET", "-MISCONF Redis is configured to save RDB snapshots\r\n", cannotSave},
+		{"SET", "-NOAUTH Authentication required.\r\n", valkey.ErrAuth.Error()},
+		{"SET", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth.Error()},
+		{"SET", "-CLUSTERDOWN Hash slot not served\r\n", noSlot},
+		{"SET", "-MOVED 1 127.0.0.1:1\r\n", noSlot},
+		{"SET", "-ASK 1 127.0.0.1:1\r\n", noSlot},
+		{"SET", "-TRYAGAIN Multiple keys request during rehashing of slot\r\n", noSlot},
+		{"TIME", "+OK\r\n", oddReply},
+		{"TIME", "*1\r\n$1\r\n1\r\n", oddReply},
+		{"TIME", "*2\r\n$1\r\nx\r\n$1\r\n1\r\n", oddReply},
+		{"TIME", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth.Error()},
+		{"TIME", "*2\r\n$1\r\n1\r\n$1\r\n1\r\n", serverBehind},
+		{"GET", "-NOPERM this user has no permissions\r\n", valkey.ErrAuth.Error()},
 	} {
 		f := startFake(t)
-		g := newGuard(t, config(f.address))
 		wg.Go(func() {
+			g := newGuard(t, config(f.address))
 			f.say(tt.command, tt.reply)
-			fresh, err := g.Spend(ctx, clock(), unique())
+			fresh, err := g.Spend(ctx, time.Now(), unique())
 			assert.False(t, fresh, tt.reply)
-			assert.Equal(t, tt.want, err, "%s %s", tt.command, tt.reply)
+			if tt.want == "" {
+				assert.NoError(t, err, tt.reply)
+			} else {
+				assert.EqualError(t, err, tt.want, "%s %s", tt.command, tt.reply)
+			}
 			f.say(tt.command, "")
 			assert.Equal(t, "fresh", spend(g, unique()), "after %s", tt.reply)
 		})
 	}
 }
 
-// TestRevocationReplies has the script of a revocation answered with what it never
-// answers. That is told at once, and not taken for a connection that is worth another try.
+// TestRevocationReplies has the script of a revocation answered with what it
+// never answers. That is told at once, and not taken for a connection that is
+// worth another try.
 func TestRevocationReplies(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{"+OK\r\n", fakeNil, bulk("x"), "*0\r\n", "#t\r\n", "-ERR syntax error\r\n"} {
@@ -271,7 +290,7 @@ func TestRevocationReplies(t *testing.T) {
 		g := newGuard(t, config(f.address))
 		f.say("EVAL", reply)
 		began := time.Now()
-		assert.ErrorIs(t, g.RevokeUser(ctx, "user", clock()), valkey.ErrReply, reply)
+		assert.EqualError(t, g.Revoke(ctx, token.Target{User: "user"}, time.Now()), oddReply, reply)
 		assert.Less(t, time.Since(began), 3*time.Second, reply)
 	}
 }
@@ -279,19 +298,16 @@ func TestRevocationReplies(t *testing.T) {
 // TestServerChanges has a server that is fit become unfit, in each way.
 func TestServerChanges(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name, value string
-		want        error
-	}{
-		{"redis_version", "6.2.14", valkey.ErrVersion},
-		{"redis_version", "255.255.255", nil},
-		{"redis_version", "unstable", valkey.ErrReply},
-		{"run_id", "", valkey.ErrReply},
-		{"role", "slave", valkey.ErrReadOnly},
-		{"loading", "1", valkey.ErrLoading},
-		{"aof_enabled", "0", valkey.ErrNoAppendOnlyFile},
-		{"maxmemory_policy", "volatile-ttl", valkey.ErrEviction},
-		{"maxmemory_policy", "", valkey.ErrEviction},
+	for _, tt := range []struct{ name, value, want string }{
+		{"redis_version", "6.2.14", tooOld},
+		{"redis_version", "255.255.255", "fresh"},
+		{"redis_version", "unstable", oddReply},
+		{"run_id", "", oddReply},
+		{"role", "slave", readOnly},
+		{"loading", "1", loading},
+		{"aof_enabled", "0", noFile},
+		{"maxmemory_policy", "volatile-ttl", evicts},
+		{"maxmemory_policy", "", evicts},
 	} {
 		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
 			t.Parallel()
@@ -299,53 +315,79 @@ func TestServerChanges(t *testing.T) {
 			c := config(f.address)
 			g := newGuard(t, c)
 			f.set(tt.name, tt.value)
-			_, err := valkey.New(ctx, c)
-			assert.Equal(t, tt.want, err)
-			f.hangUp() // or the guard would ask after five seconds
-			if tt.want == nil {
-				assert.Equal(t, "fresh", spend(g, numbered(1)))
+			if other, err := valkey.New(ctx, c); err == nil {
+				other.Close()
+				assert.Equal(t, tt.want, "fresh")
 			} else {
-				assert.Equal(t, tt.want.Error(), spend(g, numbered(1)))
+				assert.EqualError(t, err, tt.want)
 			}
+			f.hangUp() // or the guard would ask after five seconds
+			assert.Equal(t, tt.want, spend(g, numbered(1)))
 		})
 	}
 }
 
-// TestIdentity has the same connection lead to another process, or history.
+// TestIdentity has the same connection lead to another process, history or
+// count of evictions, and the same nonce be there. What was spent may not be.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"run_id", "master_replid", "evicted_keys"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startFake(t)
-			c := quick(f.address)
-			g := newGuard(t, c)
-			require.Equal(t, "fresh", spend(g, numbered(1)))
+			g := newGuard(t, config(f.address))
+			unused := unique()
 			f.set(name, "7")
-			require.NoError(t, g.Sync(ctx))
+			if name != "master_replid" {
+				require.NoError(t, g.Sync(ctx, noNews)) // or it would ask after five seconds
+			}
+			assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))
 			assert.EqualValues(t, 2, g.Stats().Losses)
-			waitReady(t, g)
-			tok, unused := honest(), honest()
-			require.Equal(t, "fresh", spendHonest(g, tok))
-			f.set(name, "8")
-			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(newGuard(t, c), tok))
-			assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, unused), "it read the state that the other one wrote")
+			waitAhead(g)
+			assert.Equal(t, "fresh", spend(g, unique()))
 		})
 	}
 }
 
-// TestFormerState has the state be replaced by the one before it, in the same second
-// as the other times: their marks tell nothing.
-func TestFormerState(t *testing.T) {
+// TestTailComesLast has the server change right after a token was set, in the
+// same pipeline. What tells whether the reply is to be believed is read after
+// that.
+func TestTailComesLast(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		then func(f *fake)
+		want string
+	}{
+		"history":   {func(f *fake) { f.info["master_replid"] = "another" }, valkey.ErrDataLost.Error()},
+		"nonce":     {func(f *fake) { delete(f.values, "chattoken:{0}:guard-nonce") }, valkey.ErrDataLost.Error()},
+		"role":      {func(f *fake) { f.info["role"] = "slave" }, readOnly},
+		"the clock": {func(f *fake) { f.offset = 2 * time.Minute }, tokenOver},
+		"nothing":   {func(*fake) {}, "fresh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFake(t)
+			g := newGuard(t, config(f.address))
+			f.mu.Lock()
+			f.then = func() { tt.then(f) }
+			f.mu.Unlock()
+			assert.Equal(t, tt.want, spend(g, unique()))
+		})
+	}
+}
+
+// TestFormerNonce has the nonce be replaced by the one before it, in the same
+// second as the other times.
+func TestFormerNonce(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
 	g := newGuard(t, config(f.address))
-	key := "chattoken:{0}:guard-state"
+	key := "chattoken:{0}:guard-nonce"
 	swap := func(v fakeValue) (former fakeValue) {
 		f.mu.Lock()
 		former, f.values[key] = f.values[key], v
 		f.mu.Unlock()
-		require.NoError(t, g.Sync(ctx))
+		require.NoError(t, g.Sync(ctx, noNews))
 		return former
 	}
 	first := swap(fakeValue{})
@@ -356,45 +398,28 @@ func TestFormerState(t *testing.T) {
 	assert.EqualValues(t, 4, g.Stats().Losses)
 }
 
-// TestNewConnection has a process with another identity and the same data take the
-// place of the one that was asked, between two spends: nothing but the new
+// TestNewConnection has a process with another identity and the same data take
+// the place of the one that was asked, between two spends: nothing but the new
 // connection tells.
 func TestNewConnection(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
-	g := newGuard(t, quick(f.address))
-	waitReady(t, g)
+	g := newGuard(t, config(f.address))
 	var wg sync.WaitGroup
 	for range 64 { // from now on the client reads all the time, and notices
-		wg.Go(func() { assert.Equal(t, "fresh", spendHonest(g, honest())) })
+		wg.Go(func() { assert.Equal(t, "fresh", spend(g, unique())) })
 	}
 	wg.Wait()
 	f.set("run_id", "another")
 	f.hangUp()
 	time.Sleep(100 * time.Millisecond) // for the client to notice, before the guard could
-	tok := honest()
-	assert.Equal(t, valkey.ErrDataLost.Error(), spendHonest(g, tok))
+	tok := unique()
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, tok))
 	assert.EqualValues(t, 2, g.Stats().Losses)
 }
 
-// TestWaitAgain has a connection end after a token was set, which no replica
-// confirms. The next attempt finds it set, and must not take that for confirmed:
-// since version 7.2, WAIT is for what was written over the same connection.
-func TestWaitAgain(t *testing.T) {
-	t.Parallel()
-	f := startFake(t)
-	c := config(f.address)
-	c.Replicas = 1
-	g := newGuard(t, c)
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(1)))
-	f.mu.Lock()
-	f.drop = "SET"
-	f.mu.Unlock()
-	assert.Equal(t, valkey.ErrReplicas.Error(), spend(g, numbered(2)))
-}
-
-// startOwners starts two servers of a Cluster, of which the first has all slots until own
-// gives them to another.
+// startOwners starts two servers of a Cluster, of which the first has all slots
+// until own gives them to another.
 func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config) {
 	t.Helper()
 	fakes = []*fake{startFake(t), startFake(t)}
@@ -406,16 +431,12 @@ func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config)
 		}
 	}
 	c = config(fakes[0].address, fakes[1].address)
-	for i, f := range []*fake{fakes[1], fakes[0]} {
-		own(1 - i)
-		newGuard(t, c)          // writes the state
-		f.say("EVAL", ":1\r\n") // to a revocation
-	}
+	own(0)
 	return fakes, own, c
 }
 
-// TestOwnerChanges has all slots of a Cluster go from one server to another and back,
-// all the time. A spend that meets the one before goes on to the other.
+// TestOwnerChanges has all slots of a Cluster go from one server to another and
+// back, all the time. A spend that meets the one before goes on to the other.
 func TestOwnerChanges(t *testing.T) {
 	t.Parallel()
 	_, own, c := startOwners(t)
@@ -429,7 +450,8 @@ func TestOwnerChanges(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					assert.Equal(t, "fresh", spend(g, unique()))
+					// A slot that has another server raises the mark.
+					assert.Contains(t, []string{"fresh", valkey.ErrDataLost.Error()}, spend(g, unique()))
 				}
 			}
 		})
@@ -440,14 +462,14 @@ func TestOwnerChanges(t *testing.T) {
 	}
 	for i := range rounds {
 		own(i % 2)
-		assert.NoError(t, g.RevokeUser(ctx, "somebody", clock())) // asks who has the slots, first
+		assert.NoError(t, g.Revoke(ctx, token.Target{User: "somebody"}, time.Now())) // asks who has the slots, first
 	}
 	close(stop)
 	wg.Wait()
 }
 
-// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a Sync asks
-// the former one. It goes on to the other.
+// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a
+// Sync asks the former one. It goes on to the other.
 func TestSyncOwnerChanges(t *testing.T) {
 	t.Parallel()
 	fakes, own, c := startOwners(t)
@@ -455,29 +477,13 @@ func TestSyncOwnerChanges(t *testing.T) {
 	own(1)
 	fakes[0].say("GET", "-MOVED 1 127.0.0.1:1\r\n")
 	connections := g.Stats().Connections
-	assert.NoError(t, g.Sync(ctx))
+	assert.NoError(t, g.Sync(ctx, noNews))
 	assert.Equal(t, connections+1, g.Stats().Connections, "it asked the other one")
 }
 
-// TestBogusMark has a state whose mark is years ahead: it is replaced.
-func TestBogusMark(t *testing.T) {
-	t.Parallel()
-	f := startFake(t)
-	key := "chattoken:{0}:guard-state"
-	f.values[key] = fakeValue{text: "1 epoch run-replication-0 99999999999 0"}
-	assert.Equal(t, "fresh", spend(newGuard(t, config(f.address)), numbered(1)))
-	for _, text := range []string{"", "x", "1 2 3", "2 epoch run-replication-0 5 0", "1 epoch run-replication-0 05 0", "1 epoch run-replication-0 5 0 "} {
-		f.mu.Lock()
-		f.values[key] = fakeValue{text: text}
-		f.mu.Unlock()
-		g := newGuard(t, config(f.address))
-		assert.EqualValues(t, 1, g.Stats().Losses, "%q", text)
-	}
-}
-
 // TestClocksAhead starts a guard while its clock and the server's are ten years
-// ahead, as they may be before a host has asked for the time. When they are right
-// it works, without a restart.
+// ahead, as they may be before a host has asked for the time. When they are
+// right, another one works, and this one says why it does not.
 func TestClocksAhead(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -488,34 +494,38 @@ func TestClocksAhead(t *testing.T) {
 		return f.now()
 	}
 	f.offset = 10 * 365 * 24 * time.Hour
-	g := newGuard(t, c)
-	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, numbered(1)))
+	g, err := valkey.New(ctx, c)
+	require.NoError(t, err)
+	defer g.Close()
 	f.mu.Lock()
 	f.offset = 0
 	f.mu.Unlock()
-	require.NoError(t, g.Sync(ctx)) // or it would ask after five seconds
-	assert.Equal(t, "fresh", spend(g, numbered(2)))
-	assert.Less(t, time.Until(g.ReadyAt()), 10*time.Second)
+	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unique()))
+	assert.Greater(t, time.Until(g.ReadyAt()), 9*365*24*time.Hour)
+	assert.Equal(t, "fresh", spend(newGuard(t, c), unique()))
 }
 
-// TestClockSlow has a gateway whose clock is behind the server's when data may have
-// been lost: the later one says up to when.
+// TestClockSlow has a gateway whose clock is behind the server's when data may
+// have been lost: the later one says up to when.
 func TestClockSlow(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
 	f.offset = 20 * time.Second
 	c := config(f.address)
-	began := time.Now()
-	g := newGuard(t, c)
-	lost := began.Add(f.offset + 5*time.Second)
+	c.Limits.ClockSkew = 30 * time.Second
+	began := time.Now().Truncate(time.Second)
+	g, err := valkey.New(ctx, c)
+	require.NoError(t, err)
+	defer g.Close()
+	lost := began.Add(f.offset + c.Limits.ClockSkew + time.Second)
 	assert.False(t, g.ReadyAt().Before(lost), "%v, and not %v", g.ReadyAt(), lost)
 }
 
-// TestClockModel has a server whose clock goes forward at random, by a second or by
-// an hour, and is set back as long as nothing was forgotten, and gateways whose
-// clocks show anything. No token is let in twice; and while the clocks agree,
-// fresh ones are. No clock runs but by what the model draws: how long the machine
-// takes for it is all the same.
+// TestClockModel has a server whose clock goes forward at random, by a second
+// or by an hour, and is set back as long as nothing was forgotten, and gateways
+// whose clocks show anything. No token is let in twice; and while the clocks
+// agree, fresh ones are. No clock runs but by what the model draws: how long
+// the machine takes for it is all the same.
 func TestClockModel(t *testing.T) {
 	t.Parallel()
 	rounds := 4000
@@ -525,24 +535,24 @@ func TestClockModel(t *testing.T) {
 	f := startFake(t)
 	f.frozen = time.Now()
 	c := config(f.address)
-	c.MaxTTL = 10 * time.Minute
-	c.Now = func() time.Time { // for what it asks every five seconds
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.now()
-	}
-	g := newGuard(t, c)
+	c.Limits.ClockSkew = 5 * time.Second
+	var own atomic.Pointer[time.Time]
+	own.Store(&f.frozen)
+	c.Now = func() time.Time { return *own.Load() }
+	g, err := valkey.New(ctx, c)
+	require.NoError(t, err)
+	defer g.Close()
 	rng := rand.New(rand.NewPCG(1, 2))
 	between := func(least, most time.Duration) time.Duration {
 		return least + time.Duration(rng.Int64N(int64(most-least)+1))
 	}
-	var minted []claims.Summary
-	accepted := make(map[claims.TokenID]bool)
+	var minted []token.Summary
+	accepted := make(map[token.ID]bool)
 	fresh, honest, refused := 0, 0, 0
 	f.offset = time.Minute // past what counts as issued before the guard was made
 	base := f.offset
 	for round := range rounds {
-		var old *claims.Summary
+		var old *token.Summary
 		if len(minted) > 0 && rng.IntN(2) == 0 {
 			old = &minted[rng.IntN(len(minted))]
 		}
@@ -574,9 +584,11 @@ func TestClockModel(t *testing.T) {
 			// By a clock that finds it timely.
 			now = tok.IssuedAt.Add(between(0, tok.Expiration.Sub(tok.IssuedAt)-1))
 		}
+		tok.ClockSkew = 5 * time.Second
 		if old == nil {
 			minted = append(minted, tok)
 		}
+		own.Store(&now)
 		got, err := g.Spend(ctx, now, tok)
 		switch {
 		case got && accepted[tok.TokenID]:

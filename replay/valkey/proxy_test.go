@@ -10,10 +10,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// proxy is a TCP proxy before a server, with faults that are switched on and off.
+// proxy is a TCP proxy before a server, with faults that are switched on and
+// off.
 type proxy struct {
 	t       testing.TB
 	address string
@@ -24,7 +25,7 @@ type proxy struct {
 	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
 	mute  atomic.Bool  // connections that reply now say nothing any more
 
-	awaited atomic.Pointer[claims.TokenID] // becomes nil when it was passed on
+	awaited atomic.Pointer[token.ID] // becomes nil when it was passed on
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -40,7 +41,8 @@ func startProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-// listen serves connections until the test ends, and returns the address for them.
+// listen serves connections until the test ends, and returns the address for
+// them.
 func listen(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

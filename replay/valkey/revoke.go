@@ -2,198 +2,405 @@ package valkey
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/limits"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// longestSession is for how long a revocation can matter: so long may a session last
-// that began before it.
-const longestSession = claims.MaxSessionMinutes * time.Minute
+const (
+	// kept is for how long a revocation can matter: the last session that it
+	// ends may begin by a clock that is ahead, and last that long.
+	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
-// errName is returned for a room or user that no token can name.
-var errName = errors.New("valkey: no token has a room or user of that length")
+	// moreRoom is how many times as many revocations a gateway has room for as
+	// there may be. With twice the room, what it has to merge is what the
+	// servers have merged already, and nobody else is taken for revoked.
+	moreRoom = 2
 
-// RevokeUser revokes the tokens and sessions of a user, in all rooms, that were
-// issued before issuedBefore, by the rule in the documentation of package replay. Of
-// several calls the latest issuedBefore counts. It takes Config.Timeout at most, and
-// not longer than ctx.
-//
-// When it returns nil, every gateway refuses the tokens in each Spend that begins
-// later. In a Cluster whose slots have just moved, a gateway may take five seconds to
-// notice that, and until then may not see the revocation. After an error, some
-// gateways may refuse the tokens and some may not: call it again.
-//
-// A revocation is kept for three hours and a minute, which is as long as a session
-// that it applies to can last. When there are Config.MaxRevocations already, the oldest
-// is replaced by the revocation of everything that was issued before its moment. That
-// fails closed: it refuses tokens, and ends sessions, that nobody revoked.
-func (g *Guard) RevokeUser(ctx context.Context, userID string, issuedBefore time.Time) error {
-	return g.revoke(ctx, nameOf("", userID), issuedBefore)
+	// page is how many revocations are fetched at a time, so that no server
+	// stands still for long.
+	page = 1000
+
+	// maxSecond is 9999-12-31T23:59:59Z: nothing is issued after it.
+	maxSecond = 253402300799
+)
+
+// revocation is one as the servers store it.
+type revocation struct {
+	name   string
+	moment int64     // Unix seconds; for a token, when it was revoked
+	made   time.Time // by this process
 }
 
-// RevokeRoom is [Guard.RevokeUser] for all users of a room.
-func (g *Guard) RevokeRoom(ctx context.Context, roomIdentifier string, issuedBefore time.Time) error {
-	return g.revoke(ctx, nameOf(roomIdentifier, ""), issuedBefore)
-}
-
-// RevokeUserInRoom is [Guard.RevokeUser] for one room.
-func (g *Guard) RevokeUserInRoom(ctx context.Context, roomIdentifier, userID string, issuedBefore time.Time) error {
-	if roomIdentifier == "" || userID == "" {
-		return errName // an empty one would stand for all rooms, or all users
-	}
-	return g.revoke(ctx, nameOf(roomIdentifier, userID), issuedBefore)
-}
-
-// RevokeAll is [Guard.RevokeUser] for everyone everywhere. Users may come back, as
-// [replay.Revocations.RevokeAll] says.
-func (g *Guard) RevokeAll(ctx context.Context, issuedBefore time.Time) error {
-	return g.revoke(ctx, everyone, issuedBefore)
-}
-
-// Revoked reports whether the token, or the session that was opened with it, is
-// revoked, as far as this gateway knows: from its own calls, its last Spend and its
-// last [Guard.Sync]. It asks no server. After a Sync, call it for each live session,
-// with token.Session.Summary.
-func (g *Guard) Revoked(t claims.Summary) bool { return g.made() && g.revoked.Revoked(t) }
-
-// Sync fetches what other gateways have revoked. A gateway calls it every few seconds,
-// and then closes the connections for which [Guard.Revoked] reports true. It takes
-// Config.Timeout at most, and not longer than ctx. After an error, what is known may
-// be out of date.
-//
-// If a server loses a revocation before this gateway has fetched it, unused tokens
-// are refused all the same, as they were issued before the loss. But live sessions
-// go on. So when [Guard.ReadyAt] moves, repeat the revocations of the last moments.
-func (g *Guard) Sync(ctx context.Context) error {
-	if !g.made() {
-		return ErrClosed
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	return heed(ctx, func() error {
-		return g.each(ctx, func(n *node) error { return n.askAnew(ctx) })
-	})
-}
-
-// each calls do for all servers at the same time, so that one that stands still does
-// not keep it from the others. Calls whose error may pass are repeated until ctx ends,
-// after the guard has looked who has which slots. Where it finds other servers, all is
-// done again for these. It returns all last errors.
-func (g *Guard) each(ctx context.Context, do func(n *node) error) error {
-	for {
-		nodes := g.topology.Load().nodes
-		errs := g.eachOf(ctx, nodes, do)
-		if slices.Equal(nodes, g.topology.Load().nodes) {
-			return errors.Join(errs...)
-		}
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, reason(ctx.Err()))...)
-		}
-	}
-}
-
-func (g *Guard) eachOf(ctx context.Context, nodes []*node, do func(n *node) error) []error {
-	errs := make([]error, len(nodes))
-	var wg sync.WaitGroup
-	for i, n := range nodes {
-		wg.Go(func() {
-			errs[i] = persist(ctx, func() error {
-				err := do(n)
-				if err != nil {
-					g.rediscover(ctx, n)
-				}
-				return err
-			})
-		})
-	}
-	wg.Wait()
-	return errs
-}
-
-// everyone is the name under which servers store the revocation of everyone. For all
-// others, see nameOf.
-const everyone = "a"
-
-// nameOf returns the name of the revocation of a user, a room (if user is empty), or
-// both: "u" and the user, "r" and the room, or "b", the length of the room, a colon,
-// room and user. So no two revocations have the same name.
-func nameOf(room, user string) string {
+// nameOf returns the name of a valid target: "a" for everyone, "t" and the
+// token, or "u", the length of the room, a colon, room and user. So no two
+// targets have the same name.
+func nameOf(t token.Target) string {
 	switch {
-	case room == "":
-		return "u" + user
-	case user == "":
-		return "r" + room
+	case t.Everyone:
+		return "a"
+	case t.Token != (token.ID{}):
+		return "t" + string(t.Token[:])
 	}
-	return "b" + itoa(len(room)) + ":" + room + user
+	return "u" + strconv.Itoa(len(t.Room)) + ":" + t.Room + t.User
 }
 
-// maxName is how long a name may be, in bytes, that a token can match: "b", three
-// digits and one in reserve, a colon, room and user.
-const maxName = 1 + 4 + 1 + claims.MaxRoomIdentifierBytes + utf8.UTFMax*claims.MaxUserIDRunes
+// targetOf is the inverse of nameOf. What nameOf does not return is no valid
+// target.
+func targetOf(name string) (t token.Target) {
+	if id, ok := strings.CutPrefix(name, "t"); ok && len(id) == len(t.Token) {
+		return token.Target{Token: token.ID([]byte(id))}
+	}
+	length, rest, _ := strings.Cut(strings.TrimPrefix(name, "u"), ":")
+	if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(rest) {
+		return token.Target{Room: rest[:n], User: rest[n:]}
+	}
+	return token.Target{Everyone: name == "a"}
+}
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
-// revoke writes a revocation to every server: each answers for its own tokens.
-func (g *Guard) revoke(ctx context.Context, name string, issuedBefore time.Time) error {
+// Revoke takes back what was issued to a target before a moment, by the rule of
+// [token.Summary.IssuedBefore]; of several calls for one target the latest
+// moment counts. For a Token the moment is the zero time. Revoke takes
+// Config.Timeout at most, and not longer than ctx.
+//
+// If it returns nil, every gateway refuses the tokens in each Spend that begins
+// later; in a Cluster whose slots have just moved, five seconds later. After an
+// error the tokens are refused here, and some other gateways may not know: call
+// it again.
+//
+// A revocation is kept for three hours and a minute, the longest session that
+// it can end. If there are Config.MaxRevocations already, the one of the
+// earliest moment becomes one of everyone, which fails closed: it refuses
+// tokens, and ends sessions, that nobody revoked. That of a Token never does:
+// if there is no room for it, the error is [replay.ErrFull].
+func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
 	}
-	if len(name) > maxName || name == "u" || name == "r" {
-		return errName
+	now := g.config.Now()
+	if err := g.revoked.Revoke(now, t, issuedBefore); err != nil {
+		return err
 	}
-	mark := min(issuedBefore.Unix(), limits.MaxUnix) // nothing is issued after it either
-	if mark <= 0 {
-		return nil // nothing is issued before 1970
+	r := revocation{name: nameOf(t), moment: min(max(issuedBefore.Unix(), 0), maxSecond), made: time.Now()}
+	if t.Token != (token.ID{}) {
+		r.moment = now.Unix()
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
-	err := heed(ctx, func() error {
+	g.remember(r)
+	return g.within(ctx, func(until time.Time) error {
 		if t := g.topology.Load(); t.cluster() {
-			g.survey(ctx, t.nodes...) // so that no server is left out that has joined
+			_ = g.survey(until, t.nodes...) // so that no server is left out that has joined
 		}
-		return g.each(ctx, func(n *node) error { return n.revoke(ctx, name, mark) })
+		return g.each(until, func(n *node) error { return n.revoke(until, r) })
 	})
-	g.apply(name, mark)
+}
+
+// within returns the error of do, which gets Timeout, or ErrCanceled if ctx
+// ends first. do goes on then: to end a connection would concern others, too.
+func (g *Guard) within(ctx context.Context, do func(until time.Time) error) error {
+	done, late := make(chan error, 1), time.After(g.config.Timeout+maxPause)
+	go func() { done <- do(time.Now().Add(g.config.Timeout)) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ErrCanceled
+	case <-late:
+		return errTimeout
+	}
+}
+
+// remember keeps r, if it has a name, until it need not be written back, and
+// returns what it has kept.
+func (g *Guard) remember(r revocation) []revocation {
+	g.recentMu.Lock()
+	defer g.recentMu.Unlock()
+	for len(g.recent) > 0 && !writeBack(time.Since(g.recent[0].made)) {
+		g.recent = g.recent[1:]
+	}
+	if r.name != "" {
+		g.recent = append(g.recent, r)
+	}
+	return g.recent
+}
+
+// Revoked returns token.ErrRevoked or token.ErrAllRevoked if the token, or the
+// session that was opened with it, is revoked, as far as this gateway knows:
+// from its own calls, its last Spend and its last [Guard.Sync]. It asks no
+// server, takes no lock and does not allocate. A guard that is not made returns
+// ErrClosed.
+func (g *Guard) Revoked(s token.Summary) error {
+	if !g.made() {
+		return ErrClosed
+	}
+	return g.revoked.Revoked(s)
+}
+
+// Sync fetches what other gateways have revoked, and hands over every target
+// that came into force here since the last Sync, whoever brought it: a Spend,
+// an own call of Revoke, or lack of room (as Everyone); at least once, also
+// with an error. One owner calls it, every few seconds, and ends the sessions
+// concerned. It takes Config.Timeout at most, and not longer than ctx, plus
+// what news takes.
+//
+// If a server loses a revocation before this gateway has fetched it, the
+// gateway that made it writes it again. If that one is gone, too, unused tokens
+// are refused all the same, but live sessions go on: if [Guard.ReadyAt] moves,
+// repeat the revocations of the last moments.
+func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore time.Time)) error {
+	if !g.made() {
+		return ErrClosed
+	}
+	began := g.config.Now()
+	err := g.within(ctx, func(until time.Time) error {
+		return g.each(until, func(n *node) error { return n.askAnew(until) })
+	})
+	g.revoked.News(news)
+	if err == nil {
+		g.synced.Store(&began)
+	}
 	return err
 }
 
-// apply enters a revocation by its name into what this gateway knows.
-func (g *Guard) apply(name string, mark int64) {
-	now, before := g.config.Now(), time.Unix(mark, 0)
-	switch kind, rest := name[0], name[1:]; kind {
-	case 'a':
-		g.revoked.RevokeAll(before)
-	case 'u':
-		g.revoked.RevokeUser(now, rest, before)
-	case 'r':
-		g.revoked.RevokeRoom(now, rest, before)
-	case 'b':
-		length, rest, _ := strings.Cut(rest, ":")
-		if n, err := strconv.Atoi(length); err == nil && n >= 0 && n <= len(rest) {
-			g.revoked.RevokeUserInRoom(now, rest[:n], rest[n:], before)
+// Synced returns when the last Sync that succeeded began, or New did, by
+// Config.Now: what others have revoked since may be unknown here, and live
+// sessions go on. A health check compares it with the clock. A zero or nil
+// Guard returns the zero time.
+func (g *Guard) Synced() time.Time {
+	if !g.made() {
+		return time.Time{}
+	}
+	return *g.synced.Load()
+}
+
+// each calls do for all servers at the same time, so that one that stands still
+// does not keep it from the others. If an error may pass, or there are other
+// servers then, all is done again, until a moment.
+func (g *Guard) each(until time.Time, do func(n *node) error) error {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		nodes := g.topology.Load().nodes
+		errs := make([]error, len(nodes))
+		var wg sync.WaitGroup
+		for i, n := range nodes {
+			wg.Go(func() {
+				if errs[i] = do(n); errs[i] != nil {
+					g.rediscover(n)
+				}
+			})
+		}
+		wg.Wait()
+		errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+		same := slices.Equal(nodes, g.topology.Load().nodes)
+		switch over := time.Until(until) < pause; {
+		case len(errs) == 0 && same:
+			return nil
+		case over && len(errs) == 0:
+			return errChanged
+		case over || same && !slices.ContainsFunc(errs, transient):
+			return errs[0]
+		}
+		time.Sleep(pause)
+	}
+}
+
+// insert is the script that writes a revocation. KEYS are the revision, the
+// order, the marks and the tokens. ARGV are the name, the moment, how many
+// revocations there may be, the moment up to which they are over, and for how
+// many milliseconds they are kept. It returns 0, or 1 if there is no room for a
+// token.
+//
+// The order is written last: a name without a rank is not complete, and is
+// written again by the next call, or was never there. If there are too many,
+// the earliest of 16 moments become that of everyone. An empty name is written
+// nowhere: it shows whether the user may run all commands.
+const insert = `
+local name, moment, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local function raise(set, name, moment)
+	local old = tonumber(redis.call('ZSCORE', set, name) or nil)
+	local rank = redis.call('ZSCORE', KEYS[2], name)
+	if old and rank and old >= moment then return end
+	redis.call('ZADD', set, math.max(old or moment, moment), name)
+	redis.call('ZADD', KEYS[2], redis.call('INCRBY', KEYS[1], 1), name)
+end
+local function drop(set, name)
+	redis.call('ZREM', KEYS[2], name)
+	redis.call('ZREM', set, name)
+end
+local function merge(excess)
+	local first = redis.call('ZRANGE', KEYS[3], 0, 15, 'WITHSCORES')
+	for i = 1, #first, 2 do
+		local name, moment = first[i], tonumber(first[i + 1])
+		if name ~= 'a' and (excess > 0 or moment < tonumber(ARGV[4])) then
+			raise(KEYS[3], 'a', moment)
+			drop(KEYS[3], name)
+			excess = excess - 1
+		end
+	end
+end
+if name == '' then
+	redis.call('SET', KEYS[1], string.format('%.0f', redis.call('INCRBY', KEYS[1], 0)))
+	for i = 2, 4 do redis.call('ZADD', KEYS[i], 'XX', 0, name) end
+	drop(KEYS[3], name)
+end
+for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[4], 'LIMIT', 0, 16)) do
+	drop(KEYS[4], over)
+end
+local set = string.sub(name, 1, 1) == 't' and KEYS[4] or KEYS[3]
+if set == KEYS[4] and not redis.call('ZSCORE', KEYS[4], name)
+	and (redis.call('ZCARD', KEYS[2]) >= room or redis.call('ZCARD', KEYS[4]) >= room / 2) then return 1 end
+if name ~= '' then raise(set, name, moment) end
+merge(redis.call('ZCARD', KEYS[2]) - room)
+for i = 2, 4 do
+	if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
+end
+return 0`
+
+// insert adds the command that writes a revocation.
+func (n *node) insert(p *pipeline, r revocation) {
+	c, k := &n.g.config, n.keys.Load()
+	now, life := c.Now().Unix(), int64(kept/time.Second)
+	p.add("EVAL", insert, "4", k.revision, k.order, k.marks, k.tokens,
+		r.name, strconv.FormatInt(r.moment, 10),
+		strconv.Itoa(c.MaxRevocations+1), // that of everyone does not count
+		strconv.FormatInt(now-life, 10),
+		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10))
+}
+
+// revoke tries once to write a revocation to n. If a reply is lost, to write it
+// again does no harm. What is on a server that this guard does not rely on at
+// the end may be on another than the one that others ask.
+func (n *node) revoke(until time.Time, r revocation) error {
+	if err := n.verify(until); err != nil {
+		return err
+	}
+	a, err := n.write(until, r)
+	if err != nil {
+		return err
+	}
+	var t trust
+	n.change(func(b belief) belief {
+		b, t = b.judge(a, clockOf(n.g.config.Now()))
+		return b
+	})
+	if t == verifyAnew {
+		return errChanged
+	}
+	return nil
+}
+
+func (n *node) write(until time.Time, all ...revocation) (answer, error) {
+	var p pipeline
+	for _, r := range all {
+		n.insert(&p, r)
+	}
+	replies, a, err := n.round(until, &p, nil)
+	for _, r := range replies {
+		switch {
+		case r.kind != ':':
+			return a, r.odd()
+		case r.text != "0":
+			return a, replay.ErrFull
+		}
+	}
+	return a, err
+}
+
+// writeBack writes what this process revoked lately to a server that may not
+// have it, after a rehearsal, so that what is not permitted fails at the start.
+// The caller holds asking.
+func (n *node) writeBack(until time.Time) error {
+	all := append([]revocation{{}}, n.g.remember(revocation{})...)
+	for some := range slices.Chunk(all, batch) {
+		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
+			return err
+		}
+	}
+	return nil
+}
+
+// after is the script that returns the revision, and then the name, moment and
+// rank of each revocation after the rank ARGV[1], in their order, at most
+// ARGV[2] of them. KEYS are those of insert.
+const after = `
+local reply = {redis.call('GET', KEYS[1]) or '0'}
+local page = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+for i = 1, #page, 2 do
+	local set = string.sub(page[i], 1, 1) == 't' and KEYS[4] or KEYS[3]
+	reply[#reply + 1] = page[i]
+	reply[#reply + 1] = redis.call('ZSCORE', set, page[i]) or '0'
+	reply[#reply + 1] = page[i + 1]
+end
+return reply`
+
+// catchUp fetches the revocations after known, or all if the revision of a is
+// less. The caller holds asking.
+func (n *node) catchUp(until time.Time, a answer, known int64) error {
+	if a.revision < known {
+		known = 0
+	}
+	for {
+		var p pipeline
+		k := n.keys.Load()
+		p.add("EVAL", after, "4", k.revision, k.order, k.marks, k.tokens, strconv.FormatInt(known, 10), strconv.Itoa(page))
+		replies, end, err := n.round(until, &p, nil)
+		if err != nil {
+			return err
+		}
+		fetched := replies[0].array
+		if len(fetched)%3 != 1 {
+			return replies[0].odd()
+		}
+		if known, err = n.g.applyPage(fetched[1:]); err != nil {
+			return err
+		}
+		if len(fetched) < 3*page {
+			if end.revision, err = strconv.ParseInt(fetched[0].text, 10, 64); err != nil {
+				return errReply
+			}
+			return n.caughtUp(end)
 		}
 	}
 }
 
-// persist repeats what failed for a reason that may pass, until ctx ends.
-func persist(ctx context.Context, try func() error) error {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		err := try()
-		if err == nil || !transient(err) {
-			return err
+// applyPage applies the revocations of a reply to after, and returns the last
+// rank.
+func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
+	now := g.config.Now()
+	for entry := range slices.Chunk(fetched, 3) {
+		moment, err := strconv.ParseFloat(entry[1].text, 64)
+		if err != nil {
+			return 0, errReply
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
+		if rank, err = strconv.ParseInt(entry[2].text, 10, 64); err != nil {
+			return 0, errReply
+		}
+		t, before := targetOf(entry[0].text), time.Unix(int64(moment), 0)
+		if t.Token != (token.ID{}) {
+			before = time.Time{}
+		}
+		if err := g.revoked.Revoke(now, t, before); err == replay.ErrFull {
+			return 0, err // what cannot be remembered must not be spent
 		}
 	}
+	return rank, nil
+}
+
+// caughtUp relies on the revocations up to those of end, the answer of the
+// pipeline that fetched the last of them.
+func (n *node) caughtUp(end answer) error {
+	var t trust
+	n.change(func(b belief) belief {
+		b.revision = end.revision
+		b, t = b.judge(end, clockOf(n.g.config.Now()))
+		return b
+	})
+	if t != believe {
+		return errChanged
+	}
+	return nil
 }

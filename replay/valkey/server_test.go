@@ -3,6 +3,7 @@ package valkey_test
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 	client "github.com/valkey-io/valkey-go"
 
-	"github.com/seed17cb2b26/chattoken/claims"
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
-	"github.com/seed17cb2b26/chattoken/internal/testenv/redistest"
+	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 var ctx = context.Background()
@@ -27,13 +28,18 @@ var ctx = context.Background()
 const hang = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	testenv.ManyParallel()
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given { // they mostly wait: for a program to start, or for a clock
+		_ = flag.Set("test.parallel", "8")
+	}
 	os.Exit(m.Run())
 }
 
 // server is a server with a client that goes past any guard.
 type server struct {
-	*redistest.Server
+	*valkeytest.Server
 	t       testing.TB
 	adminMu sync.Mutex
 	client  client.Client
@@ -41,16 +47,16 @@ type server struct {
 
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	return &server{Server: redistest.Start(t, args...), t: t}
+	return &server{Server: valkeytest.Start(t, args...), t: t}
 }
 
 func startEngine(t testing.TB, engine string) *server {
 	t.Helper()
-	return &server{Server: redistest.StartEngine(t, engine), t: t}
+	return &server{Server: valkeytest.StartEngine(t, engine), t: t}
 }
 
-// kill kills the server. The client goes with it: its next command would meet the
-// connection that is broken now.
+// kill kills the server. The client goes with it: its next command would meet
+// the connection that is broken now.
 func (s *server) kill() {
 	s.adminMu.Lock()
 	if s.client != nil {
@@ -95,29 +101,37 @@ func connect(t testing.TB, address string) client.Client {
 	return c
 }
 
+// skew is the ClockSkew of guards and tokens here: the least, so that guards
+// are ready soon.
+const skew = time.Second
+
 // config is that of a guard on addresses, which waits as long as it can: the
 // machine may be busy.
 func config(addresses ...string) valkey.Config {
-	return valkey.Config{Client: valkey.ClientOption{InitAddress: addresses}, Timeout: 6 * time.Second}
+	return valkey.Config{Addresses: addresses, Timeout: 6 * time.Second, Limits: keyring.Limits{ClockSkew: skew}}
 }
 
-// quick is config with a ClockSkew of a second, for tests that have to wait until
-// the guard is ready.
-func quick(addresses ...string) valkey.Config {
-	c := config(addresses...)
-	c.ClockSkew = time.Second
-	return c
-}
-
+// newGuard makes a guard, and waits until tokens of unique and numbered are
+// accepted.
 func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
 	t.Helper()
 	g, err := valkey.New(ctx, c)
 	require.NoError(t, err)
 	t.Cleanup(g.Close)
+	waitAhead(g)
 	return g
 }
 
-// newGuardAtLast is newGuard with a Timeout that a busy machine may need longer for.
+// waitAhead waits until tokens are accepted that are issued now, by a clock
+// that is ahead by the skew.
+func waitAhead(g *valkey.Guard) {
+	for at := g.ReadyAt().Add(-skew); time.Now().Before(at); { // the clock may be slewed while it sleeps
+		time.Sleep(time.Until(at))
+	}
+}
+
+// newGuardAtLast is newGuard with a Timeout that a busy machine may need longer
+// for.
 func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -126,39 +140,33 @@ func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 		return err == nil
 	})
 	t.Cleanup(g.Close)
+	waitAhead(g)
 	return g
 }
 
 // run is in the IDs of all tokens.
 var run = rand.Uint64()
 
-// ahead is by how much most tokens are issued in the future, and spent by a clock
-// that is as much ahead: more than ClockSkew, and less than the margin allows. So
-// they do not count as issued before the server was found to be new, and the
-// tests need not wait until they would be. Those that are about that take
-// honest tokens.
-const ahead = 8 * time.Second
+// numbered returns the token number n, which was issued just now, by a clock
+// that is ahead by the skew.
+func numbered(n uint64) token.Summary { return tokenAt(n, time.Now().Add(skew), time.Minute) }
 
-func clock() time.Time { return time.Now().Add(ahead) }
+// unique returns one that no number has.
+func unique() token.Summary { return numbered(1<<63 + uniques.Add(1)) }
 
-// numbered returns the token number n, which was issued just now.
-func numbered(n uint64) claims.Summary { return tokenAt(n, clock(), time.Minute) }
-
-// honest returns one that nobody's clock is ahead for, and no number has.
-func honest() claims.Summary {
+// honest returns one whose clock is right, and that no number has.
+func honest() token.Summary {
 	return tokenAt(1<<63+uniques.Add(1), time.Now(), time.Minute)
 }
 
 var uniques atomic.Uint64
 
-// unique returns a token that no number has.
-func unique() claims.Summary { return numbered(1<<63 + uniques.Add(1)) }
-
-func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
+func tokenAt(n uint64, issued time.Time, ttl time.Duration) token.Summary {
 	issued = issued.Truncate(time.Second)
-	t := claims.Summary{
+	t := token.Summary{
 		IssuedAt:       issued,
 		Expiration:     issued.Add(ttl),
+		ClockSkew:      skew,
 		RoomIdentifier: []byte("room"),
 		UserID:         []byte("user"),
 	}
@@ -167,13 +175,10 @@ func tokenAt(n uint64, issued time.Time, ttl time.Duration) claims.Summary {
 	return t
 }
 
-// spend spends one of numbered or unique, and returns the outcome in a word.
-func spend(g *valkey.Guard, t claims.Summary) string { return spendAt(g, clock(), t) }
+// spend spends a token, and returns the outcome in a word.
+func spend(g *valkey.Guard, t token.Summary) string { return spendAt(g, time.Now(), t) }
 
-// spendHonest spends one of honest.
-func spendHonest(g *valkey.Guard, t claims.Summary) string { return spendAt(g, time.Now(), t) }
-
-func spendAt(g *valkey.Guard, now time.Time, t claims.Summary) string {
+func spendAt(g *valkey.Guard, now time.Time, t token.Summary) string {
 	fresh, err := g.Spend(ctx, now, t)
 	switch {
 	case fresh && err == nil:
@@ -186,12 +191,51 @@ func spendAt(g *valkey.Guard, now time.Time, t claims.Summary) string {
 	return err.Error()
 }
 
+// What errors say.
+const (
+	timedOut     = "valkey: no reply in time"
+	noConnection = "valkey: no connection to the server"
+	loading      = "valkey: the server is loading or busy"
+	readOnly     = "valkey: the server is a read-only replica"
+	outOfMemory  = "valkey: the server is out of memory"
+	fewReplicas  = "valkey: the server has not enough replicas"
+	cannotSave   = "valkey: the server cannot write to disk"
+	noSlot       = "valkey: the cluster does not serve this slot"
+	tooOld       = "valkey: the server is older than version 7.0"
+	evicts       = "valkey: the server's maxmemory-policy is not noeviction"
+	noFile       = "valkey: the server has no append-only file"
+	oddReply     = "valkey: unexpected reply"
+	serverBehind = "valkey: the server's clock is behind by more than the skew"
+	serverAhead  = "valkey: the server's clock is ahead by more than the skew"
+	tokenAhead   = "valkey: issued later than this clock shows, by more than the skew"
+	tokenOver    = "valkey: by the server's clock, the token is over or not kept for long enough"
+)
+
+func isRevoked(g *valkey.Guard, t token.Summary) bool { return g.Revoked(t) != nil }
+
+func noNews(token.Target, time.Time) {}
+
 // waitReady waits until tokens that are issued now are accepted.
 func waitReady(t testing.TB, g *valkey.Guard) {
 	t.Helper()
 	require.Less(t, time.Until(g.ReadyAt()), 10*time.Second)
 	for time.Now().Before(g.ReadyAt()) { // the clock may be slewed while it sleeps
 		time.Sleep(time.Until(g.ReadyAt()))
+	}
+}
+
+// settle waits until guards know what has become of their servers, and accept
+// what is issued then. Each that knew another process replaces the nonce, so it
+// takes two rounds.
+func settle(t testing.TB, guards ...*valkey.Guard) {
+	t.Helper()
+	for range 2 {
+		for _, g := range guards {
+			eventually(t, func() bool { return g.Sync(ctx, noNews) == nil })
+		}
+	}
+	for _, g := range guards {
+		waitReady(t, g)
 	}
 }
 

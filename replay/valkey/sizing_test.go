@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // TestBytes measures what SIZING.md calculates with.
 func TestBytes(t *testing.T) {
-	if testing.Short() || testenv.Race {
+	if testing.Short() || race {
 		t.Skip("spends many tokens")
 	}
 	const tokens = 1 << 17 // the server's hash table is as full as it gets
@@ -58,19 +58,19 @@ func TestBytesRevoked(t *testing.T) {
 		t.Logf("%.0f bytes for %s", bytes, name)
 		assert.InDelta(t, want, bytes, want/3)
 	}
-	measure("a user", 220, func(user string) error { return g.RevokeUser(ctx, user, clock()) })
-	measure("a user in a room", 310, func(user string) error { return g.RevokeUserInRoom(ctx, room, user, clock()) })
+	measure("a user", 220, func(user string) error { return g.Revoke(ctx, token.Target{User: user}, time.Now()) })
+	measure("a user in a room", 310, func(user string) error { return g.Revoke(ctx, token.Target{Room: room, User: user}, time.Now()) })
 }
 
-// TestBytesWaiting measures what a call takes while it waits, beyond its goroutine.
+// TestBytesWaiting measures what a call takes while it waits, beyond its
+// goroutine.
 func TestBytesWaiting(t *testing.T) {
-	if testenv.Race {
+	if race {
 		t.Skip("measures memory")
 	}
 	const calls = 1 << 13
 	s := startServer(t)
 	c := config(s.Address)
-	c.Margin, c.Timeout = 10*hang, hang // they wait until they are counted
 	g := newGuard(t, c)
 	begin := make(chan struct{})
 	var wg sync.WaitGroup

@@ -2,64 +2,109 @@ package valkey
 
 import (
 	"errors"
+	"maps"
+	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Stats is the state of a [Guard] for those who operate it. Counts are since the
-// guard was made.
+// Stats is the state of a [Guard] for those who operate it. Counts are since
+// the guard was made.
 type Stats struct {
 	Waiting int `json:"waiting"` // calls of Spend that take a place of MaxWaiting; some may have returned already
 
 	Fresh   uint64 `json:"fresh"`   // tokens that were let in
 	Spent   uint64 `json:"spent"`   // refused because they were not fresh
-	Revoked uint64 `json:"revoked"` // refused with ErrRevoked or ErrAllRevoked
+	Revoked uint64 `json:"revoked"` // refused with token.ErrRevoked or token.ErrAllRevoked
 
-	DataLost    uint64 `json:"dataLost"`    // refused with ErrDataLost
-	Busy        uint64 `json:"busy"`        // refused with ErrBusy
-	Unavailable uint64 `json:"unavailable"` // refused with any other error
+	Unavailable uint64 `json:"unavailable"` // refused with another error
 
-	Losses      uint64 `json:"losses"`      // how often this gateway found that data may have been lost
+	// Reasons counts by a word the refusals of Spend, but for revoked tokens,
+	// and the failures to ask a server every five seconds: data-lost, busy,
+	// canceled, closed, auth; timeout, connection; loading, read-only,
+	// out-of-memory, replicas, persistence, slot, version, eviction,
+	// no-append-only-file, reply; server-behind, server-ahead, token-ahead,
+	// token-over; other.
+	Reasons map[string]uint64 `json:"reasons,omitempty"`
+
+	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included: once for each server
 	Connections uint64 `json:"connections"` // attempts to connect
 	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
 }
 
 type counters struct {
-	fresh, spent, revoked, dataLost, busy, unavailable, losses, connections atomic.Uint64
+	fresh, spent, revoked, unavailable, losses, connections atomic.Uint64
+
+	mu      sync.Mutex
+	reasons map[string]uint64
 }
 
+// add counts the outcome of a Spend.
 func (c *counters) add(fresh bool, err error) {
 	switch {
 	case fresh:
 		c.fresh.Add(1)
 	case err == nil:
 		c.spent.Add(1)
-	case errors.Is(err, ErrRevoked):
+	case errors.Is(err, token.ErrRevoked):
 		c.revoked.Add(1)
-	case err == ErrDataLost:
-		c.dataLost.Add(1)
-	case err == ErrBusy:
-		c.busy.Add(1)
 	default:
 		c.unavailable.Add(1)
+		c.note(err)
 	}
 }
 
-// Stats returns the state. It asks no server and takes no lock.
+// note counts an error, if it is one, by its word.
+func (c *counters) note(err error) {
+	if err == nil {
+		return
+	}
+	word := "other"
+	if f, ok := err.(*fault); ok {
+		word = f.word
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reasons[word]++
+}
+
+// Stats returns the state. It asks no server.
 func (g *Guard) Stats() Stats {
 	if !g.made() {
 		return Stats{}
 	}
 	c := &g.count
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return Stats{
 		Waiting:     int(g.waiting.Load()),
 		Fresh:       c.fresh.Load(),
 		Spent:       c.spent.Load(),
 		Revoked:     c.revoked.Load(),
-		DataLost:    c.dataLost.Load(),
-		Busy:        c.busy.Load(),
 		Unavailable: c.unavailable.Load(),
+		Reasons:     maps.Clone(c.reasons),
 		Losses:      c.losses.Load(),
 		Connections: c.connections.Load(),
 		Servers:     len(g.topology.Load().nodes),
 	}
+}
+
+// ReadyAt returns the moment from which on newly issued tokens are accepted, if
+// the issuer's clock agrees with this one. Until then some are refused with
+// [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew
+// and a second after the guard was made, and moves ahead if data may have been
+// lost; if it is further away, a clock was ahead. It does not say whether the
+// server can be reached now. For a zero or nil
+// Guard it is the end of the year 9999.
+func (g *Guard) ReadyAt() time.Time {
+	if !g.made() {
+		return time.Unix(maxSecond, 0).UTC()
+	}
+	var latest clock
+	for _, mark := range g.topology.Load().marks {
+		latest = max(latest, mark)
+	}
+	return readyAt(latest, g.config.Limits.ClockSkew)
 }

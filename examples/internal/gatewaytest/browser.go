@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/gateway"
@@ -59,9 +60,7 @@ function open({Name, URL, Token}) {
 // skips the test if there is no Chromium.
 func InBrowser(t testing.TB, program Make) (Make, *Browser) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("a slow client, in a short run")
-	}
+	skipShort(t)
 	if _, err := os.Stat(chromium); err != nil {
 		if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
 			t.Fatalf("required, but: %s is missing: install chromium", chromium)
@@ -97,14 +96,18 @@ func InBrowser(t testing.TB, program Make) (Make, *Browser) {
 // Visit starts the browser.
 func (b *Browser) Visit(t testing.TB, h *House) {
 	t.Helper()
+	dir, err := os.MkdirTemp("", "chromium")
+	require.NoError(t, err)
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
 		"--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
-		"--user-data-dir="+t.TempDir(), h.URL+"/page")
+		"--user-data-dir="+dir, h.URL+"/page")
 	DieWithParent(cmd)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		// Its children write for a moment longer.
+		assert.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, patience, 10*time.Millisecond)
 	})
 }
 

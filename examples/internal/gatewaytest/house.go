@@ -79,10 +79,11 @@ func (h *House) MintFor(user string, changes ...func(*claims.Claims)) token.Chat
 	}}, changes...)...)
 }
 
-// Almost mints a token whose session of a minute is about to end.
+// Almost mints a token whose session of a minute is about to end, in some ten
+// seconds.
 func (h *House) Almost(user string) token.ChatToken {
 	sealer := h.Sealer
-	sealer.Now = func() time.Time { return h.Now().Add(-55 * time.Second) }
+	sealer.Now = func() time.Time { return h.Now().Add(-48 * time.Second) }
 	minted, err := sealer.Create(claims.Claims{RoomIdentifier: Room, UserID: user, Capabilities: claims.SendMessage, SessionMinutes: 1})
 	if err != nil {
 		panic(err)

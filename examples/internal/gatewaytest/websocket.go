@@ -129,6 +129,7 @@ func (p Program) testEnded(t *testing.T) {
 }
 
 func (p Program) testSessionOver(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	h := Start(t, p.Make)
 	requireEnd(t, p.Enter(t, h, h.Almost("alice")), 4401, "session-expired")
@@ -136,6 +137,7 @@ func (p Program) testSessionOver(t *testing.T) {
 }
 
 func (p Program) testRenewed(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	h := Start(t, p.Make)
 	conn, lazy := p.Enter(t, h, h.Almost("alice")), p.Enter(t, h, h.Almost("alice"))
@@ -151,6 +153,14 @@ func (p Program) testRenewed(t *testing.T) {
 	assert.Equal(t, "gateway: refused: spent", conn.Say(t, minted.Token))
 	requireEnd(t, lazy, 4401, "session-expired")
 	assert.Equal(t, "hello", conn.Say(t, "hello"), "it goes on, longer than before")
+}
+
+// skipShort keeps what waits long out of short runs, which are of other builds.
+func skipShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a long wait, in a short run")
+	}
 }
 
 func (p Program) testDrained(t *testing.T) {

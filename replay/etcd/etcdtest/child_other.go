@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package etcdtest
+
+import "os/exec"
+
+func dieWithParent(*exec.Cmd) {}

@@ -1,0 +1,152 @@
+package etcd
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// recent is a revocation of the last minute. A restored cluster may not have
+// it.
+type recent struct {
+	target token.Target
+	second int64
+	at     millis // on the monotonic clock
+}
+
+// maxRecent is how many of them are written back.
+const maxRecent = 1024
+
+// Revoke ends the tokens and sessions of t that were issued before the moment
+// issuedBefore, as token.Summary.IssuedBefore has it. For a Token the moment
+// does not matter. When Revoke returns nil, every gateway refuses the tokens in
+// each Spend that begins later, and knows of it for its sessions within about a
+// second. Of several calls the latest moment counts.
+//
+// After an error of this package it is in force here, and may be elsewhere:
+// repeat the call. The other errors are those of replay.Revocations, after
+// which nothing is revoked. Revoke takes Config.Timeout at most, and not longer
+// than ctx.
+//
+// The cluster keeps a revocation for three hours and a minute, which is as long
+// as a session that it applies to can last. Each gateway has room for
+// Config.MaxRevocations, and then makes the earlier moments one revocation of
+// everyone, as replay.Revocations does.
+func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
+	if !g.made() {
+		return ErrClosed
+	}
+	now := g.config.Now()
+	if err := g.revoked.Revoke(now, t, issuedBefore); err != nil {
+		return err
+	}
+	second := min(max(issuedBefore.Unix(), 0), maxSecond)
+	if t.Token != (token.ID{}) {
+		second = now.Unix()
+	}
+	g.remember(t, second)
+	return g.within(ctx, func(ctx context.Context) error { return g.store(ctx, t, second) })
+}
+
+// within runs f, which ends with ctx or after Config.Timeout.
+func (g *Guard) within(ctx context.Context, f func(ctx context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, g.config.Timeout)
+	defer cancel()
+	defer context.AfterFunc(g.ctx, cancel)()
+	err := heed(limited, func() error { return f(limited) })
+	switch {
+	case err == nil:
+	case g.ctx.Err() != nil:
+		return ErrClosed
+	case ctx.Err() != nil:
+		return ErrCanceled
+	}
+	return err
+}
+
+// store writes a revocation, unless there is a later one of the same target,
+// and with it another value of the counter: it is there for every spend, or for
+// none.
+func (g *Guard) store(ctx context.Context, t token.Target, second int64) error {
+	key, counter := g.config.Prefix+revokedKey+nameOf(t), random()
+	enough := clientv3.Compare(clientv3.Value(key), ">", momentValue(second-1))
+	if t.Token != (token.ID{}) {
+		enough = clientv3.Compare(clientv3.CreateRevision(key), ">", 0)
+	}
+	return persist(ctx, func() error {
+		at := g.instant()
+		l, err := g.link.grant(ctx, revocationTTL(second, at.wall), at)
+		if err != nil {
+			return err
+		}
+		_, err = g.link.txn(ctx, []clientv3.Cmp{enough}, nil, []clientv3.Op{
+			clientv3.OpPut(key, momentValue(second), clientv3.WithLease(l.id)),
+			clientv3.OpPut(g.config.Prefix+counterKey, counter),
+		})
+		return err
+	})
+}
+
+// remember keeps a revocation for a minute, to be written back.
+func (g *Guard) remember(t token.Target, second int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := g.instant().steady
+	g.recent = slices.DeleteFunc(g.recent, func(r recent) bool { return r.target == t || r.over(at) })
+	if len(g.recent) == maxRecent {
+		g.recent = g.recent[1:]
+	}
+	g.recent = append(g.recent, recent{t, second, at})
+}
+
+func (r *recent) over(at millis) bool { return at-r.at > duration(time.Minute) }
+
+// writeBack stores again, after a loss, what a restored cluster may not have.
+func (g *Guard) writeBack(ctx context.Context) error {
+	if !g.owing {
+		return nil
+	}
+	g.mu.Lock()
+	known, at := slices.Clone(g.recent), g.instant().steady
+	g.mu.Unlock()
+	for _, r := range known {
+		if r.over(at) {
+			continue
+		}
+		if err := g.store(ctx, r.target, r.second); err != nil {
+			return err
+		}
+	}
+	g.owing = false
+	return nil
+}
+
+// Sync learns what other gateways have revoked, and hands over every target
+// that came into force here since the last call, as replay.Revocations.News
+// does, also if it fails to learn more. One goroutine calls it, every few
+// seconds. It takes Config.Timeout at most, and not longer than ctx.
+func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) error {
+	if !g.made() {
+		return ErrClosed
+	}
+	err := g.within(ctx, func(ctx context.Context) error {
+		return persist(ctx, func() error { return g.update(ctx, false) })
+	})
+	g.revoked.News(news)
+	return err
+}
+
+// Synced returns how old the knowledge of what others revoked is: it is
+// complete as of that moment, by Config.Now. While the cluster answers, that is
+// a second ago, whether anybody calls [Guard.Sync] or not. Of a zero or nil
+// Guard it is the zero time.
+func (g *Guard) Synced() time.Time {
+	if !g.made() {
+		return time.Time{}
+	}
+	return *g.synced.Load()
+}
