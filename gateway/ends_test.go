@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,34 +90,35 @@ func TestOnEndBlocks(t *testing.T) {
 // An embedder's function that ends its goroutine ends none of the gateway's.
 func TestGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		exits := false
+		var exits atomic.Bool
+		var told atomic.Int32
 		h := newHouse(t, func(c *gateway.Config) {
 			c.MaxLive = 12
 			c.Observe = func(gateway.Event) {
-				if exits {
+				if exits.Load() {
 					runtime.Goexit()
 				}
 			}
 		})
-		told := 0
 		in := func() {
 			for i := range 10 {
 				h.enter(t, named(fmt.Sprint(i)), func(c *claims.Claims) { c.SessionMinutes = 1 }).OnEnd(func(error) {
-					told++
+					told.Add(1)
 					runtime.Goexit()
 				})
 			}
-			told, exits = 0, true
+			told.Store(0)
+			exits.Store(true)
 		}
 		in()
 		h.guard.news <- func(news func(token.Target, time.Time)) { news(token.Target{Everyone: true}, h.Now()) }
 		pass(2 * time.Second)
-		require.Equal(t, 10, told)
-		exits = false
+		require.EqualValues(t, 10, told.Load())
+		exits.Store(false)
 		pass(7 * time.Second)
 		in()
 		pass(61 * time.Second)
-		require.Equal(t, 10, told)
+		require.EqualValues(t, 10, told.Load())
 		require.NoError(t, h.Ready(h.Now()))
 
 		done := make(chan bool)
@@ -128,11 +130,11 @@ func TestGoexit(t *testing.T) {
 			<-done
 		}
 		require.Zero(t, h.Stats().Live)
-		exits = false
+		exits.Store(false)
 		in()
 		h.stop()
 		<-h.ran
-		require.Equal(t, 10, told)
+		require.EqualValues(t, 10, told.Load())
 	})
 }
 
@@ -162,14 +164,17 @@ func (g *asked) Revoked(s token.Summary) error {
 	return g.Guard.Revoked(s)
 }
 
-func (h *house) onAsked(hook func(s token.Summary, n int)) {
-	h.guard.Guard = &asked{h.guard.Guard, map[token.ID]int{}, hook}
+// newAskedHouse makes a house whose guard has the hook, for one goroutine.
+func newAskedHouse(t *testing.T, hook func(h *house, s token.Summary, n int)) *house {
+	h := newStillHouse(t)
+	h.guard.Guard = &asked{h.guard.Guard, map[token.ID]int{}, func(s token.Summary, n int) { hook(h, s, n) }}
+	h.run(t)
+	return h
 }
 
 // A guard that panics when somebody is half in keeps no place.
 func TestGuardPanics(t *testing.T) {
-	h := newHouse(t)
-	h.onAsked(func(_ token.Summary, n int) {
+	h := newAskedHouse(t, func(h *house, _ token.Summary, n int) {
 		if n == 2 {
 			panic("a guard")
 		}
@@ -181,8 +186,7 @@ func TestGuardPanics(t *testing.T) {
 
 // Whoever is ended half in is refused, and no stay is said to have ended.
 func TestEndedHalfIn(t *testing.T) {
-	h := newHouse(t)
-	h.onAsked(func(s token.Summary, n int) {
+	h := newAskedHouse(t, func(h *house, s token.Summary, n int) {
 		if n == 2 { // and the guard's clock was set back, so that it does not know
 			h.Advance(-time.Hour)
 			require.NoError(t, h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, "spam"))
@@ -221,10 +225,11 @@ func TestEventOrder(t *testing.T) {
 
 // A token that the guard has no room to revoke is not let in either.
 func TestTokenRevokedHalfIn(t *testing.T) {
-	h := newHouse(t)
+	h := newStillHouse(t)
 	g, err := replay.New(replay.Config{Limits: h.Ring.Limits(), AcceptIssuedBeforeStart: true, MaxRevocations: 2, Now: h.Now})
 	require.NoError(t, err)
 	h.guard.Guard = g
+	h.run(t)
 	require.NoError(t, h.Revoke(t.Context(), token.Target{Token: token.ID{9}}, ""))
 	minted := h.Mint()
 	h.guard.spent = func() {
@@ -245,15 +250,15 @@ func TestRefusedID(t *testing.T) {
 
 // A renewal that was overtaken by another does not end what goes on by that.
 func TestRenewOvertaken(t *testing.T) {
-	h := newHouse(t)
-	p := h.enter(t)
-	a, b := h.Mint(), h.Mint()
-	h.onAsked(func(s token.Summary, n int) {
+	var p *gateway.Participant
+	var a, b token.ChatToken
+	h := newAskedHouse(t, func(h *house, s token.Summary, n int) {
 		if s.TokenID == a.ID && n == 2 {
 			require.NoError(t, p.Renew(t.Context(), b.Token))
 			require.NoError(t, h.Revoke(t.Context(), token.Target{Token: a.ID}, ""))
 		}
 	})
+	p, a, b = h.enter(t), h.Mint(), h.Mint()
 	require.ErrorIs(t, p.Renew(t.Context(), a.Token), token.ErrRevoked)
 	require.Equal(t, b.ID, p.Session().TokenID())
 	require.NoError(t, p.Authorize(claims.SendMessage))

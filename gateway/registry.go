@@ -220,8 +220,8 @@ func (s *shard) all(found []*Participant) []*Participant {
 	return found
 }
 
-// find appends those of a shard, which is locked, whom a revocation concerns: all
-// of the target that were issued before the moment, or the one token.
+// find appends those of a shard, which is locked, whom a revocation concerns:
+// all of the target that were issued before the moment, or the one token.
 func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
 	room := maphash.String(reg.seed, t.Room)
 	take := func(p *Participant, index int, issued bool) {
@@ -246,7 +246,8 @@ func (reg *registry) find(found []*Participant, s *shard, t token.Target, before
 	return found
 }
 
-// due appends those of a shard, which is locked, whose deadline is not after now.
+// due appends those of a shard, which is locked, whose deadline is not after
+// now.
 func (s *shard) due(found []*Participant, now int64) []*Participant {
 	deadlines := s.heads[byDeadline]
 	take := func(second int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +18,11 @@ import (
 // poisoned has no room for tokens, ever, and is down for all others.
 type poisoned struct {
 	gateway.Guard
-	down bool
+	down atomic.Bool
 }
 
 func (g *poisoned) Revoke(ctx context.Context, t token.Target, before time.Time) error {
-	if t.Token != (token.ID{}) || g.down {
+	if t.Token != (token.ID{}) || g.down.Load() {
 		return token.Unavailable("full")
 	}
 	return g.Guard.Revoke(ctx, t, before)
@@ -31,14 +32,16 @@ func (g *poisoned) Revoke(ctx context.Context, t token.Target, before time.Time)
 // given up when they cannot matter any more.
 func TestUnsentTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		poison := &poisoned{h.Guard, true}
+		h := newStillHouse(t)
+		poison := &poisoned{Guard: h.Guard}
+		poison.down.Store(true)
 		h.guard.Guard = poison
+		h.run(t)
 		for i := range 1000 {
 			require.Error(t, h.Revoke(t.Context(), token.Target{Token: token.ID{1, byte(i), byte(i >> 8)}}, ""))
 		}
 		require.Error(t, h.Revoke(t.Context(), token.Target{User: "banned"}, ""))
-		poison.down = false
+		poison.down.Store(false)
 		pass(40 * time.Second)
 		require.Equal(t, 1000, h.Stats().Unsent)
 		pass(3*time.Hour + 2*time.Minute)
@@ -88,11 +91,11 @@ func TestNotRepeated(t *testing.T) {
 type stuck struct {
 	gateway.Guard
 	free chan bool
-	on   bool
+	on   atomic.Bool
 }
 
 func (g *stuck) Revoke(ctx context.Context, t token.Target, before time.Time) error {
-	if g.on {
+	if g.on.Load() {
 		<-g.free
 	}
 	return token.Unavailable("down")
@@ -101,14 +104,15 @@ func (g *stuck) Revoke(ctx context.Context, t token.Target, before time.Time) er
 // A server that does not answer what is repeated does not hold up the news.
 func TestUnsentHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		server := &stuck{h.Guard, make(chan bool), false}
+		h := newStillHouse(t)
+		server := &stuck{Guard: h.Guard, free: make(chan bool)}
 		h.guard.Guard = server
+		h.run(t)
 		require.Error(t, h.Revoke(t.Context(), token.Target{User: "a"}, ""))
-		server.on = true
+		server.on.Store(true)
 		pass(90 * time.Second)
 		require.NoError(t, h.Ready(h.Now()))
-		server.on = false
+		server.on.Store(false)
 		close(server.free)
 		h.stop()
 		<-h.ran
