@@ -84,7 +84,10 @@ func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, 
 // lets whoever presents a good token in, and the caller calls Leave when the
 // connection is gone. Whoever is refused has been answered; the error is a
 // [*Refusal]. On success the header of w has the subprotocol to echo. Nothing
-// of r is retained.
+// of r is retained, but a foreign Origin in the error.
+//
+// If a middleware has wrapped w, some libraries cannot take the connection
+// over, as gorilla/websocket cannot. Handler and Accept see to that.
 func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, r, false)
 }
@@ -93,7 +96,7 @@ func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, e
 // with GET and not upgraded. A request without an Origin may come from another
 // site's page, so its cookies count only with Sec-Fetch-Site: same-origin. An
 // EventSource asks again with the same URL after a break; if the token in it is
-// spent, the answer is 204, which makes it stop.
+// spent or has expired, the answer is 204, which makes it stop.
 func (g *Gateway) EnterStream(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, r, true)
 }
