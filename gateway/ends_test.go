@@ -202,6 +202,15 @@ func TestEndedHalfIn(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
+// Nor is whoever's session is over before a slow guard has answered.
+func TestOverHalfIn(t *testing.T) {
+	h := newHouse(t)
+	h.guard.spent = func() { h.Advance(time.Minute) }
+	_, err := h.Enter(newWriter(), handshake(h.Mint(func(c *claims.Claims) { c.SessionMinutes = 1 }).Token))
+	require.ErrorIs(t, err, token.ErrSessionExpired)
+	require.Zero(t, h.Stats().Present)
+}
+
 // An end that comes while the observer is told of the entry is told after it.
 func TestEventOrder(t *testing.T) {
 	var h *house

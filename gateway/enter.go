@@ -324,8 +324,8 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cause := p.cause.Load(); cause != nil {
-		return nil, *cause
+	if err := p.over(); err != nil {
+		return nil, err
 	}
 	v.entered()
 	v.p = nil
