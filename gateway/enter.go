@@ -12,10 +12,13 @@ import (
 
 // Handler lets whoever presents a good token in, calls f, and calls Leave when
 // f returns or panics. Whoever is refused is answered. f upgrades the
-// connection and serves it: with gorilla/websocket by Upgrade(w, r,
-// w.Header()), with coder/websocket by Accept. The Origin has been checked. A
-// library that checks it once more, by other rules, may refuse it when the
-// token is spent: have CheckOrigin return true, or set InsecureSkipVerify.
+// connection and serves it. The Origin has been checked, so the library's own
+// check is to be off: a token would be spent for nothing if it came to another
+// result.
+//
+//	github.com/gorilla/websocket  Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+//	                              and Upgrade(w, r, w.Header())
+//	github.com/coder/websocket    Accept(w, r, &AcceptOptions{InsecureSkipVerify: true})
 func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Participant)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.Enter(w, r)
@@ -55,9 +58,8 @@ func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn,
 		if err != nil {
 			return
 		}
-		p, err := enter(r.Context())
-		if err != nil {
-			conn.End(err)
+		p := enterOrEnd(r.Context(), enter, conn)
+		if p == nil {
 			return
 		}
 		defer p.Leave()
@@ -66,70 +68,92 @@ func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn,
 	})
 }
 
+// enterOrEnd ends conn unless its user is let in, also after a panic.
+func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, error), conn Conn) (p *Participant) {
+	err := token.ErrUnavailable
+	defer func() {
+		if p == nil {
+			conn.End(err)
+		}
+	}()
+	p, err = enter(ctx)
+	return p
+}
+
 // Enter is for those who serve a connection beyond the request's handler: it
 // lets whoever presents a good token in, and the caller calls Leave when the
 // connection is gone. Whoever is refused has been answered; the error is a
 // [*Refusal]. On success the header of w has the subprotocol to echo. Nothing
-// of r is retained.
+// of r is retained, but a foreign Origin in the error.
+//
+// If a middleware has wrapped w, some libraries cannot take the connection
+// over, as gorilla/websocket cannot. Handler and Accept see to that.
 func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, error) {
-	return g.answer(w, false, func() (*Participant, error) {
-		if err := checkHandshake(w, r, g.config.ExtendedConnect); err != nil {
-			return nil, err
-		}
-		if err := g.checkOrigin(r); err != nil {
-			return nil, err
-		}
-		return g.enterRequest(w, r)
-	})
+	return g.answer(w, r, false)
 }
 
 // EnterStream is [Gateway.Enter] for server-sent events, which are requested
 // with GET and not upgraded. A request without an Origin may come from another
 // site's page, so its cookies count only with Sec-Fetch-Site: same-origin. An
 // EventSource asks again with the same URL after a break; if the token in it is
-// spent, the answer is 204, which makes it stop.
+// spent or has expired, the answer is 204, which makes it stop.
 func (g *Gateway) EnterStream(w http.ResponseWriter, r *http.Request) (*Participant, error) {
-	return g.answer(w, true, func() (*Participant, error) {
-		if r.Method != http.MethodGet {
-			return nil, errMethod
-		}
-		if err := g.checkOrigin(r); err != nil {
-			return nil, err
-		}
-		return g.enterRequest(w, r)
-	})
+	return g.answer(w, r, true)
 }
 
-// answer makes a Refusal of an error, answers with it, and tells the observer.
-func (g *Gateway) answer(w http.ResponseWriter, stream bool, enter func() (*Participant, error)) (*Participant, error) {
-	began := g.began()
-	p, err := enter()
+// answer lets somebody in, or answers with the Refusal.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, stream bool) (*Participant, error) {
+	v := g.visit()
+	defer v.end()
+	p, err := v.enterRequest(w, r, stream)
 	if err != nil {
-		refusal := g.refused(err, began)
-		refusal.write(w, stream)
-		return nil, refusal
+		return nil, v.answer(w, r, err, stream)
 	}
-	g.entered(p, began)
 	return p, nil
 }
 
-// enterRequest does what is left when the request itself is in order.
-func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Participant, error) {
-	if err := g.closed(); err != nil {
+// answer refuses the request.
+func (v *visit) answer(w http.ResponseWriter, r *http.Request, err error, stream bool) error {
+	refusal := v.refused(err)
+	if err == errOrigin {
+		refusal.Err = v.g.originError(r)
+	}
+	refusal.write(w, stream)
+	return refusal
+}
+
+func (v *visit) enterRequest(w http.ResponseWriter, r *http.Request, stream bool) (*Participant, error) {
+	if err := v.g.check(w, r, stream); err != nil {
 		return nil, err
 	}
-	f, err := find(g.config.Sources, r)
+	if err := v.g.closed(); err != nil {
+		return nil, err
+	}
+	f, err := find(v.g.config.Sources, r)
 	if err != nil {
 		return nil, err
 	}
 	if f.byCookie && fromAnywhere(r) {
 		return nil, errSite
 	}
-	p, err := g.open(r.Context(), f.text, g.roomOf(r))
+	v.room = v.g.roomOf(r)
+	p, err := v.enter(r.Context(), f.text)
 	if err == nil && f.echo != "" {
 		w.Header()["Sec-Websocket-Protocol"] = []string{f.echo}
 	}
 	return p, err
+}
+
+// check judges the request itself.
+func (g *Gateway) check(w http.ResponseWriter, r *http.Request, stream bool) error {
+	judge := checkHandshake
+	if stream {
+		judge = checkStream
+	}
+	if err := judge(w, r, g.config.ExtendedConnect); err != nil {
+		return err
+	}
+	return g.checkOrigin(r)
 }
 
 // Arrive is for browsers, which cannot see the status of an upgrade that was
@@ -142,15 +166,10 @@ func (g *Gateway) enterRequest(w http.ResponseWriter, r *http.Request) (*Partici
 // Arrive reserves nothing and spends nothing, and retains nothing of r but the
 // token.
 func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(context.Context) (*Participant, error), err error) {
-	began := g.began()
-	err = checkHandshake(w, r, g.config.ExtendedConnect)
-	if err == nil {
-		err = g.checkOrigin(r)
-	}
-	if err != nil {
-		refusal := g.refused(err, began)
-		refusal.write(w, false)
-		return nil, refusal
+	v := g.visit()
+	defer v.end()
+	if err := g.check(w, r, false); err != nil {
+		return nil, v.answer(w, r, err, false)
 	}
 	a := &arrival{g: g, room: g.roomOf(r)}
 	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && fromAnywhere(r) {
@@ -175,23 +194,21 @@ type arrival struct {
 }
 
 func (a *arrival) enter(ctx context.Context) (*Participant, error) {
-	began := a.g.began()
-	p, err := a.open(ctx)
+	v := a.g.visit()
+	defer v.end()
+	v.room = a.room
+	err := a.g.closed()
+	if err == nil {
+		err = a.err
+	}
+	var p *Participant
+	if err == nil {
+		p, err = v.enter(ctx, a.found.text)
+	}
 	if err != nil {
-		return nil, a.g.refused(err, began)
+		return nil, v.refused(err)
 	}
-	a.g.entered(p, began)
 	return p, nil
-}
-
-func (a *arrival) open(ctx context.Context) (*Participant, error) {
-	if err := a.g.closed(); err != nil {
-		return nil, err
-	}
-	if a.err != nil {
-		return nil, a.err
-	}
-	return a.g.open(ctx, a.found.text, a.room)
 }
 
 // fromAnywhere reports whether r may come from any site's page.
@@ -220,51 +237,47 @@ func (g *Gateway) roomOf(r *http.Request) room {
 
 // closed returns why nobody is let in at present, whatever the token.
 func (g *Gateway) closed() error {
-	switch {
-	case g.state.draining.Load():
-		return ErrDraining
-	case !g.alive():
-		return errNotRunning
-	case g.reg.credits.left.Load() <= 0:
+	if err := g.stopped(); err != nil {
+		return err
+	}
+	if g.reg.credits.left.Load() <= 0 {
 		return errFull
 	}
 	return nil
 }
 
-// open opens the token and registers its user. The place is taken before the
-// token is spent.
-func (g *Gateway) open(ctx context.Context, text string, rm room) (*Participant, error) {
-	v := g.visits.Get().(*visit)
-	v.room = rm
-	defer v.end()
-	opener := g.opener
-	opener.Admit = v.Admit
-	session := new(token.Session)
-	if err := opener.Open(ctx, session, text); err != nil {
-		return nil, err
+func (g *Gateway) stopped() error {
+	if g.state.draining.Load() {
+		return ErrDraining
 	}
-	p := &Participant{g: g}
-	p.session.Store(session)
-	g.reg.add(p, g.reg.entry(session))
-	v.held = false
-	// From here on whoever ends participants finds p. What they did before counts,
-	// too.
-	if err := g.since(session); err != nil {
-		p.Leave()
-		return nil, err
+	if !g.alive() {
+		return errNotRunning
 	}
-	return p, nil
+	return nil
 }
 
-// visit is an Admit that knows the room, and holds a place for the user. It is
-// used again and again, so that Enter need not allocate it.
+// revoked returns what the guard says of a session, and what it could not be
+// told: a single token's revocation for which it has no room.
+func (g *Gateway) revoked(session *token.Session) error {
+	if g.unsent.has(token.Target{Token: session.TokenID()}) {
+		return token.ErrRevoked
+	}
+	return g.config.Guard.Revoked(session.Summary())
+}
+
+// visit is one attempt to enter or to renew, and what has to be given back if
+// it fails. It is used again and again, so that Enter need not allocate it.
 type visit struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
 
-	g    *Gateway
-	room room
-	user uint64 // whose place is held
-	held bool
+	g      *Gateway
+	began  time.Time
+	room   room
+	renews *token.Session // whose user and room the token has to have, or nil
+	id     token.ID       // of the token, once it has proved authentic and timely
+	user   uint64         // whose place is held
+	held   bool
+	p      *Participant // registered, but not in yet
 }
 
 func (g *Gateway) newVisit() any {
@@ -273,7 +286,65 @@ func (g *Gateway) newVisit() any {
 	return v
 }
 
+func (g *Gateway) visit() *visit {
+	v := g.visits.Get().(*visit)
+	v.began = g.began()
+	return v
+}
+
+// end gives back what is left, also after a panic.
+func (v *visit) end() {
+	if v.held {
+		v.g.reg.release(v.user)
+	}
+	if v.p != nil {
+		v.p.Leave()
+	}
+	*v = visit{Admit: v.Admit, g: v.g}
+	v.g.visits.Put(v)
+}
+
+// enter opens the token and registers its user. The place is taken before the
+// token is spent.
+func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
+	session, err := v.open(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	p := &Participant{g: v.g, entry: v.g.reg.entry(v.user, session)}
+	p.session.Store(session)
+	v.g.reg.add(p)
+	v.held, v.p = false, p
+	// From here on whoever ends participants finds p. What they did before counts,
+	// too.
+	err = v.g.stopped()
+	if err == nil {
+		err = v.g.revoked(session)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.over(); err != nil {
+		return nil, err
+	}
+	v.entered()
+	v.p = nil
+	return p, nil
+}
+
+func (v *visit) open(ctx context.Context, text string) (*token.Session, error) {
+	opener := v.g.opener
+	opener.Admit = v.Admit
+	session := new(token.Session)
+	return session, opener.Open(ctx, session, text)
+}
+
+// admit judges by what the token says, and holds a place for whoever enters.
 func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err error) {
+	v.id = s.TokenID
+	if old := v.renews; old != nil && (string(s.UserID) != string(old.UserID()) || string(s.RoomIdentifier) != string(old.RoomIdentifier())) {
+		return errAnother
+	}
 	if v.room.named && (v.room.name == "" || v.room.name != string(s.RoomIdentifier)) {
 		return errRoom
 	}
@@ -282,27 +353,21 @@ func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err 
 			return err
 		}
 	}
+	if v.renews != nil {
+		return nil
+	}
 	v.user, err = v.g.reg.hold(s.UserID, v.g.config.MaxLivePerUser)
 	v.held = err == nil
 	return err
 }
 
-// end gives up a place that is still held, also after a panic.
-func (v *visit) end() {
-	if v.held {
-		v.g.reg.release(v.user)
+// entered tells the observer that somebody is in, and of the end if there has
+// been one meanwhile.
+func (v *visit) entered() {
+	id := v.p.Session().TokenID()
+	v.g.counts.entered.Add(1)
+	v.g.observe(Event{Kind: Entered, TokenID: id}, v.began)
+	if cause := v.p.announce(); cause != nil {
+		v.g.ended(id, *cause)
 	}
-	v.room, v.held = room{}, false
-	v.g.visits.Put(v)
-}
-
-// since returns what has happened while a token was opened.
-func (g *Gateway) since(session *token.Session) error {
-	if g.state.draining.Load() {
-		return ErrDraining
-	}
-	if !g.alive() {
-		return errNotRunning
-	}
-	return g.config.Guard.Revoked(session.Summary())
 }

@@ -3,22 +3,14 @@ package gateway
 import (
 	"net/http"
 	"time"
-
-	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // Due ends, as a tick does, whoever's time is over at now, and reports how
 // many.
-func (g *Gateway) Due(now time.Time) (n int) {
-	for i := range g.reg.shards {
-		for _, p := range g.reg.shards[i].due(nil, now.Unix()) {
-			if g.end(p, token.ErrSessionExpired, func(s *token.Session) bool { return s.Expired(now) }) {
-				n++
-			}
-		}
-	}
-	return n
-}
+func (g *Gateway) Due(now time.Time) (n int) { return g.endDue(now) }
+
+// Share is share.
+func Share(n int, i, steps int64) int { return share(n, i, steps) }
 
 // Size counts what the indexes hold, and the credits that are not in use.
 func (g *Gateway) Size() (entries [4]int, credits int) {
@@ -41,15 +33,14 @@ func (g *Gateway) Size() (entries [4]int, credits int) {
 
 // Decide refuses a request as Enter does, but does not answer it.
 func (g *Gateway) Decide(w http.ResponseWriter, r *http.Request) *Refusal {
-	err := checkHandshake(w, r, false)
-	if err == nil {
-		err = g.checkOrigin(r)
-	}
+	v := g.visit()
+	defer v.end()
+	err := g.check(w, r, false)
 	if err == nil {
 		_, err = find(g.config.Sources, r)
 	}
 	if err == nil {
 		panic("not refused")
 	}
-	return g.refused(err, g.began())
+	return v.judge(err)
 }

@@ -32,13 +32,16 @@
 //
 // # What is left to the embedder
 //
-//   - Upgrade with w.Header(), which has the subprotocol to echo, and close the
-//     connection in OnEnd with what [CloseFrame] says.
+//   - Upgrade with w.Header(), which has the subprotocol to echo, and with the
+//     library's own check of the Origin off; close the connection in OnEnd with
+//     what [CloseFrame] says.
 //   - Call Authorize before whatever the user does.
 //   - Call Leave when the connection is gone; Handler and Accept do that.
-//   - Run Run, until Drain is done; let a health check ask Ready.
-//   - Limit the size and the number of messages, and of connections that have not
-//     sent a request yet.
+//   - Let a health check ask Ready.
+//   - Stop in this order: Drain, http.Server.Shutdown, and only then end the
+//     context of Run.
+//   - Limit the size and the number of messages, and of connections that have
+//     not sent a request yet.
 //
 // # It fails closed
 //
@@ -56,6 +59,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +96,12 @@ type Guard interface {
 // Config is what the embedder decides. Keys and Guard must be set; the zero
 // value of each other field is a safe default. It is copied by [New].
 type Config struct {
-	Keys  Keys
+	Keys Keys
+
+	// Guard is this gateway's alone: what others revoked is told to one caller of
+	// its Sync, so a second gateway would not end those whom it concerns. Several
+	// addresses in one process share the gateway. A type that wraps a guard has to
+	// pass its method Limits on, or nobody notices limits below the ring's.
 	Guard Guard
 
 	// Sources are the places where a token may be; nil means Subprotocol(""),
@@ -108,8 +117,9 @@ type Config struct {
 	Origins []string
 
 	// ForwardedProto is the header in which a trusted proxy says by which scheme
-	// the request came, usually "X-Forwarded-Proto". Set it only if the proxy
-	// replaces what a client sent. It matters only if Origins is nil.
+	// the request came, usually "X-Forwarded-Proto": http or https, or ws or wss.
+	// Set it only if the proxy replaces what a client sent. It matters only if
+	// Origins is nil.
 	ForwardedProto string
 
 	// ExtendedConnect accepts WebSockets over HTTP/2 (RFC 8441). Few WebSocket
@@ -121,7 +131,8 @@ type Config struct {
 	// that addresses name no rooms: the participant's room is the session's.
 	Room func(*http.Request) string
 
-	// Admit is the embedder's own rule, as in token.Opener.
+	// Admit is the embedder's own rule, as in token.Opener. It may return a
+	// [*Refusal] to say how its user is refused.
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error
 
 	// MaxLive is how many participants there may be at a time; zero means a
@@ -165,7 +176,8 @@ type Gateway struct {
 
 // state is whether anybody may enter.
 type state struct {
-	beat     atomic.Int64 // when Run last ticked, in nanoseconds after Gateway.start; 0 for never or no more
+	beat     atomic.Int64 // when Run last ticked, by Gateway.uptime; 0 for never or no more
+	synced   atomic.Int64 // when the guard's Sync last returned
 	running  atomic.Bool
 	draining atomic.Bool
 }
@@ -182,6 +194,7 @@ func New(c Config) (*Gateway, error) {
 	if len(c.Sources) == 0 {
 		c.Sources = []Source{Subprotocol("")}
 	}
+	c.Sources, c.Origins = slices.Clone(c.Sources), slices.Clone(c.Origins)
 	origins, err := parseOrigins(c.Origins)
 	switch {
 	case err != nil:

@@ -905,7 +905,6 @@ func TestReady(t *testing.T) {
 		h.guard.ready = h.Now().Add(time.Second)
 		require.ErrorContains(t, h.Ready(h.Now()), "ready at")
 		h.guard.ready = time.Time{}
-		require.NoError(t, h.Ring.SetPolicy(h.Now(), keyring.Policy{MaxTTL: 2 * time.Minute}))
 		h.stop()
 		<-h.ran
 	})
@@ -1357,6 +1356,9 @@ func TestEnterStream(t *testing.T) {
 	require.ErrorIs(t, err, token.ErrSpent)
 	require.Equal(t, 204, w.Code, "an EventSource stops")
 	_, w, err = stream("token=" + h.Expired())
+	require.ErrorIs(t, err, token.ErrTokenExpired)
+	require.Equal(t, 204, w.Code, "it was spent before that")
+	_, w, err = stream("token=" + h.Forged())
 	require.Error(t, err)
 	require.Equal(t, 401, w.Code)
 

@@ -5,10 +5,39 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
+
+// checkStream judges a request for server-sent events.
+func checkStream(w http.ResponseWriter, r *http.Request, _ bool) error {
+	if r.Method != http.MethodGet {
+		return errMethod
+	}
+	if !canFlush(w) {
+		return errFlush
+	}
+	return nil
+}
+
+// canFlush reports whether http.ResponseController.Flush can.
+func canFlush(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
+}
 
 // checkHandshake judges a WebSocket handshake (RFC 6455, section 4.2.1), so
 // that no token is spent on a request that a library will not upgrade.
@@ -22,7 +51,7 @@ func checkHandshake(w http.ResponseWriter, r *http.Request, extendedConnect bool
 	switch {
 	case r.Method != http.MethodGet, r.ProtoMajor < 1, r.ProtoMajor == 1 && r.ProtoMinor < 1, r.Host == "":
 		return errHandshake
-	case !hasToken(r.Header["Connection"], "upgrade"), !hasToken(r.Header["Upgrade"], "websocket"):
+	case !hasElement(r.Header["Connection"], "upgrade"), !hasElement(r.Header["Upgrade"], "websocket"):
 		return errHandshake
 	case !validKey(r.Header["Sec-Websocket-Key"]), r.ContentLength != 0: // a body would be taken for frames
 		return errHandshake
@@ -39,17 +68,36 @@ func checkVersion(r *http.Request) error {
 	return nil
 }
 
-// hasToken reports whether a comma-separated list has a token, in any case.
-func hasToken(header []string, want string) bool {
+// hasElement reports whether a comma-separated list has an element, in any
+// case, and all its elements are tokens. The libraries do not agree on lists
+// that have others, and one of them would not upgrade.
+func hasElement(header []string, want string) (found bool) {
 	for _, line := range header {
-		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(textproto.TrimString(part), want) {
-				return true
+		for element := range strings.SplitSeq(line, ",") {
+			element = textproto.TrimString(element)
+			if !validToken(element) {
+				return false
 			}
+			found = found || equalFold(element, want)
 		}
 	}
-	return false
+	return found
 }
+
+// validToken reports whether s is a token (RFC 9110, section 5.6.2).
+func validToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// equalFold compares with ASCII in any case of letters. strings.EqualFold knows
+// letters outside of ASCII that are equal to some of it, but they are longer.
+func equalFold(s, ascii string) bool { return len(s) == len(ascii) && strings.EqualFold(s, ascii) }
 
 // validKey reports whether there is one key, of 16 bytes in base64.
 func validKey(header []string) bool {
@@ -97,18 +145,15 @@ func (u unwrapped) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 // origin is a scheme, a host in lower case, and a port (RFC 6454, section 4).
 type origin struct{ scheme, host, port string }
 
-func (o origin) String() string { return o.scheme + "://" + net.JoinHostPort(o.host, o.port) }
-
 // makeOrigin fills in the scheme's default port.
 func makeOrigin(scheme, hostport string) (o origin, ok bool) {
-	scheme = strings.ToLower(scheme)
 	u := url.URL{Host: hostport}
-	o = origin{scheme, strings.ToLower(u.Hostname()), u.Port()}
+	o = origin{strings.ToLower(scheme), strings.ToLower(u.Hostname()), u.Port()}
 	if o.port == "" && !strings.HasSuffix(hostport, ":") {
-		switch scheme {
-		case "http", "ws":
+		switch o.scheme {
+		case "http":
 			o.port = "80"
-		case "https", "wss":
+		case "https":
 			o.port = "443"
 		}
 	}
@@ -117,15 +162,47 @@ func makeOrigin(scheme, hostport string) (o origin, ok bool) {
 
 // parseOrigin reads what a browser writes into the header Origin.
 func parseOrigin(s string) (o origin, ok bool) {
-	scheme, hostport, found := strings.Cut(s, "://")
-	if !found || strings.ContainsAny(hostport, "/?#@\\ \t*,") || !validScheme(scheme) {
+	scheme, hostport, _ := strings.Cut(s, "://")
+	if !equalFold(scheme, "http") && !equalFold(scheme, "https") {
 		return origin{}, false
 	}
-	return makeOrigin(scheme, hostport)
+	o, ok = makeOrigin(scheme, hostport)
+	if !ok || strings.ContainsFunc(hostport, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return origin{}, false
+	}
+	whole, hostport := net.JoinHostPort(o.host, o.port), strings.ToLower(hostport)
+	return o, hostport == whole || hostport+":"+o.port == whole
 }
 
-func validScheme(s string) bool {
-	return strings.EqualFold(s, "http") || strings.EqualFold(s, "https")
+// valid reports whether a browser can have written host and port: an address,
+// or a name whose last part is no number (URL Standard, section 3.5).
+func (o origin) valid() bool {
+	port, err := strconv.ParseUint(o.port, 10, 16)
+	if err != nil || port == 0 || strconv.FormatUint(port, 10) != o.port {
+		return false
+	}
+	if address, err := netip.ParseAddr(o.host); err == nil {
+		return address.String() == o.host && !address.Is4In6() && address.Zone() == ""
+	}
+	last := ""
+	for label := range strings.SplitSeq(strings.TrimSuffix(o.host, "."), ".") {
+		if !validLabel(label) {
+			return false
+		}
+		last = label
+	}
+	return strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
+}
+
+// validLabel reports whether s is a part of a host name. Underscores are not
+// for hosts, but browsers take them.
+func validLabel(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // parseOrigins reads Config.Origins, and refuses what no Origin can match.
@@ -133,7 +210,7 @@ func parseOrigins(list []string) ([]origin, error) {
 	var origins []origin
 	for _, s := range list {
 		o, ok := parseOrigin(s)
-		if !ok {
+		if !ok || !o.valid() {
 			return nil, fmt.Errorf("gateway: Config.Origins: %q is no origin such as https://chat.example.com: scheme, host, and a port if it is not the scheme's own", s)
 		}
 		origins = append(origins, o)
@@ -166,16 +243,34 @@ func (g *Gateway) checkOrigin(r *http.Request) error {
 	return errOrigin
 }
 
-// scheme is that by which the request came.
+// originError says of what origin r is, and of which it should be.
+func (g *Gateway) originError(r *http.Request) error {
+	want := g.config.Origins
+	if want == nil {
+		want = []string{g.scheme(r) + "://" + r.Host}
+	}
+	return &originError{slices.Clone(r.Header["Origin"]), want}
+}
+
+// scheme is that by which the request came, by which some proxies mean that of
+// the WebSocket.
 func (g *Gateway) scheme(r *http.Request) string {
-	if h := g.config.ForwardedProto; h != "" {
-		if v := r.Header.Values(h); len(v) == 1 {
-			return v[0]
-		}
+	h := g.config.ForwardedProto
+	switch {
+	case h == "" && r.TLS != nil:
+		return "https"
+	case h == "":
+		return "http"
+	}
+	v := r.Header.Values(h)
+	if len(v) != 1 {
 		return ""
 	}
-	if r.TLS != nil {
+	switch {
+	case equalFold(v[0], "wss"):
 		return "https"
+	case equalFold(v[0], "ws"):
+		return "http"
 	}
-	return "http"
+	return v[0]
 }

@@ -32,8 +32,11 @@ func (g *Gateway) Ready(now time.Time) error {
 	if at := g.config.Guard.ReadyAt(); now.Before(at) {
 		return fmt.Errorf("gateway: the guard is ready at %s", at.Format(time.RFC3339))
 	}
-	if old := now.Sub(g.config.Guard.Synced()); old > maxUnsynced {
+	if old := now.Sub(g.config.Guard.Synced()); old.Abs() > maxUnsynced { // ahead if the clock was set back
 		return fmt.Errorf("gateway: what others revoked is not known since %v", old.Truncate(time.Second))
+	}
+	if still := time.Duration(g.uptime() - g.state.synced.Load()); still > maxUnsynced {
+		return fmt.Errorf("gateway: the guard's Sync, or an OnEnd, stands still since %v", still.Truncate(time.Second))
 	}
 	return g.config.Keys.Health(now)
 }
@@ -60,9 +63,9 @@ func (k Kind) String() string {
 // Event is a decision or an end. It has no secret.
 type Event struct {
 	Kind    Kind
-	Reason  string        // why Refused or Ended: one of the fixed set of [Reasons]; else ""
+	Reason  string        // why Refused or Ended: one of [Reasons], or Admit's own; else ""
 	Took    time.Duration // the decision; 0 for Ended
-	TokenID token.ID      // for logs; zero if Refused
+	TokenID token.ID      // for logs; zero if not known, as of what is no token
 }
 
 // Reasons returns the words that Event.Reason and Refusal.Reason may be, so
@@ -70,7 +73,7 @@ type Event struct {
 func Reasons() []string {
 	words := []string{
 		"malformed", "unknown-key", "revoked-key", "forged", "payload", "not-yet-valid", "expired", "spent",
-		"revoked", "all-revoked", "unavailable", "canceled", "refused", "session-expired",
+		"revoked", "all-revoked", "unavailable", "canceled", "refused", "session-expired", "not-permitted", "invalid",
 	}
 	seen := map[string]bool{}
 	for _, r := range refusals {
@@ -106,7 +109,7 @@ func (g *Gateway) Stats() Stats {
 		Entered:  g.counts.entered.Load(),
 		Refused:  g.counts.refusals.Load(),
 		Ended:    g.counts.ends.Load(),
-		Unsent:   g.unsent.len(),
+		Unsent:   int(g.unsent.n.Load()),
 		Draining: g.state.draining.Load(),
 	}
 	for i := range g.reg.shards {
@@ -154,24 +157,25 @@ func (g *Gateway) began() (t time.Time) {
 	return t
 }
 
-func (g *Gateway) entered(p *Participant, began time.Time) {
-	g.counts.entered.Add(1)
-	g.observe(Event{Kind: Entered, TokenID: p.Session().TokenID()}, began)
+// refused makes a Refusal of the caller's own of an error.
+func (v *visit) refused(err error) *Refusal {
+	r := *v.judge(err)
+	return &r
 }
 
-func (g *Gateway) refused(err error, began time.Time) *Refusal {
-	g.counts.refusals.Add(1)
-	refusal := refuse(err, g.opener.Ring.Limits().ClockSkew)
-	g.observe(Event{Kind: Refused, Reason: refusal.Reason}, began)
+func (v *visit) judge(err error) *Refusal {
+	v.g.counts.refusals.Add(1)
+	refusal := refuse(err, v.g.opener.Ring.Limits().ClockSkew)
+	v.g.observe(Event{Kind: Refused, Reason: refusal.Reason, TokenID: v.id}, v.began)
 	return refusal
 }
 
-func (g *Gateway) ended(session *token.Session, cause error) {
+func (g *Gateway) ended(id token.ID, cause error) {
 	g.counts.ends.Add(1)
 	if g.config.Observe == nil {
 		return
 	}
-	g.observe(Event{Kind: Ended, Reason: refuse(cause, 0).Reason, TokenID: session.TokenID()}, time.Time{})
+	g.observe(Event{Kind: Ended, Reason: refuse(cause, 0).Reason, TokenID: id}, time.Time{})
 }
 
 func (g *Gateway) observe(e Event, began time.Time) {

@@ -2,9 +2,8 @@ package gateway
 
 import (
 	"context"
-	"hash/maphash"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -19,13 +18,16 @@ import (
 type Participant struct {
 	g       *Gateway
 	session atomic.Pointer[token.Session] // replaced with the shard's lock held
-	cause   atomic.Pointer[error]         // why the stay has ended
+	cause   atomic.Pointer[error]         // why the stay has ended; set once, with the lock held
 
-	// The shard's lock is held for these.
-	links [indexes]link
-	onEnd func(cause error)
-	stay  *stay
-	left  bool
+	// The shard's lock is held for these, but not to read entry[byUser], which
+	// does not change.
+	entry     entry
+	links     [indexes]link
+	onEnd     func(cause error)
+	stay      *stay
+	left      bool
+	announced bool // the observer knows of it
 }
 
 // stay is the context of a Participant whose embedder asked for one.
@@ -34,35 +36,52 @@ type stay struct {
 	cancel context.CancelCauseFunc
 }
 
-func (p *Participant) shard() *shard {
-	return p.g.reg.shard(maphash.Bytes(p.g.reg.seed, p.session.Load().UserID()))
-}
+func (p *Participant) shard() *shard { return p.g.reg.shard(p.entry[byUser]) }
 
 // Session returns what the token says. It is not changed by
-// [Participant.Renew], after which Session returns another one.
+// [Participant.Renew], after which Session returns another one. It is lent: do
+// not Reset it, or open another token into it, before Leave.
 func (p *Participant) Session() *token.Session { return p.session.Load() }
 
 // Authorize reports whether the participant may do all of want now: nil, the
-// cause of the end if the stay has ended, or the error of
-// token.Session.Authorize. Ask it before whatever the user does.
+// cause of the end if the stay has ended, the error of token.Session.Authorize,
+// or that of the guard's Revoked. Ask it before whatever the user does. Unlike
+// the ends, it is exact: to the moment of the deadline, and as soon as the
+// guard knows of a revocation.
 func (p *Participant) Authorize(want claims.Capabilities) error {
 	if cause := p.cause.Load(); cause != nil {
 		return *cause
 	}
-	return p.session.Load().Authorize(p.g.config.Now(), want)
+	s := p.session.Load()
+	if err := s.Authorize(p.g.config.Now(), want); err != nil {
+		return err
+	}
+	return p.g.config.Guard.Revoked(s.Summary())
+}
+
+// over returns why p may not go on, or nil.
+func (p *Participant) over() error {
+	if cause := p.cause.Load(); cause != nil {
+		return *cause
+	}
+	if p.session.Load().Expired(p.g.config.Now()) {
+		return token.ErrSessionExpired // and the next tick ends it
+	}
+	return nil
 }
 
 // OnEnd has f called once with the cause when the stay ends, or at once if it
 // has ended, but never because of Leave. [CloseFrame] has what goes with the
-// cause. f must not block: others wait to be ended, so it starts a goroutine if
-// it has to write. If it panics, that goes no further. A second OnEnd replaces
-// the first.
+// cause. f must not block: others wait to be told of their ends, so it starts a
+// goroutine if it has to write. If it panics or ends its goroutine, that goes
+// no further. A second OnEnd replaces the first.
 func (p *Participant) OnEnd(f func(cause error)) {
 	s := p.shard()
 	s.mu.Lock()
 	cause, left := p.cause.Load(), p.left
-	if cause == nil {
-		p.onEnd = f
+	p.onEnd = f
+	if cause != nil {
+		p.onEnd = nil
 	}
 	s.mu.Unlock()
 	if cause != nil && !left && f != nil {
@@ -92,45 +111,35 @@ func (p *Participant) Context() context.Context {
 // [*Refusal]. After it the session goes on as it was, and the token is not
 // spent, unless it was good and the stay ended meanwhile.
 func (p *Participant) Renew(ctx context.Context, text string) error {
-	began := p.g.began()
-	err := p.renew(ctx, text)
-	if err != nil {
-		return p.g.refused(err, began)
+	v := p.g.visit()
+	defer v.end()
+	if err := p.renew(ctx, v, text); err != nil {
+		return v.refused(err)
 	}
-	p.g.observe(Event{Kind: Renewed, TokenID: p.Session().TokenID()}, began)
+	p.g.observe(Event{Kind: Renewed, TokenID: v.id}, v.began)
 	return nil
 }
 
-func (p *Participant) renew(ctx context.Context, text string) error {
-	if cause := p.cause.Load(); cause != nil {
-		return *cause
+func (p *Participant) renew(ctx context.Context, v *visit, text string) error {
+	if err := p.over(); err != nil {
+		return err
 	}
-	if p.g.state.draining.Load() {
-		return ErrDraining
+	if err := p.g.stopped(); err != nil {
+		return err
 	}
-	old := p.session.Load()
-	opener := p.g.opener
-	opener.Admit = func(ctx context.Context, now time.Time, s token.Summary) error {
-		if string(s.UserID) != string(old.UserID()) || string(s.RoomIdentifier) != string(old.RoomIdentifier()) {
-			return errAnother
-		}
-		if p.g.config.Admit == nil {
-			return nil
-		}
-		return p.g.config.Admit(ctx, now, s)
-	}
-	session := new(token.Session)
-	if err := opener.Open(ctx, session, text); err != nil {
+	v.renews = p.session.Load()
+	session, err := v.open(ctx, text)
+	if err != nil {
 		return err
 	}
 	if err := p.replace(session); err != nil {
 		return err
 	}
-	err := p.g.config.Guard.Revoked(session.Summary()) // since it was opened
-	if err != nil {
-		p.g.end(p, err, nil)
+	if err := p.g.revoked(session); err != nil { // since it was opened
+		p.end(err, session)
+		return err
 	}
-	return err
+	return nil
 }
 
 // replace registers p under another session.
@@ -138,61 +147,114 @@ func (p *Participant) replace(session *token.Session) error {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cause := p.cause.Load(); cause != nil {
-		return *cause
+	if err := p.over(); err != nil {
+		return err
 	}
-	reg := p.g.reg
-	s.move(p, reg.entry(p.session.Load()), reg.entry(session))
+	s.move(p, p.g.reg.entry(p.entry[byUser], session))
 	p.session.Store(session)
 	return nil
 }
+
+// End ends the stay, with the cause that [Gateway.Revoke] has for the reason.
+// It concerns this connection and no other of the user's, who may come back
+// with another token. The guard need not be told, because the token is spent.
+func (p *Participant) End(reason string) { p.end(revocation(reason), nil) }
 
 // Leave says that the connection is gone. It may be called more than once, also
 // after the end.
 func (p *Participant) Leave() {
 	s := p.shard()
 	s.mu.Lock()
-	left := p.left
-	p.left, p.onEnd = true, nil
-	if !left {
+	if !p.left {
 		s.present--
 	}
+	p.left, p.onEnd = true, nil
 	if p.cause.Load() == nil {
 		p.cause.Store(&leftCause)
-		p.g.reg.remove(s, p, p.g.reg.entry(p.session.Load()))
+		p.g.reg.remove(s, p)
 	}
-	stay := p.stay
+	cause, stay := p.cause.Load(), p.stay
 	s.mu.Unlock()
 	if stay != nil {
-		stay.cancel(ErrLeft)
+		stay.cancel(*cause)
 	}
 }
 
 var leftCause error = ErrLeft
 
-// end ends a stay, unless it has ended or the session is no longer one that is
-// meant. It reports whether it did.
-func (g *Gateway) end(p *Participant, cause error, meant func(*token.Session) bool) bool {
+// ending is a stay that has ended, and whose embedder has not been told yet.
+type ending struct {
+	p  *Participant
+	id token.ID
+}
+
+// mark ends stays in a shard, which is locked, and appends those of whose ends
+// somebody is to be told. From then on they may do nothing more.
+func (g *Gateway) mark(ends []ending, s *shard, found []*Participant, cause *error) []ending {
+	for _, p := range found {
+		p.cause.Store(cause)
+		g.reg.remove(s, p)
+		if p.announced {
+			ends = append(ends, ending{p, p.session.Load().TokenID()})
+		}
+	}
+	return ends
+}
+
+// end ends one stay, unless it has ended, or goes on by another session than
+// that which is meant, if one is.
+func (p *Participant) end(cause error, meant *token.Session) {
 	s := p.shard()
 	s.mu.Lock()
-	session := p.session.Load()
-	if p.cause.Load() != nil || meant != nil && !meant(session) {
-		s.mu.Unlock()
-		return false
+	var ends []ending
+	if p.cause.Load() == nil && (meant == nil || meant == p.session.Load()) {
+		ends = p.g.mark(nil, s, []*Participant{p}, &cause)
 	}
-	p.cause.Store(&cause)
-	g.reg.remove(s, p, g.reg.entry(session))
-	f, stay := p.onEnd, p.stay
+	s.mu.Unlock()
+	tell(ends)
+}
+
+// announce says that the observer knows of p. It returns the cause if the stay
+// has ended before that, of which the caller has to tell.
+func (p *Participant) announce() *error {
+	s := p.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.announced = true
+	return p.cause.Load()
+}
+
+// tell tells of ends and waits until all are told. The embedder's functions run
+// in a goroutine that is none of the gateway's: one of them may end it
+// (runtime.Goexit), and then another one goes on.
+func tell(ends []ending) {
+	for next := 0; next < len(ends); {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for next < len(ends) {
+				e := ends[next]
+				next++
+				e.tell()
+			}
+		})
+		wg.Wait()
+	}
+}
+
+func (e ending) tell() {
+	p := e.p
+	s := p.shard()
+	s.mu.Lock()
+	cause, f, stay := *p.cause.Load(), p.onEnd, p.stay
 	p.onEnd = nil
 	s.mu.Unlock()
+	defer p.g.ended(e.id, cause)
 	if stay != nil {
 		stay.cancel(cause)
 	}
 	if f != nil {
 		contain(func() { f(cause) })
 	}
-	g.ended(session, cause)
-	return true
 }
 
 // contain calls an embedder's function, whose panic must not stop others from

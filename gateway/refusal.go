@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,11 +14,15 @@ import (
 
 // Refusal is why somebody was not let in, or why a stay has ended, as the error
 // of [Gateway.Enter] and its like. It matches Err with errors.Is and errors.As.
-// None of its texts says more than a stranger may learn; Err may.
+// None of its texts says more than a stranger may learn; Err may. Each is the
+// caller's own.
+//
+// Config.Admit may return one. What its zero fields leave open is that of an
+// error of Admit's: 403, 4403 and "refused".
 type Refusal struct {
-	Status     int           // HTTP status to answer an upgrade with
+	Status     int           // HTTP status to answer an upgrade with: 400 to 599
 	CloseCode  int           // WebSocket close code, after the upgrade
-	Reason     string        // one of a fixed set of words, for counters and logs
+	Reason     string        // one of [Reasons], or Admit's own, for counters and logs
 	RetryAfter time.Duration // what to wait before the next attempt, or 0
 	Err        error         // the cause
 }
@@ -44,6 +49,7 @@ var (
 	errHijack     = errors.New("gateway: the connection cannot be taken over: HTTP/2, or a ResponseWriter without Hijack")
 	errOrigin     = errors.New("gateway: a page of another origin")
 	errMethod     = errors.New("gateway: a stream is requested with GET")
+	errFlush      = errors.New("gateway: the ResponseWriter cannot be flushed")
 	errSite       = errors.New("gateway: a cookie without Origin from another site")
 	errNoToken    = errors.New("gateway: no token")
 	errTwoTokens  = errors.New("gateway: more than one token")
@@ -52,9 +58,11 @@ var (
 	errFull       = errors.New("gateway: full")
 	errUserFull   = errors.New("gateway: too many participants of one user")
 	errNotRunning = errors.New("gateway: Run does not run")
+	errAdmit      = errors.New("gateway: refused by Config.Admit")
 )
 
-// Why a stay ends, beside what package token says of sessions and revocations.
+// Why a stay ends, beside what package token says of sessions and revocations,
+// and what is to be known of an error of Revoke.
 var (
 	// ErrDraining says that the gateway is about to stop: connect to another.
 	ErrDraining = errors.New("gateway: draining")
@@ -64,9 +72,22 @@ var (
 
 	// ErrLeft says that the participant has left.
 	ErrLeft = errors.New("gateway: left")
+
+	// ErrNotRepeated is matched by an error of [Gateway.Revoke] after which Run
+	// does not repeat the call to the guard: too many wait already, or the error
+	// is none that passes.
+	ErrNotRepeated = errors.New("gateway: the revocation will not be repeated")
 )
 
-// kicked is the cause of an end by [Gateway.Revoke] with a reason.
+// revocation is the cause of an end by [Gateway.Revoke] or [Participant.End].
+func revocation(reason string) error {
+	if reason == "" {
+		return token.ErrRevoked
+	}
+	return &kicked{reason}
+}
+
+// kicked has a moderator's reason.
 type kicked struct{ reason string }
 
 func (k *kicked) Error() string      { return k.reason }
@@ -89,6 +110,7 @@ var refusals = [...]Refusal{
 	{Err: errVersion, Reason: "handshake", Status: statusUpgrade, CloseCode: closePolicy},
 	{Err: errHijack, Reason: "handshake", Status: http.StatusInternalServerError, CloseCode: closePolicy},
 	{Err: errMethod, Reason: "handshake", Status: http.StatusMethodNotAllowed, CloseCode: closePolicy},
+	{Err: errFlush, Reason: "handshake", Status: http.StatusInternalServerError, CloseCode: closePolicy},
 	{Err: errOrigin, Reason: "origin", Status: http.StatusForbidden, CloseCode: 4403},
 	{Err: errSite, Reason: "origin", Status: http.StatusForbidden, CloseCode: 4403},
 	{Err: errNoToken, Reason: "no-token", Status: http.StatusUnauthorized, CloseCode: 4401},
@@ -103,10 +125,14 @@ var refusals = [...]Refusal{
 	{Err: ErrLeft, Reason: "left", Status: http.StatusConflict, CloseCode: 1000},
 }
 
-// refuse returns the Refusal of err. skew is the ring's ClockSkew.
+// refuse returns the Refusal of err, which may be shared. skew is the ring's
+// ClockSkew.
 func refuse(err error, skew time.Duration) *Refusal {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return r.complete()
+	}
 	for i := range refusals {
-		if refusals[i].Err == err {
+		if errors.Is(err, refusals[i].Err) {
 			return &refusals[i]
 		}
 	}
@@ -119,6 +145,33 @@ func refuse(err error, skew time.Duration) *Refusal {
 		r.RetryAfter = 5 * time.Second
 	}
 	return r
+}
+
+// complete returns a copy that has no zero fields but RetryAfter.
+func (r *Refusal) complete() *Refusal {
+	c := *r
+	if c.Status < 400 || c.Status > 599 {
+		c.Status = token.GiveUp.HTTPStatus()
+	}
+	if c.CloseCode == 0 {
+		c.CloseCode = token.GiveUp.CloseCode()
+	}
+	if c.Reason == "" {
+		c.Reason = token.Reason(errAdmit)
+	}
+	if c.Err == nil {
+		c.Err = errAdmit
+	}
+	return &c
+}
+
+// originError is errOrigin with what to look for in the configuration.
+type originError struct{ got, want []string }
+
+func (*originError) Is(target error) bool { return target == errOrigin }
+
+func (e *originError) Error() string {
+	return fmt.Sprintf("%v: %q, where one of %q is expected", errOrigin, e.got, e.want)
 }
 
 // maxCloseReason is what a close frame has room for, in bytes (RFC 6455,
@@ -134,10 +187,7 @@ func CloseFrame(cause error) (code int, reason string) {
 	if cause == nil {
 		return token.Advice(0).CloseCode(), ""
 	}
-	r, ok := errors.AsType[*Refusal](cause)
-	if !ok {
-		r = refuse(cause, 0)
-	}
+	r := refuse(cause, 0)
 	if kicked, ok := errors.AsType[*kicked](cause); ok {
 		return r.CloseCode, cut(kicked.reason, maxCloseReason)
 	}
@@ -156,8 +206,9 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// write answers the request. An EventSource whose token is spent is told by 204
-// that there is nothing more to come.
+// write answers the request. An EventSource that asks again, with a token that
+// is spent or has expired meanwhile, is told by 204 that there is nothing more
+// to come.
 func (r *Refusal) write(w http.ResponseWriter, stream bool) {
 	h := w.Header()
 	h.Del("Sec-WebSocket-Protocol")
@@ -165,7 +216,7 @@ func (r *Refusal) write(w http.ResponseWriter, stream bool) {
 		h.Set("Retry-After", strconv.Itoa(int((r.RetryAfter+time.Second-1)/time.Second)))
 	}
 	switch {
-	case stream && r.Reason == "spent":
+	case stream && (r.Err == token.ErrSpent || r.Err == token.ErrTokenExpired):
 		w.WriteHeader(http.StatusNoContent)
 		return
 	case r.Status == http.StatusUnauthorized:

@@ -44,8 +44,9 @@ type shard struct {
 // link is a participant's place in a list.
 type link struct{ prev, next *Participant }
 
-// entry is what a session is found by. User and room are hashes: whoever looks
-// for one compares the names.
+// entry is what a participant is found by. It is kept, because the embedder may
+// Reset a session. User, room and token are keyed hashes of 64 bits: with n
+// participants, the chance that one is taken for another is n in 2^64.
 type entry [indexes]uint64
 
 func newRegistry(maxLive int) *registry {
@@ -60,10 +61,10 @@ func newRegistry(maxLive int) *registry {
 	return reg
 }
 
-func (reg *registry) entry(s *token.Session) entry {
+func (reg *registry) entry(user uint64, s *token.Session) entry {
 	id := s.TokenID()
 	return entry{
-		byUser:     maphash.Bytes(reg.seed, s.UserID()),
+		byUser:     user,
 		byRoom:     maphash.Bytes(reg.seed, s.RoomIdentifier()),
 		byToken:    maphash.Bytes(reg.seed, id[:]),
 		byDeadline: uint64(s.SessionExpiration().Unix()),
@@ -80,7 +81,7 @@ func (reg *registry) hold(userID []byte, perUser int) (user uint64, err error) {
 	s := reg.shard(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if perUser > 0 && s.count(user, userID, perUser)+s.pending[user] >= perUser {
+	if perUser > 0 && s.count(user, perUser)+s.pending[user] >= perUser {
 		return user, errUserFull
 	}
 	if s.spare == 0 {
@@ -112,45 +113,44 @@ func (s *shard) unhold(user uint64) {
 	}
 }
 
-// add registers p under e, in a place that was held for its user.
-func (reg *registry) add(p *Participant, e entry) {
-	s := reg.shard(e[byUser])
+// add registers p, in a place that was held for its user.
+func (reg *registry) add(p *Participant) {
+	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unhold(e[byUser])
+	s.unhold(p.entry[byUser])
 	s.live++
 	s.present++
-	for i := range e {
-		s.push(p, i, e[i])
+	for i, key := range p.entry {
+		s.push(p, i, key)
 	}
-	s.earliest = min(s.earliest, int64(e[byDeadline]))
+	s.earliest = min(s.earliest, int64(p.entry[byDeadline]))
 }
 
 // count counts a user's participants, up to a limit.
-func (s *shard) count(user uint64, userID []byte, limit int) (n int) {
+func (s *shard) count(user uint64, limit int) (n int) {
 	for q := s.heads[byUser][user]; q != nil && n < limit; q = q.links[byUser].next {
-		if string(q.session.Load().UserID()) == string(userID) {
-			n++
-		}
+		n++
 	}
 	return n
 }
 
-// move registers p, which is there under old, under another entry.
-func (s *shard) move(p *Participant, old, e entry) {
+// move registers p under another entry, of the same user.
+func (s *shard) move(p *Participant, e entry) {
 	for i := range e {
-		if old[i] != e[i] {
-			s.unlink(p, i, old[i])
+		if p.entry[i] != e[i] {
+			s.unlink(p, i, p.entry[i])
 			s.push(p, i, e[i])
+			p.entry[i] = e[i]
 		}
 	}
 	s.earliest = min(s.earliest, int64(e[byDeadline]))
 }
 
-// remove takes p out, which is registered under e. The shard is locked.
-func (reg *registry) remove(s *shard, p *Participant, e entry) {
-	for i := range e {
-		s.unlink(p, i, e[i])
+// remove takes p out. The shard is locked.
+func (reg *registry) remove(s *shard, p *Participant) {
+	for i, key := range p.entry {
+		s.unlink(p, i, key)
 	}
 	s.live--
 	reg.giveBack(s)
@@ -210,10 +210,8 @@ func (reg *registry) present() (n int) {
 	return n
 }
 
-// all appends everybody in a shard.
+// all appends everybody in a shard, which is locked.
 func (s *shard) all(found []*Participant) []*Participant {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, p := range s.heads[byUser] {
 		for ; p != nil; p = p.links[byUser].next {
 			found = append(found, p)
@@ -222,47 +220,35 @@ func (s *shard) all(found []*Participant) []*Participant {
 	return found
 }
 
-// find appends those of a shard whom a revocation concerns: all of the target
-// that were issued before the moment, or the one token.
+// find appends those of a shard, which is locked, whom a revocation concerns:
+// all of the target that were issued before the moment, or the one token.
 func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	visit := func(index int, key uint64) {
-		for p := s.heads[index][key]; p != nil; p = p.links[index].next {
-			if concerns(t, before, p.session.Load()) {
+	room := maphash.String(reg.seed, t.Room)
+	take := func(p *Participant, index int, issued bool) {
+		for ; p != nil; p = p.links[index].next {
+			if (t.Room == "" || p.entry[byRoom] == room) && (!issued || p.session.Load().Summary().IssuedBefore(before)) {
 				found = append(found, p)
 			}
 		}
 	}
 	switch {
 	case t.User != "":
-		visit(byUser, maphash.String(reg.seed, t.User))
+		take(s.heads[byUser][maphash.String(reg.seed, t.User)], byUser, true)
 	case t.Room != "":
-		visit(byRoom, maphash.String(reg.seed, t.Room))
+		take(s.heads[byRoom][room], byRoom, true)
 	case t.Everyone:
-		for user := range s.heads[byUser] {
-			visit(byUser, user)
+		for _, p := range s.heads[byUser] {
+			take(p, byUser, true)
 		}
 	default:
-		visit(byToken, maphash.Bytes(reg.seed, t.Token[:]))
+		take(s.heads[byToken][maphash.Bytes(reg.seed, t.Token[:])], byToken, false)
 	}
 	return found
 }
 
-// concerns reports whether a revocation of t ends a session.
-func concerns(t token.Target, before time.Time, s *token.Session) bool {
-	if t.Token != (token.ID{}) {
-		return s.TokenID() == t.Token
-	}
-	return (t.Room == "" || string(s.RoomIdentifier()) == t.Room) &&
-		(t.User == "" || string(s.UserID()) == t.User) &&
-		s.Summary().IssuedBefore(before)
-}
-
-// due appends those of a shard whose deadline is not after now.
+// due appends those of a shard, which is locked, whose deadline is not after
+// now.
 func (s *shard) due(found []*Participant, now int64) []*Participant {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	deadlines := s.heads[byDeadline]
 	take := func(second int64) {
 		for p := deadlines[uint64(second)]; p != nil; p = p.links[byDeadline].next {

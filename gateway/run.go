@@ -22,12 +22,14 @@ const (
 var errRunning = errors.New("gateway: Run runs already")
 
 // Run ends whoever's time is over, every second; lets the guard learn what
-// others revoked, every second; and refreshes the keys, every ten. A key file
-// or a server that stands still holds up neither the others nor the ends. Run
-// returns when ctx ends, with its error, when all its goroutines have ended and
-// so has every stay. So ctx must not be one that ends with the signal to stop
-// the process: that is what [Gateway.Drain] is for, during which Run goes on.
-// One Run may run at a time.
+// others revoked, and repeats what it could not be told, every second; and
+// refreshes the keys, every ten. A key file or a server that stands still holds
+// up neither the others nor the ends.
+//
+// Run returns when ctx ends, with its error, when all its goroutines have ended
+// and so has every stay. So ctx must not be one that ends with the signal to
+// stop the process, but has to outlive [Gateway.Drain]. One Run may run at a
+// time.
 func (g *Gateway) Run(ctx context.Context) error {
 	if !g.state.running.CompareAndSwap(false, true) {
 		return errRunning
@@ -41,8 +43,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 		others.Wait()
 		g.state.running.Store(false)
 	}()
-	others.Go(func() { every(ctx, syncEvery, g.sync) })
-	others.Go(func() { every(ctx, refreshEvery, g.refresh) })
+	g.state.synced.Store(g.uptime())
+	beside := func(d time.Duration, f func(context.Context)) {
+		others.Go(func() {
+			defer cancel() // if a guard's or the keys' method ends the goroutine
+			every(ctx, d, f)
+		})
+	}
+	beside(syncEvery, g.sync)
+	beside(syncEvery, g.send)
+	beside(refreshEvery, g.refresh)
 	every(ctx, tickEvery, g.tick)
 	return context.Cause(ctx)
 }
@@ -62,10 +72,13 @@ func every(ctx context.Context, d time.Duration, f func(context.Context)) {
 	}
 }
 
+// uptime is a monotonic time in nanoseconds, and never 0.
+func (g *Gateway) uptime() int64 { return max(int64(time.Since(g.start)), 1) }
+
 // alive reports whether Run ticks.
 func (g *Gateway) alive() bool {
 	beat := g.state.beat.Load()
-	return beat > 0 && time.Since(g.start)-time.Duration(beat) <= patience
+	return beat > 0 && g.uptime()-beat <= int64(patience)
 }
 
 // tick ends whoever's time is over.
@@ -73,17 +86,24 @@ func (g *Gateway) tick(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	g.state.beat.Store(max(int64(time.Since(g.start)), 1))
-	now := g.config.Now()
-	expired := func(s *token.Session) bool { return s.Expired(now) }
-	var due []*Participant
+	g.state.beat.Store(g.uptime())
+	g.endDue(g.config.Now())
+}
+
+// endDue ends those whose deadline is not after now, and returns how many.
+func (g *Gateway) endDue(now time.Time) int {
+	cause := token.ErrSessionExpired
+	var ends []ending
+	var found []*Participant
 	for i := range g.reg.shards {
-		due = g.reg.shards[i].due(due[:0], now.Unix())
-		for _, p := range due {
-			g.end(p, token.ErrSessionExpired, expired)
-		}
-		clear(due)
+		s := &g.reg.shards[i]
+		s.mu.Lock()
+		found = s.due(found[:0], now.Unix())
+		ends = g.mark(ends, s, found, &cause)
+		s.mu.Unlock()
 	}
+	tell(ends)
+	return len(ends)
 }
 
 func (g *Gateway) refresh(ctx context.Context) {
@@ -91,11 +111,15 @@ func (g *Gateway) refresh(ctx context.Context) {
 	g.counts.refreshed(err)
 }
 
-// sync repeats what the fleet was not told, and ends what others revoked.
+// sync ends what others revoked.
 func (g *Gateway) sync(ctx context.Context) {
-	g.unsent.send(ctx, g.config.Guard)
+	var ends []ending
+	defer func() {
+		tell(ends)
+		g.state.synced.Store(g.uptime())
+	}()
 	err := g.config.Guard.Sync(ctx, func(t token.Target, before time.Time) {
-		g.endTarget(t, before, token.ErrRevoked)
+		ends = g.markTarget(ends, t, before, token.ErrRevoked)
 	})
 	g.counts.synced(err)
 }
@@ -106,104 +130,60 @@ func (g *Gateway) sync(ctx context.Context) {
 // is the text of the cause, and [CloseFrame] hands it to the participants.
 //
 // An error says that t is not valid, or that other gateways may not know yet.
-// In the second case Run repeats the call to the guard until it succeeds, and
-// the ends hold.
+// In the second case the ends hold, and Run repeats the call to the guard, for
+// as long as a session can last, unless the error matches [ErrNotRepeated].
 func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	cause := token.ErrRevoked
-	if reason != "" {
-		cause = &kicked{reason}
-	}
+	cause := revocation(reason)
 	before := g.config.Now()
 	if t.Token != (token.ID{}) {
 		before = time.Time{}
 	}
-	// Whoever is in now is meant, even if the clock was set back since. Whoever
-	// entered before the guard knew is looked for once more.
-	g.endTarget(t, time.Unix(math.MaxInt64, 0), cause)
+	// Whoever is in now is meant, even if the clock was set back since. They may
+	// do nothing more before the guard is told, and are told beside it: one may
+	// block, and the other wait for a server.
+	ends := g.markTarget(nil, t, time.Unix(math.MaxInt64, 0), cause)
+	var telling sync.WaitGroup
+	telling.Go(func() { tell(ends) })
 	err := g.config.Guard.Revoke(ctx, t, before)
-	g.endTarget(t, before, cause)
 	if err != nil {
-		g.unsent.add(t, before)
+		err = g.unsent.add(t, before, err)
 	}
+	// Whoever entered before the guard knew is looked for once more.
+	late := g.markTarget(nil, t, before, cause)
+	telling.Wait()
+	tell(late)
 	return err
 }
 
-// endTarget ends those whom a revocation concerns.
-func (g *Gateway) endTarget(t token.Target, before time.Time, cause error) {
-	meant := func(s *token.Session) bool { return concerns(t, before, s) }
+// markTarget ends those whom a revocation concerns. The caller has them told.
+func (g *Gateway) markTarget(ends []ending, t token.Target, before time.Time, cause error) []ending {
 	var found []*Participant
 	shards := g.reg.of(t)
 	for i := range shards {
-		found = g.reg.find(found[:0], &shards[i], t, before)
-		for _, p := range found {
-			g.end(p, cause, meant)
-		}
-		clear(found)
+		s := &shards[i]
+		s.mu.Lock()
+		found = g.reg.find(found[:0], s, t, before)
+		ends = g.mark(ends, s, found, &cause)
+		s.mu.Unlock()
 	}
+	return ends
 }
 
 // endAll ends everybody.
 func (g *Gateway) endAll(cause error) {
+	var ends []ending
 	var found []*Participant
 	for i := range g.reg.shards {
-		found = g.reg.shards[i].all(found[:0])
-		for _, p := range found {
-			g.end(p, cause, nil)
-		}
-		clear(found)
+		s := &g.reg.shards[i]
+		s.mu.Lock()
+		found = s.all(found[:0])
+		ends = g.mark(ends, s, found, &cause)
+		s.mu.Unlock()
 	}
-}
-
-// unsent is what the fleet could not be told yet.
-type unsent struct {
-	mu      sync.Mutex
-	targets map[token.Target]time.Time
-}
-
-// maxUnsent bounds it. What does not fit is the caller's to repeat, as the
-// error says.
-const maxUnsent = 1 << 12
-
-func (u *unsent) add(t token.Target, before time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.targets == nil {
-		u.targets = make(map[token.Target]time.Time)
-	}
-	old, known := u.targets[t]
-	if known && old.After(before) || !known && len(u.targets) >= maxUnsent {
-		return
-	}
-	u.targets[t] = before
-}
-
-// send tries one after the other, until one fails.
-func (u *unsent) send(ctx context.Context, guard Guard) {
-	u.mu.Lock()
-	targets := make(map[token.Target]time.Time, len(u.targets))
-	for t, before := range u.targets {
-		targets[t] = before
-	}
-	u.mu.Unlock()
-	for t, before := range targets {
-		if guard.Revoke(ctx, t, before) != nil {
-			return
-		}
-		u.mu.Lock()
-		if u.targets[t].Equal(before) {
-			delete(u.targets, t)
-		}
-		u.mu.Unlock()
-	}
-}
-
-func (u *unsent) len() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.targets)
+	tell(ends)
 }
 
 // Drain empties the gateway before the process stops. At once nobody enters any
@@ -218,18 +198,21 @@ func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	}
 	var all []*Participant
 	for i := range g.reg.shards {
-		all = g.reg.shards[i].all(all)
+		s := &g.reg.shards[i]
+		s.mu.Lock()
+		all = s.all(all)
+		s.mu.Unlock()
 	}
 	const step = 20 * time.Millisecond
-	steps := max(int(over/step), 1)
+	steps := max(int64(over/step), 1)
 	for i := range steps {
 		if i > 0 {
 			if err := wait(ctx, step); err != nil {
 				return err
 			}
 		}
-		for _, p := range all[len(all)*i/steps : len(all)*(i+1)/steps] {
-			g.end(p, ErrDraining, nil)
+		for _, p := range all[share(len(all), i, steps):share(len(all), i+1, steps)] {
+			p.end(ErrDraining, nil)
 		}
 	}
 	g.endAll(ErrDraining)
@@ -241,7 +224,13 @@ func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	return nil
 }
 
+// share returns how many of n are to have ended after i of so many steps.
+func share(n int, i, steps int64) int { return int(int64(n) * i / steps) }
+
 func wait(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

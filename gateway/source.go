@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"strings"
 
 	"github.com/seed17cb2b26/chattoken/token"
@@ -45,18 +46,30 @@ func Query(name string) Source { return Source{inQuery, name} }
 // sites' pages, too, so Config.Origins must be right.
 func Cookie(name string) Source { return Source{inCookie, name} }
 
-var errSource = errors.New("gateway: Config.Sources has a zero Source, one twice, or one without the name that it needs")
+var errSource = errors.New("gateway: Config.Sources has a zero Source, one twice, one without the name that it needs, or with one that it cannot have")
 
 func checkSources(sources []Source) error {
 	seen := map[Source]bool{}
 	for _, s := range sources {
-		named := s.place == inQuery || s.place == inCookie
-		if s.place == 0 || named && s.name == "" || seen[s] {
+		if !s.valid() || seen[s] {
 			return errSource
 		}
 		seen[s] = true
 	}
 	return nil
+}
+
+// valid reports whether a request can have such a source.
+func (s Source) valid() bool {
+	switch s.place {
+	case inSubprotocol: // not even like a token of ours
+		return s.name == "" || validToken(s.name) && !strings.HasPrefix(s.name, token.Prefix)
+	case inCookie:
+		return validToken(s.name)
+	case inQuery:
+		return s.name != ""
+	}
+	return s.place == inBearer
 }
 
 // found is the token of a request.
@@ -69,47 +82,61 @@ type found struct {
 // find looks for a token in every source. That there is none, or more than one,
 // is an error.
 func find(sources []Source, r *http.Request) (f found, err error) {
-	n := 0
+	n, offered, usable := 0, 0, false
 	for _, s := range sources {
 		text, echo, count := s.look(r)
-		if count > 0 {
-			f = found{text, echo, s.place == inCookie}
+		if s.place == inSubprotocol {
+			offered = count // the same for all of these
+		} else {
+			n += count
 		}
-		n += count
+		if count > 0 && (s.place != inSubprotocol || echo != "") {
+			f, usable = found{text, echo, s.place == inCookie}, true
+		}
 	}
-	switch n {
-	case 0:
+	switch n += offered; {
+	case n > 1:
+		return found{}, errTwoTokens
+	case !usable:
 		return found{}, errNoToken
-	case 1:
-		return f, nil
 	}
-	return found{}, errTwoTokens
+	return f, nil
 }
 
-// look returns the token in the source, what to echo, and how many there are.
+// look returns the token in the source, what to echo, and how many there are,
+// whatever they look like.
 func (s Source) look(r *http.Request) (text, echo string, count int) {
 	switch s.place {
 	case inSubprotocol:
 		return s.lookAtSubprotocols(r.Header["Sec-Websocket-Protocol"])
 	case inBearer:
 		for _, v := range r.Header["Authorization"] {
-			if scheme, rest, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "Bearer") {
+			if scheme, rest, ok := strings.Cut(v, " "); ok && equalFold(scheme, "Bearer") {
 				text, count = textproto.TrimString(rest), count+1
 			}
 		}
 	case inQuery:
-		for _, v := range r.URL.Query()[s.name] {
-			text, count = v, count+1
+		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+			name, value, _ := strings.Cut(pair, "=")
+			if name, err := url.QueryUnescape(name); err == nil && name == s.name {
+				text, _ = url.QueryUnescape(value)
+				count++
+			}
 		}
 	case inCookie:
-		for _, c := range r.CookiesNamed(s.name) {
-			text, count = c.Value, count+1
+		for _, line := range r.Header["Cookie"] {
+			for pair := range strings.SplitSeq(line, ";") {
+				if name, value, _ := strings.Cut(textproto.TrimString(pair), "="); name == s.name {
+					text, count = strings.Trim(value, `"`), count+1
+				}
+			}
 		}
 	}
 	return text, "", count
 }
 
-// lookAtSubprotocols takes for a token what begins like one.
+// lookAtSubprotocols takes for a token what begins like one. Without an echo it
+// is not offered as s has it.
 func (s Source) lookAtSubprotocols(header []string) (text, echo string, count int) {
 	offered, named := 0, false
 	for _, line := range header {
@@ -127,12 +154,12 @@ func (s Source) lookAtSubprotocols(header []string) (text, echo string, count in
 		}
 	}
 	switch {
-	case count > 1:
+	case count != 1:
 		return "", "", count
 	case s.name == "" && offered == 1:
-		return text, text, count
+		return text, text, 1
 	case s.name != "" && named:
-		return text, s.name, count
+		return text, s.name, 1
 	}
-	return "", "", 0 // offered in another way, which may be another Source's
+	return "", "", 1
 }

@@ -1,0 +1,364 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/gateway"
+	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
+)
+
+func named(user string) func(*claims.Claims) { return func(c *claims.Claims) { c.UserID = user } }
+
+// An embedder who clears a session harms nobody else.
+func TestSessionReset(t *testing.T) {
+	h := newHouse(t)
+	first, second := h.enter(t), h.enter(t) // one user, two connections
+	second.Session().Reset()
+	second.Leave()
+	for i := range 200 {
+		p := h.enter(t, named(fmt.Sprint(i)))
+		p.Session().Reset()
+		p.Leave()
+	}
+	entries, _ := h.Size()
+	require.Equal(t, [4]int{1, 1, 1, 1}, entries)
+	require.NoError(t, h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, ""))
+	require.ErrorIs(t, first.Authorize(claims.SendMessage), token.ErrRevoked)
+}
+
+// What a guard knows holds for every gateway on it, to whichever it told the
+// news.
+func TestAuthorizeAsksTheGuard(t *testing.T) {
+	h := newHouse(t)
+	p := h.enter(t)
+	require.NoError(t, p.Authorize(claims.SendMessage))
+	require.NoError(t, h.Guard.Revoke(t.Context(), token.Target{User: tokentest.UserID}, h.Now()))
+	require.NoError(t, h.Guard.Sync(t.Context(), func(token.Target, time.Time) {}))
+	require.ErrorIs(t, p.Authorize(claims.SendMessage), token.ErrRevoked)
+}
+
+// An OnEnd that blocks keeps nobody else in, nor the guard from being told.
+func TestOnEndBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		blocked := make(chan bool)
+		var in []*gateway.Participant
+		for i := range 10 {
+			p := h.enter(t, named(fmt.Sprint(i)))
+			p.OnEnd(func(error) { <-blocked })
+			in = append(in, p)
+		}
+		unused := h.Mint()
+		go func() { _ = h.Revoke(t.Context(), token.Target{Everyone: true}, "spam") }()
+		synctest.Wait()
+		for _, p := range in {
+			require.EqualError(t, p.Authorize(claims.SendMessage), "spam")
+		}
+		require.ErrorIs(t, h.Guard.Revoked(summary(t, h, unused)), token.ErrRevoked)
+
+		pass(7 * time.Second)
+		p := h.enter(t, named("later"))
+		p.OnEnd(func(error) { <-blocked })
+		h.guard.news <- func(news func(token.Target, time.Time)) {
+			news(token.Target{User: "later"}, h.Now())
+		}
+		pass(59 * time.Second)
+		require.NoError(t, h.Ready(h.Now()))
+		pass(3 * time.Second)
+		require.ErrorContains(t, h.Ready(h.Now()), "stands still")
+		close(blocked)
+		pass(2 * time.Second)
+		require.NoError(t, h.Ready(h.Now()))
+		h.stop()
+		<-h.ran
+	})
+}
+
+// An embedder's function that ends its goroutine ends none of the gateway's.
+func TestGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var exits atomic.Bool
+		var told atomic.Int32
+		h := newHouse(t, func(c *gateway.Config) {
+			c.MaxLive = 12
+			c.Observe = func(gateway.Event) {
+				if exits.Load() {
+					runtime.Goexit()
+				}
+			}
+		})
+		in := func() {
+			for i := range 10 {
+				h.enter(t, named(fmt.Sprint(i)), func(c *claims.Claims) { c.SessionMinutes = 1 }).OnEnd(func(error) {
+					told.Add(1)
+					runtime.Goexit()
+				})
+			}
+			told.Store(0)
+			exits.Store(true)
+		}
+		in()
+		h.guard.news <- func(news func(token.Target, time.Time)) { news(token.Target{Everyone: true}, h.Now()) }
+		pass(2 * time.Second)
+		require.EqualValues(t, 10, told.Load())
+		exits.Store(false)
+		pass(7 * time.Second)
+		in()
+		pass(61 * time.Second)
+		require.EqualValues(t, 10, told.Load())
+		require.NoError(t, h.Ready(h.Now()))
+
+		done := make(chan bool)
+		for range 20 { // and the place is given back
+			go func() {
+				defer func() { done <- true }()
+				_, _ = h.Enter(newWriter(), handshake(h.Mint().Token))
+			}()
+			<-done
+		}
+		require.Zero(t, h.Stats().Live)
+		exits.Store(false)
+		in()
+		h.stop()
+		<-h.ran
+		require.EqualValues(t, 10, told.Load())
+	})
+}
+
+// A guard whose method ends its goroutine ends Run in good order.
+func TestGuardGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		p := h.enter(t)
+		h.guard.news <- func(news func(token.Target, time.Time)) { runtime.Goexit() }
+		pass(2 * time.Second)
+		<-h.ran
+		require.Equal(t, gateway.ErrStopped, p.Authorize(claims.SendMessage))
+	})
+}
+
+// asked calls a hook before the guard is asked for the nth time whether a token
+// is revoked.
+type asked struct {
+	gateway.Guard
+	n    map[token.ID]int
+	hook func(s token.Summary, n int)
+}
+
+func (g *asked) Revoked(s token.Summary) error {
+	g.n[s.TokenID]++
+	g.hook(s, g.n[s.TokenID])
+	return g.Guard.Revoked(s)
+}
+
+// newAskedHouse makes a house whose guard has the hook, for one goroutine.
+func newAskedHouse(t *testing.T, hook func(h *house, s token.Summary, n int)) *house {
+	h := newStillHouse(t)
+	h.guard.Guard = &asked{h.guard.Guard, map[token.ID]int{}, func(s token.Summary, n int) { hook(h, s, n) }}
+	h.run(t)
+	return h
+}
+
+// A guard that panics when somebody is half in keeps no place.
+func TestGuardPanics(t *testing.T) {
+	h := newAskedHouse(t, func(h *house, _ token.Summary, n int) {
+		if n == 2 {
+			panic("a guard")
+		}
+	})
+	require.Panics(t, func() { _, _ = h.Enter(newWriter(), handshake(h.Mint().Token)) })
+	require.Zero(t, h.Stats().Live)
+	require.Zero(t, h.Stats().Present)
+}
+
+// Whoever is ended half in is refused, and no stay is said to have ended.
+func TestEndedHalfIn(t *testing.T) {
+	h := newAskedHouse(t, func(h *house, s token.Summary, n int) {
+		if n == 2 { // and the guard's clock was set back, so that it does not know
+			h.Advance(-time.Hour)
+			require.NoError(t, h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, "spam"))
+			h.Advance(time.Hour)
+		}
+	})
+	_, err := h.Enter(newWriter(), handshake(h.Mint().Token))
+	require.EqualError(t, errors.Unwrap(err), "spam")
+	got := h.events.take()
+	require.Len(t, got, 1)
+	require.Equal(t, gateway.Refused, got[0].Kind)
+	require.Zero(t, h.Stats().Ended)
+	require.Zero(t, h.Stats().Present)
+}
+
+// Nor is whoever's session is over before a slow guard has answered.
+func TestOverHalfIn(t *testing.T) {
+	h := newHouse(t)
+	h.guard.spent = func() { h.Advance(time.Minute) }
+	_, err := h.Enter(newWriter(), handshake(h.Mint(func(c *claims.Claims) { c.SessionMinutes = 1 }).Token))
+	require.ErrorIs(t, err, token.ErrSessionExpired)
+	require.Zero(t, h.Stats().Present)
+}
+
+// An end that comes while the observer is told of the entry is told after it.
+func TestEventOrder(t *testing.T) {
+	var h *house
+	h = newHouse(t, func(c *gateway.Config) {
+		observe := c.Observe
+		c.Observe = func(e gateway.Event) {
+			if e.Kind == gateway.Entered {
+				require.NoError(t, h.Revoke(t.Context(), token.Target{Token: e.TokenID}, ""))
+			}
+			observe(e)
+		}
+	})
+	p := h.enter(t)
+	require.Error(t, p.Authorize(claims.SendMessage))
+	got := h.events.take()
+	require.Len(t, got, 2)
+	require.Equal(t, gateway.Entered, got[0].Kind)
+	require.Equal(t, gateway.Ended, got[1].Kind)
+	require.EqualValues(t, 1, h.Stats().Ended)
+}
+
+// A token that the guard has no room to revoke is not let in either.
+func TestTokenRevokedHalfIn(t *testing.T) {
+	h := newStillHouse(t)
+	g, err := replay.New(replay.Config{Limits: h.Ring.Limits(), AcceptIssuedBeforeStart: true, MaxRevocations: 2, Now: h.Now})
+	require.NoError(t, err)
+	h.guard.Guard = g
+	h.run(t)
+	require.NoError(t, h.Revoke(t.Context(), token.Target{Token: token.ID{9}}, ""))
+	minted := h.Mint()
+	h.guard.spent = func() {
+		require.ErrorIs(t, h.Revoke(t.Context(), token.Target{Token: minted.ID}, ""), replay.ErrFull)
+	}
+	_, err = h.Enter(newWriter(), handshake(minted.Token))
+	require.ErrorIs(t, err, token.ErrRevoked)
+}
+
+// Refused tokens that are authentic have an ID for the log.
+func TestRefusedID(t *testing.T) {
+	h := newHouse(t, func(c *gateway.Config) { c.Room = func(*http.Request) string { return "another" } })
+	minted := h.Mint()
+	_, err := h.Enter(newWriter(), handshake(minted.Token))
+	require.Error(t, err)
+	require.Equal(t, minted.ID, h.events.take()[0].TokenID)
+}
+
+// A renewal that was overtaken by another does not end what goes on by that.
+func TestRenewOvertaken(t *testing.T) {
+	var p *gateway.Participant
+	var a, b token.ChatToken
+	h := newAskedHouse(t, func(h *house, s token.Summary, n int) {
+		if s.TokenID == a.ID && n == 2 {
+			require.NoError(t, p.Renew(t.Context(), b.Token))
+			require.NoError(t, h.Revoke(t.Context(), token.Target{Token: a.ID}, ""))
+		}
+	})
+	p, a, b = h.enter(t), h.Mint(), h.Mint()
+	require.ErrorIs(t, p.Renew(t.Context(), a.Token), token.ErrRevoked)
+	require.Equal(t, b.ID, p.Session().TokenID())
+	require.NoError(t, p.Authorize(claims.SendMessage))
+}
+
+// A session that is over is not renewed, although nobody has ended it yet, nor
+// one in a gateway that stands still.
+func TestRenewTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		pass(500 * time.Millisecond)
+		p := h.enter(t, func(c *claims.Claims) { c.SessionMinutes = 1 })
+		h.Advance(time.Minute)
+		minted := h.Mint()
+		require.ErrorIs(t, p.Renew(t.Context(), minted.Token), token.ErrSessionExpired)
+		h.requireUnspent(t, minted)
+
+		blocked := make(chan bool)
+		h.enter(t, func(c *claims.Claims) { c.SessionMinutes = 1 }).OnEnd(func(error) { <-blocked })
+		q := h.enter(t)
+		pass(80 * time.Second)
+		minted = h.Mint()
+		require.ErrorContains(t, errors.Unwrap(q.Renew(t.Context(), minted.Token)), "Run does not run")
+		h.requireUnspent(t, minted)
+		close(blocked)
+		h.stop()
+		<-h.ran
+	})
+}
+
+// Whoever leaves while OnEnd blocks sees the cause of the end, not of leaving.
+func TestContextCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		blocked := make(chan bool)
+		first, second := h.enter(t), h.enter(t)
+		for _, p := range []*gateway.Participant{first, second} {
+			p.OnEnd(func(error) { <-blocked })
+		}
+		contexts := []context.Context{first.Context(), second.Context()}
+		go func() { _ = h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, "spam") }()
+		synctest.Wait()
+		first.Leave()
+		second.Leave()
+		for _, ctx := range contexts {
+			require.EqualError(t, context.Cause(ctx), "spam")
+		}
+		close(blocked)
+		h.stop()
+		<-h.ran
+	})
+}
+
+// End ends one connection, and no other of the user's.
+func TestEnd(t *testing.T) {
+	h := newHouse(t)
+	p, q := h.enter(t), h.enter(t)
+	var cause error
+	p.OnEnd(func(err error) { cause = err })
+	p.End("idle")
+	p.End("again")
+	require.EqualError(t, cause, "idle")
+	require.ErrorIs(t, p.Authorize(claims.SendMessage), token.ErrRevoked)
+	require.NoError(t, q.Authorize(claims.SendMessage))
+	h.enter(t)
+}
+
+// A context that has ended is heeded first.
+func TestDrainCanceled(t *testing.T) {
+	for range 50 {
+		h := newStillHouse(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, h.Drain(ctx, 0, 0), context.Canceled)
+	}
+}
+
+// Many participants and many steps are more than 31 bits have room for.
+func TestDrainShares(t *testing.T) {
+	for i := range int64(100) {
+		require.EqualValues(t, i*10_000, gateway.Share(1_000_000, i, 100))
+	}
+	const hour = int64(time.Hour / (20 * time.Millisecond))
+	require.Equal(t, 1_000_000, gateway.Share(1_000_000, hour, hour))
+}
+
+// A guard whose clock is not set back with ours may be without a server.
+func TestReadyAfterTheClockWasSetBack(t *testing.T) {
+	h := newHouse(t)
+	at := h.Now()
+	h.guard.synced.Store(&at)
+	h.Advance(-time.Hour)
+	require.ErrorContains(t, h.Ready(h.Now()), "revoked")
+}
