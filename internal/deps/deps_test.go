@@ -142,7 +142,7 @@ var direction = map[string][]string{
 	"keyring":  {"internal"},
 	"token":    {"claims", "keyring", "internal"},
 	"replay":   {"keyring", "token", "claims", "internal"},
-	"gateway":  {"claims", "keyring", "token"},
+	"gateway":  {"claims", "keyring", "token", "internal"},
 	"internal": {"claims", "internal"}, // the payload is made of claims
 	"tools":    {"tools"},
 	"cmd":      {"claims", "keyring", "token", "replay", "internal"},
