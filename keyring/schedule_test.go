@@ -261,11 +261,11 @@ func TestRecovery(t *testing.T) {
 	}
 	gone := make([]documentKey, 4094)
 	for i := range gone {
-		gone[i] = documentKey{Secret: secret(100 + i), Created: 1, Activates: 0, Retires: 0, Expires: maxUnix, Revoked: 1}
+		gone[i] = documentKey{Secret: secret(100 + i), Created: 1, Activates: 0, Retires: 0, Expires: int64(maxUnix), Revoked: 1}
 	}
 	crowd := chain(4096)
 	for i := range crowd[:4095] {
-		crowd[i].Expires = maxUnix
+		crowd[i].Expires = int64(maxUnix)
 	}
 	none := []documentKey{}
 	two := []documentKey{key(1, at, 0, at+3600, at+3670), key(2, at, at+3600, 0, 0)}
