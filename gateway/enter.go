@@ -36,9 +36,9 @@ type Conn interface {
 	// it.
 	Serve(p *Participant)
 
-	// End closes the connection: [CloseFrame] says with which code and reason. It
-	// is called once at most, in a goroutine of its own or instead of Serve, and
-	// may wait for the other side. Serve has to notice it.
+	// End closes the connection: [CloseFrame] says with which code and reason.
+	// It is called once at most, in a goroutine of its own or instead of Serve,
+	// and may wait for the other side. Serve has to notice it.
 	End(cause error)
 }
 
@@ -315,8 +315,8 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	p.session.Store(session)
 	v.g.reg.add(p)
 	v.held, v.p = false, p
-	// From here on whoever ends participants finds p. What they did before counts,
-	// too.
+	// From here on whoever ends participants finds p. What they did before
+	// counts, too.
 	err = v.g.stopped()
 	if err == nil {
 		err = v.g.revoked(session)

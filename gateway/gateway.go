@@ -1,6 +1,14 @@
-// Package gateway leads from an HTTP request with a token, the one-time ticket
-// for a WebSocket, to a verified, live, bounded connection. It is the front
-// door of a chat gateway, for any WebSocket library and for server-sent events.
+// Package gateway is the front door of a chat gateway. It takes the token of an
+// HTTP request, the one-time ticket for a WebSocket, lets its user in, and ends
+// the connection when the session is over or revoked. Call [New], keep
+// [Gateway.Run] running, and mount one of these:
+//
+//	Handler      for programs, which see the HTTP status of a refusal
+//	Accept       for browsers, which see a close code only
+//	EnterStream  for server-sent events
+//	Enter        if the connection outlives the handler
+//
+// It works with any WebSocket library. With github.com/gorilla/websocket:
 //
 //	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard})
 //	go g.Run(context.Background())
@@ -10,9 +18,9 @@
 //			return
 //		}
 //		defer conn.Close()
-//		p.OnEnd(func(cause error) { go closeWith(conn, cause) })
+//		p.OnEnd(func(cause error) { go closeWith(conn, cause) }) // by CloseFrame
 //		for {
-//			message, err := conn.Read()
+//			_, message, err := conn.ReadMessage()
 //			if err != nil || p.Authorize(claims.SendMessage) != nil {
 //				return
 //			}
@@ -27,10 +35,7 @@
 // names and the embedder's own rule. Then the participant is registered, and
 // the guard is asked once more, for what was revoked meanwhile.
 //
-// Programs see the status of an upgrade that is refused: [Gateway.Handler].
-// Browsers see nothing but a close code: [Gateway.Accept].
-//
-// # What is left to the embedder
+// # What your program does
 //
 //   - Upgrade with w.Header(), which has the subprotocol to echo, and with the
 //     library's own check of the Origin off; close the connection in OnEnd with
@@ -76,13 +81,13 @@ type Keys interface {
 	Health(now time.Time) error
 }
 
-// Guard spends tokens and revokes. A *replay.Guard is one, and so are the
-// guards of a fleet; going from one to the other changes one line.
+// Guard spends tokens and revokes. A *replay.Guard, a *valkey.Guard and an
+// *etcd.Guard are such: going from one to the other changes the call of New.
 type Guard interface {
 	token.Guard
 
-	// Revoke returns nil when no gateway lets such a token in any more. After an
-	// error the call is to be repeated.
+	// Revoke returns nil when no gateway lets such a token in any more. After
+	// an error the call is to be repeated.
 	Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error
 
 	// Sync learns what others revoked, and hands over all that came into force
@@ -90,7 +95,7 @@ type Guard interface {
 	Sync(ctx context.Context, news func(token.Target, time.Time)) error
 
 	ReadyAt() time.Time // tokens issued from then on are accepted
-	Synced() time.Time  // how old the knowledge of others' revocations is
+	Synced() time.Time  // up to when this process knows what others revoked
 }
 
 // Config is what the embedder decides. Keys and Guard must be set; the zero
@@ -98,10 +103,11 @@ type Guard interface {
 type Config struct {
 	Keys Keys
 
-	// Guard is this gateway's alone: what others revoked is told to one caller of
-	// its Sync, so a second gateway would not end those whom it concerns. Several
-	// addresses in one process share the gateway. A type that wraps a guard has to
-	// pass its method Limits on, or nobody notices limits below the ring's.
+	// Guard is this gateway's alone: what others revoked is told to one caller
+	// of its Sync, so a second gateway would not end those whom it concerns.
+	// Several addresses in one process share the gateway. A type that wraps a
+	// guard has to pass its method Limits on, or nobody notices limits below
+	// the ring's.
 	Guard Guard
 
 	// Sources are the places where a token may be; nil means Subprotocol(""),
@@ -116,10 +122,10 @@ type Config struct {
 	// page and pass.
 	Origins []string
 
-	// ForwardedProto is the header in which a trusted proxy says by which scheme
-	// the request came, usually "X-Forwarded-Proto": http or https, or ws or wss.
-	// Set it only if the proxy replaces what a client sent. It matters only if
-	// Origins is nil.
+	// ForwardedProto is the header in which a trusted proxy says by which
+	// scheme the request came, usually "X-Forwarded-Proto": http or https, or
+	// ws or wss. Set it only if the proxy replaces what a client sent. It
+	// matters only if Origins is nil.
 	ForwardedProto string
 
 	// ExtendedConnect accepts WebSockets over HTTP/2 (RFC 8441). Few WebSocket
@@ -127,8 +133,9 @@ type Config struct {
 	ExtendedConnect bool
 
 	// Room returns the identifier of the room that the request's address names;
-	// a token for another room is refused, and "" refuses every token. Nil means
-	// that addresses name no rooms: the participant's room is the session's.
+	// a token for another room is refused, and "" refuses every token. Nil
+	// means that addresses name no rooms: the participant's room is the
+	// session's.
 	Room func(*http.Request) string
 
 	// Admit is the embedder's own rule, as in token.Opener. It may return a
@@ -136,16 +143,17 @@ type Config struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error
 
 	// MaxLive is how many participants there may be at a time; zero means a
-	// million. Above a few thousand, up to one in fifty may be refused early, so
-	// that processors do not wait for one another.
+	// million. Above a few thousand, up to one in fifty may be refused early,
+	// so that processors do not wait for one another.
 	MaxLive int
 
-	// MaxLivePerUser is how many of them may be one user's; zero means no limit.
+	// MaxLivePerUser is how many of them may be one user's; zero means no
+	// limit.
 	MaxLivePerUser int
 
-	// Observe is told of every decision and every ending, for metrics and logs. It
-	// runs in the caller's place, several at a time, and must not block. If it
-	// panics, that goes no further.
+	// Observe is told of every decision and every ending, for metrics and logs.
+	// It runs in the caller's place, several at a time, and must not block. If
+	// it panics, that goes no further.
 	Observe func(Event)
 
 	// Now is the clock. Nil means time.Now.

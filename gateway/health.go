@@ -13,12 +13,18 @@ import (
 // gateway that is ready.
 const maxUnsynced = time.Minute
 
-// Ready returns nil if a load balancer should send users here, and else an
-// error that says why not: the gateway is draining or Run does not run; the
-// guard accepts only tokens that are issued later, or has limits below the
-// ring's; keys or revocations are too old. It says nothing of whether a server
-// answers now: that is the same for every gateway, and no reason to take them
-// all away.
+// Ready returns nil if a load balancer should send users here. Otherwise the
+// error says why not:
+//
+//   - the gateway is draining, or Run does not run;
+//   - the guard's ReadyAt is still to come, as after a start or a failover;
+//   - the guard's limits are below the ring's;
+//   - what others revoked is unknown for more than a minute;
+//   - the keys are not healthy: see [Keys].
+//
+// It does not ask whether a server answers now. One that is away for more than
+// a minute makes all gateways unready. Use Ready for readiness only, never to
+// restart a gateway: that ends its sessions, and cures nothing.
 func (g *Gateway) Ready(now time.Time) error {
 	if g.state.draining.Load() {
 		return ErrDraining

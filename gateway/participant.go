@@ -70,11 +70,12 @@ func (p *Participant) over() error {
 	return nil
 }
 
-// OnEnd has f called once with the cause when the stay ends, or at once if it
-// has ended, but never because of Leave. [CloseFrame] has what goes with the
-// cause. f must not block: others wait to be told of their ends, so it starts a
-// goroutine if it has to write. If it panics or ends its goroutine, that goes
-// no further. A second OnEnd replaces the first.
+// OnEnd registers f, which is called once when the connection has to be closed:
+// at the deadline, by a revocation, in a drain, or when Run returns. If that
+// has happened already, f is called at once. Leave does not call it. f must not
+// block, because others wait to be told: close the connection in a goroutine,
+// with the code and reason of [CloseFrame]. If f panics or ends its goroutine,
+// that goes no further. A second OnEnd replaces the first.
 func (p *Participant) OnEnd(f func(cause error)) {
 	s := p.shard()
 	s.mu.Lock()

@@ -74,8 +74,8 @@ var (
 	ErrLeft = errors.New("gateway: left")
 
 	// ErrNotRepeated is matched by an error of [Gateway.Revoke] after which Run
-	// does not repeat the call to the guard: too many wait already, or the error
-	// is none that passes.
+	// does not repeat the call to the guard: too many wait already, or the
+	// error is none that passes.
 	ErrNotRepeated = errors.New("gateway: the revocation will not be repeated")
 )
 

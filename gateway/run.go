@@ -21,15 +21,16 @@ const (
 
 var errRunning = errors.New("gateway: Run runs already")
 
-// Run ends whoever's time is over, every second; lets the guard learn what
-// others revoked, and repeats what it could not be told, every second; and
-// refreshes the keys, every ten. A key file or a server that stands still holds
-// up neither the others nor the ends.
+// Run does the gateway's regular work until ctx ends. Call it once, in a
+// goroutine.
 //
-// Run returns when ctx ends, with its error, when all its goroutines have ended
-// and so has every stay. So ctx must not be one that ends with the signal to
-// stop the process, but has to outlive [Gateway.Drain]. One Run may run at a
-// time.
+//   - Every second it ends the sessions that are over, learns what others
+//     revoked, and repeats what the guard could not be told.
+//   - Every ten seconds it refreshes the keys.
+//
+// A key file or a server that stands still delays only its own part. When ctx
+// ends, Run ends all connections, waits for its goroutines, and returns the
+// cause of ctx. So end ctx after [Gateway.Drain], not at the signal to stop.
 func (g *Gateway) Run(ctx context.Context) error {
 	if !g.state.running.CompareAndSwap(false, true) {
 		return errRunning
@@ -141,9 +142,9 @@ func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) err
 	if t.Token != (token.ID{}) {
 		before = time.Time{}
 	}
-	// Whoever is in now is meant, even if the clock was set back since. They may
-	// do nothing more before the guard is told, and are told beside it: one may
-	// block, and the other wait for a server.
+	// Whoever is in now is meant, even if the clock was set back since. They
+	// may do nothing more before the guard is told, and are told beside it: one
+	// may block, and the other wait for a server.
 	ends := g.markTarget(nil, t, time.Unix(math.MaxInt64, 0), cause)
 	var telling sync.WaitGroup
 	telling.Go(func() { tell(ends) })
@@ -186,11 +187,11 @@ func (g *Gateway) endAll(cause error) {
 	tell(ends)
 }
 
-// Drain empties the gateway before the process stops. At once nobody enters any
-// more and Ready says so. After notice, in which a load balancer can take note,
-// the stays are ended one after the other, spread evenly over the time over,
-// with [ErrDraining]. Drain returns nil when all have left, or the error of
-// ctx. The gateway stays closed after it.
+// Drain empties the gateway before the process stops. It closes the gateway to
+// newcomers at once and makes Ready fail. It waits for notice, so that load
+// balancers see that. Then it ends all connections with [ErrDraining], spread
+// evenly over the duration over. It returns nil when all have left, or the
+// error of ctx. The gateway stays closed after it.
 func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	g.state.draining.Store(true)
 	if err := wait(ctx, notice); err != nil {

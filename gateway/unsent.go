@@ -16,11 +16,12 @@ const (
 	// maxUnsent bounds what is repeated. What does not fit is the caller's.
 	maxUnsent = 1 << 12
 
-	// keepUnsent is how long a revocation can matter: the longest session that it
-	// concerns may begin by a clock that is ahead.
+	// keepUnsent is how long a revocation can matter: the longest session that
+	// it concerns may begin by a clock that is ahead.
 	keepUnsent = claims.MaxSessionMinutes*time.Minute + limits.MaxClockSkew
 
-	// maxFailures in a row are taken to be the server's and not the revocations'.
+	// maxFailures in a row are taken to be the server's and not the
+	// revocations'.
 	maxFailures = 32
 )
 

@@ -14,9 +14,9 @@
 // refuses.
 //
 // The promise is one guard's. Two guards, and two processes, let a token in
-// once each: for several gateways there is replay/valkey, with the same
-// methods. A new guard does not know what an earlier one let in, so it refuses
-// all tokens issued before it was made: see [Guard.ReadyAt].
+// once each: for several gateways there are replay/valkey and replay/etcd, with
+// the same methods. A new guard does not know what an earlier one let in, so it
+// refuses all tokens issued before it was made: see [Guard.ReadyAt].
 //
 // Both restarts and revocations judge what was issued before a moment as
 // token.Summary.IssuedBefore has it, because the minter's clock may be ahead.

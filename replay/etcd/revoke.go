@@ -140,8 +140,8 @@ func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) er
 	return err
 }
 
-// Synced returns how old the knowledge of what others revoked is: it is
-// complete as of that moment, by Config.Now. While the cluster answers, that is
+// Synced returns the moment up to which this process knows what others revoked,
+// by Config.Now. While the cluster answers, that is
 // a second ago, whether anybody calls [Guard.Sync] or not. Of a zero or nil
 // Guard it is the zero time.
 func (g *Guard) Synced() time.Time {
