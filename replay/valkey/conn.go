@@ -147,6 +147,7 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 		}
 		conn = tls.Client(conn, config)
 	}
+	_ = conn.SetDeadline(until) // the handshake reads, too
 	l := &link{conn: conn, in: bufio.NewReaderSize(conn, maxText+2)}
 	if err := c.greet(until, l); err != nil {
 		return nil, l.close(err)
@@ -199,6 +200,9 @@ func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply
 	l.reading.Lock()
 	l.writing.Unlock()
 	defer l.reading.Unlock()
+	if dead := l.dead.Load(); dead != nil && err == nil {
+		err = errConnection // what is left in the buffer are replies to something else
+	}
 	_ = l.conn.SetReadDeadline(until)
 	for i := 0; i < p.commands && err == nil; i++ {
 		var r reply

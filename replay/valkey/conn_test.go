@@ -3,13 +3,19 @@ package valkey
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -70,6 +76,58 @@ func TestReadReply(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDeadLink has a pipeline wait for its replies while the one before it meets
+// what is none, which ends the link. What is left in the buffer is not for it.
+func TestDeadLink(t *testing.T) {
+	client, server := net.Pipe()
+	defer server.Close()
+	l := &link{conn: client, in: bufio.NewReaderSize(client, maxText+2)}
+	go func() { _, _ = server.Write([]byte("+left\r\n")) }()
+	_, err := l.in.Peek(len("+left\r\n"))
+	require.NoError(t, err)
+
+	l.reading.Lock() // as the one before does
+	done := make(chan []reply)
+	go func() {
+		var p pipeline
+		p.add("PING")
+		replies, err := l.roundTrip(time.Now().Add(time.Minute), &p, nil)
+		assert.Equal(t, errReply, err, "why the link ended")
+		done <- replies
+	}()
+	_, err = io.ReadFull(server, make([]byte, len("*1\r\n$4\r\nPING\r\n")))
+	require.NoError(t, err)
+	_ = l.close(errReply)
+	l.reading.Unlock()
+	assert.Empty(t, <-done)
+}
+
+// TestElsewhereMeanwhile has a connection lead to another server while a gateway
+// writes and fetches what is revoked. It knows nothing of the first one then.
+func TestElsewhereMeanwhile(t *testing.T) {
+	ctx := context.Background()
+	a, b := valkeytest.Start(t), valkeytest.Start(t)
+	var target atomic.Pointer[string]
+	target.Store(&a.Address)
+	g, err := New(ctx, Config{Addresses: []string{"name:1"}, Timeout: 6 * time.Second, Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, *target.Load())
+	}})
+	require.NoError(t, err)
+	defer g.Close()
+	require.NoError(t, g.Revoke(ctx, token.Target{User: "user"}, time.Now()))
+	require.NoError(t, g.Sync(ctx, func(token.Target, time.Time) {}))
+	n, until := g.topology.Load().nodes[0], time.Now().Add(6*time.Second)
+	n.asking.Lock()
+	defer n.asking.Unlock()
+	known := n.change(nil)
+	require.EqualValues(t, 1, known.revision)
+	n.hangUp()
+	target.Store(&b.Address)
+	assert.Equal(t, errChanged, n.writeBack(until))
+	assert.Equal(t, errChanged, n.catchUp(until, answer{revision: 5}, 0))
+	assert.Equal(t, known, n.change(nil))
 }
 
 // TestNames has every target come back from its name, and no two have one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -326,6 +327,35 @@ func TestRevokeManyKnown(t *testing.T) {
 				require.Equal(t, isRevoked(late, tok), isRevoked(g, tok), "%s, after %d, of %d", name, i, j)
 			}
 		}
+	}
+}
+
+// TestRevokeFar has so many revocations to fetch from a server so far away that
+// no call has time for all. Each goes on where the one before ended.
+func TestRevokeFar(t *testing.T) {
+	t.Parallel()
+	const pages, page = 20, 1000
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	c := config(p.address)
+	c.Timeout = time.Second
+	g := newGuardAtLast(t, c)
+	later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	for i := range pages {
+		order, marks := []string{"ZADD", "chattoken:{0}:guard-order"}, []string{"ZADD", "chattoken:{0}:guard-marks"}
+		for j := range page {
+			rank := strconv.Itoa(page*i + j + 1)
+			order, marks = append(order, rank, "u0:user"+rank), append(marks, later, "u0:user"+rank)
+		}
+		s.must(order...)
+		s.must(marks...)
+	}
+	s.must("SET", "chattoken:{0}:guard-revision", strconv.Itoa(pages*page))
+	p.delay.Store(int64(2 * c.Timeout / pages))
+	require.Error(t, g.Sync(ctx, noNews), "each page takes that long")
+	eventually(t, func() bool { return g.Sync(ctx, noNews) == nil })
+	for _, i := range []int{1, page, page + 1, pages * page} {
+		assert.True(t, isRevoked(g, of("user"+strconv.Itoa(i), "room")))
 	}
 }
 

@@ -366,7 +366,7 @@ func (n *node) moved(err error) {
 		n.hangUp() // the next connection may lead to another server
 		fallthrough
 	case errCluster, errConnection, errTimeout:
-		n.change(func(b belief) belief { b.conn = 0; return b }) // to be verified
+		n.change(belief.unsure)
 		n.g.rediscover(n)
 	}
 }
