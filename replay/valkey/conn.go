@@ -161,15 +161,16 @@ func (c *Config) greet(until time.Time, l *link) error {
 	if c.Credentials != nil {
 		var err error
 		if user, password, err = c.Credentials(); err != nil {
-			return ErrAuth
+			return &causedFault{errCredentials, err}
 		}
 	}
 	var p pipeline
 	switch {
-	case user != "":
-		p.add("AUTH", user, password)
-	case password != "":
+	case password == "":
+	case user == "":
 		p.add("AUTH", password)
+	default:
+		p.add("AUTH", user, password)
 	}
 	if c.Database != 0 {
 		p.add("SELECT", strconv.Itoa(c.Database))

@@ -147,7 +147,7 @@ func (g *Guard) Revoked(s token.Summary) error {
 // an own call of Revoke, or lack of room (as Everyone); at least once, also
 // with an error. One owner calls it, every few seconds, and ends the sessions
 // concerned. It takes Config.Timeout at most, and not longer than ctx, plus
-// what news takes.
+// what news takes. With a nil news it only fetches.
 //
 // If a server loses a revocation before this gateway has fetched it, the
 // gateway that made it writes it again. If that one is gone, too, unused tokens
@@ -161,7 +161,9 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 	err := g.within(ctx, func(until time.Time) error {
 		return g.each(until, func(n *node) error { return n.askAnew(until) })
 	})
-	g.revoked.News(news)
+	if news != nil {
+		g.revoked.News(news)
+	}
 	if err == nil {
 		g.synced.Store(&began)
 	}
@@ -203,7 +205,7 @@ func (g *Guard) each(until time.Time, do func(n *node) error) error {
 		case over && len(errs) == 0:
 			return errChanged
 		case over || same && !slices.ContainsFunc(errs, transient):
-			return errs[0]
+			return errs[max(slices.IndexFunc(errs, func(err error) bool { return err != replay.ErrFull }), 0)]
 		}
 		time.Sleep(pause)
 	}

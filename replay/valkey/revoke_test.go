@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -194,8 +196,11 @@ func TestSync(t *testing.T) {
 	require.Equal(t, "fresh", spend(idle, live))
 	require.NoError(t, by.Revoke(ctx, token.Target{User: "user"}, time.Now()))
 	assert.False(t, isRevoked(idle, live))
-	require.NoError(t, idle.Sync(ctx, noNews))
+	require.NoError(t, idle.Sync(ctx, nil))
 	assert.True(t, isRevoked(idle, live))
+	var news []token.Target
+	require.NoError(t, idle.Sync(ctx, func(t token.Target, _ time.Time) { news = append(news, t) }))
+	assert.Equal(t, []token.Target{{User: "user"}}, news, "nobody was told yet")
 
 	s.Stop()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -357,6 +362,35 @@ func TestRevokeFar(t *testing.T) {
 	for _, i := range []int{1, page, page + 1, pages * page} {
 		assert.True(t, isRevoked(g, of("user"+strconv.Itoa(i), "room")))
 	}
+}
+
+// TestRevokeFullAndWorse has a server with no room for a token change meanwhile,
+// or not be reached. That it is full says less.
+func TestRevokeFullAndWorse(t *testing.T) {
+	t.Parallel()
+	one := token.Target{Token: token.ID{1}}
+	f := startFake(t)
+	g := newGuard(t, config(f.address))
+	f.say("insert", ":1\r\n")
+	assert.Equal(t, replay.ErrFull, g.Revoke(ctx, one, time.Time{}))
+	f.say("TIME", "-OOM command not allowed\r\n")
+	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
+
+	// The first server is full, and the other refuses.
+	fakes, _, c := startOwners(t)
+	for _, of := range fakes {
+		ranges := "*2\r\n"
+		for i, first := range []string{":0\r\n:8191\r\n", ":8192\r\n:16383\r\n"} {
+			host, port, _ := net.SplitHostPort(fakes[i].address)
+			ranges += "*3\r\n" + first + "*2\r\n" + bulk(host) + ":" + port + "\r\n"
+		}
+		of.say("CLUSTER", ranges)
+	}
+	g = newGuard(t, c)
+	fakes[0].say("insert", ":1\r\n")
+	assert.Equal(t, replay.ErrFull, g.Revoke(ctx, one, time.Time{}))
+	fakes[1].say("insert", "-OOM command not allowed\r\n")
+	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
 }
 
 // TestRevokeOver makes revocations that are past the longest session: the next

@@ -88,6 +88,8 @@ package valkey
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,6 +161,19 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.closed != nil }
+
+// Format writes what that of the [Config] does.
+func (g *Guard) Format(f fmt.State, verb rune) { g.shown().Format(f, verb) }
+
+// LogValue returns what that of the [Config] does.
+func (g *Guard) LogValue() slog.Value { return g.shown().LogValue() }
+
+func (g *Guard) shown() Config {
+	if !g.made() {
+		return Config{}
+	}
+	return g.config
+}
 
 // Close ends the guard and its connections, and refuses what is waiting with
 // [ErrClosed]. It may be called more than once.
