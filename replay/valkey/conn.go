@@ -44,14 +44,21 @@ type reply struct {
 
 // Limits of replies. The longest are pages of revocations.
 const (
-	maxText  = 1<<16 - 2
-	maxArray = 1 << 15
-	maxDepth = 4
+	maxText     = 1<<16 - 2
+	maxElements = 1 << 18 // of all arrays together; CLUSTER SLOTS may have 16,384 of a dozen
+	maxDepth    = 4
 )
 
 // readReply reads a reply of version 2 of the protocol. What is none is
 // errReply.
-func readReply(r *bufio.Reader, depth int) (v reply, err error) {
+func readReply(r *bufio.Reader) (reply, error) {
+	left := maxElements
+	return readPart(r, maxDepth, &left)
+}
+
+// readPart reads a reply, or a part of one, which may have so many arrays in
+// each other, and left elements.
+func readPart(r *bufio.Reader, depth int, left *int) (v reply, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil && err != bufio.ErrBufferFull {
 		return v, err
@@ -74,10 +81,11 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 		return reply{}, nil
 	case err != nil || n < 0:
 		return v, errReply
-	case v.kind == '*' && n <= maxArray && depth > 0:
+	case v.kind == '*' && n <= *left && depth > 0:
+		*left -= n
 		v.array = make([]reply, 0, min(n, 8))
 		for range n {
-			element, err := readReply(r, depth-1)
+			element, err := readPart(r, depth-1, left)
 			if err != nil {
 				return v, err
 			}
@@ -207,7 +215,7 @@ func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply
 	_ = l.conn.SetReadDeadline(until)
 	for i := 0; i < p.commands && err == nil; i++ {
 		var r reply
-		r, err = readReply(l.in, maxDepth)
+		r, err = readReply(l.in)
 		replies = append(replies, r)
 	}
 	if err != nil {

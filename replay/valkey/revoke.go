@@ -20,9 +20,11 @@ const (
 	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
 	// moreRoom is how many times as many revocations a gateway has room for as
-	// there may be. With twice the room, what it has to merge is what the
-	// servers have merged already, and nobody else is taken for revoked.
-	moreRoom = 2
+	// there may be on the servers. With twice the room, what it has to merge is
+	// what the servers have merged already, and nobody else is taken for
+	// revoked. The rest is for what it could not tell them: while those of
+	// tokens do not fit, a gateway must refuse all.
+	moreRoom = 4
 
 	// page is how many revocations are fetched at a time, so that no server
 	// stands still for long.
@@ -79,7 +81,13 @@ func targetOf(name string) (t token.Target) {
 // it can end. If there are Config.MaxRevocations already, the one of the
 // earliest moment becomes one of everyone, which fails closed: it refuses
 // tokens, and ends sessions, that nobody revoked. That of a Token never does:
-// if there is no room for it, the error is [replay.ErrFull].
+// if there is no room for it, the error is [replay.ErrFull]. At most half may be
+// of tokens.
+//
+// What this gateway revoked and could not write, because the servers were full
+// or away, takes room here only. If that is more than MaxRevocations tokens,
+// those of others may not fit any more. Then all spends here fail with
+// [replay.ErrFull] until some are over, or the gateway is started anew.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -391,6 +392,37 @@ func TestRevokeFullAndWorse(t *testing.T) {
 	assert.Equal(t, replay.ErrFull, g.Revoke(ctx, one, time.Time{}))
 	fakes[1].say("insert", "-OOM command not allowed\r\n")
 	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
+}
+
+// TestRevokeAway has a gateway revoke as many tokens as there may be revocations
+// while its server is away, and others as many as the server has room for. All
+// of them fit.
+func TestRevokeAway(t *testing.T) {
+	t.Parallel()
+	const room = 4
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	c := config(s.Address)
+	c.MaxRevocations = room
+	other := newGuard(t, c)
+	c.Addresses, c.Timeout = []string{p.address}, 500*time.Millisecond
+	g := newGuardAtLast(t, c)
+	nowhere := valkeytest.FreeAddress(t)
+	p.target.Store(&nowhere)
+	p.hangUp()
+	for i := range room {
+		require.ErrorIs(t, g.Revoke(ctx, token.Target{Token: token.ID{1, byte(i)}}, time.Time{}), valkey.ErrUnreachable)
+	}
+	tok := unique()
+	require.NoError(t, other.Revoke(ctx, token.Target{Token: tok.TokenID}, time.Time{}))
+	require.NoError(t, other.Revoke(ctx, token.Target{Token: token.ID{2}}, time.Time{}))
+	p.target.Store(&s.Address)
+	eventually(t, func() bool {
+		outcome := spend(g, unique())
+		require.NotEqual(t, replay.ErrFull.Error(), outcome)
+		return outcome == "fresh"
+	})
+	assert.True(t, isRevoked(g, tok))
 }
 
 // TestRevokeOver makes revocations that are past the longest session: the next

@@ -285,6 +285,12 @@ func writeBack(since time.Duration) bool { return since <= time.Minute }
 // for a while, only the map can tell.
 func mapCounts(since time.Duration) bool { return since < nonceLife }
 
+// slotCounts is rule 3 for a reply on a token: it reports whether that came from
+// the owner which the slot has when the reply is there. A later reply of a
+// former owner is under no mark: that of the slot was dated when the other one
+// got it, by clocks that may have been set back since the token was sent.
+func slotCounts(from, owner *node) bool { return from == owner }
+
 // slotRaises is rule 3 for a map that is read anew: it reports whether the mark
 // of a slot must be raised. same says that the slot has the owner that it had,
 // and since is how old the map before was.

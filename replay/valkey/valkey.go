@@ -63,9 +63,11 @@
 //
 // # Clocks
 //
-// Each reply carries the server's clock. If it and the gateway's are further
-// apart than ClockSkew, or than about half a minute whatever ClockSkew is, the
-// guard refuses with [ErrClock], and [Stats].Reasons says which is ahead. If
+// The guard compares the server's clock with its own when it connects, and
+// every five seconds. If they are further apart than ClockSkew, it refuses with
+// [ErrClock], and [Stats].Reasons says which is ahead. Each spend reads the
+// server's clock, too, and is refused if the token was issued later than that
+// shows, by more than ClockSkew, or if it is off by about half a minute. If
 // all clocks were far ahead when a guard started, it stays unready until then:
 // restart it. So run NTP on servers and gateways, have it adjust clocks
 // gradually, and monitor it.
