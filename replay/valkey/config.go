@@ -74,7 +74,8 @@ type Config struct {
 
 	// MaxRevocations is how many revocations there may be at a time, at most
 	// 2^20, apart from that of everyone. Zero means
-	// replay.DefaultMaxRevocations.
+	// replay.DefaultMaxRevocations. New fetches all of them within Timeout:
+	// SIZING.md says how many that may be, by the time of a round trip.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
