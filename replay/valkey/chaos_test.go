@@ -34,6 +34,7 @@ var offsets = []time.Duration{-skew * 9 / 10, 0, skew * 9 / 10}
 type chaos struct {
 	t       *testing.T
 	config  func(gateway int) valkey.Config
+	log     func() // logs the state of the servers; nil if there is nothing to tell
 	guards  [4]atomic.Pointer[valkey.Guard]
 	minted  atomic.Uint64
 	shown   atomic.Uint64
@@ -51,17 +52,21 @@ type shown struct {
 func (c *chaos) start(i int) {
 	conf := c.config(i)
 	conf.Now = func() time.Time { return time.Now().Add(offsets[i%len(offsets)]) }
-	var err error
+	why := make(map[string]int)
 	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var g *valkey.Guard
-		if g, err = valkey.New(ctx, conf); err == nil {
+		g, err := valkey.New(ctx, conf)
+		if err == nil {
 			if old := c.guards[i].Swap(g); old != nil {
 				old.Close()
 			}
 			return
 		}
+		why[err.Error()]++
 	}
-	c.t.Error("a gateway does not start any more: ", err)
+	c.t.Error("a gateway does not start any more: ", why)
+	if c.log != nil {
+		c.log()
+	}
 }
 
 // call mints tokens, and shows each some times, at random gateways, now and
@@ -231,7 +236,7 @@ func TestSoakChaos(t *testing.T) {
 func TestSoakChaosCluster(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t)
-	c := &chaos{t: t}
+	c := &chaos{t: t, log: servers.log}
 	c.config = func(int) valkey.Config {
 		conf := servers.config()
 		conf.Timeout = chaosTimeout

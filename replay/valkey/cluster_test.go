@@ -102,6 +102,7 @@ func (c *cluster) move(from, to int, moved ...int) {
 // tryMove is move for a slot that the node may not have.
 func (c *cluster) tryMove(from, to int, slot string) error {
 	a, b := c.nodes[from], c.nodes[to]
+	c.knows(to, from)
 	host, port, _ := net.SplitHostPort(b.Address)
 	err := a.do("CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to)).Error()
 	if err == nil {
@@ -124,6 +125,33 @@ func (c *cluster) tryMove(from, to int, slot string) error {
 		s.do("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
 	}
 	return nil
+}
+
+// knows waits until a node has heard of another's latest epoch. If it took a slot
+// without outranking that one, an old packet could take the slot back in its own
+// eyes, and each of the two would send clients to the other for ever.
+func (c *cluster) knows(node, other int) {
+	c.t.Helper()
+	id := c.id(other)
+	eventually(c.t, func() bool {
+		info := mustString(c.t, c.nodes[other], "CLUSTER", "INFO")
+		for line := range strings.Lines(mustString(c.t, c.nodes[node], "CLUSTER", "NODES")) {
+			if f := strings.Fields(line); len(f) > 6 && f[0] == id {
+				return strings.Contains(info, "cluster_my_epoch:"+f[6]+"\r\n")
+			}
+		}
+		return false
+	})
+}
+
+// log logs what each node knows of all.
+func (c *cluster) log() {
+	for _, s := range c.nodes {
+		for _, what := range []string{"NODES", "SLOTS", "INFO"} {
+			v, err := s.do("CLUSTER", what).ToAny()
+			c.t.Logf("CLUSTER %s of %s: %v %v", what, s.Address, v, err)
+		}
+	}
 }
 
 func TestCluster(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -34,7 +36,8 @@ type Config struct {
 	Username, Password string
 
 	// Credentials, if not nil, is asked for both for each new connection. It must
-	// return within Timeout, and be safe for concurrent use.
+	// return within Timeout, and be safe for concurrent use. Its error matches
+	// that of the call with errors.Is, and is not in the text.
 	Credentials func() (username, password string, err error)
 
 	// Database is selected on each new connection. A Cluster has only 0.
@@ -71,7 +74,8 @@ type Config struct {
 
 	// MaxRevocations is how many revocations there may be at a time, at most
 	// 2^20, apart from that of everyone. Zero means
-	// replay.DefaultMaxRevocations.
+	// replay.DefaultMaxRevocations. New fetches all of them within Timeout:
+	// SIZING.md says how many that may be, by the time of a round trip.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
@@ -86,6 +90,18 @@ type Config struct {
 	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file.
 	// No token is let in twice for that, but a restart loses the revocations.
 	AcceptNoAppendOnlyFile bool
+}
+
+// Format writes the addresses and the prefix, whatever the verb, so that no
+// password gets into a log. Package fmt does not ask it if c is in an unexported
+// field of what is printed.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "valkey(addresses %s, prefix %s)", strings.Join(c.Addresses, " "), c.Prefix)
+}
+
+// LogValue returns the addresses and the prefix.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("addresses", c.Addresses), slog.String("prefix", c.Prefix))
 }
 
 var (

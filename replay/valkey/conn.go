@@ -44,14 +44,21 @@ type reply struct {
 
 // Limits of replies. The longest are pages of revocations.
 const (
-	maxText  = 1<<16 - 2
-	maxArray = 1 << 15
-	maxDepth = 4
+	maxText     = 1<<16 - 2
+	maxElements = 1 << 18 // of all arrays together; CLUSTER SLOTS may have 16,384 of a dozen
+	maxDepth    = 4
 )
 
 // readReply reads a reply of version 2 of the protocol. What is none is
 // errReply.
-func readReply(r *bufio.Reader, depth int) (v reply, err error) {
+func readReply(r *bufio.Reader) (reply, error) {
+	left := maxElements
+	return readPart(r, maxDepth, &left)
+}
+
+// readPart reads a reply, or a part of one, which may have so many arrays in
+// each other, and left elements.
+func readPart(r *bufio.Reader, depth int, left *int) (v reply, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil && err != bufio.ErrBufferFull {
 		return v, err
@@ -74,10 +81,11 @@ func readReply(r *bufio.Reader, depth int) (v reply, err error) {
 		return reply{}, nil
 	case err != nil || n < 0:
 		return v, errReply
-	case v.kind == '*' && n <= maxArray && depth > 0:
+	case v.kind == '*' && n <= *left && depth > 0:
+		*left -= n
 		v.array = make([]reply, 0, min(n, 8))
 		for range n {
-			element, err := readReply(r, depth-1)
+			element, err := readPart(r, depth-1, left)
 			if err != nil {
 				return v, err
 			}
@@ -147,6 +155,7 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 		}
 		conn = tls.Client(conn, config)
 	}
+	_ = conn.SetDeadline(until) // the handshake reads, too
 	l := &link{conn: conn, in: bufio.NewReaderSize(conn, maxText+2)}
 	if err := c.greet(until, l); err != nil {
 		return nil, l.close(err)
@@ -160,15 +169,16 @@ func (c *Config) greet(until time.Time, l *link) error {
 	if c.Credentials != nil {
 		var err error
 		if user, password, err = c.Credentials(); err != nil {
-			return ErrAuth
+			return &causedFault{errCredentials, err}
 		}
 	}
 	var p pipeline
 	switch {
-	case user != "":
-		p.add("AUTH", user, password)
-	case password != "":
+	case password == "":
+	case user == "":
 		p.add("AUTH", password)
+	default:
+		p.add("AUTH", user, password)
 	}
 	if c.Database != 0 {
 		p.add("SELECT", strconv.Itoa(c.Database))
@@ -199,10 +209,13 @@ func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply
 	l.reading.Lock()
 	l.writing.Unlock()
 	defer l.reading.Unlock()
+	if dead := l.dead.Load(); dead != nil && err == nil {
+		err = errConnection // what is left in the buffer are replies to something else
+	}
 	_ = l.conn.SetReadDeadline(until)
 	for i := 0; i < p.commands && err == nil; i++ {
 		var r reply
-		r, err = readReply(l.in, maxDepth)
+		r, err = readReply(l.in)
 		replies = append(replies, r)
 	}
 	if err != nil {

@@ -195,6 +195,31 @@ func TestTLS(t *testing.T) {
 	assert.EqualError(t, err, noConnection, "the certificate is nobody's that it knows")
 }
 
+// TestMuteTLS has the handshake of a new connection meet silence, and the next
+// connection a server that answers. Nobody waits for the first one for ever.
+func TestMuteTLS(t *testing.T) {
+	t.Parallel()
+	cert, key, pool := certificate(t)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	require.NoError(t, err)
+	f := startFake(t)
+	var mute atomic.Bool
+	address := listen(t, func(c net.Conn) {
+		if !mute.Load() {
+			f.serve(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}}))
+		}
+	})
+	c := config(address)
+	c.Timeout = time.Second
+	c.TLS = &tls.Config{RootCAs: pool}
+	g := newGuardAtLast(t, c)
+	mute.Store(true)
+	f.hangUp()
+	assert.Contains(t, []string{timedOut, noConnection}, spend(g, unique()))
+	mute.Store(false)
+	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
+}
+
 // certificate returns the files of a certificate for 127.0.0.1, and a pool that
 // trusts it.
 func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {

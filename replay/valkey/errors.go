@@ -67,6 +67,18 @@ var (
 	errClocksApart  error = &fault{"token-over", "valkey: by the server's clock, the token is over or not kept for long enough", ErrClock}
 )
 
+// errCredentials is returned as a [causedFault].
+var errCredentials = &fault{"credentials", "valkey: Config.Credentials returned an error", ErrAuth}
+
+// causedFault is a reason with what was the cause. That is the embedder's own,
+// and may hold secrets: it is not in the text.
+type causedFault struct {
+	*fault
+	cause error
+}
+
+func (f *causedFault) Unwrap() []error { return []error{f.fault, f.cause} }
+
 // fault is a reason, which may be a case of another one.
 type fault struct {
 	word, text string

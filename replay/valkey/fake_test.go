@@ -2,6 +2,7 @@ package valkey_test
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -161,9 +162,9 @@ func (f *fake) eval(args []string) string {
 		}
 		return ":1\r\n"
 	case 9: // after: script 4 keys rank page
-		return "*1\r\n" + bulk("0")
+		return cmp.Or(f.reply["after"], "*1\r\n"+bulk("0"))
 	}
-	return ":0\r\n" // insert
+	return cmp.Or(f.reply["insert"], ":0\r\n")
 }
 
 func (f *fake) get(key string) string {
@@ -321,8 +322,37 @@ func TestServerChanges(t *testing.T) {
 			} else {
 				assert.EqualError(t, err, tt.want)
 			}
-			f.hangUp() // or the guard would ask after five seconds
+			if tt.want == "fresh" {
+				assert.NoError(t, g.Sync(ctx, noNews))
+			} else { // what it does after five seconds, over the connection that it has
+				assert.EqualError(t, g.Sync(ctx, noNews), tt.want)
+			}
 			assert.Equal(t, tt.want, spend(g, numbered(1)))
+			f.hangUp()
+			assert.Equal(t, tt.want, spend(g, numbered(2)))
+		})
+	}
+}
+
+// TestHalfAdopted has a gateway meet another nonce, and fail to write or to
+// fetch what is revoked. It lets nobody in until it can.
+func TestHalfAdopted(t *testing.T) {
+	t.Parallel()
+	for _, script := range []string{"insert", "after"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			f := startFake(t)
+			g := newGuard(t, config(f.address))
+			f.say(script, "-OOM command not allowed\r\n")
+			f.mu.Lock()
+			delete(f.values, "chattoken:{0}:guard-nonce")
+			f.values["chattoken:{0}:guard-revision"] = fakeValue{text: "5"}
+			f.mu.Unlock()
+			assert.EqualError(t, g.Sync(ctx, noNews), outOfMemory)
+			waitAhead(g)
+			assert.Equal(t, outOfMemory, spend(g, unique()))
+			f.say(script, "")
+			assert.Equal(t, "fresh", spend(g, unique()))
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,9 @@ func TestPassword(t *testing.T) {
 	g := newGuard(t, config(s.Address))
 	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))
+	alone := config(s.Address)
+	alone.Username = "nobody" // whom the server does not know
+	assert.Equal(t, "fresh", spend(newGuard(t, alone), unique()), "without a password nothing is sent")
 	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
 	s.must("ACL", "SETUSER", "limited", "on", ">secret", "+@all", "-set", "~*")
 	s.must("ACL", "SETUSER", "default", "resetpass", ">other")
@@ -46,9 +50,22 @@ func TestPassword(t *testing.T) {
 		_, err := valkey.New(ctx, with)
 		assert.Equal(t, valkey.ErrAuth, err, name)
 	}
-	// One that may do what the documentation lists, and nothing else.
-	s.must(append([]string{"ACL", "SETUSER", "least", "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, strings.Split(
-		"+auth +set +get +time +info +eval +incrby +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zscore", " ")...)...)
+	// One that may do what the documentation lists, and nothing else; and those
+	// that may not even do all of that.
+	least := strings.Fields("+auth +set +get +time +info +eval +incrby +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zscore")
+	user := func(name string, may ...string) {
+		s.must(append([]string{"ACL", "SETUSER", name, "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, may...)...)
+	}
+	user("least", least...)
+	for i, may := range least[1:] {
+		user("less", slices.Delete(slices.Clone(least), i+1, i+2)...)
+		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce") // has it write another one
+		with := config(s.Address)
+		with.Username, with.Password = "less", "secret"
+		_, err := valkey.New(ctx, with)
+		assert.Equal(t, valkey.ErrAuth, err, "without %s", may)
+		s.must("ACL", "DELUSER", "less")
+	}
 	for _, user := range []string{"gateway", "least"} {
 		right := config(s.Address)
 		right.Username, right.Password = user, "secret"
@@ -73,9 +90,13 @@ func TestPassword(t *testing.T) {
 	}
 	assert.Equal(t, "fresh", spend(newGuard(t, right), unique()))
 	assert.Positive(t, asked.Load())
-	right.Credentials = func() (string, string, error) { return "", "", errors.New("the vault is sealed") }
+	sealed := errors.New("the vault is sealed, and the password is secret")
+	right.Credentials = func() (string, string, error) { return "", "", sealed }
 	_, err = valkey.New(ctx, right)
-	assert.Equal(t, valkey.ErrAuth, err)
+	assert.ErrorIs(t, err, valkey.ErrAuth)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.ErrorIs(t, err, sealed)
+	assert.NotContains(t, err.Error(), "secret")
 }
 
 // TestPause stops the server for a moment: fresh tokens are let in after it,

@@ -1,9 +1,13 @@
 package valkey_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
@@ -259,6 +263,35 @@ func TestZero(t *testing.T) {
 			g.Close()
 		})
 	}
+}
+
+// TestNoPassword prints what has a password in every way.
+func TestNoPassword(t *testing.T) {
+	const password = "hunter2"
+	f := startFake(t)
+	c := config(f.address)
+	c.Username, c.Password = "gateway", password
+	g := newGuard(t, c)
+	var none *valkey.Guard
+	shown := map[string][]any{"addresses": {c, &c, g, []any{c, g}}, "valkey": {none, new(valkey.Guard), valkey.Config{}}}
+	for want, values := range shown {
+		for _, v := range values {
+			for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %t") {
+				text := fmt.Sprintf(verb, v)
+				assert.Contains(t, text, want, verb)
+				assert.NotContains(t, text, password, verb)
+				assert.NotContains(t, text, fmt.Sprintf("%x", password), verb)
+			}
+		}
+	}
+	var log bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
+		slog.New(h).Info("made", "config", c, "guard", g, "none", none)
+	}
+	assert.NotContains(t, log.String(), password)
+	assert.Equal(t, 4, strings.Count(log.String(), f.address))
+	_, err := json.Marshal(c)
+	assert.Error(t, err)
 }
 
 // TestErrors has every error of the package match what an Opener asks for.

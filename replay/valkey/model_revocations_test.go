@@ -37,9 +37,10 @@ type vGateway struct {
 	mark     bool // T is before it
 	revoked  bool // it knows of T's revocation
 
-	stage uint8 // of its pipeline
-	tail  vTail
-	first bool // the pipeline's SET was executed after the revocation had returned
+	stage   uint8 // of its pipeline
+	tail    vTail
+	fetched uint8 // up to which revision, by that pipeline
+	first   bool  // the pipeline's SET was executed after the revocation had returned
 }
 
 // vTail is what the end of a pipeline told.
@@ -75,8 +76,8 @@ const (
 type vWorld struct {
 	adopt   func(b belief, a answer) (belief, bool)
 	judge   func(b belief, a answer, own clock) (belief, trust)
-	refetch func(b belief, a answer, own clock) (belief, trust) // of the pipeline that fetches
-	rare    uint8                                               // how many rare events there may be
+	refetch func(b belief, a answer, revision int64, own clock) (belief, trust) // of the pipeline that fetches
+	rare    uint8                                                               // how many rare events there may be
 }
 
 func (v *vState) now() clock {
@@ -167,6 +168,7 @@ const (
 	vopSync2
 	vopOther
 	vopLearn
+	vopBreak
 )
 
 func vName(m move) string {
@@ -175,6 +177,7 @@ func vName(m move) string {
 		"T is minted", g + " verifies A", g + " begins a pipeline", "its first command is executed for " + g,
 		"its tail is executed for " + g, g + " has the reply", "FLUSHALL on A", "B syncs",
 		"B becomes a primary, and A its replica", "A becomes a primary", "A syncs", "somebody else is revoked", g + " fetches what is revoked",
+		g + " loses its connection as it fetches",
 	}[m.op]
 }
 
@@ -232,6 +235,14 @@ func (w *vWorld) gatewayMoves(v *vState, i uint8, do func(op, a uint8, event fun
 			return ""
 		})
 	}
+	if g.stage == vFetched {
+		do(vopBreak, i, func(v *vState) string {
+			g := &v.gateways[i]
+			g.believe(g.belief().unsure())
+			g.stage, g.fetched = vIdle, 0
+			return ""
+		})
+	}
 	switch g.stage {
 	case vBegun, vFetch:
 		do(vopFirst, i, func(v *vState) string { v.first(i); return "" })
@@ -240,9 +251,6 @@ func (w *vWorld) gatewayMoves(v *vState, i uint8, do func(op, a uint8, event fun
 			g := &v.gateways[i]
 			g.stage++
 			g.tail = v.a.tail()
-			if g.stage == vFetchedAll {
-				g.tail.revision = g.revision // what it fetched, and has in mind
-			}
 			return ""
 		})
 	case vAnswered, vFetchedAll:
@@ -257,7 +265,7 @@ func (v *vState) first(i uint8) {
 	g.stage++
 	switch {
 	case g.stage == vFetched:
-		g.revision, g.revoked = v.a.revision, g.revoked || v.a.revoked
+		g.fetched, g.revoked = v.a.revision, g.revoked || v.a.revoked
 	case i == 0 && v.a.primary && v.a.nonce == g.nonce && !v.a.revoked:
 		v.a.revoked = true
 		v.a.revision++
@@ -267,12 +275,14 @@ func (v *vState) first(i uint8) {
 // reply has a gateway judge its replies.
 func (w *vWorld) reply(v *vState, i uint8) string {
 	g := &v.gateways[i]
-	judge := w.judge
-	if g.stage == vFetchedAll {
-		judge = w.refetch
+	b, trust := g.belief(), verifyAnew
+	if a := g.tail.answer(v.now()); g.stage == vFetchedAll {
+		b, trust = w.refetch(b, a, int64(g.fetched), v.now())
+	} else {
+		b, trust = w.judge(b, a, v.now())
 	}
-	b, trust := judge(g.belief(), g.tail.answer(v.now()), v.now())
 	g.believe(b)
+	g.fetched = 0
 	switch {
 	case trust == fetchFirst && g.stage == vAnswered:
 		g.stage = vFetch
@@ -308,7 +318,7 @@ func (w vWorld) explore() *search[vState] {
 
 // TestModelOfRevocations explores rule 7, and faults of it.
 func TestModelOfRevocations(t *testing.T) {
-	w := vWorld{belief.adopt, belief.judge, belief.judge, 2}
+	w := vWorld{belief.adopt, belief.judge, belief.caughtUp, 2}
 	if soak() {
 		w.rare = 3
 	}
@@ -325,7 +335,7 @@ func TestModelOfRevocations(t *testing.T) {
 			}
 		},
 		"the pipeline that fetches is believed": func(w *vWorld) {
-			w.refetch = func(b belief, _ answer, _ clock) (belief, trust) { return b, believe }
+			w.refetch = func(b belief, _ answer, _ int64, _ clock) (belief, trust) { return b, believe }
 		},
 		"with a new pair, all revocations are known": func(w *vWorld) {
 			w.adopt = func(b belief, a answer) (belief, bool) {

@@ -200,8 +200,16 @@ func (n *node) change(f func(b belief) belief) belief {
 }
 
 // ask asks the server until it can be relied on, and fetches what was revoked.
-// The caller holds asking.
+// If it fails, nothing counts there. The caller holds asking.
 func (n *node) ask(until time.Time) error {
+	err := n.persuade(until)
+	if err != nil {
+		n.change(belief.unsure)
+	}
+	return err
+}
+
+func (n *node) persuade(until time.Time) error {
 	var first, a answer
 	replace := false
 	// One round may write the nonce, and one may find another connection. The

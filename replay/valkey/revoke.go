@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -19,9 +20,11 @@ const (
 	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
 	// moreRoom is how many times as many revocations a gateway has room for as
-	// there may be. With twice the room, what it has to merge is what the
-	// servers have merged already, and nobody else is taken for revoked.
-	moreRoom = 2
+	// there may be on the servers. With twice the room, what it has to merge is
+	// what the servers have merged already, and nobody else is taken for
+	// revoked. The rest is for what it could not tell them: while those of
+	// tokens do not fit, a gateway must refuse all.
+	moreRoom = 4
 
 	// page is how many revocations are fetched at a time, so that no server
 	// stands still for long.
@@ -78,7 +81,13 @@ func targetOf(name string) (t token.Target) {
 // it can end. If there are Config.MaxRevocations already, the one of the
 // earliest moment becomes one of everyone, which fails closed: it refuses
 // tokens, and ends sessions, that nobody revoked. That of a Token never does:
-// if there is no room for it, the error is [replay.ErrFull].
+// if there is no room for it, the error is [replay.ErrFull]. At most half may be
+// of tokens.
+//
+// What this gateway revoked and could not write, because the servers were full
+// or away, takes room here only. If that is more than MaxRevocations tokens,
+// those of others may not fit any more. Then all spends here fail with
+// [replay.ErrFull] until some are over, or the gateway is started anew.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
@@ -146,7 +155,7 @@ func (g *Guard) Revoked(s token.Summary) error {
 // an own call of Revoke, or lack of room (as Everyone); at least once, also
 // with an error. One owner calls it, every few seconds, and ends the sessions
 // concerned. It takes Config.Timeout at most, and not longer than ctx, plus
-// what news takes.
+// what news takes. With a nil news it only fetches.
 //
 // If a server loses a revocation before this gateway has fetched it, the
 // gateway that made it writes it again. If that one is gone, too, unused tokens
@@ -160,7 +169,9 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 	err := g.within(ctx, func(until time.Time) error {
 		return g.each(until, func(n *node) error { return n.askAnew(until) })
 	})
-	g.revoked.News(news)
+	if news != nil {
+		g.revoked.News(news)
+	}
 	if err == nil {
 		g.synced.Store(&began)
 	}
@@ -202,7 +213,7 @@ func (g *Guard) each(until time.Time, do func(n *node) error) error {
 		case over && len(errs) == 0:
 			return errChanged
 		case over || same && !slices.ContainsFunc(errs, transient):
-			return errs[0]
+			return errs[max(slices.IndexFunc(errs, func(err error) bool { return err != replay.ErrFull }), 0)]
 		}
 		time.Sleep(pause)
 	}
@@ -245,6 +256,7 @@ end
 if name == '' then
 	redis.call('SET', KEYS[1], string.format('%.0f', redis.call('INCRBY', KEYS[1], 0)))
 	for i = 2, 4 do redis.call('ZADD', KEYS[i], 'XX', 0, name) end
+	redis.call('ZSCORE', KEYS[2], name)
 	drop(KEYS[3], name)
 end
 for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[4], 'LIMIT', 0, 16)) do
@@ -278,10 +290,35 @@ func (n *node) revoke(until time.Time, r revocation) error {
 	if err := n.verify(until); err != nil {
 		return err
 	}
-	a, err := n.write(until, r)
-	if err != nil {
-		return err
+	return n.write(until, r)
+}
+
+// write writes revocations. What the server refuses, or that it is another one,
+// says more than that it is full.
+func (n *node) write(until time.Time, all ...revocation) error {
+	var p pipeline
+	for _, r := range all {
+		n.insert(&p, r)
 	}
+	replies, a, err := n.round(until, &p, nil)
+	var full error
+	for _, r := range replies {
+		switch {
+		case r.kind != ':':
+			return r.odd()
+		case r.text != "0":
+			full = replay.ErrFull
+		}
+	}
+	if err == nil {
+		err = n.standing(a)
+	}
+	return cmp.Or(err, full)
+}
+
+// standing returns errChanged if this guard does not rely on who answered a. The
+// revision does not matter.
+func (n *node) standing(a answer) error {
 	var t trust
 	n.change(func(b belief) belief {
 		b, t = b.judge(a, clockOf(n.g.config.Now()))
@@ -293,30 +330,13 @@ func (n *node) revoke(until time.Time, r revocation) error {
 	return nil
 }
 
-func (n *node) write(until time.Time, all ...revocation) (answer, error) {
-	var p pipeline
-	for _, r := range all {
-		n.insert(&p, r)
-	}
-	replies, a, err := n.round(until, &p, nil)
-	for _, r := range replies {
-		switch {
-		case r.kind != ':':
-			return a, r.odd()
-		case r.text != "0":
-			return a, replay.ErrFull
-		}
-	}
-	return a, err
-}
-
 // writeBack writes what this process revoked lately to a server that may not
 // have it, after a rehearsal, so that what is not permitted fails at the start.
 // The caller holds asking.
 func (n *node) writeBack(until time.Time) error {
 	all := append([]revocation{{}}, n.g.remember(revocation{})...)
 	for some := range slices.Chunk(all, batch) {
-		if _, err := n.write(until, some...); err != nil && err != replay.ErrFull {
+		if err := n.write(until, some...); err != nil && err != replay.ErrFull {
 			return err
 		}
 	}
@@ -338,12 +358,13 @@ end
 return reply`
 
 // catchUp fetches the revocations after known, or all if the revision of a is
-// less. The caller holds asking.
+// less. If its time is up, the next one goes on after the last page. The caller
+// holds asking.
 func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	if a.revision < known {
 		known = 0
 	}
-	for {
+	for more := true; more; {
 		var p pipeline
 		k := n.keys.Load()
 		p.add("EVAL", after, "4", k.revision, k.order, k.marks, k.tokens, strconv.FormatInt(known, 10), strconv.Itoa(page))
@@ -358,13 +379,16 @@ func (n *node) catchUp(until time.Time, a answer, known int64) error {
 		if known, err = n.g.applyPage(fetched[1:]); err != nil {
 			return err
 		}
-		if len(fetched) < 3*page {
-			if end.revision, err = strconv.ParseInt(fetched[0].text, 10, 64); err != nil {
+		if more = len(fetched) > 3*page; !more {
+			if known, err = strconv.ParseInt(fetched[0].text, 10, 64); err != nil {
 				return errReply
 			}
-			return n.caughtUp(end)
+		}
+		if err := n.caughtUp(end, known); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // applyPage applies the revocations of a reply to after, and returns the last
@@ -390,13 +414,12 @@ func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 	return rank, nil
 }
 
-// caughtUp relies on the revocations up to those of end, the answer of the
-// pipeline that fetched the last of them.
-func (n *node) caughtUp(end answer) error {
+// caughtUp relies on the revocations up to a revision, if a, the answer of the
+// pipeline that fetched the last of them, says so.
+func (n *node) caughtUp(a answer, revision int64) error {
 	var t trust
 	n.change(func(b belief) belief {
-		b.revision = end.revision
-		b, t = b.judge(end, clockOf(n.g.config.Now()))
+		b, t = b.caughtUp(a, revision, clockOf(n.g.config.Now()))
 		return b
 	})
 	if t != believe {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
+	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -193,8 +197,11 @@ func TestSync(t *testing.T) {
 	require.Equal(t, "fresh", spend(idle, live))
 	require.NoError(t, by.Revoke(ctx, token.Target{User: "user"}, time.Now()))
 	assert.False(t, isRevoked(idle, live))
-	require.NoError(t, idle.Sync(ctx, noNews))
+	require.NoError(t, idle.Sync(ctx, nil))
 	assert.True(t, isRevoked(idle, live))
+	var news []token.Target
+	require.NoError(t, idle.Sync(ctx, func(t token.Target, _ time.Time) { news = append(news, t) }))
+	assert.Equal(t, []token.Target{{User: "user"}}, news, "nobody was told yet")
 
 	s.Stop()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -327,6 +334,95 @@ func TestRevokeManyKnown(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRevokeFar has so many revocations to fetch from a server so far away that
+// no call has time for all. Each goes on where the one before ended.
+func TestRevokeFar(t *testing.T) {
+	t.Parallel()
+	const pages, page = 20, 1000
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	c := config(p.address)
+	c.Timeout = time.Second
+	g := newGuardAtLast(t, c)
+	later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	for i := range pages {
+		order, marks := []string{"ZADD", "chattoken:{0}:guard-order"}, []string{"ZADD", "chattoken:{0}:guard-marks"}
+		for j := range page {
+			rank := strconv.Itoa(page*i + j + 1)
+			order, marks = append(order, rank, "u0:user"+rank), append(marks, later, "u0:user"+rank)
+		}
+		s.must(order...)
+		s.must(marks...)
+	}
+	s.must("SET", "chattoken:{0}:guard-revision", strconv.Itoa(pages*page))
+	p.delay.Store(int64(2 * c.Timeout / pages))
+	require.Error(t, g.Sync(ctx, noNews), "each page takes that long")
+	eventually(t, func() bool { return g.Sync(ctx, noNews) == nil })
+	for _, i := range []int{1, page, page + 1, pages * page} {
+		assert.True(t, isRevoked(g, of("user"+strconv.Itoa(i), "room")))
+	}
+}
+
+// TestRevokeFullAndWorse has a server with no room for a token change meanwhile,
+// or not be reached. That it is full says less.
+func TestRevokeFullAndWorse(t *testing.T) {
+	t.Parallel()
+	one := token.Target{Token: token.ID{1}}
+	f := startFake(t)
+	g := newGuard(t, config(f.address))
+	f.say("insert", ":1\r\n")
+	assert.Equal(t, replay.ErrFull, g.Revoke(ctx, one, time.Time{}))
+	f.say("TIME", "-OOM command not allowed\r\n")
+	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
+
+	// The first server is full, and the other refuses.
+	fakes, _, c := startOwners(t)
+	for _, of := range fakes {
+		ranges := "*2\r\n"
+		for i, first := range []string{":0\r\n:8191\r\n", ":8192\r\n:16383\r\n"} {
+			host, port, _ := net.SplitHostPort(fakes[i].address)
+			ranges += "*3\r\n" + first + "*2\r\n" + bulk(host) + ":" + port + "\r\n"
+		}
+		of.say("CLUSTER", ranges)
+	}
+	g = newGuard(t, c)
+	fakes[0].say("insert", ":1\r\n")
+	assert.Equal(t, replay.ErrFull, g.Revoke(ctx, one, time.Time{}))
+	fakes[1].say("insert", "-OOM command not allowed\r\n")
+	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
+}
+
+// TestRevokeAway has a gateway revoke as many tokens as there may be revocations
+// while its server is away, and others as many as the server has room for. All
+// of them fit.
+func TestRevokeAway(t *testing.T) {
+	t.Parallel()
+	const room = 4
+	s := startServer(t)
+	p := startProxy(t, s.Address)
+	c := config(s.Address)
+	c.MaxRevocations = room
+	other := newGuard(t, c)
+	c.Addresses, c.Timeout = []string{p.address}, 500*time.Millisecond
+	g := newGuardAtLast(t, c)
+	nowhere := valkeytest.FreeAddress(t)
+	p.target.Store(&nowhere)
+	p.hangUp()
+	for i := range room {
+		require.ErrorIs(t, g.Revoke(ctx, token.Target{Token: token.ID{1, byte(i)}}, time.Time{}), valkey.ErrUnreachable)
+	}
+	tok := unique()
+	require.NoError(t, other.Revoke(ctx, token.Target{Token: tok.TokenID}, time.Time{}))
+	require.NoError(t, other.Revoke(ctx, token.Target{Token: token.ID{2}}, time.Time{}))
+	p.target.Store(&s.Address)
+	eventually(t, func() bool {
+		outcome := spend(g, unique())
+		require.NotEqual(t, replay.ErrFull.Error(), outcome)
+		return outcome == "fresh"
+	})
+	assert.True(t, isRevoked(g, tok))
 }
 
 // TestRevokeOver makes revocations that are past the longest session: the next

@@ -141,6 +141,14 @@ func (b belief) adopt(a answer) (next belief, other bool) {
 	return next, other
 }
 
+// unsure is for a server that was asked and is unfit, or whose revocations could
+// not be fetched: nothing counts until it is verified again. The pair stays:
+// that something was lost, nothing says.
+func (b belief) unsure() belief {
+	b.conn = 0
+	return b
+}
+
 // lose is for an answer that was not the pair's: the next adoption raises the
 // marks even if the pair is there again by then.
 func (b belief) lose() belief {
@@ -168,8 +176,8 @@ const (
 
 // judge is rule 2: it judges the answer at the end of a pipeline, after its
 // last write. own is this gateway's clock after the reply. fetchFirst is rule
-// 7: the pipeline that fetches ends with an answer of its own, which counts
-// with the revision that it fetched, as the first one does then.
+// 7: the pipeline that fetches is for [belief.caughtUp], and then a counts with
+// the revision that it fetched.
 func (b belief) judge(a answer, own clock) (belief, trust) {
 	switch {
 	case b.conn == 0 || a.conn != b.conn:
@@ -181,6 +189,19 @@ func (b belief) judge(a answer, own clock) (belief, trust) {
 	}
 	b.past = max(b.past, min(own, a.time))
 	return b, believe
+}
+
+// caughtUp is judge for a pipeline that fetched the revocations up to a
+// revision. a is its answer, and counts with that revision. Those of another
+// connection or pair are not known here.
+func (b belief) caughtUp(a answer, revision int64, own clock) (belief, trust) {
+	a.revision = revision
+	next, t := b.judge(a, own)
+	if t == fetchFirst {
+		b.revision = revision
+		next, t = b.judge(a, own)
+	}
+	return next, t
 }
 
 // raise is rule 3, for each slot of a server whose pair is another, and for a
@@ -263,6 +284,12 @@ func writeBack(since time.Duration) bool { return since <= time.Minute }
 // nonce of a server does not end with its slots: that one of them was elsewhere
 // for a while, only the map can tell.
 func mapCounts(since time.Duration) bool { return since < nonceLife }
+
+// slotCounts is rule 3 for a reply on a token: it reports whether that came from
+// the owner which the slot has when the reply is there. A later reply of a
+// former owner is under no mark: that of the slot was dated when the other one
+// got it, by clocks that may have been set back since the token was sent.
+func slotCounts(from, owner *node) bool { return from == owner }
 
 // slotRaises is rule 3 for a map that is read anew: it reports whether the mark
 // of a slot must be raised. same says that the slot has the owner that it had,

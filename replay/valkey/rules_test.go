@@ -62,6 +62,33 @@ func TestTimely(t *testing.T) {
 	assert.EqualValues(t, 60_000, life(expiration, base, time.Hour, margin), "never less than the margin")
 }
 
+// What was fetched over another connection, or from another pair, is not known.
+func TestCaughtUp(t *testing.T) {
+	id := identity{"run", "rep"}
+	b := belief{conn: 7, identity: id, nonce: "nonce", revision: 3}
+	a := answer{conn: 7, primary: true, identity: id, nonce: "nonce", revision: 30, time: base}
+	for _, c := range []struct {
+		name     string
+		edit     func(b *belief, a *answer)
+		want     trust
+		revision int64
+	}{
+		{"the pair", func(*belief, *answer) {}, believe, 20},
+		{"the pair, and nothing new", func(b *belief, _ *answer) { b.revision = 20 }, believe, 20},
+		{"another connection", func(_ *belief, a *answer) { a.conn = 8 }, verifyAnew, 3},
+		{"a belief that is not sure", func(b *belief, _ *answer) { *b = b.unsure() }, verifyAnew, 3},
+		{"another nonce", func(_ *belief, a *answer) { a.nonce = "other" }, verifyAnew, 0},
+		{"another history", func(_ *belief, a *answer) { a.replID = "per" }, verifyAnew, 0},
+		{"no primary", func(_ *belief, a *answer) { a.primary = false }, verifyAnew, 0},
+	} {
+		b, a := b, a
+		c.edit(&b, &a)
+		next, t1 := b.caughtUp(a, 20, base)
+		assert.Equal(t, c.want, t1, c.name)
+		assert.Equal(t, c.revision, next.revision, c.name)
+	}
+}
+
 func TestFirst(t *testing.T) {
 	for _, c := range []struct {
 		reply     string

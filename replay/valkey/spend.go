@@ -327,14 +327,17 @@ func (n *node) follow(until time.Time, a *answer) error {
 // the clocks showed afterwards. The caller holds the guard's lock.
 func (w *worker) answer(own, server clock) (moved error) {
 	g := w.n.g
-	marks := g.topology.Load().marks
+	top := g.topology.Load()
 	for i, r := range w.requests {
 		fresh, err := outcome(w.replies[i], r.value())
 		if err == errCluster || err == errReadOnly {
 			moved = err
 		}
 		if fresh {
-			err = r.ruling(marks[r.slot], own, server)
+			err = r.ruling(top.marks[r.slot], own, server)
+		}
+		if fresh && err == nil && !slotCounts(w.n, top.owners[r.slot]) {
+			err = errChanged
 		}
 		if fresh && err == nil && !timely(clockOf(r.token.Expiration), server, time.Since(r.start), margin, r.px) {
 			err = errClocksApart
@@ -366,7 +369,7 @@ func (n *node) moved(err error) {
 		n.hangUp() // the next connection may lead to another server
 		fallthrough
 	case errCluster, errConnection, errTimeout:
-		n.change(func(b belief) belief { b.conn = 0; return b }) // to be verified
+		n.change(belief.unsure)
 		n.g.rediscover(n)
 	}
 }

@@ -23,8 +23,8 @@ type Stats struct {
 
 	// Reasons counts by a word the refusals of Spend, but for revoked tokens,
 	// and the failures to ask a server every five seconds: data-lost, busy,
-	// canceled, closed, auth; timeout, connection; loading, read-only,
-	// out-of-memory, replicas, persistence, slot, version, eviction,
+	// canceled, closed, auth, credentials; timeout, connection; loading,
+	// read-only, out-of-memory, replicas, persistence, slot, version, eviction,
 	// no-append-only-file, reply; server-behind, server-ahead, token-ahead,
 	// token-over; other.
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
@@ -62,7 +62,7 @@ func (c *counters) note(err error) {
 		return
 	}
 	word := "other"
-	if f, ok := err.(*fault); ok {
+	if f := (*fault)(nil); errors.As(err, &f) {
 		word = f.word
 	}
 	c.mu.Lock()

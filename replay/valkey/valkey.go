@@ -63,9 +63,11 @@
 //
 // # Clocks
 //
-// Each reply carries the server's clock. If it and the gateway's are further
-// apart than ClockSkew, or than about half a minute whatever ClockSkew is, the
-// guard refuses with [ErrClock], and [Stats].Reasons says which is ahead. If
+// The guard compares the server's clock with its own when it connects, and
+// every five seconds. If they are further apart than ClockSkew, it refuses with
+// [ErrClock], and [Stats].Reasons says which is ahead. Each spend reads the
+// server's clock, too, and is refused if the token was issued later than that
+// shows, by more than ClockSkew, or if it is off by about half a minute. If
 // all clocks were far ahead when a guard started, it stays unready until then:
 // restart it. So run NTP on servers and gateways, have it adjust clocks
 // gradually, and monitor it.
@@ -88,6 +90,8 @@ package valkey
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,6 +163,19 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 
 // made reports whether g comes from New.
 func (g *Guard) made() bool { return g != nil && g.closed != nil }
+
+// Format writes what that of the [Config] does.
+func (g *Guard) Format(f fmt.State, verb rune) { g.shown().Format(f, verb) }
+
+// LogValue returns what that of the [Config] does.
+func (g *Guard) LogValue() slog.Value { return g.shown().LogValue() }
+
+func (g *Guard) shown() Config {
+	if !g.made() {
+		return Config{}
+	}
+	return g.config
+}
 
 // Close ends the guard and its connections, and refuses what is waiting with
 // [ErrClosed]. It may be called more than once.
