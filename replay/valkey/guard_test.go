@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -290,8 +289,6 @@ func TestNoPassword(t *testing.T) {
 	}
 	assert.NotContains(t, log.String(), password)
 	assert.Equal(t, 4, strings.Count(log.String(), f.address))
-	_, err := json.Marshal(c)
-	assert.Error(t, err)
 }
 
 // TestErrors has every error of the package match what an Opener asks for.
