@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed17cb2b26/chattoken/replay/etcd/etcdtest"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -40,6 +42,8 @@ func TestRuling(t *testing.T) {
 		"ahead by more":           {issued: 13 * second, ttl: minute, now: 13 * second, wall: 7999, want: errTokenAhead},
 		"lives long":              {issued: 12 * second, ttl: 10 * minute, now: 7 * second, wall: 7 * second},
 		"too long":                {issued: 12 * second, ttl: 10*minute + 2*second, now: 7 * second, wall: 7 * second, want: errTokenLong},
+		"over by the own clock":   {issued: 6 * second, ttl: minute, now: 7 * second, wall: 66 * second, want: errTokenOver},
+		"almost over":             {issued: 6 * second, ttl: minute, now: 7 * second, wall: 66*second - 1},
 		"too long for the caller": {issued: 6 * second, ttl: 10 * minute, now: -minute, wall: 6 * second, want: errTokenLong},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +131,66 @@ func TestBelief(t *testing.T) {
 	}
 	var none belief
 	assert.Equal(t, strange, none.judge(reading{"m", "", "c"}), "who starts adopts")
+}
+
+func TestBeliefOver(t *testing.T) {
+	b := belief{beat: instant{noon, hour}}
+	for name, c := range map[string]struct {
+		wall, steady millis // since the beat
+		want         bool
+	}{
+		"at once":               {},
+		"at the edge":           {wall: 30 * second, steady: 30 * second},
+		"cut off":               {wall: 30 * second, steady: 30*second + 1, want: true},
+		"steady stood still":    {wall: 30*second + 1, want: true},
+		"for a day":             {wall: 24 * hour, want: true},
+		"a wrong clock":         {wall: 24*hour + 1},
+		"a wrong clock, behind": {wall: -87_600 * hour, steady: second},
+		"set back, and cut off": {wall: -hour, steady: minute, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, b.over(instant{b.beat.wall + c.wall, b.beat.steady + c.steady}))
+		})
+	}
+}
+
+// TestRevisionOlder has a guard know of a later revision than the cluster has,
+// which has the guard's key: the marker is replaced, whoever sees it first.
+func TestRevisionOlder(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	ctx := context.Background()
+	for name, act := range map[string]func(g *Guard){
+		"update": func(g *Guard) { assert.NoError(t, g.update(ctx, false)) },
+		"spend": func(g *Guard) {
+			s := token.Summary{TokenID: token.ID{1}, IssuedAt: time.Now().Add(-time.Second), Expiration: time.Now().Add(time.Minute)}
+			g.mu.Lock()
+			g.history.mark -= minute // else it is refused at once
+			g.mu.Unlock()
+			fresh, err := g.Spend(ctx, time.Now(), s)
+			assert.False(t, fresh)
+			assert.Equal(t, ErrDataLost, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := New(ctx, Config{Endpoints: c.Endpoints(), Prefix: name})
+			require.NoError(t, err)
+			t.Cleanup(g.Close)
+			g.updating <- struct{}{} // no beat meanwhile
+			g.mu.Lock()
+			before := g.belief
+			g.belief.revision += 1000
+			g.mu.Unlock()
+			<-g.updating
+			act(g)
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			assert.NotEqual(t, before.marker, g.belief.marker)
+			assert.NotEqual(t, before.gateway, g.belief.gateway)
+			assert.Less(t, g.belief.revision, before.revision+1000)
+			assert.False(t, g.doubted)
+		})
+	}
 }
 
 func TestLeaseChoice(t *testing.T) {
