@@ -21,10 +21,10 @@ const (
 	// spends or not.
 	beatEvery = time.Second
 
-	// beatLife is for how long a gateway's key outlives its last beat. A
-	// gateway that stood still for longer, with all of its clocks, finds its
-	// key gone. It is half of margin, so that the other half is left of a lease
-	// that such a gateway takes for whole.
+	// beatLife is for how long a gateway's key outlives its last beat, and for
+	// how long the gateway relies on it. A gateway that stood still for longer,
+	// with all of its clocks, finds its key gone. It is half of margin, so that
+	// the other half is left of a lease that such a gateway takes for whole.
 	beatLife = 30 * time.Second
 
 	// margin is for how long the cluster remembers a token after it has
@@ -162,10 +162,11 @@ type belief struct {
 	revision    int64
 }
 
-// over reports whether the last beat is so long ago that nothing is believed:
-// a snapshot may be newer than it.
+// over reports whether the last beat is so long ago that nothing is believed: a
+// snapshot may be newer than it. If the monotonic clock stood still with the
+// machine, the wall clock may tell. One that is more than a day ahead is wrong.
 func (b *belief) over(at instant) bool {
-	wall := at.wall - b.beat.wall // more than a day: a clock that is wrong
+	wall := at.wall - b.beat.wall
 	return at.steady-b.beat.steady > duration(beatLife) ||
 		duration(beatLife) < wall && wall <= duration(24*time.Hour)
 }
