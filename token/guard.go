@@ -8,8 +8,8 @@ import (
 )
 
 // Guard remembers which tokens were spent and whose were revoked. Package
-// replay has one for a process, and replay/valkey one for a fleet. A guard is
-// safe for concurrent use.
+// replay has one for a process; replay/valkey and replay/etcd have one for a
+// fleet. A guard is safe for concurrent use.
 type Guard interface {
 	// Spend uses a token up and reports whether it was fresh: of all calls with
 	// the same token, at any time and from anywhere, at most one may return

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed17cb2b26/chattoken/replay"
+	"github.com/seed17cb2b26/chattoken/token"
 )
 
 // rehearse does all that a guard does, in a transaction whose condition is
@@ -20,7 +21,7 @@ func (g *Guard) rehearse(ctx context.Context) error {
 		[]clientv3.Op{
 			clientv3.OpPut(p+markerKey, ""), clientv3.OpPut(p+counterKey, ""), clientv3.OpPut(p+gatewayKey, ""),
 			clientv3.OpPut(p+spentKey, ""), clientv3.OpPut(p+revokedKey, ""),
-			clientv3.OpGet(p+revokedKey, clientv3.WithPrefix()),
+			clientv3.OpGet(p + spentKey), clientv3.OpGet(p+revokedKey, clientv3.WithPrefix()),
 		},
 		[]clientv3.Op{clientv3.OpGet(p + markerKey)})
 	return err
@@ -81,7 +82,8 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 	}
 	for range 8 {
 		g.mu.Lock()
-		b := g.belief
+		b, at := g.believed()
+		doubted := g.doubted
 		g.mu.Unlock()
 		before := g.config.Now()
 		reply, err := g.read(ctx, &b, beating)
@@ -89,7 +91,15 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 			return err
 		}
 		if reply.Succeeded {
-			if err := g.learn(b, reply, beating); err != nil {
+			if reply.Header.GetRevision() < b.revision {
+				g.doubt()
+				continue
+			}
+			if beating {
+				b.beaten(random())
+				b.beat = at
+			}
+			if err := g.learn(b, reply); err != nil {
 				return err
 			}
 			g.synced.Store(&before)
@@ -102,12 +112,30 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 			b.beaten(random())
 			g.believe(b)
 		default:
-			if err := g.join(ctx, r, f == restored); err != nil {
+			if err := g.join(ctx, r, f == restored || doubted); err != nil {
 				return err
 			}
 		}
 	}
 	return errChanging
+}
+
+// believed returns the belief, or nobody's if it is over or in doubt. g.mu is
+// held.
+func (g *Guard) believed() (belief, instant) {
+	at := g.instant()
+	if g.doubted || g.belief.over(at) {
+		return belief{gateway: g.config.Prefix + gatewayKey}, at
+	}
+	return g.belief, at
+}
+
+// doubt gives up the belief until the gateway has joined: the cluster's
+// revision was lower than before, so it was restored.
+func (g *Guard) doubt() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.doubted = true
 }
 
 func (g *Guard) believe(b belief) {
@@ -156,30 +184,41 @@ func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 
 // learn enters what was revoked. Only then is the counter known, so that no
 // spend passes until all is entered.
-func (g *Guard) learn(b belief, reply *clientv3.TxnResponse, beating bool) error {
-	if beating {
-		b.beaten(random())
+func (g *Guard) learn(b belief, reply *clientv3.TxnResponse) error {
+	if len(reply.Responses) < 2 {
+		return errReply
 	}
-	news := (*clientv3.TxnResponse)(reply.Responses[1].GetResponseTxn())
-	if news.Succeeded {
+	news := reply.Responses[1].GetResponseTxn()
+	switch {
+	case news.GetSucceeded():
 		g.believe(b)
 		return nil
+	case len(news.GetResponses()) == 0:
+		return errReply
 	}
 	for _, kv := range news.Responses[0].GetResponseRange().GetKvs() {
 		second, ok := momentOf(kv.Value)
 		if !ok {
 			continue // nothing that a guard wrote
 		}
-		// The moment is also what dates it: for a token it is that of the call.
-		moment := time.Unix(second, 0)
-		err := g.revoked.Revoke(moment, targetOf(kv.Key[len(g.config.Prefix+revokedKey):]), moment)
+		err := g.enlist(targetOf(kv.Key[len(g.config.Prefix+revokedKey):]), second)
 		if errors.Is(err, replay.ErrFull) {
 			return errRevocations
 		}
 	}
-	b.revocations, b.revision = valueAt(reply, 0), reply.Header.Revision
+	b.revocations, b.revision = valueAt(reply, 0), reply.Header.GetRevision()
 	g.believe(b)
 	return nil
+}
+
+// enlist enters what somebody revoked. It is dated by the clock: a moment may be
+// in the future, which would make others seem to be over.
+func (g *Guard) enlist(t token.Target, second int64) error {
+	now := g.config.Now()
+	if t.Token != (token.ID{}) {
+		_ = g.reserve(now, t) // that it is full matters to Revoke
+	}
+	return g.revoked.Revoke(now, t, time.Unix(second, 0))
 }
 
 // join makes the gateway a new key under the marker that was read, or under a
@@ -195,6 +234,7 @@ func (g *Guard) join(ctx context.Context, r reading, replace bool) error {
 	}
 	p := g.config.Prefix
 	b := believeIn(r.marker, p+gatewayKey+hex.EncodeToString([]byte(random())), random(), random())
+	b.beat = g.instant()
 	unchanged := clientv3.Compare(clientv3.Value(p+markerKey), "=", r.marker)
 	if r.marker == "" {
 		unchanged = clientv3.Compare(clientv3.CreateRevision(p+markerKey), "=", 0)
@@ -217,6 +257,6 @@ func (g *Guard) join(ctx context.Context, r reading, replace bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.history.raise(g.instant())
-	g.belief, g.leases = b, leases{}
+	g.belief, g.doubted, g.leases = b, false, leases{}
 	return nil
 }

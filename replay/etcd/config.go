@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
@@ -60,13 +63,25 @@ type Config struct {
 	MaxWaiting int
 
 	// MaxRevocations is how many revocations there may be at a time, at most
-	// 2^20, apart from that of everyone. Zero means
-	// replay.DefaultMaxRevocations.
+	// 2^20, apart from that of everyone. Three eighths may be of single tokens:
+	// see [Guard.Revoke]. Zero means replay.DefaultMaxRevocations.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
 	// says whether the token was timely.
 	Now func() time.Time
+}
+
+// Format writes the endpoints and the prefix, whatever the verb, so that no
+// password gets into a log. Package fmt does not ask it if c is in an unexported
+// field of what is printed.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "etcd(endpoints %s, prefix %s)", strings.Join(c.Endpoints, " "), c.Prefix)
+}
+
+// LogValue returns the endpoints and the prefix.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("endpoints", c.Endpoints), slog.String("prefix", c.Prefix))
 }
 
 var (

@@ -3,6 +3,7 @@
 package etcd_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,10 +13,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +72,33 @@ func TestZero(t *testing.T) {
 		assert.Zero(t, g.Stats())
 		g.Close()
 	}
+}
+
+// TestNoPassword prints what has a password in every way.
+func TestNoPassword(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2"
+	cluster := etcdtest.Start(t, 1)
+	c := etcd.Config{Endpoints: cluster.Endpoints(), Username: "gateway", Password: password}
+	g := newGuard(t, c)
+	var none *etcd.Guard
+	shown := map[string][]any{c.Endpoints[0]: {c, &c, g, []any{c, g}}, "etcd": {none, new(etcd.Guard), etcd.Config{}}}
+	for want, values := range shown {
+		for _, v := range values {
+			for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %t") {
+				text := fmt.Sprintf(verb, v)
+				assert.Contains(t, text, want, verb)
+				assert.NotContains(t, text, password, verb)
+				assert.NotContains(t, text, fmt.Sprintf("%x", password), verb)
+			}
+		}
+	}
+	var log bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
+		slog.New(h).Info("made", "config", c, "guard", g, "none", none)
+	}
+	assert.NotContains(t, log.String(), password)
+	assert.Equal(t, 4, strings.Count(log.String(), c.Endpoints[0]))
 }
 
 func TestRefusals(t *testing.T) {

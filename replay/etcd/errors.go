@@ -68,7 +68,7 @@ var (
 
 	errTokenAhead error = &fault{"token-ahead", "etcd: issued later than this clock shows, by more than the skew", ErrClock}
 	errTokenLong  error = &fault{"token-long", "etcd: by this clock, the token lives for longer than any", ErrClock}
-	errTokenOver  error = &fault{"token-over", "etcd: the token expired before the reply", ErrClock}
+	errTokenOver  error = &fault{"token-over", "etcd: the token is over by this clock, or was before the reply", ErrClock}
 	errForgotten  error = &fault{"forgotten", "etcd: the cluster may not remember the token for long enough", ErrClock}
 )
 

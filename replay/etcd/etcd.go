@@ -36,8 +36,10 @@
 // refuses the tokens that were issued before, as token.Summary.IssuedBefore has
 // it: those that were made already, and those made in the next ClockSkew and a
 // second. [Guard.ReadyAt] says until when. If its key is older, it also
-// replaces the marker, so that all gateways do the same. A guard that starts
-// knows of nothing before, so it begins with that.
+// replaces the marker, so that all gateways do the same; likewise if a revision
+// is lower than one it knows. A guard that starts knows of nothing before, so
+// it begins with that. So does one whose last acknowledged beat is more than 30
+// s ago: a backup may be newer than that, and have the gateway's key as it was.
 //
 // A revocation changes the second key together with its own. So no spend passes
 // before the gateway has read what was revoked. For live sessions each beat
@@ -46,11 +48,13 @@
 // # What remains
 //
 //   - A cluster is restored from a snapshot that is newer than a gateway's last
-//     acknowledged beat, which is a second old at most while the cluster
-//     answers. What was spent in between may then be spent again. To close
-//     this, delete the marker before gateways connect: see SIZING.md. A cluster
-//     all of whose members lose their last writes in a power failure is the
-//     same case: do not turn off fsync.
+//     acknowledged beat. That is a second old at most, or up to 30 s if the
+//     gateway was cut off from the cluster. What was spent after the snapshot
+//     may then be spent again. To close this, delete the marker before gateways
+//     connect: see SIZING.md. A cluster all of whose members lose their last
+//     writes in a power failure is the same case: do not turn off fsync. So is
+//     a machine that stood still for more than a day, its monotonic clock
+//     included, and finds such a cluster.
 //   - Two clusters answer the same gateways, because an old one was not shut
 //     down.
 //   - Someone else writes below Prefix or revokes leases, or the cluster ends a
@@ -59,13 +63,18 @@
 //
 // # Clocks
 //
-// The clocks of gateways may be apart by 20 s, and that of a minter may be
-// ahead of a gateway's by ClockSkew: a token that seems to be issued later is
-// refused with [ErrClock]. If a running gateway's clock is set back by more
-// than ten seconds, and not by more than a day, it refuses what was issued
-// before it gets back to where it was. If the clock was ahead, and is right
-// now, restart the gateway. A gateway must not be started while its clock is
-// behind: nothing tells it the time. The members' clocks do not matter.
+// The clocks of gateways may be apart by 20 s while the cluster loses nothing.
+// A minter's clock may be ahead of a gateway's by ClockSkew: a token that seems
+// to be issued later is refused with [ErrClock], until the gateway's clock gets
+// there. After a loss more is needed: a gateway refuses what was issued before
+// by its own clock. If that is behind a minter's by more than ClockSkew, a
+// token that another gateway let in before the loss may be let in again. A
+// token that is over by the gateway's own clock is refused, whatever the
+// argument of Spend says. If a running gateway's clock is set back by more than
+// ten seconds, and not by more than a day, it refuses what was issued before it
+// gets back to where it was. If the clock was ahead, and is right now, restart
+// the gateway. A gateway must not be started while its clock is behind: nothing
+// tells it the time. The members' clocks do not matter.
 //
 // # The cluster
 //

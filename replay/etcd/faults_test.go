@@ -279,6 +279,35 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	eventually(t, func() bool { return g3.Revoked(s) == token.ErrRevoked })
 }
 
+// TestCutOff restores a cluster from a snapshot that is newer than the last beat
+// of a gateway that was cut off, and has its key. It may not rely on that.
+func TestCutOff(t *testing.T) {
+	long(t)
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	p := startProxy(t, c.Members[0].Endpoint)
+	there := newGuard(t, etcd.Config{Endpoints: c.Endpoints()})
+	here := newGuard(t, etcd.Config{Endpoints: []string{p.address}})
+	waitReady(t, there, here)
+	blocked := func(string) bool { return true }
+	p.cut.Store(&blocked)
+	p.hangUp()
+	cut := here.Synced()
+	time.Sleep(2 * time.Second)
+	snapshot := save(t, c)
+	time.Sleep(time.Until(cut.Add(33 * time.Second)))
+	s := issued(time.Now(), 5*time.Minute)
+	require.Equal(t, "fresh", spend(there, s))
+	there.Close() // else it replaces the marker
+	c.Kill()
+	c.Restore(snapshot)
+	c.Launch()
+	p.cut.Store(nil)
+	eventually(t, func() bool { return here.Synced().After(cut.Add(33 * time.Second)) })
+	assert.Equal(t, etcd.ErrDataLost.Error(), spend(here, s))
+	assert.EqualValues(t, 2, here.Stats().Losses)
+}
+
 // save takes a snapshot.
 func save(t testing.TB, c *etcdtest.Cluster) (path string) {
 	t.Helper()

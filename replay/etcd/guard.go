@@ -3,6 +3,8 @@ package etcd
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,7 @@ type Guard struct {
 	began   time.Time
 	link    link
 	revoked replay.Revocations
+	tokens  replay.Revocations // single tokens once more, with less room
 	count   counters
 	synced  atomic.Pointer[time.Time] // Config.Now before the latest reading
 
@@ -30,6 +33,7 @@ type Guard struct {
 	mu      sync.Mutex
 	history history
 	belief  belief
+	doubted bool // the belief, until the next join
 	leases  leases
 	queue   []*call
 	waiting int // calls that are not answered, those that were left included
@@ -55,7 +59,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		config:   c,
 		began:    time.Now(),
 		revoked:  replay.Revocations{MaxEntries: c.MaxRevocations},
-		belief:   belief{gateway: c.Prefix + gatewayKey}, // nobody's
+		tokens:   replay.Revocations{MaxEntries: max(1, c.MaxRevocations*3/4)}, // half of which may be tokens
+		belief:   belief{gateway: c.Prefix + gatewayKey},                       // nobody's
 		leases:   leases{},
 		wake:     make(chan struct{}, 1),
 		updating: make(chan struct{}, 1),
@@ -82,6 +87,19 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		g.tasks.Go(g.work)
 	}
 	return g, nil
+}
+
+// Format writes what Config.Format does.
+func (g *Guard) Format(f fmt.State, verb rune) { g.shown().Format(f, verb) }
+
+// LogValue returns what Config.LogValue does.
+func (g *Guard) LogValue() slog.Value { return g.shown().LogValue() }
+
+func (g *Guard) shown() Config {
+	if !g.made() {
+		return Config{}
+	}
+	return g.config
 }
 
 // made reports whether g comes from New.

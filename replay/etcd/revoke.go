@@ -35,12 +35,20 @@ const maxRecent = 1024
 // The cluster keeps a revocation for three hours and a minute, which is as long
 // as a session that it applies to can last. Each gateway has room for
 // Config.MaxRevocations, and then makes the earlier moments one revocation of
-// everyone, as replay.Revocations does.
+// everyone, as replay.Revocations does. Single tokens are not merged: beyond
+// three eighths of MaxRevocations Revoke refuses them with replay.ErrFull. The
+// next eighth is kept free for what other gateways revoke at the same moment.
+// If that is used up, too, everything is refused until there is room.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
 	}
 	now := g.config.Now()
+	if t.Token != (token.ID{}) {
+		if err := g.reserve(now, t); err != nil {
+			return err
+		}
+	}
 	if err := g.revoked.Revoke(now, t, issuedBefore); err != nil {
 		return err
 	}
@@ -50,6 +58,12 @@ func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Ti
 	}
 	g.remember(t, second)
 	return g.within(ctx, func(ctx context.Context) error { return g.store(ctx, t, second) })
+}
+
+// reserve counts a single token, or says that there are too many.
+func (g *Guard) reserve(now time.Time, t token.Target) error {
+	defer g.tokens.News(func(token.Target, time.Time) {}) // nobody wants it
+	return g.tokens.Revoke(now, t, time.Time{})
 }
 
 // within runs f, which ends with ctx or after Config.Timeout.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,6 +121,58 @@ func TestRevokeUnreachable(t *testing.T) {
 	eventually(t, func() bool { return here.Revoke(ctx, target, moment) == nil })
 	eventually(t, func() bool { return there.Revoked(s) == token.ErrRevoked })
 	assert.Contains(t, news(t, there), target)
+}
+
+// TestRevokeFuture revokes a user until tomorrow, and is not to end everybody's
+// sessions at gateways that learn of it.
+func TestRevokeFuture(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	config := etcd.Config{Endpoints: c.Endpoints()}
+	here, there := newGuard(t, config), newGuard(t, config)
+	s := issued(time.Now(), time.Minute)
+	for i := range 8 {
+		require.NoError(t, here.Revoke(ctx, token.Target{User: strconv.Itoa(i)}, time.Now()))
+	}
+	news(t, there)
+	banned := token.Target{User: "banned"}
+	require.NoError(t, here.Revoke(ctx, banned, time.Now().Add(24*time.Hour)))
+	assert.Equal(t, []token.Target{banned}, slices.Collect(maps.Keys(news(t, there))))
+	assert.NoError(t, there.Revoked(s))
+	assert.Zero(t, there.Stats().Revocations.All)
+}
+
+// TestRevokeTokens has two gateways revoke single tokens at the same moment,
+// with room for one more each, and with none.
+func TestRevokeTokens(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	for known, want := range map[int]error{2: nil, 3: replay.ErrFull} {
+		t.Run(strconv.Itoa(known), func(t *testing.T) {
+			t.Parallel()
+			config := etcd.Config{Endpoints: c.Endpoints(), Prefix: t.Name(), MaxRevocations: 8}
+			guards := []*etcd.Guard{newGuard(t, config), newGuard(t, config)}
+			revoke := func(g *etcd.Guard) error {
+				return g.Revoke(ctx, token.Target{Token: issued(time.Now(), time.Minute).TokenID}, time.Time{})
+			}
+			for range known {
+				require.NoError(t, revoke(guards[0]))
+			}
+			news(t, guards[1])
+			var wg sync.WaitGroup
+			for _, g := range guards {
+				wg.Go(func() { assert.Equal(t, want, revoke(g)) })
+			}
+			wg.Wait()
+			guards = append(guards, newGuard(t, config))
+			waitReady(t, guards...)
+			for _, g := range guards {
+				news(t, g)
+				assert.Equal(t, replay.ErrFull, revoke(g))
+				assert.Equal(t, "fresh", spend(g, issued(time.Now(), time.Minute)))
+			}
+		})
+	}
 }
 
 // TestRevokeFull revokes more than there is room for: the earliest moments

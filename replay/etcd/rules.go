@@ -21,10 +21,10 @@ const (
 	// spends or not.
 	beatEvery = time.Second
 
-	// beatLife is for how long a gateway's key outlives its last beat. A
-	// gateway that stood still for longer, with all of its clocks, finds its
-	// key gone. It is half of margin, so that the other half is left of a lease
-	// that such a gateway takes for whole.
+	// beatLife is for how long a gateway's key outlives its last beat, and for
+	// how long the gateway relies on it. A gateway that stood still for longer,
+	// with all of its clocks, finds its key gone. It is half of margin, so that
+	// the other half is left of a lease that such a gateway takes for whole.
 	beatLife = 30 * time.Second
 
 	// margin is for how long the cluster remembers a token after it has
@@ -125,6 +125,8 @@ func (h *history) ruling(s token.Summary, now millis, at instant) error {
 		return ErrDataLost
 	case !s.IssuedBefore(at.wall.time()):
 		return errTokenAhead
+	case at.wall >= millisOf(s.Expiration):
+		return errTokenOver
 	case millisOf(s.Expiration)-min(now, at.wall) > duration(maxTTL+skewOf(s)+time.Second):
 		return errTokenLong
 	}
@@ -149,14 +151,24 @@ func skewOf(s token.Summary) time.Duration {
 // that. A restored cluster has an older value or none, whatever its revisions
 // are.
 type belief struct {
-	marker  string // empty if there is no belief
-	gateway string // the name of the own key
-	count   uint64 // the beat that was acknowledged last
-	value   string // what the own key has since
-	next    string // the value of the beat under way: the same in all attempts
+	marker  string  // empty if there is no belief
+	gateway string  // the name of the own key
+	count   uint64  // the beat that was acknowledged last
+	value   string  // what the own key has since
+	next    string  // the value of the beat under way: the same in all attempts
+	beat    instant // before the beat that was acknowledged last
 
 	revocations string // the value of the revocation counter at revision; empty if not known
 	revision    int64
+}
+
+// over reports whether the last beat is so long ago that nothing is believed: a
+// snapshot may be newer than it. If the monotonic clock stood still with the
+// machine, the wall clock may tell. One that is more than a day ahead is wrong.
+func (b *belief) over(at instant) bool {
+	wall := at.wall - b.beat.wall
+	return at.steady-b.beat.steady > duration(beatLife) ||
+		duration(beatLife) < wall && wall <= duration(24*time.Hour)
 }
 
 // believeIn returns the belief of a gateway that joins with a new key.

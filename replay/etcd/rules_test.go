@@ -40,6 +40,8 @@ func TestRuling(t *testing.T) {
 		"ahead by more":           {issued: 13 * second, ttl: minute, now: 13 * second, wall: 7999, want: errTokenAhead},
 		"lives long":              {issued: 12 * second, ttl: 10 * minute, now: 7 * second, wall: 7 * second},
 		"too long":                {issued: 12 * second, ttl: 10*minute + 2*second, now: 7 * second, wall: 7 * second, want: errTokenLong},
+		"over by the own clock":   {issued: 6 * second, ttl: minute, now: 7 * second, wall: 66 * second, want: errTokenOver},
+		"almost over":             {issued: 6 * second, ttl: minute, now: 7 * second, wall: 66*second - 1},
 		"too long for the caller": {issued: 6 * second, ttl: 10 * minute, now: -minute, wall: 6 * second, want: errTokenLong},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +129,27 @@ func TestBelief(t *testing.T) {
 	}
 	var none belief
 	assert.Equal(t, strange, none.judge(reading{"m", "", "c"}), "who starts adopts")
+}
+
+func TestBeliefOver(t *testing.T) {
+	b := belief{beat: instant{noon, hour}}
+	for name, c := range map[string]struct {
+		wall, steady millis // since the beat
+		want         bool
+	}{
+		"at once":               {},
+		"at the edge":           {wall: 30 * second, steady: 30 * second},
+		"cut off":               {wall: 30 * second, steady: 30*second + 1, want: true},
+		"steady stood still":    {wall: 30*second + 1, want: true},
+		"for a day":             {wall: 24 * hour, want: true},
+		"a wrong clock":         {wall: 24*hour + 1},
+		"a wrong clock, behind": {wall: -87_600 * hour, steady: second},
+		"set back, and cut off": {wall: -hour, steady: minute, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, b.over(instant{b.beat.wall + c.wall, b.beat.steady + c.steady}))
+		})
+	}
 }
 
 func TestLeaseChoice(t *testing.T) {

@@ -64,7 +64,8 @@ func (g *Guard) next() ([]*call, belief) {
 	})
 	g.queue = rest
 	g.waiting -= len(gone)
-	return batch, g.belief
+	b, _ := g.believed()
+	return batch, b
 }
 
 // grant asks for a lease that next wants. After a failure it waits a little,
@@ -107,11 +108,15 @@ func (g *Guard) try(batch []*call, b belief) bool {
 			[]clientv3.Op{clientv3.OpGet(c.key)})
 	}
 	reply, err := g.link.txn(g.ctx, compare(b.conditions(g.config.Prefix)), ops, nil)
+	older := err == nil && reply.Header.GetRevision() < b.revision
+	if older {
+		g.doubt()
+	}
 	switch {
-	case err == nil && reply.Succeeded:
+	case err == nil && reply.Succeeded && !older && !b.over(g.instant()):
 		g.answer(batch, reply)
 		return true
-	case err == nil: // the cluster is not as believed, and has written nothing
+	case err == nil: // the cluster is not as believed, and what it wrote does not count
 		ctx, cancel := context.WithTimeout(g.ctx, 2*patience)
 		defer cancel()
 		err = g.update(ctx, false)
