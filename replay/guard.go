@@ -29,8 +29,9 @@ type Config struct {
 	// spread over that time.
 	Rate int
 
-	// MaxRevocations is how many revocations there may be at a time, apart from
-	// that of everyone; zero means DefaultMaxRevocations. See [Revocations].
+	// MaxRevocations is how many revocations of users and rooms there may be at
+	// a time, and half as many of single tokens; zero means
+	// DefaultMaxRevocations. See [Revocations].
 	MaxRevocations int
 
 	// AcceptIssuedBeforeStart makes the guard accept tokens issued before it

@@ -32,15 +32,16 @@ var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970
 // hash with one of them, and is taken for it, is n in 2^64. Asking takes no
 // lock, does not allocate, and costs the same for any number of revocations.
 //
-// With the default MaxEntries the memory is at most 3 MiB, and twice that for a
-// moment. News that nobody fetched adds up to 14 MiB, and the names.
+// With the default MaxEntries the memory is at most 3 MiB, 6 MiB with as many
+// single tokens as there may be, and twice that for a moment. News that nobody
+// fetched adds up to 20 MiB, and the names.
 //
 // When there is no room left, the earlier half of the moments becomes one
 // revocation of everyone, up to the latest of that half. That fails closed: it
 // refuses tokens, and ends sessions, that nobody revoked. A single token's
 // revocation is not merged while it matters, because that would end everybody's
-// sessions; nor is anything merged for its sake. At most half of all may be of
-// single tokens. Beyond that, and if there is no room, Revoke fails.
+// sessions. Single tokens have places of their own, half as many as MaxEntries;
+// beyond that Revoke fails.
 //
 // Revocations whose time is over are merged, too. That is harmless, because all
 // sessions from before their moment are over. It is not if the clock is set by
@@ -51,9 +52,9 @@ var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970
 // clock was far ahead applies to everything that is issued until the clock gets
 // there.
 type Revocations struct {
-	// MaxEntries is how many revocations there may be at a time, apart from
-	// that of everyone. Zero means DefaultMaxRevocations. It is not to be
-	// changed after first use.
+	// MaxEntries is how many revocations of users and rooms there may be at a
+	// time, and half as many, rounded up, of single tokens. Zero means
+	// DefaultMaxRevocations. It is not to be changed after first use.
 	MaxEntries int
 
 	mu      sync.Mutex // held by writers
@@ -77,8 +78,8 @@ type moment struct {
 //
 // The errors, after which nothing is revoked: t is not valid; issuedBefore is
 // the zero time or more than a minute before 1970, so that no token was issued
-// before it; or [ErrFull], for a Token: as many of them as half of MaxEntries
-// are revoked, or there is no room without merging others.
+// before it; or [ErrFull], for a Token, when as many of them as half of
+// MaxEntries are revoked.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -110,20 +111,23 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 }
 
 // roomFor returns the table with room for one more, or nil if there is none for
-// a single token: for its sake nothing is merged, and at most half are tokens,
-// so that there is always something to merge for a user or a room.
+// a single token. Such have places of their own, half as many as all others: for
+// their sake nothing is merged, and they take no place from a user or a room.
 func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
 	full := func() bool {
-		return m.mark < 0 && (c.tokens >= r.maxEntries()/2 || c.taken >= r.maxEntries())
+		if m.mark > 0 {
+			return c.taken-c.tokens >= r.maxEntries()
+		}
+		return c.tokens >= r.maxEntries()-r.maxEntries()/2
 	}
-	if full() && r.over < c.oldest {
+	if m.mark < 0 && full() && r.over < c.oldest {
 		return nil // as long as nothing is over, there is no use in looking
 	}
-	if full() || c.taken >= min(len(c.entries)/2, r.maxEntries()) {
-		c = r.makeRoom(c, m.mark > 0)
+	if full() || c.taken >= len(c.entries)/2 {
+		c = r.makeRoom(c, m.mark > 0 && full())
 		r.current.Store(c)
 	}
-	if full() {
+	if m.mark < 0 && full() {
 		return nil
 	}
 	return c
@@ -268,21 +272,23 @@ func (r *Revocations) load() *revocationTable {
 	return r.current.Load()
 }
 
-// makeRoom returns a table with room for more, without what is over. If the
-// table is full and that leaves too much, it drops the earlier half of the
-// moments too, where it may merge. One in eight has to be free, or each new
-// entry would be as much work as all of them.
+// makeRoom returns a table with room for more, without what is over. If it is to
+// merge and that leaves too much, it drops the earlier half of the moments too.
+// One in eight has to be free, or each new entry would be as much work as all of
+// them.
 //
 // What is dropped is still revoked, with everything else of its time.
 func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {
 	over := r.over
 	marks, live := c.marksAfter(over)
 	room, dropped := r.maxEntries(), over
-	if merge && c.taken >= room && live > room-max(room/8, 1) {
+	if merge && len(marks) > room-max(room/8, 1) {
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
 	}
-	next := newRevocationTable(c.seed, 2*min(2*live, room)) // room may be the largest int
+	// Twice as many as there are, or as there may be; room may be the largest int.
+	names, tokens := min(2*len(marks), room), min(2*(live-len(marks)), room-room/2)
+	next := newRevocationTable(c.seed, 2*(names+tokens))
 	next.all.Store(c.all.Load())
 	var all int64
 	for i := range c.entries {
