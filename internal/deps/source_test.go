@@ -1,6 +1,7 @@
 package deps_test
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -85,4 +86,37 @@ func isOurs(dir string) bool {
 	}
 	_, err := os.Stat(filepath.Join(root, dir, "go.mod"))
 	return os.IsNotExist(err)
+}
+
+// TestNestedModules checks that nested modules, and their tests, import only what
+// is public of the root: the module graph may pair any release of theirs with any
+// other of the root's.
+func TestNestedModules(t *testing.T) {
+	files := 0
+	require.NoError(t, filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." && name != root {
+			return cmp.Or(err, fs.SkipDir)
+		}
+		if !strings.HasSuffix(name, ".go") || !isNested(filepath.Dir(name)) {
+			return nil
+		}
+		files++
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, spec := range file.Imports {
+			assert.False(t, strings.HasPrefix(spec.Path.Value, `"`+module+`/internal/`), "%s imports %s", name, spec.Path.Value)
+		}
+		return nil
+	}))
+	assert.NotZero(t, files)
+}
+
+// isNested reports whether a directory belongs to another module than the root.
+func isNested(dir string) bool {
+	for ; dir != root; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return true
+		}
+	}
+	return false
 }
