@@ -133,9 +133,6 @@ func (v *visit) enterRequest(w http.ResponseWriter, r *http.Request, stream bool
 	if err != nil {
 		return nil, err
 	}
-	if f.byCookie && fromAnywhere(r) {
-		return nil, errSite
-	}
 	v.room = v.g.roomOf(r)
 	p, err := v.enter(r.Context(), f.text)
 	if err == nil && f.echo != "" {
@@ -172,10 +169,7 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(con
 		return nil, v.answer(w, r, err, false)
 	}
 	a := &arrival{g: g, room: g.roomOf(r)}
-	if a.found, a.err = find(g.config.Sources, r); a.err == nil && a.found.byCookie && fromAnywhere(r) {
-		a.err = errSite
-	}
-	if a.err != nil {
+	if a.found, a.err = find(g.config.Sources, r); a.err != nil {
 		a.found.echo = firstSubprotocol(r) // without an echo a browser sees no close code
 	}
 	if a.found.echo != "" {
@@ -209,11 +203,6 @@ func (a *arrival) enter(ctx context.Context) (*Participant, error) {
 		return nil, v.refused(err)
 	}
 	return p, nil
-}
-
-// fromAnywhere reports whether r may come from any site's page.
-func fromAnywhere(r *http.Request) bool {
-	return len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin"
 }
 
 // firstSubprotocol returns the first one that is offered.

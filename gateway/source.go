@@ -74,15 +74,14 @@ func (s Source) valid() bool {
 
 // found is the token of a request.
 type found struct {
-	text     string
-	echo     string // the subprotocol to answer with, or ""
-	byCookie bool
+	text string
+	echo string // the subprotocol to answer with, or ""
 }
 
 // find looks for a token in every source. That there is none, or more than one,
-// is an error.
+// or only a cookie that another site's page may have sent, is an error.
 func find(sources []Source, r *http.Request) (f found, err error) {
-	n, offered, usable := 0, 0, false
+	n, offered, usable, cookie := 0, 0, false, false
 	for _, s := range sources {
 		text, echo, count := s.look(r)
 		if s.place == inSubprotocol {
@@ -91,7 +90,7 @@ func find(sources []Source, r *http.Request) (f found, err error) {
 			n += count
 		}
 		if count > 0 && (s.place != inSubprotocol || echo != "") {
-			f, usable = found{text, echo, s.place == inCookie}, true
+			f, usable, cookie = found{text, echo}, true, s.place == inCookie
 		}
 	}
 	switch n += offered; {
@@ -99,8 +98,15 @@ func find(sources []Source, r *http.Request) (f found, err error) {
 		return found{}, errTwoTokens
 	case !usable:
 		return found{}, errNoToken
+	case cookie && fromAnywhere(r):
+		return found{}, errSite
 	}
 	return f, nil
+}
+
+// fromAnywhere reports whether r may come from any site's page.
+func fromAnywhere(r *http.Request) bool {
+	return len(r.Header["Origin"]) == 0 && r.Header.Get("Sec-Fetch-Site") != "same-origin"
 }
 
 // look returns the token in the source, what to echo, and how many there are,
