@@ -93,18 +93,25 @@ func (g *Gateway) tick(ctx context.Context) {
 
 // endDue ends those whose deadline is not after now, and returns how many.
 func (g *Gateway) endDue(now time.Time) int {
-	cause := token.ErrSessionExpired
-	var ends []ending
+	ends := g.markEach(nil, g.reg.shards[:], token.ErrSessionExpired, func(s *shard, found []*Participant) []*Participant {
+		return s.due(found, now.Unix())
+	})
+	tell(ends)
+	return len(ends)
+}
+
+// markEach ends the participants that find appends for each of the shards,
+// which is locked meanwhile. The caller has them told.
+func (g *Gateway) markEach(ends []ending, shards []shard, cause error, find func(*shard, []*Participant) []*Participant) []ending {
 	var found []*Participant
-	for i := range g.reg.shards {
-		s := &g.reg.shards[i]
+	for i := range shards {
+		s := &shards[i]
 		s.mu.Lock()
-		found = s.due(found[:0], now.Unix())
+		found = find(s, found[:0])
 		ends = g.mark(ends, s, found, &cause)
 		s.mu.Unlock()
 	}
-	tell(ends)
-	return len(ends)
+	return ends
 }
 
 func (g *Gateway) refresh(ctx context.Context) {
@@ -161,30 +168,14 @@ func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) err
 
 // markTarget ends those whom a revocation concerns. The caller has them told.
 func (g *Gateway) markTarget(ends []ending, t token.Target, before time.Time, cause error) []ending {
-	var found []*Participant
-	shards := g.reg.of(t)
-	for i := range shards {
-		s := &shards[i]
-		s.mu.Lock()
-		found = g.reg.find(found[:0], s, t, before)
-		ends = g.mark(ends, s, found, &cause)
-		s.mu.Unlock()
-	}
-	return ends
+	return g.markEach(ends, g.reg.of(t), cause, func(s *shard, found []*Participant) []*Participant {
+		return g.reg.find(found, s, t, before)
+	})
 }
 
 // endAll ends everybody.
 func (g *Gateway) endAll(cause error) {
-	var ends []ending
-	var found []*Participant
-	for i := range g.reg.shards {
-		s := &g.reg.shards[i]
-		s.mu.Lock()
-		found = s.all(found[:0])
-		ends = g.mark(ends, s, found, &cause)
-		s.mu.Unlock()
-	}
-	tell(ends)
+	tell(g.markEach(nil, g.reg.shards[:], cause, (*shard).all))
 }
 
 // Drain empties the gateway before the process stops. It closes the gateway to
