@@ -16,7 +16,8 @@ FUZZTIME = 10s
 TESTFLAGS =
 
 TESTALL = go run ./tools/testall $(MODULES)
-TOOL = go tool -modfile=tools/tools.mod
+# -modfile is not for workspaces.
+TOOL = GOWORK=off go tool -modfile=tools/tools.mod
 
 .PHONY: help
 help:
@@ -73,8 +74,8 @@ fmt:
 	@echo 'gofmt: pass'
 
 tidy:
-	@for dir in $(MODULES); do (cd "$$dir" && go mod tidy -diff && go mod verify) || exit 1; done
-	@go mod verify -modfile=tools/tools.mod
+	@GOWORK=off go mod tidy -diff && GOWORK=off go mod verify
+	@GOWORK=off go mod verify -modfile=tools/tools.mod
 
 # go tool -n builds the tool and prints where it is, to be run in each module.
 staticcheck:
