@@ -111,7 +111,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 			}
 		}
 	}
-	args = append(args, "../chatserver", "github.com/seed17cb2b26/chattoken/cmd/chattoken")
+	args = append(args, "github.com/seed17cb2b26/chattoken/ivschat/cmd/ivschat", "github.com/seed17cb2b26/chattoken/cmd/chattoken")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -165,7 +165,7 @@ func launch(args ...string) (*server, error) {
 		return nil, err
 	}
 	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
-	s := &server{cmd: exec.Command(filepath.Join(dir, "chatserver"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
+	s := &server{cmd: exec.Command(filepath.Join(dir, "ivschat"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
 	dieWithParent(s.cmd)
 	stdout, err := s.cmd.StdoutPipe()
@@ -196,7 +196,7 @@ func (s *server) readURL(stdout io.Reader) error {
 	if err != nil {
 		return err
 	}
-	url, ok := strings.CutPrefix(strings.TrimSpace(first), "chatserver: listening on ")
+	url, ok := strings.CutPrefix(strings.TrimSpace(first), "ivschat: listening on ")
 	if !ok {
 		return fmt.Errorf("the first line of the server is %q", first)
 	}

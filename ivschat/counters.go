@@ -1,0 +1,121 @@
+package ivschat
+
+import (
+	"encoding/json"
+	"expvar"
+	"net/http"
+	"runtime/metrics"
+	"time"
+)
+
+// counters are what an operator watches. They are not published in package
+// expvar, where there is one of each name for the whole process.
+type counters struct {
+	minted     expvar.Int
+	exceptions expvar.Map // errors of CreateChatToken and join, by code
+
+	opened  expvar.Int
+	refused expvar.Map // upgrades, by token.Reason or one of "origin", "full" and "handshake"
+
+	messages  expvar.Int
+	errors    expvar.Int // ERROR frames
+	slow      expvar.Int // clients that were dropped because they did not keep up
+	keyErrors expvar.Int
+}
+
+// snapshot is the reply of ServeVars.
+type snapshot struct {
+	Minted     json.RawMessage `json:"minted"`
+	Exceptions json.RawMessage `json:"exceptions"`
+	Opened     json.RawMessage `json:"opened"`
+	Refused    json.RawMessage `json:"refused"`
+	Live       int             `json:"live"`
+	Rooms      map[string]int  `json:"rooms"` // members, by ID
+	Messages   json.RawMessage `json:"messages"`
+	Errors     json.RawMessage `json:"errors"`
+	Slow       json.RawMessage `json:"slow"`
+
+	Memory memory    `json:"memory"`
+	Ring   ringState `json:"ring"`
+	Guard  any       `json:"guard,omitempty"`
+	Synced time.Time `json:"synced"` // revocations on other hosts are known up to then
+}
+
+// memory is what the process uses.
+type memory struct {
+	Heap        uint64 `json:"heap"`   // bytes that were live at the last garbage collection
+	Stacks      uint64 `json:"stacks"` // bytes
+	Collections uint64 `json:"collections"`
+	Goroutines  uint64 `json:"goroutines"`
+}
+
+type ringState struct {
+	Serial       uint64          `json:"serial"`
+	Keys         []keyState      `json:"keys"`
+	StaleSeconds float64         `json:"staleSeconds"` // since the last look at the file
+	Errors       json.RawMessage `json:"errors"`
+}
+
+type keyState struct {
+	ID        string    `json:"id"`
+	State     string    `json:"state"`
+	Activates time.Time `json:"activates,omitzero"`
+	Expires   time.Time `json:"expires,omitzero"`
+}
+
+// ServeVars answers any request with what an operator watches, in JSON as package
+// expvar has it: numbers, rooms and key IDs. They are no secrets, but strangers have
+// no business with them, so [Server.Serve] does not show them without Config.Vars.
+// Serve them at /debug/vars of another listener.
+func (s *Server) ServeVars(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	json.NewEncoder(w).Encode(map[string]any{"chattoken": s.snapshot()})
+}
+
+func raw(v expvar.Var) json.RawMessage { return json.RawMessage(v.String()) }
+
+func (s *Server) snapshot() snapshot {
+	c := &s.counters
+	snap := snapshot{
+		Minted: raw(&c.minted), Exceptions: raw(&c.exceptions),
+		Opened: raw(&c.opened), Refused: raw(&c.refused),
+		Rooms:    map[string]int{},
+		Messages: raw(&c.messages), Errors: raw(&c.errors), Slow: raw(&c.slow),
+		Memory: readMemory(), Ring: s.ringState(), Synced: s.guard.Synced(),
+	}
+	s.mu.Lock()
+	snap.Live = s.live
+	s.mu.Unlock()
+	for arn, r := range s.rooms {
+		snap.Rooms[roomID(arn)] = r.size()
+	}
+	if s.config.GuardStats != nil {
+		snap.Guard = s.config.GuardStats()
+	}
+	return snap
+}
+
+// readMemory does not stop the world, which runtime.ReadMemStats would.
+func readMemory() memory {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+		{Name: "/gc/cycles/total:gc-cycles"},
+		{Name: "/sched/goroutines:goroutines"},
+	}
+	metrics.Read(samples)
+	value := func(i int) uint64 { return samples[i].Value.Uint64() }
+	return memory{Heap: value(0), Stacks: value(1), Collections: value(2), Goroutines: value(3)}
+}
+
+func (s *Server) ringState() ringState {
+	now := s.now()
+	state := ringState{Serial: s.ring.Serial(), Errors: raw(&s.counters.keyErrors)}
+	for k := range s.ring.Keys(now) {
+		state.Keys = append(state.Keys, keyState{k.ID.String(), k.State.String(), k.Activates, k.Expires})
+	}
+	if s.config.Follower != nil {
+		state.StaleSeconds = s.config.Follower.Stale(now).Seconds()
+	}
+	return state
+}

@@ -1,0 +1,384 @@
+package ivschat_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdkivschat "github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
+	"github.com/aws/smithy-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/ivschat"
+	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/token/tokentest"
+)
+
+// sdk is the service's Go client, as an application uses it.
+func sdk(server *httptest.Server, key, secret string) *sdkivschat.Client {
+	return sdkivschat.New(sdkivschat.Options{
+		BaseEndpoint:     aws.String(server.URL),
+		Region:           "us-west-2",
+		RetryMaxAttempts: 1,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, nil
+		}),
+	})
+}
+
+func serve(t *testing.T, config ivschat.Config) (*ivschat.Server, *httptest.Server) {
+	t.Helper()
+	server, err := ivschat.New(config)
+	require.NoError(t, err)
+	s := httptest.NewServer(server)
+	t.Cleanup(func() {
+		s.Close()
+		assert.NoError(t, server.Shutdown(context.Background()))
+	})
+	return server, s
+}
+
+func TestSDK(t *testing.T) {
+	server, s := serve(t, ivschat.Config{})
+	began := time.Now().Truncate(time.Second)
+	reply, err := sdk(s, accessKey, secretKey).CreateChatToken(t.Context(), &sdkivschat.CreateChatTokenInput{
+		RoomIdentifier:           aws.String(lobby),
+		UserId:                   aws.String("11231234 ü\U0001F600"),
+		Capabilities:             []types.ChatTokenCapability{types.ChatTokenCapabilitySendMessage, types.ChatTokenCapabilityDeleteMessage},
+		Attributes:               map[string]string{"displayName": "Demo \"User\""},
+		SessionDurationInMinutes: aws.Int32(30),
+	})
+	require.NoError(t, err)
+	assert.WithinRange(t, *reply.TokenExpirationTime, began.Add(time.Minute), time.Now().Add(time.Minute))
+	assert.Equal(t, 29*time.Minute, reply.SessionExpirationTime.Sub(*reply.TokenExpirationTime))
+
+	var session token.Session
+	opener := token.Opener{Ring: server.Sealer().Ring}
+	require.NoError(t, opener.OpenWithoutSpending(t.Context(), &session, *reply.Token))
+	assert.Equal(t, claims.Claims{
+		RoomIdentifier: lobby, UserID: "11231234 ü\U0001F600",
+		Capabilities:   claims.SendMessage | claims.DeleteMessage,
+		Attributes:     map[string]string{"displayName": "Demo \"User\""},
+		SessionMinutes: 30,
+	}, session.Claims())
+}
+
+// The four errors of the service model, as its client types them.
+func TestSDKErrors(t *testing.T) {
+	_, s := serve(t, ivschat.Config{})
+	create := func(key string, in sdkivschat.CreateChatTokenInput) error {
+		t.Helper()
+		_, err := sdk(s, key, secretKey).CreateChatToken(t.Context(), &in)
+		require.Error(t, err)
+		return err
+	}
+	valid := sdkivschat.CreateChatTokenInput{RoomIdentifier: aws.String(lobby), UserId: aws.String("ann")}
+
+	var denied *types.AccessDeniedException
+	assert.ErrorAs(t, create("AKIDDENIED", valid), &denied)
+	assert.NotEmpty(t, denied.ErrorMessage())
+
+	var pending *types.PendingVerification
+	assert.ErrorAs(t, create("AKIDPENDING", valid), &pending)
+
+	elsewhere := valid
+	elsewhere.RoomIdentifier = aws.String("arn:aws:ivschat:us-west-2:123456789012:room/nowhere1")
+	var missing *types.ResourceNotFoundException
+	require.ErrorAs(t, create(accessKey, elsewhere), &missing)
+	assert.Equal(t, "nowhere1", aws.ToString(missing.ResourceId))
+	assert.Equal(t, types.ResourceTypeRoom, missing.ResourceType)
+	assert.ErrorAs(t, create("AKIDDENIED", elsewhere), &denied, "who is denied does not learn which rooms there are")
+
+	var invalid *types.ValidationException
+	require.ErrorAs(t, create(accessKey, sdkivschat.CreateChatTokenInput{
+		RoomIdentifier:           aws.String("arn:aws:ivschat:us-west-2:1:room/"),
+		UserId:                   aws.String(strings.Repeat("x", 129)),
+		Capabilities:             []types.ChatTokenCapability{"SHOUT"},
+		Attributes:               map[string]string{"a": strings.Repeat("x", 1024)},
+		SessionDurationInMinutes: aws.Int32(181),
+	}), &invalid)
+	assert.Equal(t, types.ValidationExceptionReasonFieldValidationFailed, invalid.Reason)
+	var names []string
+	for _, f := range invalid.FieldList {
+		names = append(names, aws.ToString(f.Name))
+		assert.NotEmpty(t, aws.ToString(f.Message))
+	}
+	assert.Equal(t, []string{"roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"}, names)
+
+	// And one that every service has.
+	_, err := sdk(s, accessKey, "wrong").CreateChatToken(t.Context(), &valid)
+	var apiError smithy.APIError
+	require.ErrorAs(t, err, &apiError)
+	assert.Equal(t, "InvalidSignatureException", apiError.ErrorCode())
+}
+
+func TestUnknownOperation(t *testing.T) {
+	_, s := serve(t, ivschat.Config{})
+	_, err := sdk(s, accessKey, secretKey).ListRooms(t.Context(), &sdkivschat.ListRoomsInput{})
+	var invalid *types.ValidationException
+	require.ErrorAs(t, err, &invalid)
+	assert.Equal(t, types.ValidationExceptionReasonUnknownOperation, invalid.Reason)
+}
+
+// The limits of each field, over HTTP: at the limit a token, one past it an
+// error that names the field.
+func TestFieldLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{AllowUnsigned: true})
+		with := func(member string) string { return validBody[:len(validBody)-1] + "," + member + "}" }
+		for _, test := range []struct{ body, field string }{
+			{validBody, ""},
+			{with(`"capabilities":[]`), ""},
+			{with(`"capabilities":null,"attributes":null,"sessionDurationInMinutes":null`), ""},
+			{with(`"sessionDurationInMinutes":1`), ""},
+			{with(`"sessionDurationInMinutes":180`), ""},
+			{with(`"sessionDurationInMinutes":0`), "sessionDurationInMinutes"},
+			{with(`"sessionDurationInMinutes":181`), "sessionDurationInMinutes"},
+			{with(`"sessionDurationInMinutes":1.5`), "sessionDurationInMinutes"},
+			{with(`"sessionDurationInMinutes":"30"`), "sessionDurationInMinutes"},
+			{with(`"attributes":{"a":"` + strings.Repeat("x", 1023) + `"}`), ""},
+			{with(`"attributes":{"a":"` + strings.Repeat("x", 1024) + `"}`), "attributes"},
+			{with(`"attributes":{"a":1}`), "attributes"},
+			{with(`"attributes":{"":"x"}`), "attributes"},
+			{with(`"capabilities":["send_message"]`), "capabilities"},
+			{with(`"capabilities":"SEND_MESSAGE"`), "capabilities"},
+			{with(`"UserId":"bob"`), "(unknown)"},
+			{with(`"userId":"bob"`), "userId"},
+			{`{"roomIdentifier":"` + lobby + `","userId":"` + strings.Repeat(astral, 128) + `"}`, ""},
+			{`{"roomIdentifier":"` + lobby + `","userId":"` + strings.Repeat(astral, 129) + `"}`, "userId"},
+			{`{"roomIdentifier":"` + lobby + `","userId":""}`, "userId"},
+			{`{"roomIdentifier":"` + lobby + `","userId":1}`, "userId"},
+			{`{"roomIdentifier":"` + lobby + `","userId":"\ud800"}`, "userId"},
+			{`{"roomIdentifier":"g1H2I3j4k5L6","userId":"ann"}`, "roomIdentifier"},
+			{`{"roomIdentifier":"` + lobby + `\n","userId":"ann"}`, "roomIdentifier"},
+			{`{"userId":"ann"}`, "roomIdentifier"},
+		} {
+			resp, data := c.post("/CreateChatToken", []byte(test.body))
+			if test.field == "" {
+				assert.Equal(t, http.StatusOK, resp.StatusCode, test.body)
+				continue
+			}
+			var e struct {
+				Reason    string
+				FieldList []struct{ Name, Message string }
+			}
+			require.NoError(t, json.Unmarshal(data, &e))
+			assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			assert.Equal(t, "ValidationException", resp.Header.Get("x-amzn-ErrorType"))
+			assert.Equal(t, "FIELD_VALIDATION_FAILED", e.Reason)
+			require.Len(t, e.FieldList, 1, test.body)
+			assert.Equal(t, test.field, e.FieldList[0].Name)
+		}
+		for _, body := range []string{``, `null`, `[]`, `{`, validBody + validBody, "\xff"} {
+			resp, data := c.post("/CreateChatToken", []byte(body))
+			assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			assert.Contains(t, string(data), `"reason":"OTHER"`)
+		}
+	})
+}
+
+func TestReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{AllowUnsigned: true})
+		seen := map[string]bool{}
+		for _, body := range []string{validBody, `{}`} {
+			resp, data := c.post("/CreateChatToken", []byte(body))
+			assert.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+			assert.Equal(t, "no-store", resp.Header.Get("Cache-Control"), "it is a secret")
+			id := resp.Header.Get("x-amzn-RequestId")
+			assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, id)
+			assert.False(t, seen[id])
+			seen[id] = true
+			if body == `{}` {
+				continue
+			}
+			var reply map[string]string
+			require.NoError(t, json.Unmarshal(data, &reply))
+			assert.Equal(t, "2000-01-01T00:01:00Z", reply["tokenExpirationTime"])
+			assert.Equal(t, "2000-01-01T01:00:00Z", reply["sessionExpirationTime"])
+			assert.Len(t, reply, 3)
+		}
+		assert.Equal(t, 1, c.vars().Minted)
+		assert.Equal(t, map[string]int{"ValidationException": 1}, c.vars().Exceptions)
+	})
+}
+
+func TestUnsigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resp, _ := start(t, ivschat.Config{}).post("/CreateChatToken", []byte(validBody))
+		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+		assert.Equal(t, "MissingAuthenticationTokenException", resp.Header.Get("x-amzn-ErrorType"))
+	})
+	// With a signature, it is checked all the same.
+	server, err := ivschat.New(ivschat.Config{AllowUnsigned: true, Now: func() time.Time { return signingTime }})
+	require.NoError(t, err)
+	defer server.Shutdown(context.Background())
+	for _, test := range []struct {
+		signing signing
+		status  int
+	}{{signing{}, 200}, {signing{key: "AKIDDENIED"}, 403}, {signing{secret: "wrong"}, 403}} {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, test.signing.sign(t, validBody))
+		assert.Equal(t, test.status, w.Code)
+	}
+}
+
+// A credential may be for some rooms only.
+func TestCredentialOfARoom(t *testing.T) {
+	registry := ivschat.Demo()
+	registry.Credentials[0].Rooms = []string{other}
+	_, s := serve(t, ivschat.Config{Registry: registry})
+	client := sdk(s, accessKey, secretKey)
+	_, err := client.CreateChatToken(t.Context(), &sdkivschat.CreateChatTokenInput{RoomIdentifier: aws.String(other), UserId: aws.String("ann")})
+	assert.NoError(t, err)
+	_, err = client.CreateChatToken(t.Context(), &sdkivschat.CreateChatTokenInput{RoomIdentifier: aws.String(lobby), UserId: aws.String("ann")})
+	var denied *types.AccessDeniedException
+	assert.ErrorAs(t, err, &denied)
+}
+
+// A list without rooms is not one of all rooms.
+func TestCredentialOfNoRoom(t *testing.T) {
+	registry, err := ivschat.ParseRegistry(fmt.Appendf(nil, `{"region":"us-west-2","rooms":[%q],
+		"credentials":[{"accessKeyId":%q,"secretAccessKey":%q,"rooms":[]}]}`, lobby, accessKey, secretKey))
+	require.NoError(t, err)
+	_, s := serve(t, ivschat.Config{Registry: registry})
+	_, err = sdk(s, accessKey, secretKey).CreateChatToken(t.Context(), &sdkivschat.CreateChatTokenInput{RoomIdentifier: aws.String(lobby), UserId: aws.String("ann")})
+	var denied *types.AccessDeniedException
+	assert.ErrorAs(t, err, &denied)
+}
+
+func TestJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{Join: true})
+		join := func(room string, moderator bool) (*http.Response, map[string]string) {
+			t.Helper()
+			resp, data := c.post("/join", fmt.Appendf(nil, `{"room":%q,"userId":"ann","displayName":"Ann","moderator":%v}`, room, moderator))
+			var reply map[string]string
+			if resp.StatusCode == http.StatusOK {
+				require.NoError(t, json.Unmarshal(data, &reply))
+			}
+			return resp, reply
+		}
+		for _, room := range []string{lobby, "g1H2I3j4k5L6"} {
+			resp, reply := join(room, false)
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			assert.Len(t, reply, 2, "the client is not told when the token expires")
+			assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), reply["sessionExpirationTime"])
+			ann, _, refused := c.try(reply["token"], nil)
+			require.Empty(t, refused)
+			ann.say("hello")
+			f := ann.next()
+			assert.Equal(t, map[string]string{"displayName": "Ann"}, f.Sender.Attributes)
+			ann.send(map[string]string{"Action": "DELETE_MESSAGE", "Id": f.ID})
+			assert.Equal(t, 403, ann.next().ErrorCode)
+		}
+		_, reply := join(lobby, true)
+		mod, _, _ := c.try(reply["token"], nil)
+		mod.send(map[string]string{"Action": "DELETE_MESSAGE", "Id": "abcdefABCD01"})
+		assert.Equal(t, "EVENT", mod.next().Type)
+
+		resp, _ := join("nowhere", false)
+		assert.Equal(t, "ValidationException", resp.Header.Get("x-amzn-ErrorType"))
+		resp, _ = join(lobby+"x", false)
+		assert.Equal(t, "ResourceNotFoundException", resp.Header.Get("x-amzn-ErrorType"))
+		resp, _ = c.post("/join", []byte(`{"room":1}`))
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	})
+}
+
+// Another site must not make a visitor's browser join.
+func TestJoinFromAnotherSite(t *testing.T) {
+	_, s := serve(t, ivschat.Config{Join: true})
+	r, err := http.NewRequest(http.MethodPost, s.URL+"/join", strings.NewReader(`{"room":"g1H2I3j4k5L6","userId":"ann"}`))
+	require.NoError(t, err)
+	r.Header.Set("Origin", "https://evil.example.com")
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+}
+
+func TestPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{Join: true})
+		for path, contentType := range map[string]string{"/": "text/html", "/chat.js": "text/javascript", "/style.css": "text/css"} {
+			resp, body := c.get(path)
+			assert.Equal(t, http.StatusOK, resp.StatusCode)
+			assert.Contains(t, resp.Header.Get("Content-Type"), contentType)
+			assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+			assert.NotEmpty(t, body)
+		}
+		for path, status := range map[string]int{"/nothing": 404, "/page/chat.js": 404, "/CreateChatToken": 404, "/debug/vars": 404, "/healthz": 200} {
+			resp, _ := c.get(path)
+			assert.Equal(t, status, resp.StatusCode, path)
+		}
+
+		c = start(t, ivschat.Config{Vars: true})
+		resp, counted := c.get("/debug/vars")
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+		assert.Contains(t, string(counted), `"chattoken":{"minted":0`)
+		for _, path := range []string{"/", "/chat.js"} {
+			resp, _ := c.get(path)
+			assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+		}
+		resp, body := c.post("/join", []byte(`{"room":"g1H2I3j4k5L6","userId":"ann"}`))
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+		assert.Contains(t, string(body), "UNKNOWN_OPERATION")
+	})
+}
+
+func TestConfigErrors(t *testing.T) {
+	for name, config := range map[string]ivschat.Config{
+		"token TTL too long":  {TokenTTL: time.Hour},
+		"token TTL too short": {TokenTTL: time.Second},
+		"guard's limits":      {TokenTTL: 2 * time.Minute, Guard: tokentest.New(t).Guard},
+		"negative rate":       {MessageRate: -1},
+		"negative limit":      {MaxConnections: -1},
+		"no region":           {Registry: ivschat.Registry{Rooms: []string{lobby}}},
+		"no ARN":              {Registry: ivschat.Registry{Region: "r", Rooms: []string{"room"}}},
+	} {
+		_, err := ivschat.New(config)
+		assert.Error(t, err, name)
+	}
+}
+
+func TestRegistryIsNotPrinted(t *testing.T) {
+	for _, verb := range strings.Split("v +v #v s q x d", " ") {
+		text := fmt.Sprintf("%"+verb, ivschat.Config{Registry: ivschat.Demo()})
+		assert.NotContains(t, text, secretKey)
+		assert.NotContains(t, text, fmt.Sprintf("%x", secretKey))
+	}
+}
+
+func TestParseRegistry(t *testing.T) {
+	demo, err := json.Marshal(ivschat.Demo())
+	require.NoError(t, err)
+	got, err := ivschat.ParseRegistry(demo)
+	require.NoError(t, err)
+	assert.Equal(t, ivschat.Demo(), got)
+	for name, change := range map[string][2]string{
+		"unknown member": {`"region"`, `"zone":1,"region"`},
+		"misspelt":       {`"access":"deny"`, `"acces":"deny"`},
+		"unknown access": {`"access":"deny"`, `"access":"denied"`},
+		"no secret":      {`"secretAccessKey":"wJalr`, `"secretAccessKey":"","note":"`},
+		"twice":          {"AKIDDENIED", "AKIDEXAMPLE"},
+		"no ARN":         {"arn:aws:ivschat", "arn:aws:ivs"},
+		"an ID twice":    {`"rooms":[`, `"rooms":["arn:aws:ivschat:us-west-2:210987654321:room/g1H2I3j4k5L6",`},
+		"two values":     {"{", "{}{"},
+	} {
+		_, err := ivschat.ParseRegistry([]byte(strings.Replace(string(demo), change[0], change[1], 1)))
+		assert.Error(t, err, name)
+	}
+	_, err = ivschat.ParseRegistry([]byte(`{"region":"r","rooms":[]}`))
+	assert.Error(t, err)
+}

@@ -1,0 +1,118 @@
+package ivschat
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+// exception is an error of the service in the form that its clients know: the
+// code in a header, the rest in the body. Members that a code does not have are
+// left out.
+type exception struct {
+	code   string
+	status int
+
+	Message      string              `json:"message"`
+	Reason       string              `json:"reason,omitempty"`
+	Fields       []claims.FieldError `json:"fieldList,omitempty"`
+	ResourceID   string              `json:"resourceId,omitempty"`
+	ResourceType string              `json:"resourceType,omitempty"`
+}
+
+func (e *exception) Error() string { return e.code }
+
+// The four errors that the service model has for CreateChatToken.
+
+func validationException(reason, message string, fields []claims.FieldError) *exception {
+	return &exception{code: "ValidationException", status: http.StatusBadRequest,
+		Message: message, Reason: reason, Fields: fields}
+}
+
+func accessDenied() *exception {
+	return &exception{code: "AccessDeniedException", status: http.StatusForbidden,
+		Message: "not authorized to perform ivschat:CreateChatToken on this room"}
+}
+
+func pendingVerification() *exception {
+	return &exception{code: "PendingVerification", status: http.StatusForbidden,
+		Message: "your account is pending verification"}
+}
+
+func roomNotFound(id string) *exception {
+	return &exception{code: "ResourceNotFoundException", status: http.StatusNotFound,
+		Message: "the room does not exist", ResourceID: id, ResourceType: "ROOM"}
+}
+
+// The errors of every AWS service. Their codes matter: on
+// InvalidSignatureException an SDK compares its clock with the Date header of
+// the reply, and tries again with the difference made good.
+
+func missingAuthentication() *exception {
+	return &exception{code: "MissingAuthenticationTokenException", status: http.StatusForbidden,
+		Message: "the request is not signed"}
+}
+
+func incompleteSignature(message string) *exception {
+	return &exception{code: "IncompleteSignatureException", status: http.StatusBadRequest, Message: message}
+}
+
+func unrecognizedClient() *exception {
+	return &exception{code: "UnrecognizedClientException", status: http.StatusForbidden,
+		Message: "the security token included in the request is invalid"}
+}
+
+func invalidSignature(message string) *exception {
+	return &exception{code: "InvalidSignatureException", status: http.StatusForbidden, Message: message}
+}
+
+func tooLarge() *exception {
+	return &exception{code: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge,
+		Message: fmt.Sprintf("the body is longer than %d bytes", maxBody)}
+}
+
+func internalFailure() *exception {
+	return &exception{code: "InternalFailure", status: http.StatusInternalServerError,
+		Message: "the request could not be processed"}
+}
+
+// unknownOperation answers POST requests for anything else that the service
+// could do.
+func (s *Server) unknownOperation(w http.ResponseWriter, _ *http.Request) {
+	s.writeError(w, newRequestID(), validationException("UNKNOWN_OPERATION", "unknown operation", nil))
+}
+
+// writeError writes err, which is an InternalFailure unless it is an exception.
+// What it then was is logged, and not told.
+func (s *Server) writeError(w http.ResponseWriter, requestID string, err error) {
+	var e *exception
+	if !errors.As(err, &e) {
+		s.log.Error("request failed", "requestId", requestID, "error", err)
+		e = internalFailure()
+	}
+	s.counters.exceptions.Add(e.code, 1)
+	w.Header().Set("x-amzn-ErrorType", e.code)
+	writeJSON(w, requestID, e.status, e)
+}
+
+func writeJSON(w http.ResponseWriter, requestID string, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("x-amzn-RequestId", requestID)
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body) // an error is the client's going away
+}
+
+// newRequestID returns a random UUID, with which a client's complaint is found
+// in the logs.
+func newRequestID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6] = b[6]&0x0f | 0x40 // version 4
+	b[8] = b[8]&0x3f | 0x80 // RFC 9562
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

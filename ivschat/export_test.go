@@ -1,0 +1,70 @@
+package ivschat
+
+import (
+	"net/http"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// The limits, for tests at them and one past them.
+const (
+	MaxBody    = maxBody
+	MaxSkew    = maxSkew
+	MaxFrame   = maxFrame
+	MaxDiscard = maxDiscard
+	QueueLen   = queueLen
+	PingEvery  = pingEvery
+	Upkeep     = upkeep
+
+	DisconnectRate  = disconnectRate
+	DisconnectBurst = disconnectBurst
+)
+
+// Verify verifies the signature of a request, of whatever operation.
+func (s *Server) Verify(r *http.Request) error {
+	_, _, err := s.auth.verify(r)
+	return err
+}
+
+// Code is the code of an error that Verify returned.
+func Code(err error) string {
+	if e, ok := err.(*exception); ok {
+		return e.code
+	}
+	return ""
+}
+
+// Sealer mints with the keys of s.
+func (s *Server) Sealer() token.Sealer { return s.sealer }
+
+// Live is how many connections there are.
+func (s *Server) Live() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live
+}
+
+// Request is a message from a client.
+type Request = request
+
+// ParseRequest reads a message.
+func ParseRequest(data []byte) (Request, error) {
+	q, _, err := parseRequest(data)
+	return q, err
+}
+
+// SendAfterEnd has a client send to its room before and after it is ended, and
+// returns how many frames another one got.
+func SendAfterEnd() (before, after int) {
+	newClient := func() *client { return &client{queue: make(chan []byte, queueLen), ending: make(chan ending, 1)} }
+	r := newRooms([]string{""})[""]
+	from, to := newClient(), newClient()
+	r.join(from)
+	r.join(to)
+	r.broadcast(from, nil, nil)
+	before = len(to.queue)
+	from.end(disconnected)
+	r.broadcast(from, nil, nil)
+	r.disconnect("", from, nil, nil)
+	return before, len(to.queue) - before
+}

@@ -1,0 +1,71 @@
+package ivschat
+
+import (
+	"crypto/rand"
+	"encoding/json"
+
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// message is a frame for everyone in the room. It names the sender by what the
+// token says, whatever the client may claim.
+type message struct {
+	Type       string
+	ID         string `json:"Id"`
+	RequestID  string `json:"RequestId,omitempty"`
+	Sender     json.RawMessage
+	Content    string
+	SendTime   string
+	Attributes map[string]*string `json:",omitempty"`
+}
+
+// event is a frame for everyone in the room about what a moderator did.
+type event struct {
+	Type       string
+	ID         string `json:"Id"`
+	RequestID  string `json:"RequestId,omitempty"`
+	EventName  string
+	SendTime   string
+	Attributes map[string]string
+}
+
+func (c *client) newEvent(name string, q *request) event {
+	f := event{Type: "EVENT", ID: newMessageID(), EventName: name, SendTime: c.sendTime(), Attributes: map[string]string{}}
+	if q.Reason != nil {
+		f.Attributes["Reason"] = *q.Reason
+	}
+	return f
+}
+
+func (c *client) sendTime() string {
+	return c.server.now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// encodeSender returns who sends the messages of a session.
+func encodeSender(s *token.Session) json.RawMessage {
+	c := s.Claims()
+	return encode(struct {
+		UserID     string            `json:"UserId"`
+		Attributes map[string]string `json:",omitempty"`
+	}{c.UserID, c.Attributes})
+}
+
+// encodeError returns an ERROR frame for one client.
+func encodeError(code int, message, requestID string) []byte {
+	return encode(struct {
+		Type         string
+		ID           string `json:"Id"`
+		RequestID    string `json:"RequestId,omitempty"`
+		ErrorCode    int
+		ErrorMessage string
+	}{"ERROR", newMessageID(), requestID, code, message})
+}
+
+func encode(frame any) []byte {
+	data, _ := json.Marshal(frame) // no error: strings and numbers always have a JSON form
+	return data
+}
+
+// newMessageID returns 12 random characters, which have 60 bits: the client
+// ignores a message whose ID it has seen.
+func newMessageID() string { return rand.Text()[:12] }

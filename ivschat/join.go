@@ -1,0 +1,85 @@
+package ivschat
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+// joinRequest is what the page asks the application for.
+type joinRequest struct {
+	Room        string `json:"room"` // the ID or the ARN
+	UserID      string `json:"userId"`
+	DisplayName string `json:"displayName"`
+	Moderator   bool   `json:"moderator"`
+}
+
+// joinReply leaves out when the token expires: a chat client that is told
+// refreshes its connection each time, although only the session ends it.
+type joinReply struct {
+	Token             string    `json:"token"`
+	SessionExpiration time.Time `json:"sessionExpirationTime"`
+}
+
+// join is the application's side: the client asks it for a token, and it asks
+// CreateChatToken. A real one knows its users, and signs a request to the chat
+// service. This one believes everybody, and calls the function itself.
+func (s *Server) join(w http.ResponseWriter, r *http.Request) {
+	requestID := newRequestID()
+	c, err := s.parseJoin(r)
+	if err != nil {
+		s.writeError(w, requestID, err)
+		return
+	}
+	minted, err := s.mint(c)
+	if err != nil {
+		s.writeError(w, requestID, err)
+		return
+	}
+	writeJSON(w, requestID, http.StatusOK, joinReply{minted.Token, minted.SessionExpiration})
+}
+
+// parseJoin returns the claims that a request to join asks for.
+func (s *Server) parseJoin(r *http.Request) (claims.Claims, error) {
+	// Another site must not make a visitor's browser join.
+	if s.crossOrigin.Check(r) != nil {
+		return claims.Claims{}, accessDenied()
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return claims.Claims{}, err
+	}
+	var j joinRequest
+	if json.Unmarshal(body, &j) != nil {
+		return claims.Claims{}, validationException("OTHER", "the body is not the JSON object that was expected", nil)
+	}
+	c := j.claims(s.roomARN(j.Room))
+	if err := c.Validate(nil); err != nil {
+		return claims.Claims{}, invalidRequest(err)
+	}
+	return c, nil
+}
+
+func (j joinRequest) claims(arn string) claims.Claims {
+	c := claims.Claims{RoomIdentifier: arn, UserID: j.UserID, Capabilities: claims.SendMessage}
+	if j.DisplayName != "" {
+		c.Attributes = map[string]string{"displayName": j.DisplayName}
+	}
+	if j.Moderator {
+		c.Capabilities |= claims.DeleteMessage | claims.DisconnectUser
+	}
+	return c
+}
+
+// roomARN returns the ARN of the room with that ID, or the name itself if there is
+// none.
+func (s *Server) roomARN(name string) string {
+	for arn := range s.rooms {
+		if roomID(arn) == name {
+			return arn
+		}
+	}
+	return name
+}

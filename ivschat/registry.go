@@ -1,0 +1,136 @@
+package ivschat
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+)
+
+// Registry says which rooms there are, and who may mint tokens for them. It is
+// read from a JSON file of that form.
+type Registry struct {
+	// Region is the one that requests are signed for.
+	Region string `json:"region"`
+
+	// Rooms are the ARNs of all rooms.
+	Rooms []string `json:"rooms"`
+
+	Credentials []Credential `json:"credentials"`
+}
+
+// Credential is an access key of the application server. Printed with fmt it
+// shows the ID only.
+type Credential struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+
+	// Access is what the key may do: "allow", which is the default, "deny", or
+	// "pending-verification" for an account that is not in order yet.
+	Access string `json:"access,omitempty"`
+
+	// Rooms are the ARNs of the rooms that it may mint for. Nil, or to leave it
+	// out, means all; an empty list means none.
+	Rooms []string `json:"rooms,omitzero"`
+}
+
+// Format writes the ID, whatever the verb.
+func (c Credential) Format(f fmt.State, _ rune) { io.WriteString(f, c.AccessKeyID) }
+
+// The values of Credential.Access.
+const (
+	allow   = "allow"
+	deny    = "deny"
+	pending = "pending-verification"
+)
+
+// Demo is a registry for trying things out. Its secret is the example of the
+// service's documentation, and known to everyone.
+func Demo() Registry {
+	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	return Registry{
+		Region: "us-west-2",
+		Rooms: []string{
+			"arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
+			"arn:aws:ivschat:us-west-2:123456789012:room/B2b2B2b2B2b2",
+		},
+		Credentials: []Credential{
+			{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret},
+			{AccessKeyID: "AKIDDENIED", SecretAccessKey: secret, Access: deny},
+			{AccessKeyID: "AKIDPENDING", SecretAccessKey: secret, Access: pending},
+		},
+	}
+}
+
+// ParseRegistry reads a registry. A member that it does not have is an error, so
+// that a misspelt one does not allow what was to be denied.
+func ParseRegistry(data []byte) (Registry, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var r Registry
+	if err := dec.Decode(&r); err != nil {
+		return Registry{}, fmt.Errorf("ivschat: registry: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Registry{}, errors.New("ivschat: registry: more than one JSON value")
+	}
+	return r, r.check()
+}
+
+func (r Registry) check() error {
+	if r.Region == "" {
+		return errors.New("ivschat: registry: no region")
+	}
+	if len(r.Rooms) == 0 {
+		return errors.New("ivschat: registry: no rooms")
+	}
+	if err := checkRooms(r.Rooms); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, c := range r.Credentials {
+		if err := c.check(); err != nil {
+			return err
+		}
+		if seen[c.AccessKeyID] {
+			return fmt.Errorf("ivschat: registry: access key %q occurs twice", c.AccessKeyID)
+		}
+		seen[c.AccessKeyID] = true
+	}
+	return nil
+}
+
+// checkRooms wants IDs to be different, also of rooms of different accounts:
+// they name rooms to /join and in what ServeVars shows.
+func checkRooms(arns []string) error {
+	seen := map[string]bool{}
+	for _, room := range arns {
+		if !claims.IsRoomARN(room) || len(room) > claims.MaxRoomIdentifierBytes {
+			return fmt.Errorf("ivschat: registry: %q is not the ARN of a room", room)
+		}
+		if seen[roomID(room)] {
+			return fmt.Errorf("ivschat: registry: the ID of room %q occurs twice", room)
+		}
+		seen[roomID(room)] = true
+	}
+	return nil
+}
+
+func (c Credential) check() error {
+	switch c.Access {
+	case "", allow, deny, pending:
+	default:
+		return fmt.Errorf("ivschat: registry: access %q of %q", c.Access, c.AccessKeyID)
+	}
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		return errors.New("ivschat: registry: a credential without key or secret")
+	}
+	return nil
+}
+
+// roomID is what follows "room/" in the ARN of a room.
+func roomID(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }

@@ -1,0 +1,75 @@
+package ivschat
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed page
+var page embed.FS
+
+// routes says what is served. The gateway and the page have the same path: a WebSocket
+// client connects to the root of the address that it is given.
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /CreateChatToken", s.createChatToken)
+	mux.HandleFunc("POST /", s.unknownOperation)
+	mux.HandleFunc("GET /", http.NotFound)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	if s.config.Vars {
+		mux.HandleFunc("GET /debug/vars", s.ServeVars)
+	}
+	other := http.NotFoundHandler()
+	if s.config.Join {
+		mux.HandleFunc("POST /join", s.join)
+		files, _ := fs.Sub(page, "page") // no error: the name is a valid path
+		other = withPageHeaders(http.FileServerFS(files))
+		mux.Handle("GET /chat.js", other)
+		mux.Handle("GET /style.css", other)
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if isUpgrade(r) {
+			s.connect(w, r)
+			return
+		}
+		other.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// withPageHeaders has the browser load nothing from elsewhere for the page, whatever a
+// message contains, and show the page in no frame.
+func withPageHeaders(h http.Handler) http.Handler {
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+		"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		h.ServeHTTP(w, r)
+	})
+}
+
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// healthz says whether fresh tokens are accepted.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	if why := s.unready(); why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
+		return
+	}
+	w.Write([]byte("ok\n"))
+}
+
+// unready returns why fresh tokens are refused, or "" if they are not.
+func (s *Server) unready() string {
+	switch {
+	case s.isDraining():
+		return "shutting down"
+	case s.now().Before(s.guard.ReadyAt()):
+		return "tokens may have been spent before the start"
+	}
+	return ""
+}

@@ -1,0 +1,295 @@
+package ivschat_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/ivschat"
+)
+
+const (
+	accessKey = "AKIDEXAMPLE"
+	secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+	validBody = `{"roomIdentifier":"` + lobby + `","userId":"ann"}`
+)
+
+var signingTime = time.Date(2026, 7, 14, 12, 0, 0, 0, time.UTC)
+
+// signing is how a request is signed; the zero value of a field is the default.
+type signing struct {
+	key, secret, region, service string
+	at                           time.Time
+	headers                      map[string]string
+	noLength                     bool // as botocore, which does not sign the length
+	payloadHash                  string
+}
+
+// sign returns a request as it arrives at a server.
+func (s signing) sign(t testing.TB, body string) *http.Request {
+	t.Helper()
+	or := func(s, def string) string {
+		if s == "" {
+			return def
+		}
+		return s
+	}
+	r := httptest.NewRequest(http.MethodPost, "/CreateChatToken", strings.NewReader(body))
+	r.Host = "chat.example.com:8080"
+	for name, value := range s.headers {
+		r.Header.Set(name, value)
+	}
+	if r.Header.Get("Content-Type") == "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	length := r.ContentLength
+	if s.noLength {
+		r.ContentLength = 0
+	}
+	if s.at.IsZero() {
+		s.at = signingTime
+	}
+	hash := sha256.Sum256([]byte(body))
+	err := v4.NewSigner().SignHTTP(context.Background(),
+		aws.Credentials{AccessKeyID: or(s.key, accessKey), SecretAccessKey: or(s.secret, secretKey)},
+		r, or(s.payloadHash, hex.EncodeToString(hash[:])), or(s.service, "ivschat"), or(s.region, "us-west-2"), s.at)
+	require.NoError(t, err)
+	r.ContentLength = length
+	return r
+}
+
+// fixedServer is a server whose clock stands still.
+func fixedServer(t *testing.T, now time.Time) *ivschat.Server {
+	t.Helper()
+	server, err := ivschat.New(ivschat.Config{Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Shutdown(context.Background()) })
+	return server
+}
+
+// hashOf is the SHA-256 of a body in hexadecimal.
+func hashOf(body string) string {
+	hash := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(hash[:])
+}
+
+func TestSignatures(t *testing.T) {
+	const (
+		invalid    = "InvalidSignatureException"
+		incomplete = "IncompleteSignatureException"
+		stranger   = "UnrecognizedClientException"
+	)
+	replace := func(old, new string) func(*http.Request) {
+		return func(r *http.Request) {
+			h := r.Header.Get("Authorization")
+			if !strings.Contains(h, old) {
+				panic(old + " is not in " + h)
+			}
+			r.Header.Set("Authorization", strings.Replace(h, old, new, 1))
+		}
+	}
+	set := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	for name, test := range map[string]struct {
+		signing signing
+		change  func(*http.Request)
+		want    string
+	}{
+		"Go":                      {signing{}, nil, ""},
+		"like botocore":           {signing{noLength: true}, nil, ""},
+		"like JavaScript":         {signing{headers: map[string]string{"X-Amz-Content-Sha256": hashOf(validBody), "X-Amz-User-Agent": "a  b ", "Amz-Sdk-Request": "attempt=1"}}, nil, ""},
+		"a header more, unsigned": {signing{}, set("Accept", "x"), ""},
+		"without a space": {signing{}, func(r *http.Request) {
+			r.Header.Set("Authorization", strings.ReplaceAll(r.Header.Get("Authorization"), ", ", ","))
+		}, ""},
+
+		"no signature": {signing{}, func(r *http.Request) { r.Header.Del("Authorization") }, "MissingAuthenticationTokenException"},
+		"two":          {signing{}, func(r *http.Request) { r.Header.Add("Authorization", r.Header.Get("Authorization")) }, incomplete},
+		"basic":        {signing{}, set("Authorization", "Basic QUtJRDpzZWNyZXQ="), incomplete},
+		"empty":        {signing{}, set("Authorization", ""), incomplete},
+		"algorithm":    {signing{}, replace("HMAC-SHA256", "HMAC-SHA1"), incomplete},
+		"no headers":   {signing{}, replace("SignedHeaders=", "Headers="), incomplete},
+		"upper case": {signing{}, func(r *http.Request) {
+			h := r.Header.Get("Authorization")
+			i := strings.Index(h, "Signature=") + len("Signature=")
+			r.Header.Set("Authorization", h[:i]+strings.ToUpper(h[i:]))
+		}, incomplete},
+
+		"unknown key":       {signing{key: "AKIDUNKNOWN"}, nil, stranger},
+		"another's key":     {signing{}, replace("AKIDEXAMPLE", "AKIDDENIED"), ""}, // has the same secret
+		"key in lower case": {signing{key: "akidexample"}, nil, stranger},
+		"wrong secret":      {signing{secret: "x"}, nil, invalid},
+		"session token":     {signing{headers: map[string]string{"X-Amz-Security-Token": "x"}}, nil, stranger},
+		"region":            {signing{region: "us-east-1"}, nil, invalid},
+		"service":           {signing{service: "s3"}, nil, invalid},
+		"region changed":    {signing{}, replace("us-west-2", "us-west-1"), invalid},
+
+		"5 minutes late":      {signing{at: signingTime.Add(-ivschat.MaxSkew)}, nil, ""},
+		"a second later":      {signing{at: signingTime.Add(-ivschat.MaxSkew - time.Second)}, nil, invalid},
+		"5 minutes early":     {signing{at: signingTime.Add(ivschat.MaxSkew)}, nil, ""},
+		"a second earlier":    {signing{at: signingTime.Add(ivschat.MaxSkew + time.Second)}, nil, invalid},
+		"date of the scope":   {signing{}, replace("/20260714/", "/20260713/"), incomplete},
+		"date is changed":     {signing{}, set("X-Amz-Date", "20260714T120001Z"), invalid},
+		"date has a fraction": {signing{}, set("X-Amz-Date", "20260714T120000.9Z"), incomplete},
+		"date is no date":     {signing{}, set("X-Amz-Date", "yesterday"), incomplete},
+		"no date":             {signing{}, func(r *http.Request) { r.Header.Del("X-Amz-Date") }, incomplete},
+		"two dates":           {signing{}, func(r *http.Request) { r.Header.Add("X-Amz-Date", "20260714T120000Z") }, incomplete},
+		"date is not signed":  {signing{}, replace(";x-amz-date", ""), incomplete},
+
+		"content type is changed":    {signing{}, set("Content-Type", "text/plain"), invalid},
+		"content type is gone":       {signing{}, func(r *http.Request) { r.Header.Del("Content-Type") }, incomplete},
+		"content type twice":         {signing{}, func(r *http.Request) { r.Header.Add("Content-Type", "x") }, incomplete},
+		"length is changed":          {signing{}, func(r *http.Request) { r.ContentLength++ }, invalid},
+		"length is unknown":          {signing{}, func(r *http.Request) { r.ContentLength = -1 }, invalid},
+		"host is changed":            {signing{}, func(r *http.Request) { r.Host = "evil.example.com" }, invalid},
+		"host is not signed":         {signing{}, replace("host;", ""), incomplete},
+		"headers unsorted":           {signing{noLength: true}, replace("content-type;host;x-amz-date", "host;content-type;x-amz-date"), invalid},
+		"a header left out":          {signing{}, replace("content-length;", ""), invalid},
+		"a header named twice":       {signing{}, replace("host;", "host;host;"), invalid},
+		"an X-Amz- header more":      {signing{}, set("X-Amz-Target", "x"), incomplete},
+		"a header that is not there": {signing{}, replace("host;", "host;nothing;"), incomplete},
+
+		"method":        {signing{}, func(r *http.Request) { r.Method = http.MethodPut }, invalid},
+		"path":          {signing{}, func(r *http.Request) { r.URL.Path = "/createchattoken" }, invalid},
+		"query":         {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b" }, invalid},
+		"bad escape":    {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=%zz" }, incomplete},
+		"semicolon":     {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b;c=d" }, incomplete},
+		"body replaced": {signing{}, func(r *http.Request) { setBody(r, strings.Replace(validBody, "ann", "bob", 1)) }, invalid},
+		"body cut":      {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody[:len(validBody)-1]) }, invalid},
+		"body longer":   {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody+" ") }, invalid},
+		"no body":       {signing{noLength: true}, func(r *http.Request) { setBody(r, "") }, invalid},
+		"unsigned body": {signing{payloadHash: "UNSIGNED-PAYLOAD", headers: map[string]string{"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}}, nil, invalid},
+		"hash of another": {signing{headers: map[string]string{"X-Amz-Content-Sha256": hashOf(validBody)}},
+			func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", hashOf("")) }, invalid},
+		"too long": {signing{noLength: true}, func(r *http.Request) { setBody(r, strings.Repeat(" ", ivschat.MaxBody+1)) },
+			"RequestEntityTooLargeException"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := fixedServer(t, signingTime)
+			r := test.signing.sign(t, validBody)
+			if test.change != nil {
+				test.change(r)
+			}
+			err := server.Verify(r)
+			assert.Equal(t, test.want, ivschat.Code(err), err)
+			if test.want == "" {
+				assert.NoError(t, err)
+			}
+		})
+	}
+}
+
+func setBody(r *http.Request, body string) { r.Body = http.NoBody; r.Body = readCloser(body) }
+
+func readCloser(body string) *bodyReader { return &bodyReader{strings.NewReader(body)} }
+
+type bodyReader struct{ *strings.Reader }
+
+func (*bodyReader) Close() error { return nil }
+
+// Every bit of the signature counts.
+func TestSignatureBits(t *testing.T) {
+	server := fixedServer(t, signingTime)
+	signed := signing{}.sign(t, validBody)
+	header := signed.Header.Get("Authorization")
+	const digits = "0123456789abcdef"
+	for i := len(header) - 64; i < len(header); i++ {
+		for bit := range 4 {
+			changed := []byte(header)
+			changed[i] = digits[strings.IndexByte(digits, header[i])^1<<bit]
+			r := signing{}.sign(t, validBody)
+			r.Header.Set("Authorization", string(changed))
+			assert.Equal(t, "InvalidSignatureException", ivschat.Code(server.Verify(r)))
+		}
+	}
+	assert.NoError(t, server.Verify(signed))
+}
+
+// A signed request is good for as long as its time is: what is used once is the
+// token, not the request for it.
+func TestSignedRequestAgain(t *testing.T) {
+	server := fixedServer(t, signingTime)
+	var tokens []string
+	for range 2 {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, signing{}.sign(t, validBody))
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		tokens = append(tokens, w.Body.String())
+	}
+	assert.NotEqual(t, tokens[0], tokens[1])
+}
+
+// The body's limit holds with a good signature, too.
+func TestLongBody(t *testing.T) {
+	server := fixedServer(t, signingTime)
+	for size, status := range map[int]int{
+		ivschat.MaxBody:     http.StatusOK,
+		ivschat.MaxBody + 1: http.StatusRequestEntityTooLarge,
+	} {
+		body := validBody + strings.Repeat(" ", size-len(validBody))
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, signing{}.sign(t, body))
+		assert.Equal(t, status, w.Code)
+	}
+}
+
+// What is not signed is not read.
+func TestBodyOfAStranger(t *testing.T) {
+	server := fixedServer(t, signingTime)
+	for _, r := range []*http.Request{
+		signing{key: "AKIDUNKNOWN"}.sign(t, validBody),
+		signing{at: signingTime.Add(time.Hour)}.sign(t, validBody),
+		httptest.NewRequest(http.MethodPost, "/CreateChatToken", nil),
+	} {
+		body := &counting{}
+		r.Body = body
+		server.ServeHTTP(httptest.NewRecorder(), r)
+		assert.Zero(t, body.reads)
+	}
+}
+
+type counting struct {
+	bytes.Reader
+	reads int
+}
+
+func (c *counting) Read(p []byte) (int, error) { c.reads++; return c.Reader.Read(p) }
+func (*counting) Close() error                 { return nil }
+
+// FuzzAuthorization looks for a header that is accepted although it is not the
+// one that belongs to the request, or that panics.
+func FuzzAuthorization(f *testing.F) {
+	server, err := ivschat.New(ivschat.Config{Now: func() time.Time { return signingTime }})
+	require.NoError(f, err)
+	defer server.Shutdown(context.Background())
+	good := signing{}.sign(f, validBody).Header.Get("Authorization")
+	parts := strings.SplitAfter(good, "=")
+	for i := range parts {
+		f.Add(strings.Join(slices.Concat(parts[:i], parts[i+1:]), ""))
+	}
+	f.Add(good)
+	f.Add("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260714/us-west-2/ivschat/aws4_request, SignedHeaders=;, Signature=")
+	signature := good[len(good)-64:]
+	f.Fuzz(func(t *testing.T, header string) {
+		r := signing{}.sign(t, validBody)
+		r.Header["Authorization"] = []string{header}
+		if server.Verify(r) == nil {
+			assert.True(t, strings.HasSuffix(header, "Signature="+signature))
+			assert.Contains(t, header, "/20260714/us-west-2/ivschat/aws4_request")
+		}
+	})
+}
