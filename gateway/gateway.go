@@ -219,6 +219,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive), start: time.Now()}
 	g.visits.New = g.newVisit
+	g.counts.refreshedAt = c.Now()
 	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Admit: c.Admit, Now: c.Now}
 	if err := g.opener.Validate(); err != nil {
 		return nil, err

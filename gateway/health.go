@@ -91,6 +91,12 @@ func Reasons() []string {
 	return words
 }
 
+// Causes returns the words that Event.Reason may be when a stay has ended, so
+// that counters can be declared in advance. [Reasons] has them too.
+func Causes() []string {
+	return []string{"session-expired", "revoked", "all-revoked", "draining", "stopped"}
+}
+
 // Stats is the state of a gateway for those who operate it. Counts are since it
 // was made.
 type Stats struct {
@@ -102,6 +108,11 @@ type Stats struct {
 	Ended    uint64 `json:"ended"`    // stays that ended, other than by Leave
 	Unsent   int    `json:"unsent"`   // revocations that the fleet was not told yet
 	Draining bool   `json:"draining"` // Drain was called
+
+	Now       time.Time     `json:"now"`       // by Config.Now
+	Synced    time.Time     `json:"synced"`    // revocations by others are known up to then
+	Refreshed time.Time     `json:"refreshed"` // when the keys' Refresh last succeeded; New's time before that
+	Overdue   time.Duration `json:"overdue"`   // how late the next key is: keyring.Ring.Overdue
 
 	// SyncError and RefreshError are the last errors of the guard's Sync and of
 	// the keys' Refresh, and nil after a success.
@@ -117,7 +128,10 @@ func (g *Gateway) Stats() Stats {
 		Ended:    g.counts.ends.Load(),
 		Unsent:   int(g.unsent.n.Load()),
 		Draining: g.state.draining.Load(),
+		Synced:   g.config.Guard.Synced(),
+		Now:      g.config.Now(),
 	}
+	st.Overdue = g.config.Keys.Ring().Overdue(st.Now)
 	for i := range g.reg.shards {
 		s := &g.reg.shards[i]
 		s.mu.Lock()
@@ -125,7 +139,7 @@ func (g *Gateway) Stats() Stats {
 		st.Present += s.present
 		s.mu.Unlock()
 	}
-	st.SyncError, st.RefreshError = g.counts.errors()
+	st.Refreshed, st.SyncError, st.RefreshError = g.counts.last()
 	return st
 }
 
@@ -134,6 +148,7 @@ type counts struct {
 	entered, refusals, ends atomic.Uint64
 
 	mu                  sync.Mutex
+	refreshedAt         time.Time
 	syncErr, refreshErr error
 }
 
@@ -143,16 +158,19 @@ func (c *counts) synced(err error) {
 	c.mu.Unlock()
 }
 
-func (c *counts) refreshed(err error) {
-	c.mu.Lock()
-	c.refreshErr = err
-	c.mu.Unlock()
-}
-
-func (c *counts) errors() (syncErr, refreshErr error) {
+func (c *counts) refreshed(now time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.syncErr, c.refreshErr
+	c.refreshErr = err
+	if err == nil {
+		c.refreshedAt = now
+	}
+}
+
+func (c *counts) last() (refreshed time.Time, syncErr, refreshErr error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refreshedAt, c.syncErr, c.refreshErr
 }
 
 // began returns the time if somebody wants to know how long a decision took.

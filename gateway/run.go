@@ -115,8 +115,9 @@ func (g *Gateway) markEach(ends []ending, shards []shard, cause error, find func
 }
 
 func (g *Gateway) refresh(ctx context.Context) {
-	_, err := g.config.Keys.Refresh(ctx, g.config.Now())
-	g.counts.refreshed(err)
+	now := g.config.Now()
+	_, err := g.config.Keys.Refresh(ctx, now)
+	g.counts.refreshed(now, err)
 }
 
 // sync ends what others revoked.

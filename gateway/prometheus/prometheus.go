@@ -1,0 +1,140 @@
+// Package prometheus has the metrics of a chat gateway. Call [New], hand
+// [Metrics.Observe] to the gateway, and call [Metrics.Register]:
+//
+//	m := prometheus.New()
+//	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard, Observe: m.Observe})
+//	...
+//	err = m.Register(nil, g)
+//	http.Handle("/metrics", promhttp.Handler())
+//
+// It exports these. A series exists, at zero, before anything happens.
+//
+//	chattoken_gateway_entries_total                      participants let in
+//	chattoken_gateway_refusals_total{reason}             not let in, or not renewed
+//	chattoken_gateway_renewals_total                     sessions replaced
+//	chattoken_gateway_ends_total{cause}                  stays ended, other than by leaving
+//	chattoken_gateway_entry_duration_seconds             how long letting in took
+//	chattoken_gateway_participants                       live now
+//	chattoken_gateway_participants_limit                 Config.MaxLive
+//	chattoken_gateway_ready                              1 if Gateway.Ready is nil
+//	chattoken_gateway_draining                           1 from Drain on
+//	chattoken_gateway_revocations_unsent                 not told to the fleet yet
+//	chattoken_gateway_revocations_age_seconds            since others' revocations were known
+//	chattoken_gateway_keys_age_seconds                   since the keys were last read
+//	chattoken_gateway_keys_overdue_seconds               how late the next key is
+//	chattoken_gateway_guard_tokens                       remembered by the guard in memory
+//	chattoken_gateway_guard_tokens_limit                 as many as it can remember
+//
+// The reasons are [gateway.Reasons], the causes [gateway.Causes]. A reason of
+// the embedder's own Admit counts as "other" unless it was handed to New, so
+// that a stranger cannot make series.
+//
+// The last two exist if [Metrics.Room] is set. The guards for a fleet keep their
+// tokens in a server: watch its memory, as their SIZING pages say.
+//
+// The file alerts.yml has three alerts on these metrics, and what to do.
+package prometheus
+
+import (
+	"time"
+
+	prom "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed17cb2b26/chattoken/gateway"
+)
+
+// other is the reason of refusals by words that nobody declared.
+const other = "other"
+
+// Gateway is what is watched. A *gateway.Gateway is one.
+type Gateway interface {
+	Stats() gateway.Stats
+	Ready(now time.Time) error
+}
+
+// Metrics counts what one gateway decides. It is made by [New]. It is safe for
+// concurrent use once Room is set.
+type Metrics struct {
+	// Room returns how many tokens the guard remembers and how many it can. It
+	// is asked at each scrape. Nil leaves both out. For a *replay.Guard:
+	//
+	//	func() (tokens, limit int) {
+	//		st := guard.Stats(time.Now())
+	//		return st.Live, st.Capacity
+	//	}
+	Room func() (tokens, limit int)
+
+	entries, renewals prom.Counter
+	refusals, ends    map[string]prom.Counter // by their label; not changed after New
+	durations         prom.Histogram
+	counters          []prom.Collector // all of the above
+}
+
+// New returns metrics whose counters are zero. The reasons are those of
+// Config.Admit's Refusals, if it has its own.
+func New(reasons ...string) *Metrics {
+	m := &Metrics{
+		entries:  prom.NewCounter(prom.CounterOpts{Name: prefix + "entries_total", Help: "Participants let in."}),
+		renewals: prom.NewCounter(prom.CounterOpts{Name: prefix + "renewals_total", Help: "Sessions replaced by another token's."}),
+		durations: prom.NewHistogram(prom.HistogramOpts{
+			Name: prefix + "entry_duration_seconds", Help: "How long it took to let a participant in.",
+			Buckets: prom.ExponentialBuckets(4e-6, 4, 10), // 4 µs to 1 s
+		}),
+	}
+	refusals := prom.NewCounterVec(prom.CounterOpts{Name: prefix + "refusals_total", Help: "Tokens and requests refused."}, []string{"reason"})
+	ends := prom.NewCounterVec(prom.CounterOpts{Name: prefix + "ends_total", Help: "Stays that ended other than by leaving."}, []string{"cause"})
+	m.refusals = declare(refusals, gateway.Reasons(), reasons)
+	m.ends = declare(ends, gateway.Causes())
+	m.counters = []prom.Collector{m.entries, m.renewals, m.durations, refusals, ends}
+	return m
+}
+
+// declare makes the counters of these words, and that of all others.
+func declare(v *prom.CounterVec, lists ...[]string) map[string]prom.Counter {
+	counters := map[string]prom.Counter{other: v.WithLabelValues(other)}
+	for _, words := range lists {
+		for _, w := range words {
+			counters[w] = v.WithLabelValues(w)
+		}
+	}
+	return counters
+}
+
+// Observe counts an event. It is for gateway.Config.Observe, and allocates
+// nothing.
+func (m *Metrics) Observe(e gateway.Event) {
+	switch e.Kind {
+	case gateway.Entered:
+		m.entries.Inc()
+		m.durations.Observe(e.Took.Seconds())
+	case gateway.Renewed:
+		m.renewals.Inc()
+	case gateway.Refused:
+		count(m.refusals, e.Reason)
+	case gateway.Ended:
+		count(m.ends, e.Reason)
+	}
+}
+
+func count(counters map[string]prom.Counter, word string) {
+	c, ok := counters[word]
+	if !ok {
+		c = counters[other]
+	}
+	c.Inc()
+}
+
+// Register adds the metrics to r, which asks g at each scrape. A nil r is the
+// one that promhttp.Handler serves. Several gateways of a process need
+// registerers with different labels: see WrapRegistererWith in client_golang.
+func (m *Metrics) Register(r prom.Registerer, g Gateway) error {
+	if r == nil {
+		r = prom.DefaultRegisterer
+	}
+	for _, c := range append(m.counters, state{m.Room, g}) {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
