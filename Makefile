@@ -9,15 +9,15 @@ MODULES := . $(filter-out .,$(patsubst %/go.mod,%,$(sort $(shell find . -name go
 CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))
 
 # Time for each fuzz target, or a count of executions such as 2000x; or
-# total:3600, seconds for all of them, in the shares of tools/fuzz.shares.
+# total:3600, seconds for all of them, in the shares of fuzz/shares.
 FUZZTIME = 10s
 
 # Further go test flags for race, 386, purego, gomaxprocs, gogc and soak.
 TESTFLAGS =
 
 TESTALL = go run ./tools/testall $(MODULES)
-# -modfile is not for workspaces.
-TOOL = GOWORK=off go tool -modfile=tools/tools.mod
+# The tools' own versions, and not those of the workspace.
+TOOL = GOWORK=off go -C tools tool
 
 .PHONY: help
 help:
@@ -74,8 +74,7 @@ fmt:
 	@echo 'gofmt: pass'
 
 tidy:
-	@GOWORK=off go mod tidy -diff && GOWORK=off go mod verify
-	@GOWORK=off go mod verify -modfile=tools/tools.mod
+	@for dir in . tools; do (cd "$$dir" && GOWORK=off go mod tidy -diff && GOWORK=off go mod verify) || exit 1; done
 
 # go tool -n builds the tool and prints where it is, to be run in each module.
 staticcheck:

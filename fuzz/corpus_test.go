@@ -97,7 +97,7 @@ func TestCorporaNotEmpty(t *testing.T) {
 
 // TestShares checks that each target has a share of a run that is divided.
 func TestShares(t *testing.T) {
-	file, err := os.ReadFile("../tools/fuzz.shares")
+	file, err := os.ReadFile("shares")
 	require.NoError(t, err)
 	shares := map[string]int{}
 	for line := range strings.Lines(string(file)) {

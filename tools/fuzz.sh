@@ -3,13 +3,13 @@
 # usage: fuzz.sh fuzztime module-directory...
 #
 # fuzztime is a duration, or a count of executions such as 2000x, for each target;
-# or total:SECONDS for all of them together, in the shares that fuzz.shares
+# or total:SECONDS for all of them together, in the shares that fuzz/shares
 # states. A target that is not listed there has a share of 10.
 set -eu
 
 time=$1
 shift
-shares=$(cd "$(dirname "$0")" && pwd)/fuzz.shares
+shares=$(cd "$(dirname "$0")/.." && pwd)/fuzz/shares
 
 log=$(mktemp) list=$(mktemp)
 trap 'rm -f "$log" "$list"' EXIT

@@ -192,7 +192,7 @@ func copyModule(dst, src string) error {
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(target, 0o755)
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular() || name == "go.work":
 			return nil
 		}
 		data, err := os.ReadFile(filepath.Join(src, name))
