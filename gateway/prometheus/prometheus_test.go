@@ -257,8 +257,8 @@ func (f *flag) Revoked(s token.Summary) error {
 func TestUnhealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.run()
 		h.keys.err = errors.New("unreadable")
+		h.run()
 		time.Sleep(time.Minute + time.Second)
 		got := h.scrape(t)
 		require.EqualValues(t, 0, got["ready"])
