@@ -19,7 +19,8 @@ import (
 const demoUsage = `Usage: chattoken demo
 
 Mints the token of the service documentation's example, with a keyring in
-memory, and shows what it is made of and what becomes of it. Nothing is stored.
+memory, and shows what it is made of, what becomes of it, and what two gateways
+do. Nothing is stored.
 The exit status is 0 only if every step ended as it should.
 `
 
@@ -32,6 +33,8 @@ type demonstration struct {
 	claims  claims.Claims
 	token   token.ChatToken
 	session token.Session
+	guard   *replay.Guard
+	number  int // of the last step
 	failed  int // steps that did not end as they should
 }
 
@@ -48,9 +51,19 @@ func (p *process) demo(a *arguments) error {
 		return err
 	}
 	d.minted()
-	for i, s := range d.steps(p.now) {
-		d.step(i+3, s)
+	for _, s := range d.steps(p.now) {
+		d.step(s)
 	}
+	f, err := d.newFleet()
+	if err != nil {
+		return err
+	}
+	defer f.stop()
+	d.line("")
+	for _, s := range f.steps() {
+		d.step(s)
+	}
+	d.WriteString(demoNext)
 	if err := p.print(d.String()); err != nil {
 		return err
 	}
@@ -74,6 +87,8 @@ func newDemonstration(now func() time.Time) (*demonstration, error) {
 	return &demonstration{
 		sealer: token.Sealer{Ring: ring, Now: now},
 		opener: token.Opener{Ring: ring, Guard: guard, Now: now},
+		guard:  guard,
+		number: 2, // the request and the token
 		claims: claims.Claims{
 			RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
 			UserID:         "11231234",
@@ -164,8 +179,9 @@ func (d *demonstration) steps(now func() time.Time) []step {
 	}
 }
 
-func (d *demonstration) step(number int, s step) {
-	d.line("%d. %s", number, s.what)
+func (d *demonstration) step(s step) {
+	d.number++
+	d.line("%d. %s", d.number, s.what)
 	err := s.try()
 	result := "allowed"
 	if err != nil {

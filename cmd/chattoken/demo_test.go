@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,11 +26,8 @@ func TestDemo(t *testing.T) {
 // clock that leaps, the token is not opened, and so no message is allowed.
 func TestDemoFails(t *testing.T) {
 	f := newFake(t)
-	now := testNow
-	f.now = func() time.Time {
-		now = now.Add(time.Hour)
-		return now
-	}
+	var calls atomic.Int64 // from the gateways' goroutines, too
+	f.now = func() time.Time { return testNow.Add(time.Duration(calls.Add(1)) * time.Hour) }
 	status, stdout, stderr := f.run("demo")
 	assert.Equal(t, exitRefused, status)
 	assert.Contains(t, stdout, "refused: expired: it can open no connection any more  FAILED")

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/gateway"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
@@ -110,6 +112,8 @@ func describe(s *token.Session, text string) opened {
 // explanations say to who holds the keys what the errors of package token keep
 // from strangers.
 var explanations = map[string]string{
+	"revoked":       "it, or its user, was revoked after it was made",
+	"draining":      "the gateway is about to stop",
 	"malformed":     "not the text of a token: cut off, or changed on the way",
 	"unknown-key":   "the keyring has no such key: minted under another keyring or context, or the key has expired",
 	"revoked-key":   "the key that it was minted under was revoked",
@@ -125,6 +129,9 @@ var explanations = map[string]string{
 // then the sentence for people.
 func refusal(err error) string {
 	reason := token.Reason(err)
+	if r, ok := errors.AsType[*gateway.Refusal](err); ok {
+		reason = r.Reason
+	}
 	text, ok := explanations[reason]
 	if !ok {
 		text = err.Error()

@@ -144,7 +144,7 @@ var direction = map[string][]string{
 	"replay":   {"keyring", "token", "claims", "internal"},
 	"gateway":  {"claims", "keyring", "token", "internal"},
 	"internal": {"claims", "internal"}, // the payload is made of claims
-	"cmd":      {"claims", "keyring", "token", "replay", "internal"},
+	"cmd":      {"claims", "keyring", "token", "replay", "gateway", "internal"},
 	"fuzz":     {"claims", "keyring", "token", "replay", "gateway", "internal"},
 	"bench":    {"claims", "keyring", "token", "replay", "gateway", "internal"},
 }
