@@ -48,7 +48,7 @@ func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
 		body, err := readBody(r)
 		return Credential{}, body, err
 	}
-	return s.auth.verify(r)
+	return s.auth.verify(r, s.now())
 }
 
 // invalidRequest is the exception for an error of claims.ParseJSON.

@@ -61,9 +61,8 @@ func incompleteSignature(message string) *exception {
 	return &exception{code: "IncompleteSignatureException", status: http.StatusBadRequest, Message: message}
 }
 
-func unrecognizedClient() *exception {
-	return &exception{code: "UnrecognizedClientException", status: http.StatusForbidden,
-		Message: "the security token included in the request is invalid"}
+func unrecognizedClient(message string) *exception {
+	return &exception{code: "UnrecognizedClientException", status: http.StatusForbidden, Message: message}
 }
 
 func invalidSignature(message string) *exception {

@@ -22,7 +22,7 @@ const (
 
 // Verify verifies the signature of a request, of whatever operation.
 func (s *Server) Verify(r *http.Request) error {
-	_, _, err := s.auth.verify(r)
+	_, _, err := s.auth.verify(r, s.now())
 	return err
 }
 
@@ -33,6 +33,9 @@ func Code(err error) string {
 	}
 	return ""
 }
+
+// Message is the message of an error that Verify returned.
+func Message(err error) string { return err.(*exception).Message }
 
 // Sealer mints with the keys of s.
 func (s *Server) Sealer() token.Sealer { return s.sealer }

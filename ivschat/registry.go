@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/seed17cb2b26/chattoken/claims"
@@ -37,6 +38,12 @@ type Credential struct {
 	// out, means all; an empty list means none.
 	Rooms []string `json:"rooms,omitzero"`
 }
+
+// accessKeyPattern is what an access key is made of, so that the parts of a
+// signature can be told apart.
+const accessKeyPattern = `[A-Za-z0-9_-]{1,128}`
+
+var accessKey = regexp.MustCompile("^" + accessKeyPattern + "$")
 
 // Format writes the ID, whatever the verb.
 func (c Credential) Format(f fmt.State, _ rune) { io.WriteString(f, c.AccessKeyID) }
@@ -126,8 +133,11 @@ func (c Credential) check() error {
 	default:
 		return fmt.Errorf("ivschat: registry: access %q of %q", c.Access, c.AccessKeyID)
 	}
-	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		return errors.New("ivschat: registry: a credential without key or secret")
+	if !accessKey.MatchString(c.AccessKeyID) {
+		return fmt.Errorf("ivschat: registry: access key %q is not of the form %s", c.AccessKeyID, accessKeyPattern)
+	}
+	if c.SecretAccessKey == "" {
+		return fmt.Errorf("ivschat: registry: access key %q has no secret", c.AccessKeyID)
 	}
 	return nil
 }

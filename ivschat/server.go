@@ -37,7 +37,7 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	auth        *authenticator
+	auth        authenticator
 	sealer      token.Sealer
 	opener      token.Opener
 	ring        *keyring.Ring
@@ -68,7 +68,7 @@ func New(c Config) (*Server, error) {
 	if err := s.makeKeys(); err != nil {
 		return nil, err
 	}
-	s.auth = newAuthenticator(c.Registry, s.now)
+	s.auth = newAuthenticator(c.Registry)
 	s.rooms = newRooms(c.Registry.Rooms)
 	if err := s.tryToMint(); err != nil {
 		return nil, err

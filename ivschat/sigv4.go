@@ -1,103 +1,81 @@
 package ivschat
 
 import (
-	"context"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 const (
-	// maxBody holds every valid request, with each character written as an
-	// escape.
+	// maxBody holds every valid request, even with each character escaped.
 	maxBody = 64 << 10
 
-	// maxSkew is by how much the time of a signature may differ from ours. A
-	// signed request can be sent again for as long.
+	// maxSkew is how far the time of a signature may be from ours. A signed
+	// request can be sent again for as long.
 	maxSkew = 5 * time.Minute
 
 	amzDateFormat = "20060102T150405Z"
 	service       = "ivschat"
 )
 
-// authenticator verifies the signatures of requests (AWS Signature Version 4)
-// with the SDK's own signer: it signs what was signed once more and compares.
-// It is safe for concurrent use.
+// authenticator verifies the signatures of requests: AWS Signature Version 4,
+// in the Authorization header. It builds the canonical request from the headers
+// that the client says it signed, so that a proxy may add others and an SDK may
+// sign whichever it likes.
+//
+// Only what decides about a request has to be signed: its time; and its host,
+// so that nobody can send it to another server with the same credentials.
+// Method, path, query and body always are. Nothing else is read, the content
+// type and the SDK's own headers included.
+//
+// An authenticator does not change. It keeps nothing of the requests that it
+// sees.
+//
+// Source: "Create a signed AWS API request" in the IAM User Guide.
 type authenticator struct {
 	region      string
 	credentials map[string]Credential // by access key
-	signer      *v4.Signer
-	now         func() time.Time
 }
 
-func newAuthenticator(r Registry, now func() time.Time) *authenticator {
-	a := &authenticator{
-		region:      r.Region,
-		credentials: make(map[string]Credential, len(r.Credentials)),
-		signer:      v4.NewSigner(),
-		now:         now,
-	}
+func newAuthenticator(r Registry) authenticator {
+	a := authenticator{r.Region, make(map[string]Credential, len(r.Credentials))}
 	for _, c := range r.Credentials {
 		a.credentials[c.AccessKeyID] = c
 	}
 	return a
 }
 
-// authorization is the header of that name. Repeated, missing or other
-// parameters, and signatures in the query, are not supported.
-var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 ` +
-	`Credential=(?<key>[A-Za-z0-9_-]{1,128})/(?<date>[0-9]{8})/(?<region>[a-z0-9-]{1,64})/(?<service>[a-z0-9-]{1,64})/aws4_request, ?` +
-	`SignedHeaders=(?<headers>[a-z0-9-]+(?:;[a-z0-9-]+)*), ?` +
-	`Signature=(?<signature>[0-9a-f]{64})$`)
-
-// signature is what the Authorization header says.
-type signature struct {
-	accessKey, date, region, service string
-	headers                          []string
-	hex                              string
-}
-
-func parseAuthorization(h http.Header) (signature, error) {
-	values := h.Values("Authorization")
-	if len(values) == 0 {
-		return signature{}, missingAuthentication()
-	}
-	m := authorization.FindStringSubmatch(values[0])
-	if m == nil || len(values) > 1 {
-		return signature{}, incompleteSignature("the Authorization header is not one of Signature Version 4")
-	}
-	return signature{accessKey: m[1], date: m[2], region: m[3], service: m[4],
-		headers: strings.Split(m[5], ";"), hex: m[6]}, nil
-}
-
 // verify returns who signed the request, and its body of at most maxBody bytes.
-// The error is an *exception. What costs least is checked first; the body is
-// read only for a known key and a present time.
-func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
-	sig, err := parseAuthorization(r.Header)
+// The error is an *exception. The cheapest checks come first, and the body is
+// read only if the key is known and the time is right.
+func (a authenticator) verify(r *http.Request, now time.Time) (Credential, []byte, error) {
+	sig, err := readSignature(r)
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	credential, err := a.find(r.Header, sig)
+	credential, err := a.find(sig)
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	at, err := a.checkTime(r.Header, sig.date)
+	if err := sig.checkTime(now); err != nil {
+		return Credential{}, nil, err
+	}
+	headers, err := sig.canonicalHeaders(r)
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	signed, err := signedRequest(r, sig.headers)
+	query, err := canonicalQuery(r.URL.RawQuery)
 	if err != nil {
 		return Credential{}, nil, err
 	}
@@ -105,85 +83,165 @@ func (a *authenticator) verify(r *http.Request) (Credential, []byte, error) {
 	if err != nil {
 		return Credential{}, nil, err
 	}
-	if !a.matches(signed, credential, body, at, sig) {
-		return Credential{}, nil, invalidSignature("the signature does not match")
+	canonical := fmt.Sprintf("%s\n%s\n%s\n%s\n%s\n%x",
+		r.Method, canonicalPath(r.URL), query, headers, sig.headers, sha256.Sum256(body))
+	if !hmac.Equal(sig.value, sig.of(canonical, credential.SecretAccessKey)) {
+		return Credential{}, nil, invalidSignature("the signature does not match: the secret is another, or something " +
+			"changed the request on its way, such as a proxy its Host, which arrived as " + strconv.Quote(r.Host))
 	}
 	return credential, body, nil
 }
 
-// find returns the credential of a signature's access key, if the signature is for this
+// find returns the credential that made the signature, if that is for this
 // service.
-func (a *authenticator) find(h http.Header, sig signature) (Credential, error) {
-	credential, ok := a.credentials[sig.accessKey]
-	if !ok || len(h.Values("X-Amz-Security-Token")) > 0 { // there are no temporary credentials
-		return Credential{}, unrecognizedClient()
+func (a authenticator) find(s signature) (Credential, error) {
+	credential, ok := a.credentials[s.accessKey]
+	if !ok {
+		return Credential{}, unrecognizedClient("no such access key")
 	}
-	// The signer keeps a derived key for each region and service that it is asked
-	// for: a stranger must not fill its memory.
-	if sig.region != a.region || sig.service != service {
-		return Credential{}, invalidSignature("the credential is scoped to another region or service")
+	if s.region != a.region || s.service != service {
+		return Credential{}, invalidSignature("the signature is for another region or service than " + service + " in " + a.region)
 	}
 	return credential, nil
 }
 
-// checkTime returns the time at which the request was signed. The signer writes
-// it anew, without the fraction of a second that Parse would take.
-func (a *authenticator) checkTime(h http.Header, date string) (time.Time, error) {
-	text := h.Get("X-Amz-Date")
-	at, err := time.Parse(amzDateFormat, text)
-	if err != nil || at.Format(amzDateFormat) != text || !strings.HasPrefix(text, date) {
-		return time.Time{}, incompleteSignature("X-Amz-Date is missing, or not on the day of the credential scope")
-	}
-	if d := a.now().Sub(at); d > maxSkew || d < -maxSkew {
-		return time.Time{}, invalidSignature("Signature expired or not yet current: check the clock")
-	}
-	return at, nil
+// signature is what a request says about its signature.
+type signature struct {
+	accessKey, date, region, service string
+	headers                          string // names, joined by semicolons
+	value                            []byte
+	time                             string // X-Amz-Date
 }
 
-// signedRequest returns a request of the parts that were signed.
-func signedRequest(r *http.Request, names []string) (*http.Request, error) {
-	if err := checkSigned(r, names); err != nil {
-		return nil, err
+// authorization is the only form of the Authorization header that SDKs write.
+var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 +` +
+	`Credential=(` + accessKeyPattern + `)/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9-]{1,64})/aws4_request *, *` +
+	`SignedHeaders=([a-z0-9_.-]+(?:;[a-z0-9_.-]+)*) *, *` +
+	`Signature=([0-9a-f]{64})$`)
+
+// readSignature reads the signature of a request, and refuses the kinds that
+// there are not here.
+func readSignature(r *http.Request) (signature, error) {
+	values, dates := r.Header.Values("Authorization"), r.Header.Values("X-Amz-Date")
+	query := r.URL.Query()
+	switch {
+	case len(r.Header.Values("X-Amz-Security-Token")) > 0, query.Has("X-Amz-Security-Token"):
+		return signature{}, unrecognizedClient("temporary credentials are not supported: " +
+			"use an access key of the registry, and no session token (AWS_SESSION_TOKEN)")
+	case query.Has("X-Amz-Signature"):
+		return signature{}, incompleteSignature("presigned requests are not supported: sign in the Authorization header")
+	case len(values) == 0:
+		return signature{}, missingAuthentication()
+	case len(dates) != 1:
+		return signature{}, incompleteSignature("there has to be one X-Amz-Date header")
 	}
-	signed := &http.Request{
-		Method: r.Method,
-		Host:   r.Host,
-		Header: http.Header{},
-		// No scheme, lest the signer takes a default port off the host.
-		URL: &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
+	m := authorization.FindStringSubmatch(values[0])
+	if m == nil || len(values) > 1 {
+		return signature{}, incompleteSignature("the Authorization header is not one of Signature Version 4 (AWS4-HMAC-SHA256)")
 	}
-	for _, name := range names {
-		switch name {
-		case "host":
-		case "content-length":
-			signed.ContentLength = r.ContentLength
-		default:
-			values := r.Header.Values(name)
-			if len(values) != 1 {
-				return nil, incompleteSignature("a signed header is missing or given more than once")
-			}
-			signed.Header.Set(name, values[0])
-		}
-	}
-	return signed, nil
+	value, _ := hex.DecodeString(m[6]) // the pattern admits nothing else
+	return signature{m[1], m[2], m[3], m[4], m[5], value, dates[0]}, nil
 }
 
-// checkSigned wants all to be signed that decides what the request means: host,
-// date, and whatever begins with X-Amz-. Method, path, query and body are always
-// part of a signature, but of the query only what the signer can read.
-func checkSigned(r *http.Request, names []string) error {
-	for name := range r.Header {
-		if strings.HasPrefix(name, "X-Amz-") && !slices.Contains(names, strings.ToLower(name)) {
-			return incompleteSignature("an X-Amz- header is not signed")
-		}
+func (s signature) checkTime(now time.Time) error {
+	at, err := time.Parse(amzDateFormat, s.time)
+	if err != nil || len(s.time) != len(amzDateFormat) || s.time[:8] != s.date { // Parse takes fractions, too
+		return incompleteSignature("X-Amz-Date is not a time (" + amzDateFormat + ") on the day of the credential scope")
 	}
-	if !slices.Contains(names, "host") {
-		return incompleteSignature("the host is not signed")
-	}
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-		return incompleteSignature("the query cannot be read")
+	if now.Sub(at).Abs() > maxSkew {
+		return invalidSignature("Signature expired or not yet current: check the clock")
 	}
 	return nil
+}
+
+// canonicalHeaders returns a line for each signed header. Repeated ones are
+// joined by commas, and spaces are folded.
+func (s signature) canonicalHeaders(r *http.Request) (string, error) {
+	names := strings.Split(s.headers, ";")
+	if !slices.Equal(names, slices.Compact(slices.Sorted(slices.Values(names)))) {
+		return "", incompleteSignature("SignedHeaders are not in alphabetical order, or one occurs twice")
+	}
+	for _, name := range []string{"host", "x-amz-date"} {
+		if !slices.Contains(names, name) {
+			return "", incompleteSignature(name + " is not signed")
+		}
+	}
+	var b strings.Builder
+	for _, name := range names {
+		values := r.Header.Values(name)
+		switch {
+		case name == "host": // package http takes it out of the header
+			values = []string{r.Host}
+		case name == "content-length" && r.ContentLength >= 0: // not always in the header of HTTP/2
+			values = []string{strconv.FormatInt(r.ContentLength, 10)}
+		case len(values) == 0:
+			return "", incompleteSignature("the signed header " + name + " did not arrive")
+		}
+		b.WriteString(name)
+		for i, value := range values {
+			b.WriteByte(":,"[min(i, 1)])
+			b.WriteString(spaces.ReplaceAllString(strings.TrimSpace(value), " "))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String(), nil
+}
+
+var spaces = regexp.MustCompile(` +`)
+
+// canonicalPath encodes the path as it was sent, so what was escaped in it is
+// escaped twice, and slashes are left.
+func canonicalPath(u *url.URL) string {
+	return strings.ReplaceAll(escape(u.EscapedPath()), "%2F", "/")
+}
+
+// canonicalQuery writes each parameter in one way, and sorts them. A plus is a
+// plus, not a space.
+func canonicalQuery(raw string) (string, error) {
+	var parameters [][2]string
+	for parameter := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		name, err1 := url.PathUnescape(name)
+		value, err2 := url.PathUnescape(value)
+		if err1 != nil || err2 != nil {
+			return "", incompleteSignature("the query cannot be read")
+		}
+		if parameter != "" {
+			parameters = append(parameters, [2]string{escape(name), escape(value)})
+		}
+	}
+	slices.SortFunc(parameters, func(a, b [2]string) int {
+		return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
+	})
+	var b strings.Builder
+	for i, p := range parameters {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(p[0] + "=" + p[1])
+	}
+	return b.String(), nil
+}
+
+// escape escapes all but the unreserved characters of RFC 3986.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// of returns the signature of a canonical request with a secret, in the scope
+// and at the time that s says.
+func (s signature) of(canonical, secret string) []byte {
+	scope := []string{s.date, s.region, s.service, "aws4_request"}
+	key := []byte("AWS4" + secret)
+	for _, part := range scope {
+		key = authenticate(key, part)
+	}
+	return authenticate(key, fmt.Sprintf("AWS4-HMAC-SHA256\n%s\n%s\n%x",
+		s.time, strings.Join(scope, "/"), sha256.Sum256([]byte(canonical))))
+}
+
+func authenticate(key []byte, text string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
 }
 
 func readBody(r *http.Request) ([]byte, error) {
@@ -196,19 +254,4 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, validationException("OTHER", "the body could not be read", nil)
 	}
 	return body, nil
-}
-
-// matches reports whether the signature is that of the request under the
-// credential's secret. The signer has one order of headers, and no other is
-// accepted. There are headers that it never signs, User-Agent above all: a request
-// that has one of them signed does not match. Current SDKs sign none of them.
-func (a *authenticator) matches(signed *http.Request, c Credential, body []byte, at time.Time, want signature) bool {
-	hash := sha256.Sum256(body)
-	secret := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey}
-	err := a.signer.SignHTTP(context.Background(), secret, signed, hex.EncodeToString(hash[:]), service, a.region, at)
-	if err != nil {
-		return false
-	}
-	got, err := parseAuthorization(signed.Header)
-	return err == nil && slices.Equal(got.headers, want.headers) && hmac.Equal([]byte(got.hex), []byte(want.hex))
 }

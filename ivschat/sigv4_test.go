@@ -1,12 +1,18 @@
 package ivschat_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +78,7 @@ func (s signing) sign(t testing.TB, body string) *http.Request {
 }
 
 // fixedServer is a server whose clock stands still.
-func fixedServer(t *testing.T, now time.Time) *ivschat.Server {
+func fixedServer(t testing.TB, now time.Time) *ivschat.Server {
 	t.Helper()
 	server, err := ivschat.New(ivschat.Config{Now: func() time.Time { return now }})
 	require.NoError(t, err)
@@ -109,10 +115,13 @@ func TestSignatures(t *testing.T) {
 		change  func(*http.Request)
 		want    string
 	}{
-		"Go":                      {signing{}, nil, ""},
-		"like botocore":           {signing{noLength: true}, nil, ""},
-		"like JavaScript":         {signing{headers: map[string]string{"X-Amz-Content-Sha256": hashOf(validBody), "X-Amz-User-Agent": "a  b ", "Amz-Sdk-Request": "attempt=1"}}, nil, ""},
-		"a header more, unsigned": {signing{}, set("Accept", "x"), ""},
+		"Go":                       {signing{}, nil, ""},
+		"like botocore":            {signing{noLength: true}, nil, ""},
+		"like JavaScript":          {signing{headers: map[string]string{"X-Amz-Content-Sha256": hashOf(validBody), "X-Amz-User-Agent": "a  b ", "Amz-Sdk-Request": "attempt=1"}}, nil, ""},
+		"added by CloudFront":      {signing{}, set("X-Amz-Cf-Id", "x"), ""},
+		"added by a load balancer": {signing{}, set("X-Amzn-Trace-Id", "Root=1"), ""},
+		"added by a proxy":         {signing{}, set("X-Forwarded-For", "192.0.2.1"), ""},
+		"a header signed twice":    {signing{headers: map[string]string{"X-List": "a, b"}}, nil, ""},
 		"without a space": {signing{}, func(r *http.Request) {
 			r.Header.Set("Authorization", strings.ReplaceAll(r.Header.Get("Authorization"), ", ", ","))
 		}, ""},
@@ -129,14 +138,17 @@ func TestSignatures(t *testing.T) {
 			r.Header.Set("Authorization", h[:i]+strings.ToUpper(h[i:]))
 		}, incomplete},
 
-		"unknown key":       {signing{key: "AKIDUNKNOWN"}, nil, stranger},
-		"another's key":     {signing{}, replace("AKIDEXAMPLE", "AKIDDENIED"), ""}, // has the same secret
-		"key in lower case": {signing{key: "akidexample"}, nil, stranger},
-		"wrong secret":      {signing{secret: "x"}, nil, invalid},
-		"session token":     {signing{headers: map[string]string{"X-Amz-Security-Token": "x"}}, nil, stranger},
-		"region":            {signing{region: "us-east-1"}, nil, invalid},
-		"service":           {signing{service: "s3"}, nil, invalid},
-		"region changed":    {signing{}, replace("us-west-2", "us-west-1"), invalid},
+		"unknown key":             {signing{key: "AKIDUNKNOWN"}, nil, stranger},
+		"another's key":           {signing{}, replace("AKIDEXAMPLE", "AKIDDENIED"), ""}, // has the same secret
+		"key in lower case":       {signing{key: "akidexample"}, nil, stranger},
+		"wrong secret":            {signing{secret: "x"}, nil, invalid},
+		"session token":           {signing{headers: map[string]string{"X-Amz-Security-Token": "x"}}, nil, stranger},
+		"temporary key":           {signing{key: "ASIAEXAMPLE", headers: map[string]string{"X-Amz-Security-Token": "x"}}, nil, stranger},
+		"presigned":               {signing{}, func(r *http.Request) { presign(t, r, "") }, incomplete},
+		"presigned for a session": {signing{}, func(r *http.Request) { presign(t, r, "x") }, stranger},
+		"region":                  {signing{region: "us-east-1"}, nil, invalid},
+		"service":                 {signing{service: "s3"}, nil, invalid},
+		"region changed":          {signing{}, replace("us-west-2", "us-west-1"), invalid},
 
 		"5 minutes late":      {signing{at: signingTime.Add(-ivschat.MaxSkew)}, nil, ""},
 		"a second later":      {signing{at: signingTime.Add(-ivschat.MaxSkew - time.Second)}, nil, invalid},
@@ -152,22 +164,24 @@ func TestSignatures(t *testing.T) {
 
 		"content type is changed":    {signing{}, set("Content-Type", "text/plain"), invalid},
 		"content type is gone":       {signing{}, func(r *http.Request) { r.Header.Del("Content-Type") }, incomplete},
-		"content type twice":         {signing{}, func(r *http.Request) { r.Header.Add("Content-Type", "x") }, incomplete},
+		"content type twice":         {signing{}, func(r *http.Request) { r.Header.Add("Content-Type", "x") }, invalid},
 		"length is changed":          {signing{}, func(r *http.Request) { r.ContentLength++ }, invalid},
-		"length is unknown":          {signing{}, func(r *http.Request) { r.ContentLength = -1 }, invalid},
+		"length is unknown":          {signing{}, func(r *http.Request) { r.ContentLength = -1 }, incomplete},
 		"host is changed":            {signing{}, func(r *http.Request) { r.Host = "evil.example.com" }, invalid},
 		"host is not signed":         {signing{}, replace("host;", ""), incomplete},
-		"headers unsorted":           {signing{noLength: true}, replace("content-type;host;x-amz-date", "host;content-type;x-amz-date"), invalid},
+		"headers unsorted":           {signing{noLength: true}, replace("content-type;host;x-amz-date", "host;content-type;x-amz-date"), incomplete},
+		"headers in upper case":      {signing{}, replace("host;", "Host;"), incomplete},
 		"a header left out":          {signing{}, replace("content-length;", ""), invalid},
-		"a header named twice":       {signing{}, replace("host;", "host;host;"), invalid},
-		"an X-Amz- header more":      {signing{}, set("X-Amz-Target", "x"), incomplete},
+		"a header named twice":       {signing{}, replace("host;", "host;host;"), incomplete},
+		"a signed header again":      {signing{headers: map[string]string{"X-List": "a"}}, func(r *http.Request) { r.Header.Add("X-List", "b") }, invalid},
 		"a header that is not there": {signing{}, replace("host;", "host;nothing;"), incomplete},
 
 		"method":        {signing{}, func(r *http.Request) { r.Method = http.MethodPut }, invalid},
 		"path":          {signing{}, func(r *http.Request) { r.URL.Path = "/createchattoken" }, invalid},
 		"query":         {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b" }, invalid},
 		"bad escape":    {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=%zz" }, incomplete},
-		"semicolon":     {signing{}, func(r *http.Request) { r.URL.RawQuery = "a=b;c=d" }, incomplete},
+		"bad name":      {signing{}, func(r *http.Request) { r.URL.RawQuery = "%zz" }, incomplete},
+		"path escaped":  {signing{}, func(r *http.Request) { r.URL.RawPath = "/%43reateChatToken" }, invalid},
 		"body replaced": {signing{}, func(r *http.Request) { setBody(r, strings.Replace(validBody, "ann", "bob", 1)) }, invalid},
 		"body cut":      {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody[:len(validBody)-1]) }, invalid},
 		"body longer":   {signing{noLength: true}, func(r *http.Request) { setBody(r, validBody+" ") }, invalid},
@@ -190,6 +204,30 @@ func TestSignatures(t *testing.T) {
 				assert.NoError(t, err)
 			}
 		})
+	}
+}
+
+// presign moves the signature into the query.
+func presign(t *testing.T, r *http.Request, sessionToken string) {
+	t.Helper()
+	r.Header = http.Header{}
+	credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: sessionToken}
+	text, _, err := v4.NewSigner().PresignHTTP(t.Context(), credentials, r, hashOf(validBody), "ivschat", "us-west-2", signingTime)
+	require.NoError(t, err)
+	r.URL, err = url.Parse(text)
+	require.NoError(t, err)
+}
+
+// What is wrong is said in words that lead on.
+func TestSignatureWords(t *testing.T) {
+	for want, s := range map[string]signing{
+		"AWS_SESSION_TOKEN":       {headers: map[string]string{"X-Amz-Security-Token": "x"}},
+		"check the clock":         {at: signingTime.Add(time.Hour)},
+		"ivschat in us-west-2":    {region: "eu-west-1"},
+		`"chat.example.com:8080"`: {secret: "x"}, // the host that a proxy may have changed
+		"no such access key":      {key: "AKIDUNKNOWN"},
+	} {
+		assert.Contains(t, ivschat.Message(fixedServer(t, signingTime).Verify(s.sign(t, validBody))), want)
 	}
 }
 
@@ -270,12 +308,99 @@ type counting struct {
 func (c *counting) Read(p []byte) (int, error) { c.reads++; return c.Reader.Read(p) }
 func (*counting) Close() error                 { return nil }
 
+// TestBotocore verifies what botocore signed, which is a second implementation.
+// testdata/sigv4.py wrote the requests, and does so again if botocore is there.
+func TestBotocore(t *testing.T) {
+	recorded, err := os.ReadFile("testdata/sigv4.jsonl")
+	require.NoError(t, err)
+	server := fixedServer(t, signingTime)
+	count := 0
+	for line := range strings.Lines(string(recorded)) {
+		var c struct{ Name, Request string }
+		require.NoError(t, json.Unmarshal([]byte(line), &c))
+		t.Run(c.Name, func(t *testing.T) {
+			assert.NoError(t, server.Verify(arrive(t, []byte(c.Request))))
+			changed := strings.Replace(c.Request, " HTTP/1.1", "x HTTP/1.1", 1)
+			assert.Equal(t, "InvalidSignatureException", ivschat.Code(server.Verify(arrive(t, []byte(changed)))))
+		})
+		count++
+	}
+	assert.Greater(t, count, 10)
+
+	t.Run("recorded", func(t *testing.T) {
+		const python3 = "/usr/bin/python3" // Debian's: others do not see its packages
+		if err := exec.Command(python3, "-I", "-c", "import botocore").Run(); err != nil {
+			skip(t, python3+" does not have botocore: install python3-boto3")
+		}
+		written, err := exec.Command(python3, "-I", "-B", "testdata/sigv4.py").Output()
+		require.NoError(t, err)
+		assert.Equal(t, string(recorded), string(written))
+	})
+}
+
+// skip skips the test because something is not installed. With
+// CHATTOKEN_REQUIRE=1, as in CI, it fails instead.
+func skip(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
+		t.Fatalf("required, but: %s", reason)
+	}
+	t.Skipf("SKIPPED: %s", reason)
+}
+
+// arrive is a request as a server reads it.
+func arrive(t testing.TB, text []byte) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(text)))
+	require.NoError(t, err)
+	return r
+}
+
+// FuzzSignature has the SDK sign a request, which has to be verified, and must
+// not be once any part of it has changed.
+func FuzzSignature(f *testing.F) {
+	server := fixedServer(f, signingTime)
+	f.Add("/CreateChatToken", "", "application/json", "", validBody)
+	f.Add("/tags/a:b/c d", "b=2&a=1&a=0&empty&x%2Fy=%3D%20%2B", "  a   b\t", "c,  d", "")
+	f.Add("/%2F%25", "k=a-b&k=a%2Fb;&a-=4", "", "\u00e9\u0085", "\x00")
+	f.Fuzz(func(t *testing.T, path, query, first, second, body string) {
+		isControl := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+		if !strings.HasPrefix(path, "/") || strings.ContainsFunc(first+second, isControl) {
+			return // not a request
+		}
+		r := &http.Request{
+			Method: http.MethodPost, Host: "chat.example.com:8080",
+			URL:    &url.URL{Path: path, RawQuery: query},
+			Header: http.Header{"X-List": {first, second}},
+			Body:   io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		}
+		err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey},
+			r, hashOf(body), "ivschat", "us-west-2", signingTime)
+		require.NoError(t, err)
+		var text bytes.Buffer
+		require.NoError(t, r.Write(&text))
+		require.NoError(t, server.Verify(arrive(t, text.Bytes())))
+
+		for name, change := range map[string]func(r *http.Request){
+			"method": func(r *http.Request) { r.Method = http.MethodPut },
+			"path":   func(r *http.Request) { r.URL = r.URL.JoinPath("x") },
+			"query":  func(r *http.Request) { r.URL.RawQuery += "&x=" },
+			"host":   func(r *http.Request) { r.Host += "0" },
+			"header": func(r *http.Request) { r.Header["X-List"][1] += "x" },
+			"list":   func(r *http.Request) { r.Header.Add("X-List", "") },
+			"body":   func(r *http.Request) { r.Body = io.NopCloser(io.MultiReader(r.Body, strings.NewReader("x"))) },
+		} {
+			r := arrive(t, text.Bytes())
+			change(r)
+			assert.Equal(t, "InvalidSignatureException", ivschat.Code(server.Verify(r)), name)
+		}
+	})
+}
+
 // FuzzAuthorization looks for a header that is accepted although it is not the
 // one that belongs to the request, or that panics.
 func FuzzAuthorization(f *testing.F) {
-	server, err := ivschat.New(ivschat.Config{Now: func() time.Time { return signingTime }})
-	require.NoError(f, err)
-	defer server.Shutdown(context.Background())
+	server := fixedServer(f, signingTime)
 	good := signing{}.sign(f, validBody).Header.Get("Authorization")
 	parts := strings.SplitAfter(good, "=")
 	for i := range parts {
