@@ -44,13 +44,22 @@ var (
 func ParseCapabilities(names ...string) (Capabilities, error) {
 	var c Capabilities
 	for _, name := range names {
-		i := slices.Index(capabilityNames[:], name)
-		if i < 0 {
+		bit := capability(name)
+		if bit == 0 {
 			return 0, errUnknownCapability
 		}
-		c |= 1 << i
+		c |= bit
 	}
 	return c, nil
+}
+
+// capability returns the one of that name, or 0.
+func capability(name string) Capabilities {
+	i := slices.Index(capabilityNames[:], name)
+	if i < 0 {
+		return 0
+	}
+	return 1 << i
 }
 
 // Has reports whether c has all of want. If want is empty it is always false: a

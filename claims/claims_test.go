@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -209,5 +210,12 @@ func TestFieldErrorsDoNotEcho(t *testing.T) {
 		for _, value := range []string{secret, "-1", "181", "4711", "47e11"} {
 			assert.NotContains(t, err.Error(), value, name)
 		}
+	}
+}
+
+func TestSessionDuration(t *testing.T) {
+	for minutes, want := range map[int]time.Duration{0: time.Hour, 1: time.Minute, 180: 3 * time.Hour} {
+		c := claims.Claims{SessionMinutes: minutes}
+		assert.Equal(t, want, c.SessionDuration())
 	}
 }

@@ -19,7 +19,7 @@ const (
 	fieldUnknown = "(unknown)"
 )
 
-var fieldOrder = []string{fieldRoom, fieldUserID, fieldCapabilities, fieldAttributes, fieldSession, fieldUnknown}
+var fieldOrder = [...]string{fieldRoom, fieldUserID, fieldCapabilities, fieldAttributes, fieldSession, fieldUnknown}
 
 // ValidationError says which fields of a request are outside the limits: all
 // of them, not the first. It is what the service reports as a
@@ -73,7 +73,7 @@ func (v violations) err() error {
 		return nil
 	}
 	slices.SortStableFunc(v, func(a, b FieldError) int {
-		return cmp.Compare(slices.Index(fieldOrder, a.Name), slices.Index(fieldOrder, b.Name))
+		return cmp.Compare(slices.Index(fieldOrder[:], a.Name), slices.Index(fieldOrder[:], b.Name))
 	})
 	return &ValidationError{Fields: v}
 }

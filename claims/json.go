@@ -1,12 +1,11 @@
 package claims
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
+	"slices"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/seed17cb2b26/chattoken/internal/text"
 )
 
 // ErrJSON is the error of [ParseJSON] where the input is not one JSON object
@@ -24,12 +23,11 @@ var ErrJSON = errors.New("claims: malformed JSON")
 //
 // The error is [ErrJSON] or a [*ValidationError] that lists every field.
 func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
-	if !utf8.Valid(data) {
-		return Claims{}, ErrJSON
-	}
 	var c Claims
 	var v violations
-	if err := c.parseMembers(data, &v); err != nil {
+	r := reader{text: data}
+	c.readMembers(&r, &v)
+	if !r.end() || !text.ValidBytes(data) {
 		return Claims{}, ErrJSON
 	}
 	// What could not be read was left zero: say what is wrong with it once.
@@ -46,125 +44,116 @@ func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
 	return c, nil
 }
 
-// parseMembers fills in what can be read and notes what is wrong with the
-// rest. The error says that the whole is not a JSON object.
-func (c *Claims) parseMembers(data []byte, v *violations) error {
-	return eachMember(data, func(name string, repeated bool, value json.RawMessage) {
-		message := c.parseMember(name, value)
-		if message == notAMember {
-			name = fieldUnknown
-		} else if repeated {
+// readMembers fills in what can be read and notes what is wrong with the rest.
+func (c *Claims) readMembers(r *reader, v *violations) {
+	var seen [len(fieldOrder)]bool
+	for r.open('{'); r.more('}'); {
+		name, lone := r.name()
+		if lone {
+			r.fail()
+		}
+		i := slices.Index(fieldOrder[:], string(name))
+		if i < 0 {
+			i = len(fieldOrder) - 1 // fieldUnknown
+		}
+		field := fieldOrder[i]
+		message := c.readMember(r, field)
+		if seen[i] {
 			message = "given more than once"
 		}
-		if message != "" && !v.has(name) {
-			v.add(name, message)
+		seen[i] = true
+		if message != "" && !v.has(field) {
+			v.add(field, message)
 		}
-	})
+	}
 }
 
-const notAMember = "not a member of this request; names are case-sensitive"
-
-// parseMember reads one member and returns what is wrong with it, if anything.
-func (c *Claims) parseMember(name string, value json.RawMessage) (message string) {
-	absent := string(value) == "null"
-	switch name {
-	case fieldRoom:
-		c.RoomIdentifier, message = parseString(value)
-	case fieldUserID:
-		c.UserID, message = parseString(value)
-	case fieldCapabilities:
-		c.Capabilities, message = parseCapabilities(value)
-	case fieldAttributes:
-		c.Attributes, message = parseAttributes(value)
-	case fieldSession:
-		c.SessionMinutes, message = parseMinutes(value)
-	default:
-		return notAMember
+// readMember reads the value of one member and returns what is wrong with it,
+// if anything.
+func (c *Claims) readMember(r *reader, field string) (message string) {
+	if field == fieldUnknown {
+		r.skip()
+		return "not a member of this request; names are case-sensitive"
 	}
-	if absent {
+	if r.null() {
 		return ""
+	}
+	switch field {
+	case fieldRoom:
+		c.RoomIdentifier, message = readText(r)
+	case fieldUserID:
+		c.UserID, message = readText(r)
+	case fieldCapabilities:
+		c.Capabilities, message = readCapabilities(r)
+	case fieldAttributes:
+		c.Attributes, message = readAttributes(r)
+	case fieldSession:
+		c.SessionMinutes, message = readMinutes(r)
 	}
 	return message
 }
 
-// eachMember calls do for every member of the JSON object that data consists
-// of, and tells it of names that occurred before.
-func eachMember(data []byte, do func(name string, repeated bool, value json.RawMessage)) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return ErrJSON
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		start := dec.InputOffset()
-		t, err := dec.Token()
-		if err != nil {
-			return err
-		}
-		name, _ := t.(string) // the decoder lets no other key pass
-		if hasLoneSurrogate(data[start:dec.InputOffset()]) {
-			return ErrJSON
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return err
-		}
-		do(name, seen[name], value)
-		seen[name] = true
-	}
-	if _, err := dec.Token(); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return ErrJSON
-	}
-	return nil
-}
-
-func parseString(value json.RawMessage) (s, message string) {
-	if json.Unmarshal(value, &s) != nil || string(value) == "null" {
+func readText(r *reader) (s, message string) {
+	if r.next() != '"' {
+		r.skip()
 		return "", "not a string"
 	}
-	if hasLoneSurrogate(value) {
+	b, lone := r.string()
+	if lone {
 		return "", "not valid UTF-8: a lone surrogate"
 	}
-	return s, ""
+	return string(b), ""
 }
 
-func parseCapabilities(value json.RawMessage) (c Capabilities, message string) {
-	var names []string
-	if json.Unmarshal(value, &names) != nil {
-		return 0, "not an array of strings"
+func readCapabilities(r *reader) (c Capabilities, message string) {
+	const wrongType = "not an array of strings"
+	if r.next() != '[' {
+		r.skip()
+		return 0, wrongType
 	}
-	if err := c.set(names); err != nil {
-		return 0, "unknown name; allowed: " + allNames
+	for r.open('['); r.more(']'); {
+		if r.next() != '"' {
+			r.skip()
+			message = wrongType
+			continue
+		}
+		name, _ := r.string()
+		bit := capability(string(name))
+		if bit == 0 && message == "" {
+			message = "unknown name; allowed: " + allNames
+		}
+		c |= bit
 	}
-	return c, ""
+	return c, message
 }
 
-func parseAttributes(value json.RawMessage) (m map[string]string, message string) {
+func readAttributes(r *reader) (m map[string]string, message string) {
+	const wrongType = "not an object of strings"
+	if r.next() != '{' {
+		r.skip()
+		return nil, wrongType
+	}
 	m = map[string]string{}
-	err := eachMember(value, func(key string, repeated bool, value json.RawMessage) {
-		s, wrong := parseString(value)
+	for r.open('{'); r.more('}'); {
+		name, lone := r.name()
+		key := string(name)
+		value, wrong := readText(r)
+		n := len(m)
+		m[key] = value
 		switch {
+		case lone:
+			message = "a key is not valid UTF-8: a lone surrogate"
 		case wrong != "":
 			message = "a value is " + wrong
-		case repeated:
+		case len(m) == n:
 			message = "a key is given more than once"
 		}
-		m[key] = s
-	})
-	if err != nil {
-		return nil, "not an object of strings"
 	}
-	if message != "" {
-		return nil, message
-	}
-	return m, ""
+	return m, message
 }
 
-func parseMinutes(value json.RawMessage) (n int, message string) {
-	n, err := strconv.Atoi(string(value))
+func readMinutes(r *reader) (n int, message string) {
+	n, err := strconv.Atoi(string(r.raw()))
 	if err != nil {
 		return 0, "not a whole number of minutes"
 	}
@@ -174,38 +163,4 @@ func parseMinutes(value json.RawMessage) (n int, message string) {
 		return 0, v[0].Message
 	}
 	return n, ""
-}
-
-// hasLoneSurrogate reports whether the text of a JSON string escapes half of a
-// surrogate pair. encoding/json reads that as U+FFFD.
-func hasLoneSurrogate(s []byte) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' {
-			continue
-		}
-		switch high := surrogate(s[i:]); {
-		case high == 0:
-			i++ // the escaped character, which may be a backslash
-		case high >= 0xDC00:
-			return true
-		default:
-			if low := surrogate(s[i+6:]); low < 0xDC00 {
-				return true
-			}
-			i += 11
-		}
-	}
-	return false
-}
-
-// surrogate returns the surrogate that s begins with as an escape, or 0.
-func surrogate(s []byte) uint64 {
-	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
-		return 0
-	}
-	n, err := strconv.ParseUint(string(s[2:6]), 16, 16)
-	if err != nil || n < 0xD800 || n > 0xDFFF {
-		return 0
-	}
-	return n
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/internal/testenv"
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
@@ -69,6 +70,73 @@ func TestParseJSONMalformed(t *testing.T) {
 	}
 }
 
+// TestParseJSONGrammar has all short sequences of tokens and of characters, in
+// the place of a value and of all that follows: what encoding/json finds valid
+// is judged field by field, and nothing else is.
+func TestParseJSONGrammar(t *testing.T) {
+	for name, alphabet := range map[string][]string{
+		"structure": {"{", "}", "[", "]", ",", ":", `"a"`, "1", "null", " ", "\x00"},
+		"numbers":   {"0", "1", "-", "+", ".", "e", "E", " ", "]"},
+		"strings":   {`"`, `\`, "u", "n", "/", "0", "d", "C", "F", "\x1f", "\u00e9"},
+		"literals":  {"t", "r", "true", "false", "null", "f", "\r", "\n", "\t", "\v"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			valid := 0
+			eachSequence(alphabet, 5, func(value string) {
+				for _, text := range []string{`{"x":` + value + `}`, `{"x":["` + value + `","\\u` + value + `"]}`, `{"x":1` + value, value + `{}`} {
+					_, err := claims.ParseJSON([]byte(text), nil)
+					want := json.Valid([]byte(text)) && strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{")
+					if want == (err == claims.ErrJSON) {
+						t.Fatalf("%q: valid: %v, but %v", text, want, err)
+					}
+					if want {
+						valid++
+					}
+				}
+			})
+			require.Greater(t, valid, 1000)
+		})
+	}
+}
+
+// eachSequence calls do with all sequences of up to n elements.
+func eachSequence(alphabet []string, n int, do func(string)) {
+	var extend func(string, int)
+	extend = func(s string, n int) {
+		do(s)
+		if n > 0 {
+			for _, a := range alphabet {
+				extend(s+a, n-1)
+			}
+		}
+	}
+	extend("", n)
+}
+
+func TestParseJSONNesting(t *testing.T) {
+	const most = 10_000 // with the outer object
+	for depth, ok := range map[int]bool{most: true, most + 1: false} {
+		for _, text := range []string{
+			`{"x":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + "}",
+			strings.Repeat(`{"x":`, depth) + "1" + strings.Repeat("}", depth),
+			`{"x":[[[]],{"a":{}},` + strings.Repeat("[", depth-2) + strings.Repeat("]", depth-2) + "]}", // what was closed does not count
+		} {
+			_, err := claims.ParseJSON([]byte(text), nil)
+			assert.Equal(t, ok, json.Valid([]byte(text)))
+			assert.Equal(t, ok, err != claims.ErrJSON, "%d", depth)
+		}
+	}
+}
+
+func TestParseJSONAllocs(t *testing.T) {
+	testenv.SkipAllocs(t)
+	text, err := json.Marshal(tokentest.Claims())
+	require.NoError(t, err)
+	allocs := testing.AllocsPerRun(100, func() { _, err = claims.ParseJSON(text, nil) })
+	require.NoError(t, err)
+	assert.LessOrEqual(t, allocs, 6.0, "a room, a user, a map of two parts, a key and a value")
+}
+
 func TestParseJSONViolations(t *testing.T) {
 	tests := []struct {
 		name, member string // the member replaces or joins a valid request
@@ -86,6 +154,8 @@ func TestParseJSONViolations(t *testing.T) {
 		{"two high surrogates", `"userId":"\ud83d\ud83d\ude00"`, "userId", "surrogate"},
 		{"room as list", `"roomIdentifier":[]`, "roomIdentifier", "not a string"},
 		{"unknown capability", `"capabilities":["KICK"]`, "capabilities", "SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE"},
+		{"unknown capability before a known one", `"capabilities":["KICK","SEND_MESSAGE"]`, "capabilities", "unknown name"},
+		{"null as capability", `"capabilities":["SEND_MESSAGE",null]`, "capabilities", "array of strings"},
 		{"capabilities as string", `"capabilities":"SEND_MESSAGE"`, "capabilities", "array"},
 		{"session 0", `"sessionDurationInMinutes":0`, "sessionDurationInMinutes", "out of range; 1–180 minutes allowed"},
 		{"session -0", `"sessionDurationInMinutes":-0`, "sessionDurationInMinutes", "0 minutes"},
@@ -99,6 +169,7 @@ func TestParseJSONViolations(t *testing.T) {
 		{"attribute repeated", `"attributes":{"k":"a","k":"b"}`, "attributes", "more than once"},
 		{"attribute repeated by escape", `"attributes":{"k":"a","\u006b":"b"}`, "attributes", "more than once"},
 		{"attribute surrogate", `"attributes":{"k":"\ud800"}`, "attributes", "surrogate"},
+		{"attribute key surrogate", `"attributes":{"\ud800":"v"}`, "attributes", "surrogate"},
 		{"attributes list", `"attributes":["k"]`, "attributes", "object"},
 		{"attributes too large", `"attributes":{"k":"` + strings.Repeat("v", 1024) + `"}`, "attributes", "1025 bytes used"},
 		{"empty key", `"attributes":{"":"v"}`, "attributes", "empty key"},
