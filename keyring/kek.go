@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -17,7 +18,8 @@ import (
 )
 
 // KEK is a key-encryption key: it wraps the data key under which a ring is
-// sealed. [LocalKEK] is one; a key management service fits as well. Errors are
+// sealed. [LocalKEK] and [KEKFile] are keys of one's own, [AEADKEK] one of a key
+// management service, and package kekhelper asks another program. Errors are
 // returned to the caller, wrapped. Methods may be called concurrently.
 type KEK interface {
 	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
@@ -68,7 +70,8 @@ func (k KEKs) Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey
 var (
 	errNoKEK      = errors.New("keyring: no KEK given")
 	errKEKID      = errors.New("keyring: the KEK's ID is empty or longer than 255 bytes")
-	errWrapped    = errors.New("keyring: the KEK returned a wrapped key that is empty or longer than 65,535 bytes")
+	errWrapped    = errors.New("keyring: the wrapped data key is empty or longer than 65,535 bytes")
+	errNotWrapped = errors.New("keyring: the KEK did not encrypt the data key")
 	errDataKey    = errors.New("keyring: the KEK returned a data key that is zero or not 32 bytes long")
 	errKEKText    = errors.New("keyring: not a KEK: it is its prefix and 43 characters of base64url")
 	errZeroKEK    = errors.New("keyring: the KEK is all zero")
@@ -82,15 +85,35 @@ func wrap(ctx context.Context, kek KEK, dataKey []byte) (kekID string, wrapped [
 		return "", nil, errNoKEK
 	}
 	kekID, wrapped, err = kek.Wrap(ctx, dataKey)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", nil, fmt.Errorf("keyring: wrapping the data key: %w", err)
-	case len(kekID) < 1 || len(kekID) > 255:
-		return "", nil, errKEKID
-	case len(wrapped) < 1 || len(wrapped) > 65535:
-		return "", nil, errWrapped
+	}
+	if err := checkWrapped(kekID, wrapped, dataKey); err != nil {
+		return "", nil, err
 	}
 	return kekID, wrapped, nil
+}
+
+// checkWrapped returns an error for what a sealed ring cannot hold, or must not:
+// the data key itself, if a KEK returns what it was given.
+func checkWrapped(kekID string, wrapped, dataKey []byte) error {
+	if err := checkKEKID(kekID); err != nil {
+		return err
+	}
+	switch {
+	case len(wrapped) < 1 || len(wrapped) > 65535:
+		return errWrapped
+	case dataKey != nil && bytes.Contains(wrapped, dataKey):
+		return errNotWrapped
+	}
+	return nil
+}
+
+func checkKEKID(kekID string) error {
+	if len(kekID) < 1 || len(kekID) > 255 {
+		return errKEKID
+	}
+	return nil
 }
 
 // unwrap calls kek.Unwrap and checks what comes back.
@@ -102,10 +125,14 @@ func unwrap(ctx context.Context, kek KEK, kekID string, wrapped []byte) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("keyring: unwrapping the data key: %w", err)
 	}
-	if len(dataKey) != dataKeySize || [dataKeySize]byte(dataKey) == [dataKeySize]byte{} {
+	if !validDataKey(dataKey) {
 		return nil, errDataKey
 	}
 	return dataKey, nil
+}
+
+func validDataKey(b []byte) bool {
+	return len(b) == dataKeySize && [dataKeySize]byte(b) != [dataKeySize]byte{}
 }
 
 // LocalKEK is a [KEK] of 32 random bytes, which a file or an environment
