@@ -139,7 +139,7 @@ func readAllowed(t *testing.T) map[string][]string {
 // import, tests aside. Nothing may import cmd or the examples.
 var direction = map[string][]string{
 	"claims":   {"internal"},
-	"keyring":  {"internal"},
+	"keyring":  {"keyring", "internal"},
 	"token":    {"claims", "keyring", "internal"},
 	"replay":   {"keyring", "token", "claims", "internal"},
 	"gateway":  {"claims", "keyring", "token", "internal"},
