@@ -147,7 +147,7 @@ func TestShellHelper(t *testing.T) {
 		testenv.Skip(t, "openssl is missing")
 	}
 	script := filepath.Join("testdata", "file-helper.sh")
-	kek := func() kekhelper.Command { return kekhelper.Command{Args: []string{script, kekFile(t)}} }
+	kek := func() kekhelper.Command { return kekhelper.Command{Args: []string{"sh", script, kekFile(t)}} }
 	checkKEK(t, kek(), kek())
 }
 
