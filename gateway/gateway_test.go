@@ -828,6 +828,7 @@ func TestFailsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newStillHouse(t)
 		minted := h.Mint()
+		require.False(t, h.Stats().Running)
 		h.requireRefused(t, handshake(minted.Token), minted, 503, 1013, "not-running")
 		require.Error(t, h.Ready(h.Now()))
 

@@ -107,6 +107,7 @@ type Stats struct {
 	Refused  uint64 `json:"refused"`  // were not, or a Renew
 	Ended    uint64 `json:"ended"`    // stays that ended, other than by Leave
 	Unsent   int    `json:"unsent"`   // revocations that the fleet was not told yet
+	Running  bool   `json:"running"`  // Run ticks, without which nobody enters
 	Draining bool   `json:"draining"` // Drain was called
 
 	Now       time.Time     `json:"now"`       // by Config.Now
@@ -127,6 +128,7 @@ func (g *Gateway) Stats() Stats {
 		Refused:  g.counts.refusals.Load(),
 		Ended:    g.counts.ends.Load(),
 		Unsent:   int(g.unsent.n.Load()),
+		Running:  g.alive(),
 		Draining: g.state.draining.Load(),
 		Synced:   g.config.Guard.Synced(),
 		Now:      g.config.Now(),

@@ -1,6 +1,7 @@
 package ivschat
 
 import (
+	"context"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
@@ -37,13 +38,12 @@ func (c *client) handle(data []byte) {
 		c.refuse(400, err.Error(), q.RequestID)
 		return
 	}
-	switch err := c.session.Authorize(c.server.now(), a.capability); err {
+	switch err := c.p.Authorize(a.capability); err {
 	case nil:
 		a.do(c, &q)
-	case token.ErrSessionExpired:
-		c.end(sessionExpired)
-	default:
+	case token.ErrNotPermitted:
 		c.refuse(403, "not permitted", q.RequestID)
+	default: // the stay is over, and its end on the way
 	}
 }
 
@@ -60,45 +60,78 @@ func (c *client) pause() {
 
 func (c *client) sendMessage(q *request) {
 	c.server.counters.messages.Add(1)
-	f := message{
-		Type: "MESSAGE", ID: newMessageID(), Sender: c.sender,
-		Content: *q.Content, SendTime: c.sendTime(), Attributes: q.Attributes,
-	}
-	frame := encode(f)
-	f.RequestID = q.RequestID
-	c.room.broadcast(c, frame, encode(f))
+	c.room.broadcast(c, encode(message{
+		Type: "MESSAGE", ID: newMessageID(), RequestID: q.RequestID, Sender: c.sender,
+		Content: *q.Content, SendTime: c.server.sendTime(), Attributes: q.Attributes,
+	}))
 }
 
 // deleteMessage tells everyone to delete a message. Messages are not kept, here
 // as in the service, so any ID will do.
 func (c *client) deleteMessage(q *request) {
-	c.server.log.Info("message deleted", "room", c.room.arn, "id", *q.ID, "by", c.session)
-	f := c.newEvent("aws:DELETE_MESSAGE", q)
-	// The client has one spelling, the documentation another.
-	f.Attributes["MessageID"], f.Attributes["MessageId"] = *q.ID, *q.ID
-	frame := encode(f)
-	f.RequestID = q.RequestID
-	c.room.broadcast(c, frame, encode(f))
+	c.server.log.Info("message deleted", "room", c.room.arn, "id", *q.ID, "by", c.p.Session())
+	e := c.server.deletion(*q.ID, q.Reason)
+	e.RequestID = q.RequestID
+	c.room.broadcast(c, encode(e))
 }
 
-// disconnectUser first revokes the user's tokens in this room, and then ends the
-// connections that are in the room. One that is just being opened joins the room and
-// then asks whether it was revoked, so that none is missed.
 func (c *client) disconnectUser(q *request) {
 	if !c.room.disconnects.Allow() {
 		c.refuse(429, "too many users disconnected", q.RequestID)
 		return
 	}
-	err := c.server.revoke(c.room.arn, *q.UserID)
-	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.session)
-	f := c.newEvent("aws:DISCONNECT_USER", q)
-	f.Attributes["UserId"] = *q.UserID
-	frame := encode(f)
-	if err != nil {
-		c.server.log.Error("user not revoked on all hosts", "error", err)
-		c.refuse(500, "disconnected here, but perhaps not elsewhere: try again", q.RequestID)
-	} else {
-		f.RequestID = q.RequestID
+	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.p.Session())
+	// Others are told even if the moderator's connection ends meanwhile.
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	c.room.disconnect(*q.UserID, c, func() []byte {
+		e := c.server.disconnection(*q.UserID, q.Reason)
+		if err := c.server.revoke(ctx, c.room.arn, *q.UserID, q.Reason); err != nil {
+			c.refuse(500, "disconnected here, but perhaps not elsewhere yet", q.RequestID)
+		} else {
+			e.RequestID = q.RequestID
+		}
+		return encode(e)
+	})
+}
+
+// revoke revokes what was minted for a user in a room until now, and ends the
+// user's stays there. After an error that is in force here, and the gateway
+// tells the other hosts as soon as it can.
+func (s *Server) revoke(ctx context.Context, arn, userID string, reason *string) error {
+	text := ""
+	if reason != nil {
+		text = *reason
 	}
-	c.room.disconnect(*q.UserID, c, frame, encode(f))
+	err := s.gateway.Revoke(ctx, token.Target{Room: arn, User: userID}, text)
+	if err != nil {
+		s.log.Error("user not revoked on all hosts", "room", arn, "error", err)
+	}
+	return err
+}
+
+// What a backend does in a room, in the place of a moderator.
+
+// disconnectUser does what DISCONNECT_USER does. After an error it is done here,
+// and will be on the other hosts.
+func (s *Server) disconnectUser(ctx context.Context, arn, userID string, reason *string) (err error) {
+	s.hub.room(arn).disconnect(userID, nil, func() []byte {
+		err = s.revoke(ctx, arn, userID, reason)
+		return encode(s.disconnection(userID, reason))
+	})
+	return err
+}
+
+// sendEvent sends an event to everyone in a room.
+func (s *Server) sendEvent(arn string, e event) { s.hub.room(arn).broadcast(nil, encode(e)) }
+
+// deletion is the event that a message is to be deleted.
+func (s *Server) deletion(id string, reason *string) event {
+	// The client has one spelling, the documentation another.
+	return s.newEvent("aws:DELETE_MESSAGE", map[string]string{"MessageID": id, "MessageId": id}, reason)
+}
+
+// disconnection is the event that a user is disconnected.
+func (s *Server) disconnection(userID string, reason *string) event {
+	return s.newEvent("aws:DISCONNECT_USER", map[string]string{"UserId": userID}, reason)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
 
-	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
 const (
@@ -32,94 +33,84 @@ const (
 	pongTimeout  = 20 * time.Second
 )
 
-// ending is how the server ends a connection: a last frame, if any, and then
-// the close frame.
-type ending struct {
-	code    int // of an ERROR frame; 0 is none
-	message string
-
-	status websocket.StatusCode
-	reason string
-}
-
-// After an ERROR 401 the chat client connects again with a fresh token; without
-// one, a close that is clean is final for it.
-var (
-	sessionExpired = ending{401, "session expired", websocket.StatusPolicyViolation, "session expired"}
-	disconnected   = ending{0, "", websocket.StatusPolicyViolation, "disconnected"}
-	goingAway      = ending{0, "", websocket.StatusGoingAway, "server shutting down"}
-	notText        = ending{0, "", websocket.StatusUnsupportedData, "messages are text"}
-)
-
 // client is a connection to a room. Two goroutines serve it: one reads, one
-// writes, and what there is to write waits in a queue. It keeps the claims of
-// its token and frames that are shared with others, and no more.
+// writes, and what there is to write waits in a queue.
 type client struct {
-	server  *Server
-	room    *room
-	conn    *websocket.Conn // set before run
-	session *token.Session
-	user    string
-	sender  json.RawMessage // the token's user ID and attributes, as others see them
-	limit   *rate.Limiter
+	server *Server
+	p      *gateway.Participant
+	room   *room
+	conn   *websocket.Conn // set before run
+	user   string
+	sender json.RawMessage // the token's user ID and attributes, as others see them
+	limit  *rate.Limiter
 
 	queue  chan []byte
 	ending chan ending
 	ended  atomic.Bool // from then on, no message is accepted and no frame is queued
+	cause  error       // why the gateway has ended the stay; under the room's lock
 
 	ctx  context.Context
 	drop context.CancelFunc // ends the connection without another word
 }
 
-// newClient makes the client of a session. It has no connection yet; what it is
-// sent waits in the queue.
-func (s *Server) newClient(session *token.Session) *client {
+// newClient makes the client of somebody who is in. It has no connection yet;
+// what it is sent waits in the queue.
+func (s *Server) newClient(p *gateway.Participant) *client {
+	session := p.Session()
 	c := &client{
-		server:  s,
-		room:    s.rooms[string(session.RoomIdentifier())],
-		session: session,
-		user:    string(session.UserID()),
-		sender:  encodeSender(session),
-		limit:   rate.NewLimiter(rate.Limit(s.config.MessageRate), s.config.MessageRate),
-		queue:   make(chan []byte, queueLen),
-		ending:  make(chan ending, 1),
+		server: s,
+		p:      p,
+		room:   s.hub.room(string(session.RoomIdentifier())),
+		user:   string(session.UserID()),
+		sender: encodeSender(session),
+		limit:  rate.NewLimiter(rate.Limit(s.config.MessageRate), s.config.MessageRate),
+		queue:  make(chan []byte, queueLen),
+		ending: make(chan ending, 1),
 	}
 	c.ctx, c.drop = context.WithCancel(context.Background())
 	return c
 }
 
-// run serves the connection until it ends.
+// run serves the connection until it ends. A panic ends no other connection.
 func (c *client) run() {
-	defer c.server.release()
-	defer c.room.leave(c)
-	c.conn.SetReadLimit(maxDiscard)
+	defer c.leave()
 	var writing sync.WaitGroup
 	writing.Go(c.write)
+	defer writing.Wait()
+	defer c.drop()
+	defer func() {
+		if e := recover(); e != nil {
+			c.server.log.Error("panic", "error", e, "stack", string(debug.Stack()))
+		}
+	}()
+	c.conn.SetReadLimit(maxDiscard)
 	c.read()
+}
+
+// leave gives back the place, however far the client came.
+func (c *client) leave() {
 	c.drop()
-	writing.Wait()
-	c.conn.CloseNow()
-	c.server.log.Debug("session closed", "session", c.session)
+	if c.conn != nil {
+		c.conn.CloseNow()
+	}
+	c.room.leave(c)
+	c.server.log.Debug("session closed", "session", c.p.Session())
+	c.p.Leave()
 }
 
-// askAgain ends a connection that was revoked, or whose server was shut down, while
-// its token was being opened. Whoever did that did not find the client in the room
-// then. It is there by now, so what comes later finds it.
-func (c *client) askAgain() {
-	if c.isRevoked() {
-		c.end(disconnected)
-	}
-	if c.server.isDraining() {
-		c.end(goingAway)
-	}
-}
-
-// end ends the connection after what is queued was written. It does not wait;
-// of several calls the first one counts.
+// end ends the connection after what is queued was written, or at once if the
+// ending has no close frame. It does not wait; of several calls the first one
+// counts.
 func (c *client) end(e ending) {
-	if c.ended.CompareAndSwap(false, true) {
-		c.ending <- e
+	if !c.ended.CompareAndSwap(false, true) {
+		return
 	}
+	c.server.counters.ended.Add(e.word, 1)
+	if e.status == 0 {
+		c.drop()
+		return
+	}
+	c.ending <- e
 }
 
 // enqueue hands a frame to the writer, which does not change it. A client whose
@@ -132,19 +123,13 @@ func (c *client) enqueue(frame []byte) {
 	select {
 	case c.queue <- frame:
 	default:
-		if c.ctx.Err() == nil {
-			c.server.counters.slow.Add(1)
-		}
-		c.drop()
+		c.end(slow)
 	}
 }
 
-// write writes what is queued, and sees to it that the session ends in time and
-// that a peer is still there.
+// write writes what is queued, and sees to it that a peer is still there.
 func (c *client) write() {
 	defer c.drop()
-	expiry := time.NewTimer(c.expire())
-	defer expiry.Stop()
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	for {
@@ -156,10 +141,7 @@ func (c *client) write() {
 		case e := <-c.ending:
 			c.finish(e)
 			return
-		case <-expiry.C:
-			expiry.Reset(c.expire())
 		case <-ping.C:
-			expiry.Reset(c.expire()) // timers stand still while the machine sleeps
 			go c.ping()
 		case <-c.ctx.Done():
 			return
@@ -167,7 +149,7 @@ func (c *client) write() {
 	}
 }
 
-// send writes a frame. Where that takes too long, the connection is closed.
+// send writes a frame. If that takes too long, the connection is closed.
 func (c *client) send(ctx context.Context, frame []byte) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -184,7 +166,7 @@ func (c *client) finish(e ending) {
 			return
 		}
 	}
-	if e.code != 0 && !c.send(ctx, encodeError(e.code, e.message, "")) {
+	if last := e.last(); last != nil && !c.send(ctx, last) {
 		return
 	}
 	c.conn.Close(e.status, e.reason)
@@ -242,23 +224,11 @@ func (c *client) refuse(code int, message, requestID string) {
 	c.enqueue(encodeError(code, message, requestID))
 }
 
-// expire ends the session if it is over, and otherwise returns for how long it has to
-// wait before it is called again. A timer counts the seconds that go by, but the
-// deadline is a time of day: where the clock is set, they differ.
-func (c *client) expire() time.Duration {
-	now := c.server.now()
-	if c.session.Expired(now) {
-		c.end(sessionExpired)
-		return time.Hour // nothing more to wait for
-	}
-	return c.session.SessionExpiration().Sub(now)
-}
-
 // ping drops the connection if the peer does not answer.
 func (c *client) ping() {
 	ctx, cancel := context.WithTimeout(c.ctx, pongTimeout)
 	defer cancel()
-	if c.conn.Ping(ctx) != nil && !c.ended.Load() { // one that is being closed answers no more
-		c.drop()
+	if c.conn.Ping(ctx) != nil && c.ctx.Err() == nil {
+		c.end(gone) // unless it is being closed and answers no more
 	}
 }

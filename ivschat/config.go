@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/seed17cb2b26/chattoken/gateway"
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
@@ -19,48 +20,48 @@ type Config struct {
 	// development only.
 	AllowUnsigned bool
 
-	// Join serves /join and the page, where anybody is let in as whoever they say
-	// they are. It is for demonstrations.
+	// Join serves /join and the page, where anybody is let in as whoever they
+	// say they are. It is for demonstrations.
 	Join bool
 
 	// Vars shows everybody /debug/vars: what [Server.ServeVars] says. It is for
 	// demonstrations.
 	Vars bool
 
-	// Follower has the keys that several hosts share. With nil, keys are made
-	// in memory: they are rotated here, and end with the process.
-	Follower *keyring.Follower
+	// Keys are those that several hosts share, such as a *keyring.Follower. Nil
+	// means keys in memory, which end with the process.
+	Keys gateway.Keys
 
-	// Policy is that of keys in memory. With neither it nor a Follower, the
-	// clocks of minter and gateway are one, so that a ClockSkew of a second is
-	// enough, and a user who was disconnected can soon come back.
+	// Policy is that of keys in memory. The zero Policy means a ClockSkew of a
+	// second, which is enough if minter and gateway have one clock: a user who
+	// was disconnected can soon come back.
 	Policy keyring.Policy
 
-	// Guard spends and revokes tokens. Nil means a guard in memory, which is
-	// enough for one process.
-	Guard Guard
+	// Guard spends and revokes tokens. It is the server's alone. Nil means one
+	// in memory, which is enough for one process.
+	Guard gateway.Guard
 
 	// GuardStats returns what [Server.ServeVars] shows of Guard, in a form that
-	// encoding/json takes. Nil shows nothing of a Guard that is not nil.
+	// encoding/json takes. Nil shows nothing.
 	GuardStats func() any
 
-	// TokenTTL is how long a token can be used, from 5 seconds to the MaxTTL of the
-	// keys; zero means a minute.
+	// TokenTTL is how long a token can be used, from 5 seconds to the MaxTTL of
+	// the keys; zero means a minute.
 	TokenTTL time.Duration
 
-	// MessageRate is how many messages a second a connection may send, and how many
-	// at once. Pings and pongs count. Zero means 10.
+	// MessageRate is how many messages a second a connection may send, and how
+	// many at once. Pings and pongs count. Zero means 10.
 	MessageRate int
 
 	// MaxConnections is how many there may be at a time; zero means 10,000.
-	MaxConnections int
+	// MaxConnectionsPerUser is how many of them may be one user's; zero means
+	// no limit.
+	MaxConnections, MaxConnectionsPerUser int
 
-	// Origins are further origins ("https://chat.example.com") of web pages that
-	// may connect, beside the host itself. What lets a user in is the token,
-	// which another site does not have, and nothing that a browser sends by
-	// itself: so this is a second line, and clients that are no browsers
-	// need none.
-	Origins []string
+	// Origins and ForwardedProto say which web pages may connect, as in
+	// gateway.Config.
+	Origins        []string
+	ForwardedProto string
 
 	// Log gets what happens, without tokens and claims; nil means none.
 	Log *slog.Logger
@@ -82,4 +83,12 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	return c
+}
+
+// policy is that of keys in memory.
+func (c Config) policy() keyring.Policy {
+	if c.Policy == (keyring.Policy{}) {
+		return keyring.Policy{MaxTTL: max(c.TokenTTL, time.Minute), ClockSkew: time.Second}
+	}
+	return c.Policy
 }

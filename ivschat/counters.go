@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"runtime/metrics"
 	"time"
+
+	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
 // counters are what an operator watches. They are not published in package
@@ -15,12 +17,11 @@ type counters struct {
 	exceptions expvar.Map // errors of CreateChatToken and join, by code
 
 	opened  expvar.Int
-	refused expvar.Map // upgrades, by token.Reason or one of "origin", "full" and "handshake"
+	refused expvar.Map // upgrades, by gateway.Reasons
+	ended   expvar.Map // connections that the server has ended, by the word of the ending
 
-	messages  expvar.Int
-	errors    expvar.Int // ERROR frames
-	slow      expvar.Int // clients that were dropped because they did not keep up
-	keyErrors expvar.Int
+	messages expvar.Int
+	errors   expvar.Int // ERROR frames in answer to a request
 }
 
 // snapshot is the reply of ServeVars.
@@ -29,11 +30,14 @@ type snapshot struct {
 	Exceptions json.RawMessage `json:"exceptions"`
 	Opened     json.RawMessage `json:"opened"`
 	Refused    json.RawMessage `json:"refused"`
-	Live       int             `json:"live"`
+	Ended      json.RawMessage `json:"ended"`
 	Rooms      map[string]int  `json:"rooms"` // members, by ID
 	Messages   json.RawMessage `json:"messages"`
 	Errors     json.RawMessage `json:"errors"`
-	Slow       json.RawMessage `json:"slow"`
+
+	Gateway gateway.Stats `json:"gateway"`
+	Ready   string        `json:"ready"` // or why not
+	Sync    string        `json:"sync"`  // the last error of learning what other hosts revoked, or "ok"
 
 	Memory memory    `json:"memory"`
 	Ring   ringState `json:"ring"`
@@ -50,10 +54,9 @@ type memory struct {
 }
 
 type ringState struct {
-	Serial       uint64          `json:"serial"`
-	Keys         []keyState      `json:"keys"`
-	StaleSeconds float64         `json:"staleSeconds"` // since the last look at the file
-	Errors       json.RawMessage `json:"errors"`
+	Serial  uint64     `json:"serial"`
+	Keys    []keyState `json:"keys"`
+	Refresh string     `json:"refresh"` // the last error of bringing the ring up to date, or "ok"
 }
 
 type keyState struct {
@@ -78,21 +81,28 @@ func (s *Server) snapshot() snapshot {
 	c := &s.counters
 	snap := snapshot{
 		Minted: raw(&c.minted), Exceptions: raw(&c.exceptions),
-		Opened: raw(&c.opened), Refused: raw(&c.refused),
+		Opened: raw(&c.opened), Refused: raw(&c.refused), Ended: raw(&c.ended),
 		Rooms:    map[string]int{},
-		Messages: raw(&c.messages), Errors: raw(&c.errors), Slow: raw(&c.slow),
+		Messages: raw(&c.messages), Errors: raw(&c.errors),
+		Gateway: s.gateway.Stats(), Ready: okOr(s.gateway.Ready(s.now())),
 		Memory: readMemory(), Ring: s.ringState(), Synced: s.guard.Synced(),
 	}
-	s.mu.Lock()
-	snap.Live = s.live
-	s.mu.Unlock()
-	for arn, r := range s.rooms {
-		snap.Rooms[roomID(arn)] = r.size()
+	snap.Sync, snap.Ring.Refresh = okOr(snap.Gateway.SyncError), okOr(snap.Gateway.RefreshError)
+	for _, r := range s.hub.all() {
+		snap.Rooms[roomID(r.arn)] = r.size()
 	}
 	if s.config.GuardStats != nil {
 		snap.Guard = s.config.GuardStats()
 	}
 	return snap
+}
+
+// okOr says what an error is.
+func okOr(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return err.Error()
 }
 
 // readMemory does not stop the world, which runtime.ReadMemStats would.
@@ -110,12 +120,10 @@ func readMemory() memory {
 
 func (s *Server) ringState() ringState {
 	now := s.now()
-	state := ringState{Serial: s.ring.Serial(), Errors: raw(&s.counters.keyErrors)}
-	for k := range s.ring.Keys(now) {
+	ring := s.keys.Ring()
+	state := ringState{Serial: ring.Serial()}
+	for k := range ring.Keys(now) {
 		state.Keys = append(state.Keys, keyState{k.ID.String(), k.State.String(), k.Activates, k.Expires})
-	}
-	if s.config.Follower != nil {
-		state.StaleSeconds = s.config.Follower.Stale(now).Seconds()
 	}
 	return state
 }

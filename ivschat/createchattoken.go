@@ -75,7 +75,7 @@ func (c Credential) mayMint(room string) error {
 
 // mint makes a token for a room that exists.
 func (s *Server) mint(c claims.Claims) (token.ChatToken, error) {
-	if s.rooms[c.RoomIdentifier] == nil {
+	if _, ok := s.settings(c.RoomIdentifier); !ok {
 		return token.ChatToken{}, roomNotFound(roomID(c.RoomIdentifier))
 	}
 	minted, err := s.sealer.Create(c)

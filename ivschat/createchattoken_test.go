@@ -43,7 +43,7 @@ func serve(t *testing.T, config ivschat.Config) (*ivschat.Server, *httptest.Serv
 	s := httptest.NewServer(server)
 	t.Cleanup(func() {
 		s.Close()
-		assert.NoError(t, server.Shutdown(context.Background()))
+		assert.NoError(t, server.Shutdown(context.Background(), 0, 0))
 	})
 	return server, s
 }
@@ -222,7 +222,7 @@ func TestUnsigned(t *testing.T) {
 	// With a signature, it is checked all the same.
 	server, err := ivschat.New(ivschat.Config{AllowUnsigned: true, Now: func() time.Time { return signingTime }})
 	require.NoError(t, err)
-	defer server.Shutdown(context.Background())
+	defer server.Shutdown(context.Background(), 0, 0)
 	for _, test := range []struct {
 		signing signing
 		status  int

@@ -14,7 +14,6 @@ const (
 	MaxDiscard = maxDiscard
 	QueueLen   = queueLen
 	PingEvery  = pingEvery
-	Upkeep     = upkeep
 
 	DisconnectRate  = disconnectRate
 	DisconnectBurst = disconnectBurst
@@ -41,11 +40,7 @@ func Message(err error) string { return err.(*exception).Message }
 func (s *Server) Sealer() token.Sealer { return s.sealer }
 
 // Live is how many connections there are.
-func (s *Server) Live() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.live
-}
+func (s *Server) Live() int { return s.gateway.Stats().Present }
 
 // Request is a message from a client.
 type Request = request
@@ -59,15 +54,17 @@ func ParseRequest(data []byte) (Request, error) {
 // SendAfterEnd has a client send to its room before and after it is ended, and
 // returns how many frames another one got.
 func SendAfterEnd() (before, after int) {
-	newClient := func() *client { return &client{queue: make(chan []byte, queueLen), ending: make(chan ending, 1)} }
-	r := newRooms([]string{""})[""]
+	s, r := new(Server), newRoom("")
+	newClient := func() *client {
+		c := &client{server: s, room: r, queue: make(chan []byte, queueLen), ending: make(chan ending, 1)}
+		r.join(c)
+		return c
+	}
 	from, to := newClient(), newClient()
-	r.join(from)
-	r.join(to)
-	r.broadcast(from, nil, nil)
+	r.broadcast(from, []byte{})
 	before = len(to.queue)
 	from.end(disconnected)
-	r.broadcast(from, nil, nil)
-	r.disconnect("", from, nil, nil)
+	r.broadcast(from, []byte{})
+	r.disconnect("", from, func() []byte { return []byte{} })
 	return before, len(to.queue) - before
 }

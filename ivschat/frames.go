@@ -7,7 +7,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// message is a frame for everyone in the room. It names the sender by what the
+// message is a frame for everyone in the room, with the RequestId, as the
+// service sends it: the sender may have connected anew since. It names the sender by what the
 // token says, whatever the client may claim.
 type message struct {
 	Type       string
@@ -29,16 +30,17 @@ type event struct {
 	Attributes map[string]string
 }
 
-func (c *client) newEvent(name string, q *request) event {
-	f := event{Type: "EVENT", ID: newMessageID(), EventName: name, SendTime: c.sendTime(), Attributes: map[string]string{}}
-	if q.Reason != nil {
-		f.Attributes["Reason"] = *q.Reason
+// newEvent makes an event. It keeps attributes, and adds the reason if there is
+// one.
+func (s *Server) newEvent(name string, attributes map[string]string, reason *string) event {
+	if reason != nil {
+		attributes["Reason"] = *reason
 	}
-	return f
+	return event{Type: "EVENT", ID: newMessageID(), EventName: name, SendTime: s.sendTime(), Attributes: attributes}
 }
 
-func (c *client) sendTime() string {
-	return c.server.now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+func (s *Server) sendTime() string {
+	return s.now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
 // encodeSender returns who sends the messages of a session.

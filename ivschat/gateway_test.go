@@ -37,7 +37,7 @@ func TestConnect(t *testing.T) {
 		ann.say("hello")
 		reply, seen := ann.next(), bob.next()
 		assert.Equal(t, "say hello", reply.RequestID)
-		assert.Empty(t, seen.RequestID, "the request is between the server and who asked")
+		assert.Equal(t, "say hello", seen.RequestID, "to everyone, as the service does")
 		for _, f := range []frame{reply, seen} {
 			assert.Equal(t, "MESSAGE", f.Type)
 			assert.Equal(t, "hello", f.Content)
@@ -50,10 +50,12 @@ func TestConnect(t *testing.T) {
 		}
 		v := c.vars()
 		assert.Equal(t, 2, v.Opened)
-		assert.Equal(t, 2, v.Live)
-		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2, "B2b2B2b2B2b2": 0}, v.Rooms)
+		assert.Equal(t, 2, v.Gateway.Live)
+		assert.Equal(t, map[string]int{"g1H2I3j4k5L6": 2}, v.Rooms)
 		assert.Equal(t, 1, v.Messages)
 		assert.WithinDuration(t, time.Now(), v.Synced, 0)
+		assert.Equal(t, "ok", v.Ready)
+		assert.Equal(t, "ok", v.Sync)
 		assert.Empty(t, v.Refused)
 		assert.Contains(t, c.varsText(), `"guard":{"live":2,`)
 		bob.conn.Close(1000, "")
@@ -106,7 +108,7 @@ func TestBadHandshake(t *testing.T) {
 				conn := c.upgrade(strings.Replace(handshake, change[0], change[1], 1), text)
 				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 				require.NoError(t, err)
-				assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+				assert.Contains(t, []int{http.StatusBadRequest, http.StatusUpgradeRequired}, resp.StatusCode)
 				assert.Equal(t, map[string]int{"handshake": 1}, c.vars().Refused)
 				assert.Zero(t, c.Live())
 				_, _, refused := c.try(text, nil)
@@ -124,11 +126,11 @@ func TestNoConnection(t *testing.T) {
 		require.NoError(t, err)
 		w := httptest.NewRecorder()
 		c.ServeHTTP(w, r)
-		assert.Equal(t, http.StatusNotImplemented, w.Code)
+		assert.Equal(t, http.StatusInternalServerError, w.Code)
 		v := c.vars()
 		assert.Equal(t, map[string]int{"handshake": 1}, v.Refused)
 		assert.Zero(t, v.Rooms["g1H2I3j4k5L6"])
-		assert.Zero(t, v.Live)
+		assert.Zero(t, v.Gateway.Live)
 	})
 }
 
@@ -174,41 +176,41 @@ func TestRefusals(t *testing.T) {
 		token  func(*testing.T, *chat) string
 		status int
 		reason string
-		text   string
 	}{
-		"no token": {func(*testing.T, *chat) string { return "" }, 401, "malformed", "token: invalid"},
-		"garbage":  {func(*testing.T, *chat) string { return "chat" }, 401, "malformed", "token: invalid"},
+		"no token":  {func(*testing.T, *chat) string { return "" }, 401, "no-token"},
+		"garbage":   {func(*testing.T, *chat) string { return "chat" }, 401, "no-token"},
+		"malformed": {func(*testing.T, *chat) string { return token.Prefix + "x" }, 401, "malformed"},
 		"two subprotocols": {func(t *testing.T, c *chat) string { return mint(t, c) + "," + mint(t, c) },
-			401, "malformed", "token: invalid"},
+			400, "two-tokens"},
 		"another ring": {func(t *testing.T, _ *chat) string { return tokentest.New(t).Mint().Token },
-			401, "unknown-key", "token: invalid"},
+			401, "unknown-key"},
 		"changed": {func(t *testing.T, c *chat) string {
 			text := mint(t, c)
 			i := len(text) / 2
 			return text[:i] + map[bool]string{true: "B", false: "A"}[text[i] == 'A'] + text[i+1:]
-		}, 401, "forged", "token: invalid"},
+		}, 401, "forged"},
 		"expired": {func(t *testing.T, c *chat) string {
 			text := mint(t, c)
 			time.Sleep(time.Minute)
 			return text
-		}, 401, "expired", "token: expired"},
+		}, 401, "expired"},
 		"spent": {func(t *testing.T, c *chat) string {
 			text := mint(t, c)
 			_, _, refused := c.try(text, nil)
 			require.Empty(t, refused)
 			return text
-		}, 401, "spent", "token: already used"},
+		}, 401, "spent"},
 		"room is gone": {func(t *testing.T, c *chat) string {
 			claim := user("ann", 0)
 			claim.RoomIdentifier = "arn:aws:ivschat:us-west-2:123456789012:room/gone"
 			return c.mint(claim)
-		}, 403, "refused", "ivschat: unknown room"},
+		}, 403, "refused"},
 		"disconnected before it was used": {func(t *testing.T, c *chat) string {
 			text := mint(t, c)
 			c.enter(user("mod", everything)).send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "ann"})
 			synctest.Wait()
 			return text
-		}, 401, "revoked", "token: revoked"},
+		}, 401, "revoked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -216,10 +218,7 @@ func TestRefusals(t *testing.T) {
 				text := test.token(t, c)
 				_, resp, body := c.try(text, nil)
 				assert.Equal(t, test.status, resp.StatusCode)
-				assert.Contains(t, body, test.text)
-				if len(text) > 10 {
-					assert.NotContains(t, body, text[:10])
-				}
+				assert.Equal(t, http.StatusText(test.status)+"\n", body, "a stranger learns no more")
 				assert.Equal(t, test.status == 401, resp.Header.Get("WWW-Authenticate") != "")
 				wait := map[string]string{"revoked": "2"}[test.reason] // ClockSkew and a second
 				assert.Equal(t, wait, resp.Header.Get("Retry-After"))
@@ -240,8 +239,7 @@ func TestGuardIsDown(t *testing.T) {
 		g.err.Store(&down)
 		_, resp, why := c.try(c.mint(user("bob", 0)), nil)
 		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
-		assert.Contains(t, why, token.ErrUnavailable.Error())
-		assert.NotContains(t, why, down.Error(), "a stranger is told what is wrong behind the gateway")
+		assert.Equal(t, "Service Unavailable\n", why)
 		assert.NotEmpty(t, resp.Header.Get("Retry-After"))
 		assert.Equal(t, map[string]int{"unavailable": 1}, c.vars().Refused)
 		ann.say("still here")
@@ -270,18 +268,25 @@ func (waits) Spend(ctx context.Context, _ time.Time, _ token.Summary) (bool, err
 }
 
 func TestOrigin(t *testing.T) {
+	own := map[string]bool{"": true, "http://chat": true, "https://chat": false, "http://chat:80": true, "http://other": false, "null": false}
+	listed := map[string]bool{
+		"":                              true,
+		"https://app.example.com":       true,
+		"http://chat":                   false,
+		"https://app.example.com:8443":  false,
+		"https://evil.example.com":      false,
+		"https://app.example.com.evil":  false,
+		"null":                          false,
+		"https://chat.example.com/%zz:": false,
+	}
+	t.Run("own", func(t *testing.T) { testOrigin(t, nil, own) })
+	t.Run("listed", func(t *testing.T) { testOrigin(t, []string{"https://app.example.com"}, listed) })
+}
+
+func testOrigin(t *testing.T, origins []string, may map[string]bool) {
 	synctest.Test(t, func(t *testing.T) {
-		c := start(t, ivschat.Config{Origins: []string{"https://app.example.com"}})
-		for origin, ok := range map[string]bool{
-			"":                              true,
-			"http://chat":                   true, // the host itself
-			"https://app.example.com":       true,
-			"https://app.example.com:8443":  false,
-			"https://evil.example.com":      false,
-			"https://app.example.com.evil":  false,
-			"null":                          false,
-			"https://chat.example.com/%zz:": false,
-		} {
+		c := start(t, ivschat.Config{Origins: origins})
+		for origin, ok := range may {
 			text := c.mint(user("ann", 0))
 			header := http.Header{"Origin": {origin}}
 			if origin == "" {
@@ -295,17 +300,6 @@ func TestOrigin(t *testing.T) {
 				assert.Empty(t, refused, "the token was not spent")
 			}
 		}
-	})
-}
-
-// The origin of a sandbox is not that of a request without a host.
-func TestNoOrigin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := start(t, ivschat.Config{})
-		conn := c.upgrade(strings.Replace(handshake, "Host: chat", "Host:\r\nOrigin: null", 1), c.mint(user("ann", 0)))
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		require.NoError(t, err)
-		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 	})
 }
 
@@ -390,7 +384,7 @@ func TestClockIsSetShortlyBefore(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		clock.Advance(-5 * time.Second)
 		assert.Equal(t, 401, ann.next().ErrorCode)
-		assert.Equal(t, minted.Add(65*time.Second), time.Now())
+		assert.WithinRange(t, time.Now(), minted.Truncate(time.Second).Add(65*time.Second), minted.Add(66*time.Second))
 	})
 }
 
@@ -410,7 +404,7 @@ func TestSlowReader(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, began, time.Now(), "nobody waited")
 		assert.Equal(t, 1, c.Live())
-		assert.Equal(t, 1, c.vars().Slow)
+		assert.Equal(t, map[string]int{"slow": 1}, c.vars().Ended)
 	})
 }
 
@@ -532,13 +526,14 @@ func TestShutdown(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		unused := c.mint(user("bob", 0))
-		require.NoError(t, c.Shutdown(t.Context()))
+		require.NoError(t, c.Shutdown(t.Context(), 0, 0))
 		assert.Zero(t, c.Live())
 		for _, p := range peers {
-			for f := range p.frames {
-				assert.Equal(t, "MESSAGE", f.Type)
+			var last frame
+			for last = range p.frames {
 			}
-			assert.ErrorContains(t, p.err, "StatusGoingAway")
+			assert.Equal(t, 401, last.ErrorCode, "the messaging client comes back after that")
+			assert.ErrorContains(t, p.err, "StatusServiceRestart")
 		}
 		traffic.Wait()
 		_, _, err := c.dial(unused, nil)
@@ -557,11 +552,11 @@ func TestShutdownIsBounded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		down := make(chan error)
-		go func() { down <- c.Shutdown(ctx) }()
+		go func() { down <- c.Shutdown(ctx, 0, 0) }()
 		synctest.Wait()
 		resp, body := c.get("/healthz")
 		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
-		assert.Contains(t, string(body), "shutting down")
+		assert.Equal(t, "draining\n", string(body))
 		_, resp, _ = c.try(c.mint(user("bob", 0)), nil)
 		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 		assert.ErrorIs(t, <-down, context.DeadlineExceeded)
@@ -570,8 +565,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	})
 }
 
-// A shutdown while a token is on its way: the connection is closed like the
-// others, and waited for.
+// Whoever is on the way in when a shutdown begins is sent to another host.
 func TestShutdownWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t)
@@ -580,13 +574,12 @@ func TestShutdownWhileOpening(t *testing.T) {
 		opened := c.entering(user("ann", everything))
 		<-g.entered
 		down := make(chan error)
-		go func() { down <- c.Shutdown(t.Context()) }()
+		go func() { down <- c.Shutdown(t.Context(), 0, 0) }()
 		synctest.Wait()
 		close(g.proceed)
-		ann := <-opened
-		require.NotNil(t, ann)
-		assert.EqualValues(t, 1001, ann.closed())
+		assert.Nil(t, <-opened)
 		assert.NoError(t, <-down)
+		assert.Equal(t, map[string]int{"draining": 1}, c.vars().Refused)
 	})
 }
 

@@ -89,7 +89,7 @@ func start(t testing.TB, config ivschat.Config) *chat {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		transport.CloseIdleConnections()
-		assert.NoError(t, server.Shutdown(ctx))
+		assert.NoError(t, server.Shutdown(ctx, 0, 0))
 		assert.Equal(t, http.ErrServerClosed, <-served)
 	})
 	return &chat{TB: t, Server: server, pipes: l, http: &http.Client{Transport: transport}}
@@ -266,14 +266,16 @@ func (c *chat) request(method, path string, body []byte) (*http.Response, []byte
 
 // vars returns what the operator sees.
 func (c *chat) vars() (v struct {
-	Minted, Opened, Live, Messages, Errors, Slow int
-	Refused, Exceptions                          map[string]int
-	Rooms                                        map[string]int
-	Synced                                       time.Time
-	Ring                                         struct {
-		Serial int
-		Errors int
-		Keys   []struct{ ID, State string }
+	Minted, Opened, Messages, Errors int
+	Refused, Ended, Exceptions       map[string]int
+	Rooms                            map[string]int
+	Synced                           time.Time
+	Ready, Sync                      string
+	Gateway                          struct{ Live, Present int }
+	Ring                             struct {
+		Serial  int
+		Refresh string
+		Keys    []struct{ ID, State string }
 	}
 }) {
 	c.Helper()

@@ -76,7 +76,7 @@ func (j joinRequest) claims(arn string) claims.Claims {
 // roomARN returns the ARN of the room with that ID, or the name itself if there is
 // none.
 func (s *Server) roomARN(name string) string {
-	for arn := range s.rooms {
+	for _, arn := range s.config.Registry.Rooms {
 		if roomID(arn) == name {
 			return arn
 		}

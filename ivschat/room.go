@@ -1,6 +1,8 @@
 package ivschat
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/time/rate"
@@ -15,6 +17,47 @@ const (
 	disconnectBurst = 100
 )
 
+// hub has the rooms. The zero value is ready for use.
+type hub struct {
+	mu    sync.Mutex
+	rooms map[string]*room // by ARN
+}
+
+// room returns a room, and makes it if nobody was in it before.
+func (h *hub) room(arn string) *room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.rooms[arn]
+	if r == nil {
+		r = newRoom(arn)
+		if h.rooms == nil {
+			h.rooms = map[string]*room{}
+		}
+		h.rooms[arn] = r
+	}
+	return r
+}
+
+// forget forgets a room that is deleted.
+func (h *hub) forget(arn string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.rooms, arn)
+}
+
+func (h *hub) all() []*room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.rooms))
+}
+
+// each calls do for everybody in any room. It must not wait.
+func (h *hub) each(do func(*client)) {
+	for _, r := range h.all() {
+		r.each(do)
+	}
+}
+
 // room knows who is connected to it. It is safe for concurrent use.
 //
 // What it sends is sent under its lock, without waiting: everyone sees the same
@@ -25,6 +68,7 @@ type room struct {
 
 	mu      sync.Mutex
 	members map[*client]struct{}
+	leaving map[string]int // calls of disconnect under way, by user
 }
 
 func newRoom(arn string) *room {
@@ -32,6 +76,7 @@ func newRoom(arn string) *room {
 		arn:         arn,
 		disconnects: rate.NewLimiter(disconnectRate, disconnectBurst),
 		members:     map[*client]struct{}{},
+		leaving:     map[string]int{},
 	}
 }
 
@@ -53,7 +98,7 @@ func (r *room) size() int {
 	return len(r.members)
 }
 
-// each calls do for every member, which must not wait.
+// each calls do for every member. It must not wait.
 func (r *room) each(do func(*client)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,48 +107,65 @@ func (r *room) each(do func(*client)) {
 	}
 }
 
-// broadcast sends a frame from one member to everyone. The member itself gets reply
-// instead, which has the ID of its request: others might take that for the ID of a
-// request of their own.
-func (r *room) broadcast(from *client, frame, reply []byte) {
+// broadcast sends a frame to everyone, unless the member from whom it comes, if
+// any, has been ended.
+func (r *room) broadcast(from *client, frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.send(from, frame, reply)
+	r.send(from, frame)
 }
 
-// disconnect tells everyone that a user is disconnected, and ends the user's
-// connections. Between the two nothing is sent. The connections are ended even where the
-// moderator has been meanwhile, and so nobody is told: the user's tokens are revoked.
-func (r *room) disconnect(user string, from *client, frame, reply []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.send(from, frame, reply)
-	for c := range r.members {
-		if c.user == user {
-			c.end(disconnected)
-		}
-	}
-}
-
-// send is called under the lock. It sends nothing where the sender has been ended.
-func (r *room) send(from *client, frame, reply []byte) {
-	if from.ended.Load() {
+func (r *room) send(from *client, frame []byte) {
+	if from != nil && from.ended.Load() {
 		return
 	}
 	for c := range r.members {
-		if c == from {
-			c.enqueue(reply)
-		} else {
-			c.enqueue(frame)
-		}
+		c.enqueue(frame)
 	}
 }
 
-// newRooms makes the rooms of these ARNs.
-func newRooms(arns []string) map[string]*room {
-	rooms := make(map[string]*room, len(arns))
-	for _, arn := range arns {
-		rooms[arn] = newRoom(arn)
+// disconnect calls revoke, which has the gateway end a user's stays, and then
+// sends the frame that revoke returns. The user's connections end right after
+// that frame, so that they get it, and nobody sees a message of theirs after
+// it. They end even if from has been ended meanwhile, so that nobody is told.
+func (r *room) disconnect(user string, from *client, revoke func() []byte) {
+	r.hold(user)
+	var frame []byte
+	defer func() { r.release(user, from, frame) }()
+	frame = revoke()
+}
+
+// hold puts off the ends of a user's connections until release.
+func (r *room) hold(user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaving[user]++
+}
+
+func (r *room) release(user string, from *client, frame []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if frame != nil {
+		r.send(from, frame)
 	}
-	return rooms
+	for c := range r.members {
+		if c.user == user && c.cause != nil {
+			c.end(endingOf(c.cause))
+		}
+	}
+	if r.leaving[user]--; r.leaving[user] == 0 {
+		delete(r.leaving, user)
+	}
+}
+
+// stayEnded is called when the gateway has ended the stay. The connection ends
+// now, or, if its user is being disconnected, after the room was told.
+func (c *client) stayEnded(cause error) {
+	r := c.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.cause = cause
+	if r.leaving[c.user] == 0 {
+		c.end(endingOf(cause))
+	}
 }

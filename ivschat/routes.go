@@ -4,6 +4,9 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+	"strings"
+
+	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
 //go:embed page
@@ -29,7 +32,7 @@ func (s *Server) routes() *http.ServeMux {
 		mux.Handle("GET /style.css", other)
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		if isUpgrade(r) {
+		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			s.connect(w, r)
 			return
 		}
@@ -54,22 +57,15 @@ func withPageHeaders(h http.Handler) http.Handler {
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// healthz says whether fresh tokens are accepted.
+// healthz says whether a load balancer should send users here. Why not is for
+// the operator, whom ServeVars tells.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	if why := s.unready(); why != "" {
-		http.Error(w, why, http.StatusServiceUnavailable)
-		return
+	switch s.gateway.Ready(s.now()) {
+	case nil:
+		w.Write([]byte("ok\n"))
+	case gateway.ErrDraining:
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
 	}
-	w.Write([]byte("ok\n"))
-}
-
-// unready returns why fresh tokens are refused, or "" if they are not.
-func (s *Server) unready() string {
-	switch {
-	case s.isDraining():
-		return "shutting down"
-	case s.now().Before(s.guard.ReadyAt()):
-		return "tokens may have been spent before the start"
-	}
-	return ""
 }

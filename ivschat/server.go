@@ -1,19 +1,34 @@
-// Package ivschat is a chat service on chattoken, small enough to be read in
-// an hour. It stands in for Amazon IVS Chat as its clients see it:
+// Package ivschat is a chat server with the interface of Amazon IVS Chat, for
+// development and tests: the SDKs of the service and its messaging client work
+// with it as they are. Start with [New] and [Server.Serve]; a [Config] without
+// fields has the rooms and credentials of a demonstration.
 //
-//   - createchattoken.go is the operation CreateChatToken, with signed requests
-//     (sigv4.go), a registry of rooms and credentials (registry.go) and the
-//     service's errors (errors.go);
-//   - gateway.go lets a client in that presents a token, client.go serves the
-//     connection, and room.go knows who is in a room. Of the protocol, messages.go
-//     is what a client may send, actions.go what then happens, and frames.go what is
-//     sent to clients;
-//   - join.go is the application's side, and page a web page that uses it;
-//   - server.go puts it together, with the settings in config.go, the paths in
-//     routes.go and the keys in keys.go. revoke.go takes tokens back on all hosts,
-//     and counters.go counts.
+// # How a connection ends
 //
-// Start with [New] and [Server.Serve].
+// The messaging client connects again, with a fresh token, if an ERROR 401
+// comes before the close frame, or if the connection breaks off. Any other
+// close frame is final for it. So for each ending it matters what is sent:
+//
+//	session expired          ERROR 401, close 1008   comes back
+//	server drains or stops   ERROR 401, close 1012   comes back, to another host
+//	user disconnected        close 1008              stays away
+//	token revoked elsewhere  close 1008              stays away
+//	not text                 close 1003              stays away
+//	message of over 64 KiB   close 1009              stays away
+//	broken WebSocket frames  close 1002              stays away
+//	does not keep up         nothing                 comes back
+//	answers no ping          nothing                 comes back
+//	server is killed         nothing                 comes back
+//
+// # What is where
+//
+// createchattoken.go is the operation CreateChatToken, with signed requests
+// (sigv4.go), rooms and credentials (registry.go) and the service's errors
+// (errors.go). gateway.go lets a client in, client.go serves its connection,
+// endings.go says how it may end, and room.go knows who is in a room. Of the
+// messages, messages.go is what a client may send, actions.go what then
+// happens, and frames.go what clients are sent. join.go is an application's
+// side, and page a web page that uses it.
 package ivschat
 
 import (
@@ -22,55 +37,62 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
+	"slices"
 	"time"
 
-	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/gateway"
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/replay"
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Server is the chat service. It must be made with [New], and is an http.Handler that
-// is safe for concurrent use.
+// Server is the chat server. It is made by [New] and ended by [Server.Shutdown].
+// It is an http.Handler, and safe for concurrent use.
 type Server struct {
 	config Config
 	log    *slog.Logger
 	now    func() time.Time
 
 	auth        authenticator
+	keys        gateway.Keys
+	guard       gateway.Guard
 	sealer      token.Sealer
-	opener      token.Opener
-	ring        *keyring.Ring
-	guard       Guard
-	rooms       map[string]*room // by ARN; the map does not change
+	gateway     *gateway.Gateway
+	hub         hub
 	crossOrigin *http.CrossOriginProtection
 	counters    counters
 	mux         *http.ServeMux
 	http        http.Server
-	stop        context.CancelFunc // ends the upkeep
-
-	mu       sync.Mutex
-	draining bool
-	live     int            // places that are taken, by connections or to open one
-	running  sync.WaitGroup // has these places and the upkeep; no place is taken once draining is set
+	stop        context.CancelFunc // ends the gateway's Run
+	stopped     chan struct{}      // is closed when that has returned
 }
 
-// New makes a server. The caller ends it with [Server.Shutdown].
+// New makes a server and starts its regular work, which goes on until
+// [Server.Shutdown].
 func New(c Config) (*Server, error) {
 	c = c.withDefaults()
 	if err := c.Registry.check(); err != nil {
 		return nil, err
 	}
-	if c.MessageRate < 0 || c.MaxConnections < 0 {
-		return nil, errors.New("ivschat: a limit is negative")
+	if c.MessageRate < 0 {
+		return nil, errors.New("ivschat: Config.MessageRate is negative")
 	}
-	s := &Server{config: c, log: c.Log, now: c.Now}
+	s := &Server{config: c, log: c.Log, now: c.Now, stopped: make(chan struct{})}
 	if err := s.makeKeys(); err != nil {
 		return nil, err
 	}
+	var err error
+	s.gateway, err = gateway.New(gateway.Config{
+		Keys: s.keys, Guard: s.guard, Admit: s.admit, Observe: s.observe, Now: s.now,
+		Origins: c.Origins, ForwardedProto: c.ForwardedProto,
+		MaxLive: c.MaxConnections, MaxLivePerUser: c.MaxConnectionsPerUser,
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.auth = newAuthenticator(c.Registry)
-	s.rooms = newRooms(c.Registry.Rooms)
-	if err := s.tryToMint(); err != nil {
+	s.sealer = token.Sealer{Ring: s.keys.Ring(), TTL: c.TokenTTL, Now: s.now}
+	if err := s.sealer.Validate(); err != nil {
 		return nil, err
 	}
 	s.crossOrigin = http.NewCrossOriginProtection()
@@ -84,78 +106,97 @@ func New(c Config) (*Server, error) {
 		MaxHeaderBytes:    16 << 10, // a token has less than 4
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
-	s.startUpkeep()
+	s.run()
 	return s, nil
 }
 
-// startUpkeep starts what goes on in the background until Shutdown.
-func (s *Server) startUpkeep() {
+// run starts the gateway's Run, and waits until clients may enter.
+func (s *Server) run() {
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
-	s.running.Go(func() { s.keepKeys(ctx) })
-	s.running.Go(func() { s.followRevocations(ctx) })
+	go func() {
+		defer close(s.stopped)
+		s.gateway.Run(ctx)
+	}()
+	for !s.gateway.Stats().Running {
+		time.Sleep(time.Millisecond)
+	}
 }
 
-// tryToMint finds a TokenTTL that the keys do not allow before a user does.
-func (s *Server) tryToMint() error {
-	_, err := s.sealer.Create(claims.Claims{RoomIdentifier: s.config.Registry.Rooms[0], UserID: "nobody"})
-	return err
+// makeKeys completes what the operator has given of keys and guard.
+func (s *Server) makeKeys() error {
+	keys, guard := s.config.Keys, s.config.Guard
+	if keys == nil {
+		ring, err := keyring.New(s.now(), keyring.Config{Policy: s.config.policy()})
+		if err != nil {
+			return err
+		}
+		if keys, err = keyring.NewInMemory(ring); err != nil {
+			return err
+		}
+	}
+	if guard == nil {
+		own, err := replay.New(replay.Config{
+			Limits: keys.Ring().Limits(),
+			// Keys that were made a moment ago have sealed nothing before.
+			AcceptIssuedBeforeStart: s.config.Keys == nil,
+			Now:                     s.now,
+		})
+		if err != nil {
+			return err
+		}
+		guard, s.config.GuardStats = own, func() any { return own.Stats(s.now()) }
+	}
+	s.keys, s.guard = loggedKeys{keys, s.log}, guard
+	return nil
+}
+
+// loggedKeys logs what becomes of the keys.
+type loggedKeys struct {
+	gateway.Keys
+	log *slog.Logger
+}
+
+func (k loggedKeys) Refresh(ctx context.Context, now time.Time) (changed bool, err error) {
+	changed, err = k.Keys.Refresh(ctx, now)
+	switch {
+	case err != nil:
+		k.log.Error("keys not updated", "error", err, "ring", k.Ring())
+	case changed:
+		k.log.Info("keys changed", "ring", k.Ring())
+	}
+	return changed, err
+}
+
+// roomSettings are the limits of a room.
+type roomSettings struct {
+	MaxLength int // of a message, in code points
+	Rate      int // messages a second, from all clients together
+}
+
+// settings returns those of a room, if there is such a room.
+func (s *Server) settings(arn string) (roomSettings, bool) {
+	return roomSettings{MaxLength: maxContent, Rate: 10}, slices.Contains(s.config.Registry.Rooms, arn)
 }
 
 // Serve accepts connections from l, with timeouts for slow ones, until
-// [Server.Shutdown], and then returns http.ErrServerClosed. It does not encrypt, and
-// tokens should not travel in clear: unless all is on one machine, l is to be a TLS
-// listener, or something in front of it does TLS.
+// [Server.Shutdown], and then returns http.ErrServerClosed. It does not encrypt,
+// and tokens should not travel in clear: l should be a TLS listener, or behind
+// a proxy that does TLS, unless all is on one machine.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 
-// Shutdown refuses new connections, closes those that there are with status
-// 1001 (going away), and waits for them until ctx ends, when it drops them.
-func (s *Server) Shutdown(ctx context.Context) error {
+// Shutdown ends the server so that the messaging clients go to another host. At
+// once it lets nobody in, and /healthz says so. It waits for notice, so that a
+// load balancer sees that, while the operations of the API go on. Then it ends
+// the connections, spread over the duration over, and the server. If ctx ends
+// before that is done, the rest is cut off, and the error is that of ctx.
+func (s *Server) Shutdown(ctx context.Context, notice, over time.Duration) error {
+	err := s.gateway.Drain(ctx, notice, over)
 	s.stop()
-	s.mu.Lock()
-	s.draining = true
-	s.mu.Unlock()
-	for _, r := range s.rooms {
-		r.each(func(c *client) { c.end(goingAway) })
+	<-s.stopped
+	if err != nil {
+		s.hub.each(func(c *client) { c.drop() })
+		return errors.Join(err, s.http.Close())
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.running.Wait()
-	}()
-	select {
-	case <-done:
-		return s.http.Shutdown(ctx)
-	case <-ctx.Done():
-	}
-	for _, r := range s.rooms {
-		r.each(func(c *client) { c.drop() })
-	}
-	return errors.Join(ctx.Err(), s.http.Close())
-}
-
-// reserve takes a place for a connection, which release gives back. It reports false
-// if there is none.
-func (s *Server) reserve() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining || s.live >= s.config.MaxConnections {
-		return false
-	}
-	s.live++
-	s.running.Add(1)
-	return true
-}
-
-func (s *Server) release() {
-	s.mu.Lock()
-	s.live--
-	s.mu.Unlock()
-	s.running.Done()
-}
-
-func (s *Server) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
+	return s.http.Shutdown(ctx)
 }

@@ -82,7 +82,7 @@ func fixedServer(t testing.TB, now time.Time) *ivschat.Server {
 	t.Helper()
 	server, err := ivschat.New(ivschat.Config{Now: func() time.Time { return now }})
 	require.NoError(t, err)
-	t.Cleanup(func() { server.Shutdown(context.Background()) })
+	t.Cleanup(func() { server.Shutdown(context.Background(), 0, 0) })
 	return server
 }
 

@@ -164,7 +164,7 @@ func launch(args ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	args = append([]string{"-listen", "127.0.0.1:0", "-v"}, args...)
+	args = append([]string{"-listen", "127.0.0.1:0", "-v", "-drain-notice", "0", "-drain-over", "0"}, args...)
 	s := &server{cmd: exec.Command(filepath.Join(dir, "ivschat"), args...), done: make(chan struct{}), out: new(output), log: new(output)}
 	s.cmd.Stderr = s.log
 	dieWithParent(s.cmd)

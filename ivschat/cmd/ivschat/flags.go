@@ -25,6 +25,7 @@ type flags struct {
 	origins       string
 	verbose       bool
 	cpuProfile    string
+	notice, over  time.Duration
 	server        ivschat.Config
 }
 
@@ -46,6 +47,8 @@ func parseFlags(args []string, stderr io.Writer) (flags, error) {
 	set.DurationVar(&f.server.TokenTTL, "token-ttl", 0, "how long a token can be used (default 1m)")
 	set.IntVar(&f.server.MessageRate, "message-rate", 0, "messages a second and connection (default 10)")
 	set.IntVar(&f.server.MaxConnections, "max-connections", 0, "connections at a time (default 10000)")
+	set.DurationVar(&f.notice, "drain-notice", 5*time.Second, "after SIGTERM: how long /healthz says so before connections end")
+	set.DurationVar(&f.over, "drain-over", 10*time.Second, "and how long their ends are spread over")
 	set.BoolVar(&f.verbose, "v", false, "log every connection")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "`file` for a CPU profile of the whole run")
 	if err := set.Parse(args); err != nil {
@@ -94,7 +97,7 @@ func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c ivschat.Co
 		}
 	}
 	if f.keyring != "" {
-		c.Follower, err = f.follow(ctx)
+		c.Keys, err = f.follow(ctx)
 	}
 	return c, err
 }

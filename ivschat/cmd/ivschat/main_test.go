@@ -35,7 +35,7 @@ func output(t *testing.T, args ...string) *bufio.Reader {
 	stdout, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w, io.Discard)
+		err := run(ctx, append([]string{"-listen", "127.0.0.1:0", "-drain-notice", "0", "-drain-over", "0"}, args...), w, io.Discard)
 		w.CloseWithError(err)
 		done <- err
 	}()

@@ -30,7 +30,7 @@ func (f flags) serve(ctx context.Context, server *ivschat.Server, stdout io.Writ
 	if f.config == "" {
 		fmt.Fprintf(stdout, instructions, l.Addr(), ivschat.Demo().Rooms[0])
 	}
-	return serveUntil(ctx, server, l)
+	return f.serveUntil(ctx, server, l)
 }
 
 // serveDebug serves /debug/vars, and nothing else, on a listener of its own: who can
@@ -48,9 +48,11 @@ func serveDebug(server *ivschat.Server, address string, stdout io.Writer) (*http
 	return debug, nil
 }
 
-// serveUntil serves l until ctx ends, and then gives the connections ten seconds to
-// close.
-func serveUntil(ctx context.Context, server *ivschat.Server, l net.Listener) error {
+// drainRest is how long a client may take to answer the close frame.
+const drainRest = 10 * time.Second
+
+// serveUntil serves l until ctx ends, and then shuts the server down.
+func (f flags) serveUntil(ctx context.Context, server *ivschat.Server, l net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -58,9 +60,9 @@ func serveUntil(ctx context.Context, server *ivschat.Server, l net.Listener) err
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), f.notice+f.over+drainRest)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
+	if err := server.Shutdown(ctx, f.notice, f.over); err != nil {
 		return err
 	}
 	if err := <-failed; err != http.ErrServerClosed {

@@ -16,7 +16,7 @@ func (f flags) useValkey(ctx context.Context, c *ivschat.Config) (*valkey.Guard,
 	}
 	guard, err := valkey.New(ctx, valkey.Config{
 		Addresses: strings.Split(f.valkey, ","),
-		Limits:    c.Follower.Ring().Limits(),
+		Limits:    c.Keys.Ring().Limits(),
 	})
 	if err != nil {
 		return nil, err
