@@ -51,7 +51,7 @@ func (a *arguments) parseFlag(args []string, known map[string]arity) (rest []str
 	args = args[1:]
 	takes, ok := known[name]
 	if !ok {
-		return nil, unknownFlag(name)
+		return nil, unknownFlag(name, known)
 	}
 	if a.has(name) {
 		return nil, usageError("--" + name + " is given twice")
@@ -86,11 +86,32 @@ func (takes arity) count(args []string) int {
 }
 
 // unknownFlag repeats the name only if it can be one. It might be a token.
-func unknownFlag(name string) error {
+// Members of the API's requests are spelt otherwise than flags, and it says so.
+func unknownFlag(name string, known map[string]arity) error {
+	if kebab := kebabCase(name); known[kebab] != 0 {
+		return usageError("unknown flag; did you mean --" + kebab + "?")
+	}
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") != "" {
 		return usageError("unknown flag")
 	}
 	return usageError("unknown flag --" + name)
+}
+
+// kebabCase returns roomIdentifier, RoomIdentifier, room_identifier and
+// ROOM_IDENTIFIER as room-identifier.
+func kebabCase(name string) string {
+	name = strings.ReplaceAll(name, "_", "-")
+	if strings.ToUpper(name) == name {
+		return strings.ToLower(name)
+	}
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && 'A' <= r && r <= 'Z' {
+			b.WriteByte('-')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
 }
 
 // value returns the value of a flag that takes one, or fallback.

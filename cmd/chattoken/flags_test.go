@@ -40,12 +40,18 @@ func TestParseArguments(t *testing.T) {
 }
 
 func TestParseArgumentsErrors(t *testing.T) {
-	known := map[string]arity{"none": none, "one": one, "many": many}
+	known := map[string]arity{"none": none, "one": one, "many": many, "room-identifier": one, "session-duration-in-minutes": one}
 	tests := []struct {
 		name string
 		args []string
 		want string
 	}{
+		{"of the API", []string{"--roomIdentifier", "x"}, "unknown flag; did you mean --room-identifier?"},
+		{"of the API, behind an equals sign", []string{"--sessionDurationInMinutes=5"}, "unknown flag; did you mean --session-duration-in-minutes?"},
+		{"of Go", []string{"--RoomIdentifier", "x"}, "unknown flag; did you mean --room-identifier?"},
+		{"with underscores", []string{"--room_identifier", "x"}, "unknown flag; did you mean --room-identifier?"},
+		{"of the environment", []string{"--ROOM_IDENTIFIER", "x"}, "unknown flag; did you mean --room-identifier?"},
+		{"nearly one of the API", []string{"--roomIdentifiers", "x"}, "unknown flag"},
 		{"no value", []string{"--one"}, "--one needs a value; write --one=VALUE where that begins with --"},
 		{"flag for a value", []string{"--one", "--many"}, "--one needs a value; write --one=VALUE where that begins with --"},
 		{"-h for a value", []string{"--one", "-h"}, "--one needs a value; write --one=VALUE where that begins with --"},
