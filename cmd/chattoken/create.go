@@ -33,6 +33,8 @@ create-chat-token" does. The token is a secret until it was used or has expired.
                           name='Doe, J.'. Or JSON: '{"name":"Doe, J."}'
   --session-duration-in-minutes N
                           1-180; 60 if not given
+  --any-room              take any room identifier of 1-128 bytes, for rooms
+                          that are not Amazon's
   --cli-input-json JSON   the whole request: JSON, or file://PATH, or - for
                           standard input. Other flags replace members of it.
 
@@ -52,11 +54,14 @@ var requestFlags = []struct {
 	{"session-duration-in-minutes", one, "sessionDurationInMinutes", encodeInteger},
 }
 
-const inputFlag = "cli-input-json"
+const (
+	inputFlag   = "cli-input-json"
+	anyRoomFlag = "any-room"
+)
 
 func createFlags() map[string]arity {
 	flags := maps.Clone(keyFlags)
-	flags[inputFlag] = one
+	flags[inputFlag], flags[anyRoomFlag] = one, none
 	for _, f := range requestFlags {
 		flags[f.name] = f.takes
 	}
@@ -75,8 +80,12 @@ func (p *process) createChatToken(a *arguments) error {
 	if err != nil {
 		return err
 	}
+	var room func(string) bool // nil means that of Amazon's
+	if a.has(anyRoomFlag) {
+		room = func(string) bool { return true }
+	}
 	// A request that is outside the limits leaves no keyring behind.
-	c, err := claims.ParseJSON(request, nil)
+	c, err := claims.ParseJSON(request, room)
 	if err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func (p *process) createChatToken(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	t, err := (&token.Sealer{Ring: ring, Now: p.now}).Create(c)
+	t, err := (&token.Sealer{Ring: ring, Room: room, Now: p.now}).Create(c)
 	if err != nil {
 		return err
 	}

@@ -142,3 +142,23 @@ func attributes(t *testing.T, object string) string {
 	require.NoError(t, json.Unmarshal([]byte(object), &m))
 	return string(m["attributes"])
 }
+
+// Rooms that are not Amazon's are for whoever asks for them.
+func TestAnyRoom(t *testing.T) {
+	f := newFake(t)
+	create := func(room string, args ...string) int {
+		status, stdout, _ := f.run(append([]string{"create-chat-token", "--room-identifier", room, "--user-id", "11231234"}, args...)...)
+		if status == exitOK {
+			_, opened, _ := f.run("open", member(t, stdout, "token"))
+			assert.Equal(t, room, member(t, opened, "roomIdentifier"))
+		}
+		return status
+	}
+	assert.Equal(t, exitTrouble, create("lobby"))
+	assert.Equal(t, exitOK, create("lobby", "--any-room"))
+	assert.Equal(t, exitOK, create(tokentest.Room, "--any-room"))
+	assert.Equal(t, exitOK, create(strings.Repeat("é", 64), "--any-room"))
+	for _, bad := range []string{"", strings.Repeat("a", 129), "\xff"} {
+		assert.Equal(t, exitTrouble, create(bad, "--any-room"), "%q", bad)
+	}
+}
