@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -17,9 +18,9 @@ func keyringCommands() []command {
 		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
 		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
 		{checkCommand, "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
-		{"keyring rotate", "rotate the keys if it is time", rotateUsage, keyFlags, (*process).rotate},
+		{"keyring rotate", "rotate the keys if it is time", rotateUsage, with(map[string]arity{"now": none}), (*process).rotate},
 		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
-		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlag: one}), (*process).rewrap},
+		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlags.file: one, newKEKFlags.command: one}), (*process).rewrap},
 		{"keyring set", "change the policy, or raise the serial", setUsage, with(policyFlags, map[string]arity{"serial": one}), (*process).set},
 	}
 }
@@ -101,11 +102,19 @@ func (p *process) initKeyring(a *arguments) error {
 	return err
 }
 
-const rotateUsage = `Usage: chattoken keyring rotate [flags]
+const rotateUsage = `Usage: chattoken keyring rotate [--now] [flags]
 
 Applies the policy: publishes the next key if there is none, and drops those
 that have expired. Until that is due it does nothing, so let cron run it, every
 minute, on one host.
+
+  --now                   let the next key seal from now on, ahead of its time,
+                          and publish another one. It is refused until the next
+                          key has been published for the lead: a host that does
+                          not have it yet would refuse its tokens. So first make
+                          sure, by list, that all hosts have this serial. No
+                          token is refused for it: the old key goes on opening.
+                          If that key leaked, revoke it instead
 
 ` + keyUsage
 
@@ -114,9 +123,27 @@ func (p *process) rotate(a *arguments) error {
 		return err
 	}
 	return p.change(a, func(r *keyring.Ring) error {
-		_, err := r.Rotate(p.now())
+		now := p.now()
+		if a.has("now") {
+			return tooSoon(r, now, r.RotateNow(now))
+		}
+		_, err := r.Rotate(now)
 		return err
 	})
+}
+
+// tooSoon says of an error of RotateNow how long to wait.
+func tooSoon(r *keyring.Ring, now time.Time, err error) error {
+	if !errors.Is(err, keyring.ErrTooSoon) {
+		return err
+	}
+	for k := range r.Keys(now) {
+		if k.State == keyring.Pending {
+			return fmt.Errorf("%w: the next key was published at %s; wait until %s",
+				err, dateTime(k.Created), dateTime(k.Created.Add(r.Policy().Lead)))
+		}
+	}
+	return fmt.Errorf("%w: no next key is published; rotate without --now first, and wait for the lead, %v", err, r.Policy().Lead)
 }
 
 const revokeUsage = `Usage: chattoken keyring revoke ID ... [flags]
@@ -210,16 +237,17 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	return file.Save(context.Background(), ring)
 }
 
-const newKEKFlag = "new-kek-file"
-
 const rewrapUsage = `Usage: chattoken keyring rewrap --keyring FILE [flags]
 
 Seals a keyring under another KEK; the keys stay. Hosts that were not given the
 new KEK, beside the old one or since, go on with the keys that they have. They
 must have it within the lead: see KEYS.md.
 
-  --new-kek-file FILE     the new KEK; if not given, it is in the environment
-                          variable CHATTOKEN_NEW_KEK
+  --new-kek-file FILE     the new KEK
+  --new-kek-command "COMMAND ARGUMENT ..."
+                          a program that has it. Without these two, it is in the
+                          environment variable CHATTOKEN_NEW_KEK
+
 ` + keyUsage
 
 func (p *process) rewrap(a *arguments) error {
@@ -230,16 +258,27 @@ func (p *process) rewrap(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	kek, err := p.kek(a, newKEKFlag, envNewKEK)
+	kek, err := p.kek(a, newKEKFlags)
 	if err != nil {
 		return err
 	}
-	f.KEK = keyring.KEKs{kek, f.KEK}
+	f.KEK = rewrapping{keyring.KEKs{f.KEK, kek}, kek}
 	ring, err := load(f)
 	if err != nil {
 		return err
 	}
 	return f.Save(context.Background(), ring)
+}
+
+// rewrapping is a KEK that wraps with the new one, and asks that last to
+// unwrap: a helper would complain about what the old one has wrapped.
+type rewrapping struct {
+	keyring.KEKs
+	next keyring.KEK
+}
+
+func (r rewrapping) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
+	return r.next.Wrap(ctx, dataKey)
 }
 
 // ownFile returns an error unless the keyring is named by a flag, and nothing

@@ -147,7 +147,7 @@ func TestKeyringCheckUsage(t *testing.T) {
 	assert.Equal(t, exitTrouble, status)
 	assert.Empty(t, stderr)
 	assert.True(t, json.Valid([]byte(stdout)))
-	assert.Contains(t, stdout, "there is no KEK: give --kek-file, or set CHATTOKEN_KEK")
+	assert.Contains(t, stdout, "there is no KEK: give --kek-file, --kek-command or the variable CHATTOKEN_KEK")
 }
 
 // Who looks, perhaps as another user, leaves no file that the process which it

@@ -142,6 +142,40 @@ func TestKeyringRotate(t *testing.T) {
 	assert.NotContains(t, stdout, "rotate is overdue")
 }
 
+// The next key seals ahead of its time, if all hosts can have it.
+func TestKeyringRotateNow(t *testing.T) {
+	r := newRig(t)
+	now := func(want string) {
+		t.Helper()
+		before := r.list(t)
+		status, stdout, stderr := r.run(append([]string{"keyring", "rotate", "--now"}, r.args...)...)
+		assert.Empty(t, stdout)
+		if want == "" {
+			assert.Equal(t, exitOK, status, stderr)
+			return
+		}
+		assert.Equal(t, exitTrouble, status)
+		assert.Contains(t, stderr, want)
+		assert.Equal(t, before, r.list(t))
+	}
+	now("the next key was published at 2022-03-16 04:43:09; wait until 2022-03-16 05:43:09")
+	r.at(testNow.Add(time.Hour - time.Second))
+	now("wait until 2022-03-16 05:43:09")
+	text := r.mint(t, r.args...)
+	next := r.list(t).Keys[1].ID
+
+	r.at(testNow.Add(time.Hour))
+	now("")
+	assert.Equal(t, []string{"retired", "primary", "pending"}, r.list(t).states())
+	assert.Equal(t, next, r.list(t).Keys[1].ID)
+	status, _, stderr := r.run(append([]string{"open", text}, r.args...)...)
+	assert.Equal(t, exitOK, status, stderr)
+	now("wait until 2022-03-16 06:43:09")
+
+	r.at(testNow.Add(60 * 24 * time.Hour))
+	now("no next key is published; rotate without --now first, and wait for the lead, 1h0m0s")
+}
+
 // Two that rotate at the same time: one does, and the other one says so.
 func TestKeyringRotateTogether(t *testing.T) {
 	r := newRig(t)
@@ -213,7 +247,7 @@ func TestKeyringRewrap(t *testing.T) {
 	require.NoError(t, err)
 	second, err := os.ReadFile(old[3])
 	require.NoError(t, err)
-	r.env[envKEK], r.env[envNewKEK] = strings.TrimSpace(string(first)), strings.TrimSpace(string(second))
+	r.env[kekFlags.variable], r.env[newKEKFlags.variable] = strings.TrimSpace(string(first)), strings.TrimSpace(string(second))
 	r.quiet(t, "rewrap", "--keyring", r.args[1])
 	r.args[3] = old[3]
 	assert.Equal(t, before, r.list(t))
@@ -355,12 +389,11 @@ func TestKeyringErrors(t *testing.T) {
 		{"rotate with an argument", []string{"rotate", secret, "ring"}, "unexpected argument"},
 		{"rotate none", []string{"rotate", "--keyring", r.args[1] + "x", "--kek-file", r.args[3]}, "no such file"},
 		{"rotate a KEK", []string{"rotate", "--keyring", r.args[3], "--kek-file", r.args[3]}, "not a sealed ring"},
-		{"rotate now", []string{"rotate", "--now", "ring"}, "unknown flag --now"},
 		{"revoke nothing", []string{"revoke", "ring"}, "no ID given"},
 		{"revoke what is no ID", []string{"revoke", secret, "ring"}, "a key ID is 8"},
 		{"rewrap without a file", []string{"rewrap"}, "--keyring is needed"},
-		{"rewrap without a KEK", []string{"rewrap", "--keyring", r.args[1]}, "give --kek-file, or set CHATTOKEN_KEK"},
-		{"rewrap without a new KEK", []string{"rewrap", "ring"}, "give --new-kek-file, or set CHATTOKEN_NEW_KEK"},
+		{"rewrap without a KEK", []string{"rewrap", "--keyring", r.args[1]}, "give --kek-file, --kek-command or the variable CHATTOKEN_KEK"},
+		{"rewrap without a new KEK", []string{"rewrap", "ring"}, "give --new-kek-file, --new-kek-command or the variable CHATTOKEN_NEW_KEK"},
 		{"rewrap with the KEK itself", []string{"rewrap", "--new-kek-file", secret, "ring"}, "a token or a KEK was given where it does not belong"},
 		{"rewrap a KEK", []string{"rewrap", "--new-kek-file", r.args[3], "--keyring", r.args[3], "--kek-file", r.args[3]}, "not a sealed ring"},
 		{"set with an argument", []string{"set", "x", "ring"}, "unexpected argument"},

@@ -7,16 +7,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/keyring/kekhelper"
 )
 
 const keyUsage = `Keys:
   --keyring FILE          a sealed keyring
   --kek-file FILE         the key that it is sealed under (KEK), in a file that
-                          only its owner can read; if not given, the KEK itself
-                          is in the environment variable CHATTOKEN_KEK
+                          only its owner can read
+  --kek-command "COMMAND ARGUMENT ..."
+                          a program that has the KEK, for instance in a key
+                          management service: see package kekhelper. There are
+                          no quotes and no variables in it, only words. Without
+                          this and --kek-file, the KEK itself is in the
+                          environment variable CHATTOKEN_KEK
   --context TEXT          the context that the keyring was made with, if any; if
                           not given, CHATTOKEN_CONTEXT
   --high-water FILE       where to keep the highest serial that was seen: an
@@ -32,19 +39,27 @@ used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
-var keyFlags = map[string]arity{"keyring": one, "kek-file": one, "context": one, "high-water": one, anyModeFlag: none, form1Flag: none}
+var keyFlags = map[string]arity{
+	"keyring": one, kekFlags.file: one, kekFlags.command: one, "context": one, "high-water": one,
+	anyModeFlag: none, form1Flag: none,
+}
+
+// kekSource is the three ways to state a KEK: two flags and an environment
+// variable.
+type kekSource struct{ file, command, variable string }
+
+var (
+	kekFlags    = kekSource{"kek-file", "kek-command", "CHATTOKEN_KEK"}
+	newKEKFlags = kekSource{"new-kek-file", "new-kek-command", "CHATTOKEN_NEW_KEK"}
+)
 
 const (
 	anyModeFlag = "insecure-any-mode"
 	form1Flag   = "refuse-form-1"
 )
 
-// The environment variables that stand in for flags.
-const (
-	envKEK     = "CHATTOKEN_KEK"
-	envNewKEK  = "CHATTOKEN_NEW_KEK"
-	envContext = "CHATTOKEN_CONTEXT"
-)
+// envContext is the environment variable that stands in for --context.
+const envContext = "CHATTOKEN_CONTEXT"
 
 // ring loads the keyring that the arguments name, or else the user's own, which
 // is made if it does not exist and mayMake is true.
@@ -64,11 +79,13 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	f.InsecureAnyMode = a.has(anyModeFlag)
 	if a.has("keyring") {
 		f.Name = a.value("keyring", "")
-		f.KEK, err = p.kek(a, "kek-file", envKEK)
+		f.KEK, err = p.kek(a, kekFlags)
 		return f, err
 	}
-	if a.has("kek-file") {
-		return f, usageError("--kek-file needs --keyring")
+	for _, flag := range []string{kekFlags.file, kekFlags.command} {
+		if a.has(flag) {
+			return f, usageError("--" + flag + " needs --keyring")
+		}
 	}
 	h, err := p.home()
 	if err != nil {
@@ -87,23 +104,39 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	return f, err
 }
 
-// kek returns the KEK in the file that a flag names, or else in an environment
-// variable.
-func (p *process) kek(a *arguments, flag, variable string) (*keyring.LocalKEK, error) {
-	if a.has(flag) {
-		return keyring.KEKFile{Name: a.value(flag, ""), InsecureAnyMode: a.has(anyModeFlag)}.Read()
+// kek returns the KEK that s names.
+func (p *process) kek(a *arguments, s kekSource) (keyring.KEK, error) {
+	switch {
+	case a.has(s.file) && a.has(s.command):
+		return nil, usageError("--" + s.file + " and --" + s.command + " are two KEKs")
+	case a.has(s.file):
+		return keyring.KEKFile{Name: a.value(s.file, ""), InsecureAnyMode: a.has(anyModeFlag)}.Read()
+	case a.has(s.command):
+		words := strings.Fields(a.value(s.command, ""))
+		if len(words) == 0 {
+			return nil, usageError("--" + s.command + " needs the name of a program")
+		}
+		return kekhelper.Command{Args: words, Env: helperEnviron(), Stderr: p.stderr}, nil
 	}
-	text := p.getenv(variable)
+	text := p.getenv(s.variable)
 	if text == "" {
-		return nil, fmt.Errorf("there is no KEK: give --%s, or set %s", flag, variable)
+		return nil, fmt.Errorf("there is no KEK: give --%s, --%s or the variable %s", s.file, s.command, s.variable)
 	}
 	// Who sets a variable to what a file has, as Kubernetes does, has its line
 	// end too.
 	kek, err := keyring.ParseKEK(strings.TrimSuffix(text, "\n"))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", variable, err)
+		return nil, fmt.Errorf("%s: %w", s.variable, err)
 	}
 	return kek, nil
+}
+
+// helperEnviron returns the environment without KEKs: another one is none of a
+// helper's business.
+func helperEnviron() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool {
+		return strings.HasPrefix(s, kekFlags.variable+"=") || strings.HasPrefix(s, newKEKFlags.variable+"=")
+	})
 }
 
 // load loads the keyring in a file, and has the high-water mark follow it.

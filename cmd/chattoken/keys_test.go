@@ -32,7 +32,7 @@ func TestKeyring(t *testing.T) {
 	assert.Equal(t, exitOK, status, stderr)
 
 	for value, want := range map[string]int{kek: exitOK, kek + "\n": exitOK, kek + "\n\n": exitTrouble, kek + "\r\n": exitTrouble, " " + kek: exitTrouble} {
-		f.env[envKEK] = value
+		f.env[kekFlags.variable] = value
 		status, _, stderr = f.run("open", text, "--keyring", ring)
 		assert.Equal(t, want, status, stderr)
 		assert.NotContains(t, stderr, kek)
@@ -67,10 +67,10 @@ func TestKeyErrors(t *testing.T) {
 		env  string
 		want string
 	}{
-		{"no KEK", []string{"--keyring", ring}, "", "there is no KEK: give --kek-file, or set CHATTOKEN_KEK"},
+		{"no KEK", []string{"--keyring", ring}, "", "there is no KEK: give --kek-file, --kek-command or the variable CHATTOKEN_KEK"},
 		{"no keyring", []string{"--kek-file", kekFile}, "", "--kek-file needs --keyring"},
 		{"KEK for its file", []string{"--keyring", ring, "--kek-file", kek}, "", "a token or a KEK was given where it does not belong"},
-		{"malformed KEK", []string{"--keyring", ring}, kek + "A", envKEK + ": keyring: not a KEK"},
+		{"malformed KEK", []string{"--keyring", ring}, kek + "A", kekFlags.variable + ": keyring: not a KEK"},
 		{"missing KEK", []string{"--keyring", ring, "--kek-file", kekFile + "x"}, "", "no such file"},
 		{"readable KEK", []string{"--keyring", ring, "--kek-file", readable}, "", "others can read it"},
 		{"another KEK", []string{"--keyring", ring, "--kek-file", otherKEK}, kek, "sealed under the KEK"},
@@ -82,7 +82,7 @@ func TestKeyErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFake(t)
-			f.env[envKEK] = test.env
+			f.env[kekFlags.variable] = test.env
 			status, stdout, stderr := f.create(test.args...)
 			assert.Equal(t, exitTrouble, status)
 			assert.Empty(t, stdout)
@@ -174,7 +174,7 @@ func TestSecretsAreNotEchoed(t *testing.T) {
 			{"create-chat-token", secret},
 		} {
 			f := newFake(t)
-			f.env[envKEK] = kek.InsecureText()
+			f.env[kekFlags.variable] = kek.InsecureText()
 			status, stdout, stderr := f.run(args...)
 			assert.NotEqual(t, exitOK, status, "%.60q", args)
 			assert.NotContains(t, stdout+stderr, secret)

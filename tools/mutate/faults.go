@@ -305,7 +305,7 @@ var faults = []fault{
 		{"dataKey, []byte(k.ID))", "dataKey, nil)"},
 		{"wrapped, []byte(k.ID))", "wrapped, nil)"}}},
 	{"KEK ID of several lines", "keyring/kekhelper/kekhelper.go", "./keyring/kekhelper",
-		one("r < '!' || r > '~'", "r < '\n' || r > '~'")},
+		one("r < '!' || r > '~'", "r > '~'")},
 	{"keyring that others read made private", "keyring/place.go", "./keyring",
 		one("return f.Chmod(old.Mode().Perm())", "return nil")},
 	{"keyring taken from its owner", "keyring/place.go", "./keyring",
