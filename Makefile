@@ -24,7 +24,8 @@ help:
 	@echo 'make test    vet and test every module; the last line counts the tests'
 	@echo 'make race    the tests under the race detector (needs a C compiler)'
 	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck,'
-	@echo '             other builds, coverage, size of the documentation'
+	@echo '             other builds, coverage, size of the documentation, and:'
+	@echo 'make release-check   release all modules to a proxy made for it, and use them from there'
 	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
 	@echo '             QUICK=1 measures less'
 	@echo 'make bench-check   the ratios that are to hold, within a margin'
@@ -61,8 +62,8 @@ soak:
 
 # -- The checks.
 
-.PHONY: check static builds fmt tidy staticcheck govulncheck cover docsize
-check: static test race builds cover docsize
+.PHONY: check static builds fmt tidy staticcheck govulncheck cover docsize release-check
+check: static release-check test race builds cover docsize
 
 static: fmt tidy staticcheck govulncheck
 
@@ -73,6 +74,8 @@ fmt:
 		{ echo "gofmt: not formatted: $$unformatted"; exit 1; }
 	@echo 'gofmt: pass'
 
+# The nested modules require a root that is not published, so release-check does
+# it for them.
 tidy:
 	@for dir in . tools; do (cd "$$dir" && GOWORK=off go mod tidy -diff && GOWORK=off go mod verify) || exit 1; done
 
@@ -87,6 +90,10 @@ govulncheck:
 
 cover:
 	@tools/cover.sh 95 $(CORE)
+
+# RELEASING.md says what it shows.
+release-check:
+	@go run ./tools/release -gorelease "$$($(TOOL) -n gorelease)" .
 
 # The public packages' go doc -short in lines: what does not fit in a few is to
 # be split or deleted.
