@@ -3,6 +3,7 @@ package ivschat
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"runtime/debug"
 	"sync"
@@ -27,6 +28,10 @@ const (
 	// queueLen is how many frames may wait for a client. One that does not keep
 	// up is dropped.
 	queueLen = 64
+
+	// readTimeout is how long a message may take from its first frame on. It
+	// holds a buffer all the while.
+	readTimeout = 10 * time.Second
 
 	writeTimeout = 10 * time.Second
 	pingEvery    = 30 * time.Second
@@ -102,15 +107,22 @@ func (c *client) leave() {
 // ending has no close frame. It does not wait; of several calls the first one
 // counts.
 func (c *client) end(e ending) {
-	if !c.ended.CompareAndSwap(false, true) {
-		return
-	}
-	c.server.counters.ended.Add(e.word, 1)
-	if e.status == 0 {
+	switch {
+	case !c.isFirst(e):
+	case e.status == 0:
 		c.drop()
-		return
+	default:
+		c.ending <- e
 	}
-	c.ending <- e
+}
+
+// isFirst counts an ending, and reports whether it is the first one.
+func (c *client) isFirst(e ending) bool {
+	first := c.ended.CompareAndSwap(false, true)
+	if first {
+		c.server.counters.ended.Add(e.word, 1)
+	}
+	return first
 }
 
 // enqueue hands a frame to the writer, which does not change it. A client whose
@@ -194,11 +206,16 @@ func (c *client) read() {
 // receive reads one message and does what it asks for. It reports whether the
 // connection is still there.
 func (c *client) receive(r io.Reader) bool {
+	timer := time.AfterFunc(readTimeout, func() { c.end(stalled) })
 	buf := buffers.Get().(*[maxFrame + 1]byte)
 	defer buffers.Put(buf)
 	n, err := io.ReadFull(r, buf[:])
 	if err == nil { // more than maxFrame
 		_, err = io.Copy(io.Discard, r)
+	}
+	timer.Stop()
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		c.isFirst(oversized) // the library closes
 	}
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false

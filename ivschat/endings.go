@@ -23,7 +23,10 @@ var (
 	drained      = ending{"drained", websocket.StatusServiceRestart, "draining", true}
 	disconnected = ending{"disconnected", websocket.StatusPolicyViolation, "", false}
 	notText      = ending{"not-text", websocket.StatusUnsupportedData, "messages are text", false}
+	oversized    = ending{"too-large", websocket.StatusMessageTooBig, "", false}
+	flooding     = ending{"flooding", websocket.StatusPolicyViolation, "too much at once", false}
 	slow         = ending{"slow", 0, "", true}
+	stalled      = ending{"stalled", 0, "", true}
 	gone         = ending{"gone", 0, "", true}
 )
 

@@ -68,3 +68,7 @@ func SendAfterEnd() (before, after int) {
 	r.disconnect("", from, func() []byte { return []byte{} })
 	return before, len(to.queue) - before
 }
+
+// NewFrameScanner returns a function that says how many frames begin in the
+// next bytes of a stream.
+func NewFrameScanner() func([]byte) int { return new(frames).scan }

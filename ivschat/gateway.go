@@ -55,7 +55,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 	c.room.join(c)
 	p.OnEnd(c.stayEnded)
 	var err error
-	c.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{
+	metered := meteredWriter{w, &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}}
+	c.conn, err = websocket.Accept(metered, r, &websocket.AcceptOptions{
 		Subprotocols:       w.Header().Values("Sec-WebSocket-Protocol"), // the client insists on the echo
 		InsecureSkipVerify: true,                                        // the gateway has checked the Origin
 		OnPingReceived:     c.pinged,

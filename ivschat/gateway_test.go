@@ -249,6 +249,46 @@ func TestGuardIsDown(t *testing.T) {
 	})
 }
 
+// panics is a guard with a mistake.
+type panics struct{ *guard }
+
+func (p panics) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
+	if string(t.UserID) == "spend" {
+		panic("a test")
+	}
+	return p.guard.Spend(ctx, now, t)
+}
+
+func (p panics) Revoke(ctx context.Context, t token.Target, before time.Time) error {
+	if t.User == "revoke" {
+		panic("a test")
+	}
+	return p.guard.Revoke(ctx, t, before)
+}
+
+// A panic ends one connection, and its place is free again.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{Guard: panics{newGuard(t)}, MaxConnections: 3})
+		ann := c.enter(user("ann", claims.SendMessage))
+		victim := c.enter(user("revoke", claims.SendMessage))
+		for range 5 { // while somebody is let in
+			_, _, err := c.dial(c.mint(user("spend", 0)), nil)
+			assert.Error(t, err)
+			assert.Equal(t, 2, c.Live())
+		}
+		mod := c.enter(user("mod", everything)) // or served
+		mod.send(map[string]string{"Action": "DISCONNECT_USER", "UserId": "revoke"})
+		assert.EqualValues(t, -1, mod.closed())
+		assert.EqualValues(t, 1008, victim.closed(), "whom the gateway had ended")
+		synctest.Wait()
+		assert.Equal(t, 1, c.Live())
+		ann.say("still here")
+		assert.Equal(t, "still here", ann.next().Content)
+		c.enter(user("bob", 0))
+	})
+}
+
 func TestGuardIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{Guard: waits{newGuard(t)}})

@@ -16,7 +16,9 @@
 //	not text                 close 1003              stays away
 //	message of over 64 KiB   close 1009              stays away
 //	broken WebSocket frames  close 1002              stays away
+//	floods the server        close 1008              stays away
 //	does not keep up         nothing                 comes back
+//	stalls within a message  nothing                 comes back
 //	answers no ping          nothing                 comes back
 //	server is killed         nothing                 comes back
 //

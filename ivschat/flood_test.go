@@ -1,0 +1,208 @@
+package ivschat_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/ivschat"
+)
+
+// What a frame begins with: whether it is the last one of the message, and
+// what it is.
+const (
+	first   = 0x01 // of a text in several frames
+	middle  = 0x00
+	last    = 0x80
+	whole   = 0x81
+	ping    = 0x89
+	closing = 0x88
+)
+
+// frameOf is a frame of a client, whose mask is zero.
+func frameOf(begin byte, payload string) []byte {
+	f := []byte{begin}
+	switch n := len(payload); {
+	case n < 126:
+		f = append(f, 0x80|byte(n))
+	case n < 1<<16:
+		f = binary.BigEndian.AppendUint16(append(f, 0x80|126), uint16(n))
+	default:
+		f = binary.BigEndian.AppendUint64(append(f, 0x80|127), uint64(n))
+	}
+	f = append(f, 0, 0, 0, 0)
+	return append(f, payload...)
+}
+
+// FuzzFrames looks for a way to cut a stream in which other frames are found
+// than were written.
+func FuzzFrames(f *testing.F) {
+	f.Add(uint32(0), uint32(125), uint32(126), uint16(1))
+	f.Add(uint32(65535), uint32(65536), uint32(70000), uint16(4096))
+	f.Add(uint32(1), uint32(0), uint32(0), uint16(3))
+	f.Fuzz(func(t *testing.T, a, b, c uint32, cut uint16) {
+		var stream []byte
+		var begins []int
+		for _, n := range []uint32{a, b, c} {
+			begins = append(begins, len(stream))
+			stream = append(stream, frameOf(whole, strings.Repeat("x", int(n%100_000)))...)
+		}
+		stream = append(stream, whole, 5) // as a server writes, without a mask
+		begins = append(begins, len(stream)-2)
+		scan := ivschat.NewFrameScanner()
+		for at := 0; at < len(stream); {
+			next := min(at+int(cut)%5000+1, len(stream))
+			want := 0
+			for _, begin := range begins {
+				if at <= begin && begin < next {
+					want++
+				}
+			}
+			require.Equal(t, want, scan(stream[at:next]))
+			at = next
+		}
+	})
+}
+
+// raw connects without a WebSocket library.
+func (c *chat) raw(may claims.Capabilities) (net.Conn, *bufio.Reader) {
+	c.Helper()
+	conn := c.upgrade(handshake, c.mint(user("raw", may)))
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(c, err)
+	require.Equal(c, http.StatusSwitchingProtocols, resp.StatusCode)
+	return conn, r
+}
+
+// closeStatus reads the frames that a server writes until the close frame, and
+// returns its status, or -1 if the connection breaks off before it.
+func closeStatus(r *bufio.Reader) int {
+	for {
+		var head [2]byte
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return -1
+		}
+		payload := make([]byte, head[1])
+		if head[1] > 125 {
+			return -1 // none of these tests provokes such a frame
+		}
+		if _, err := io.ReadFull(r, payload); err != nil {
+			return -1
+		}
+		if head[0] == closing {
+			return int(binary.BigEndian.Uint16(payload))
+		}
+	}
+}
+
+// Frames that never make a message, or a very slow one, end the connection
+// after a few thousand of them. More than that are not even read.
+func TestFloodOfFrames(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"empty":    frameOf(middle, ""),
+		"a byte":   frameOf(middle, "x"),
+		"oversize": frameOf(whole, strings.Repeat("x", ivschat.MaxDiscard)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, ivschat.Config{})
+				conn, r := c.raw(claims.SendMessage)
+				written := 0
+				flood := bytes.Repeat(frame, max(1, 4096/len(frame))) // many in one segment
+				go func() {
+					conn.Write(frameOf(first, ""))
+					if len(frame) > 4096 {
+						conn.Write(frameOf(last, ""))
+					}
+					for {
+						if _, err := conn.Write(flood); err != nil {
+							return
+						}
+						written += len(flood)
+					}
+				}()
+				assert.Equal(t, 1008, closeStatus(r))
+				synctest.Wait()
+				before := written
+				time.Sleep(time.Minute)
+				assert.Zero(t, c.Live())
+				assert.Equal(t, map[string]int{"flooding": 1}, c.vars().Ended)
+				assert.Less(t, before, 1<<20)
+				assert.Less(t, written-before, 1<<20, "while it was closed")
+			})
+		})
+	}
+}
+
+// What a client may send is within the budget, at the greatest length and rate.
+func TestNoFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{MessageRate: 5})
+		ann := c.enter(user("ann", 0))
+		longest := []byte(`{"Action":"SEND_MESSAGE"}` + strings.Repeat(" ", ivschat.MaxFrame-25))
+		for range 100 {
+			for range 5 {
+				ann.sendText(longest)
+				assert.Contains(t, []int{400, 429}, ann.next().ErrorCode) // a pong counts, too
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// A message that does not come to an end holds a buffer.
+func TestStalledMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		conn, r := c.raw(claims.SendMessage)
+		_, err := conn.Write(frameOf(first, "{"))
+		require.NoError(t, err)
+		began := time.Now()
+		var alive sync.WaitGroup
+		alive.Go(func() {
+			for {
+				if _, err := conn.Write(frameOf(ping, "")); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		assert.Equal(t, -1, closeStatus(r))
+		assert.Equal(t, 10*time.Second, time.Since(began))
+		alive.Wait()
+		synctest.Wait()
+		assert.Zero(t, c.Live())
+		assert.Equal(t, map[string]int{"stalled": 1}, c.vars().Ended)
+	})
+}
+
+// What comes along with the handshake is a message as any other.
+func TestMessageWithTheHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		bob := c.enter(user("bob", 0))
+		message := `{"Action":"SEND_MESSAGE","Content":"early"}`
+		conn, err := c.pipes.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+		request := append([]byte(handshake+c.mint(user("ann", claims.SendMessage))+"\r\n\r\n"), frameOf(whole, message)...)
+		go conn.Write(append(request, frameOf(whole, message)...))
+		_, err = http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, "early", bob.next().Content)
+		assert.Equal(t, "early", bob.next().Content)
+	})
+}
