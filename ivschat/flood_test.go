@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,7 +121,7 @@ func TestFloodOfFrames(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := start(t, ivschat.Config{})
 				conn, r := c.raw(claims.SendMessage)
-				written := 0
+				var written atomic.Int64
 				flood := bytes.Repeat(frame, max(1, 4096/len(frame))) // many in one segment
 				go func() {
 					conn.Write(frameOf(first, ""))
@@ -131,17 +132,17 @@ func TestFloodOfFrames(t *testing.T) {
 						if _, err := conn.Write(flood); err != nil {
 							return
 						}
-						written += len(flood)
+						written.Add(int64(len(flood)))
 					}
 				}()
 				assert.Equal(t, 1008, closeStatus(r))
 				synctest.Wait()
-				before := written
+				before := written.Load()
 				time.Sleep(time.Minute)
 				assert.Zero(t, c.Live())
 				assert.Equal(t, map[string]int{"flooding": 1}, c.vars().Ended)
-				assert.Less(t, before, 1<<20)
-				assert.Less(t, written-before, 1<<20, "while it was closed")
+				assert.Less(t, before, int64(1<<20))
+				assert.Less(t, written.Load()-before, int64(1<<20), "while it was closed")
 			})
 		})
 	}
