@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"errors"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/internal/box"
@@ -8,8 +9,9 @@ import (
 
 // What the tests need to make rings that this package would not.
 var (
-	Derive = derive
-	Seal   = seal
+	Derive  = derive
+	Seal    = seal
+	NewAEAD = newAEAD
 )
 
 // What Ring.Open says to package token.
@@ -24,6 +26,33 @@ const (
 	Magic    = box.Magic
 	Overhead = box.Overhead
 )
+
+// Class is the word of SPEC.md for an error of Load and Update. That of a KEK
+// is any error of its own.
+func Class(err error) string {
+	if err == nil {
+		return ""
+	}
+	for class, errs := range map[string][]error{
+		"format":        {errNotSealed, errSealedForm, errTooLarge},
+		"forged":        {errDamaged},
+		"context":       {ErrContext},
+		"rollback":      {ErrRollback},
+		"conflict":      {ErrConflict},
+		"too-far-ahead": {errAhead},
+		"document": {
+			errDocument, errZeroSecret, errDuplicate, errKeyCount, errSerial, errTimes, errChain,
+			errMaxTTL, errClockSkew, errPeriod, errLead,
+		},
+	} {
+		for _, e := range errs {
+			if errors.Is(err, e) {
+				return class
+			}
+		}
+	}
+	return "kek"
+}
 
 // Box and Unbox are SealBox and OpenBox as package token calls them.
 func (r *Ring) Box(dst, plaintext []byte, now time.Time) ([]byte, error) {

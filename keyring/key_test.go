@@ -6,34 +6,20 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-type derivations struct {
-	Keys []struct {
-		Secret, Context, Key string
-		KeyID                string `json:"key_id"`
-	}
-	KEKs []struct {
-		Text, Key string
-		KEKID     string `json:"kek_id"`
-	}
-}
-
-func readDerivations(t *testing.T) (d derivations) {
+func readVectors(t *testing.T) vectors.Vectors {
 	t.Helper()
-	b, err := os.ReadFile("testdata/derivation.json")
+	v, err := vectors.Read()
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &d))
-	require.NotEmpty(t, d.Keys)
-	require.NotEmpty(t, d.KEKs)
-	return d
+	return v
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -43,26 +29,27 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// The vectors were made by another implementation of HKDF.
-func TestDerivation(t *testing.T) {
-	for _, v := range readDerivations(t).Keys {
-		key, id, err := keyring.Derive(unhex(t, v.Secret), string(unhex(t, v.Context)))
+func TestVectorsDerivation(t *testing.T) {
+	all := readVectors(t).Derivations
+	require.NotEmpty(t, all)
+	for _, v := range all {
+		key, id, err := keyring.Derive(v.Secret, string(v.Context))
 		require.NoError(t, err)
-		require.Equal(t, v.Key, hex.EncodeToString(key))
-		require.Equal(t, v.KeyID, id.String())
+		require.Equal(t, []byte(v.Key), key)
+		require.Equal(t, []byte(v.KeyID), id[:])
 	}
 }
 
 // A box is what the package comment says, made with nothing but the vectors.
 func TestBoxFromVectors(t *testing.T) {
-	for i, v := range readDerivations(t).Keys {
-		c := keyring.Config{Context: string(unhex(t, v.Context))}
-		key := documentKey{Secret: unhex(t, v.Secret), Created: 1, Activates: 0, Retires: 0, Expires: 0, Revoked: 0}
+	for i, v := range readVectors(t).Derivations {
+		c := keyring.Config{Context: string(v.Context)}
+		key := documentKey{Secret: v.Secret, Created: 1, Activates: 0, Retires: 0, Expires: 0, Revoked: 0}
 		r := load(t, document{Serial: 1, Policy: defaultPolicy, Chain: []documentKey{key}, Revoked: []documentKey{}}, c)
-		aead, err := chacha20poly1305.NewX(unhex(t, v.Key))
+		aead, err := chacha20poly1305.NewX(v.Key)
 		require.NoError(t, err)
 		nonce := bytes.Repeat([]byte{byte(i)}, 24)
-		header := append([]byte("ct1_"), unhex(t, v.KeyID)...)
+		header := append([]byte("ct1_"), v.KeyID...)
 		want := []byte("a plaintext")
 		got, err := r.Unbox(nil, aead.Seal(append(header, nonce...), nonce, want, header), start)
 		require.NoError(t, err)

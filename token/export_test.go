@@ -2,6 +2,9 @@ package token
 
 import "sync"
 
+// ErrClock tells the errors of a Sealer apart.
+var ErrClock = errClock
+
 // UseOneWorkspace replaces the pool by one that has a single workspace, whose
 // memory it returns. Only one goroutine may open and seal then.
 func UseOneWorkspace() (box, text []byte, restore func()) {

@@ -2,20 +2,18 @@ package token_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
-	"testing/cryptotest"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/chacha20poly1305"
@@ -23,123 +21,22 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-var updateVectors = flag.Bool("update", false, "write testdata/vectors.json anew")
-
-// vectors is what testdata/vectors.json holds. SPEC.md describes it: vectors
-// are added, those that were published are not changed.
-type vectors struct {
-	Comment     string             `json:"comment"`
-	Derivations []derivationVector `json:"derivations"`
-	Valid       []validVector      `json:"valid"`
-	Invalid     []invalidVector    `json:"invalid"`
-	Accumulated accumulatedVector  `json:"accumulated"`
-	Rings       []ringVector       `json:"rings"`
-}
-
-type derivationVector struct {
-	Name    string   `json:"name"`
-	Secret  hexBytes `json:"secret"`
-	Context hexBytes `json:"context"`
-	Key     hexBytes `json:"key"`
-	KeyID   hexBytes `json:"keyID"`
-}
-
-type validVector struct {
-	Name     string        `json:"name"`
-	Secret   hexBytes      `json:"secret"`
-	Context  hexBytes      `json:"context"`
-	Now      int64         `json:"now"` // when it is opened
-	Claims   claims.Claims `json:"claims"`
-	IssuedAt int64         `json:"issuedAt"`
-	TTL      int64         `json:"ttl"`
-	Payload  hexBytes      `json:"payload"`
-	Nonce    hexBytes      `json:"nonce"`
-	Token    string        `json:"token"`
-}
-
-type invalidVector struct {
-	Name    string   `json:"name"`
-	Reason  string   `json:"reason"` // of token.Reason
-	Secret  hexBytes `json:"secret"`
-	Context hexBytes `json:"context"`
-	Now     int64    `json:"now"`
-	Token   string   `json:"token"`
-}
-
-type accumulatedVector struct {
-	Tokens int      `json:"tokens"`
-	SHA256 hexBytes `json:"sha256"`
-}
-
-type ringVector struct {
-	Name    string          `json:"name"`
-	KEK     string          `json:"kek"`
-	Context hexBytes        `json:"context"`
-	Now     int64           `json:"now"`
-	Sealed  hexBytes        `json:"sealed"`
-	Serial  uint64          `json:"serial"`
-	Keys    []ringKeyVector `json:"keys"`
-}
-
-// ringKeyVector has 0 for a time that is not set.
-type ringKeyVector struct {
-	KeyID     keyring.ID `json:"keyID"`
-	State     string     `json:"state"`
-	Created   int64      `json:"created"`
-	Activates int64      `json:"activates"`
-	Retires   int64      `json:"retires"`
-	Expires   int64      `json:"expires"`
-	Revoked   int64      `json:"revoked"`
-}
-
-// hexBytes is a byte string that JSON shows in hexadecimal.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.AppendDecode([]byte{}, text)
-	return err
-}
-
-var vectorsFile = filepath.Join("testdata", "vectors.json")
-
-func readVectors(t *testing.T) (v vectors) {
+func readVectors(t *testing.T) vectors.Vectors {
 	t.Helper()
-	data, err := os.ReadFile(vectorsFile)
+	v, err := vectors.Read()
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, &v))
 	return v
 }
 
-// TestVectorsFrozen makes all vectors anew: what is minted today, to the last
-// bit, is what was minted when they were published.
-func TestVectorsFrozen(t *testing.T) {
-	var made bytes.Buffer
-	encoder := json.NewEncoder(&made)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	require.NoError(t, encoder.Encode(makeVectors(t)))
-	if *updateVectors {
-		require.NoError(t, os.WriteFile(vectorsFile, made.Bytes(), 0o644))
-	}
-	published, err := os.ReadFile(vectorsFile)
-	require.NoError(t, err)
-	got, want := bytes.Split(made.Bytes(), []byte("\n")), bytes.Split(published, []byte("\n"))
-	for i := range min(len(got), len(want)) {
-		require.Equal(t, string(want[i]), string(got[i]), "line %d of %s", i+1, vectorsFile)
-	}
-	require.Len(t, got, len(want))
-}
-
 func TestVectorsDerivation(t *testing.T) {
-	v := readVectors(t)
-	require.Len(t, v.Derivations, 14)
+	all := readVectors(t).Derivations
+	require.Len(t, all, 14)
 	keys, ids := map[string]bool{}, map[string]bool{}
-	for _, d := range v.Derivations {
-		key, id := deriveByHand(t, d.Secret, string(d.Context))
+	for _, d := range all {
+		key, id := deriveByHand(t, d.Secret, d.Context)
 		assert.Equal(t, []byte(d.Key), key, d.Name)
 		assert.Equal(t, []byte(d.KeyID), id, d.Name)
 		keys[string(d.Key[:4])], ids[string(id)] = true, true
@@ -147,25 +44,32 @@ func TestVectorsDerivation(t *testing.T) {
 	for id := range ids {
 		assert.False(t, keys[id], "the labels are not separate: %x is ID and key", id)
 	}
-	assert.Len(t, ids, len(v.Derivations))
+	assert.Len(t, ids, len(all))
 }
 
 func TestVectorsValid(t *testing.T) {
-	v := readVectors(t)
-	require.Len(t, v.Valid, 40)
-	rings := vectorRings(t)
+	all := readVectors(t).Valid
+	require.Len(t, all, 65)
 	shortest, longest := token.MaxLen, token.MinLen
-	for _, v := range v.Valid {
+	for _, v := range all {
 		t.Run(v.Name, func(t *testing.T) {
 			shortest, longest = min(shortest, len(v.Token)), max(longest, len(v.Token))
-			r := findRing(t, rings, v.Secret, string(v.Context))
+			var want claims.Claims
+			require.NoError(t, json.Unmarshal(v.Claims, &want))
+			ring := ringOf(t, v.Secret, v.Context, 600, 5)
 			var s token.Session
-			require.NoError(t, r.open(t, &s, v.Token, v.Now))
-			assert.Equal(t, v.Claims, s.Claims())
+			require.NoError(t, open(t, ring, &s, v.Token, v.Now))
+			assert.Equal(t, want, s.Claims())
 			assert.Equal(t, v.IssuedAt, s.IssuedAt().Unix())
 			assert.Equal(t, v.IssuedAt+v.TTL, s.Summary().Expiration.Unix())
 			assert.Equal(t, token.ID(v.Nonce[:16]), s.TokenID())
-			assert.Equal(t, []byte(v.Payload), openByHand(t, v.Secret, string(v.Context), v.Token))
+			assert.Equal(t, []byte(v.Payload), openByHand(t, v.Secret, v.Context, v.Token))
+
+			sealer := token.Sealer{Ring: ring, TTL: time.Duration(v.TTL) * time.Second, Room: anyRoom, Now: fixedClock(v.IssuedAt)}
+			randomIs(t, v.Nonce)
+			minted, err := sealer.Create(want)
+			require.NoError(t, err)
+			assert.Equal(t, v.Token, minted.Token)
 		})
 	}
 	assert.Equal(t, token.MinLen, shortest)
@@ -173,15 +77,13 @@ func TestVectorsValid(t *testing.T) {
 }
 
 func TestVectorsInvalid(t *testing.T) {
-	v := readVectors(t)
 	counts := map[string]int{}
-	rings := vectorRings(t)
 	var s token.Session // reused, so that a refusal must clear it
-	for _, v := range v.Invalid {
+	for _, v := range readVectors(t).Invalid {
 		counts[v.Reason]++
 		t.Run(v.Name, func(t *testing.T) {
-			r := findRing(t, rings, v.Secret, string(v.Context))
-			assert.Equal(t, v.Reason, token.Reason(r.open(t, &s, v.Token, v.Now)))
+			ring := ringOf(t, v.Secret, v.Context, 600, 5)
+			assert.Equal(t, v.Reason, token.Reason(open(t, ring, &s, v.Token, v.Now)))
 			requireZero(t, &s)
 		})
 	}
@@ -189,115 +91,218 @@ func TestVectorsInvalid(t *testing.T) {
 		"malformed":     42,
 		"unknown-key":   5,
 		"forged":        15,
-		"payload":       97,
+		"payload":       172,
 		"not-yet-valid": 4,
 		"expired":       5,
 	}, counts)
 }
 
-func TestVectorsRing(t *testing.T) {
-	v := readVectors(t)
-	require.Len(t, v.Rings, 4)
-	for _, v := range v.Rings {
+func TestVectorsOpens(t *testing.T) {
+	counts := map[string]int{}
+	for _, v := range readVectors(t).Opens {
+		counts[v.Reason]++
 		t.Run(v.Name, func(t *testing.T) {
-			kek, err := keyring.ParseKEK(v.KEK)
-			require.NoError(t, err)
-			form := v.Sealed[len("chattoken-keyring")]
-			c := keyring.Config{Context: string(v.Context)}
-			ring, err := keyring.Load(t.Context(), kek, v.Sealed, c)
-			require.NoError(t, err)
-			require.EqualValues(t, form, ring.Form())
-			c.RefuseForm1 = true
-			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
-			assert.Equal(t, form == 1, errors.Is(err, keyring.ErrContext), "form %d, if form 1 is refused: %v", form, err)
-			c.RefuseForm1, c.Context = false, "another"
-			_, err = keyring.Load(t.Context(), kek, v.Sealed, c)
-			assert.Equal(t, form == 2, err == keyring.ErrContext, "form %d under another context: %v", form, err)
-			assert.Equal(t, v.Serial, ring.Serial())
-			assert.Equal(t, v.Keys, describeKeys(ring, time.Unix(v.Now, 0)))
+			var s token.Session
+			err := open(t, load(t, v.KEK, v.Sealed, v.Context), &s, v.Token, v.Now)
+			assert.Equal(t, v.Reason, token.Reason(err))
 		})
 	}
+	assert.Equal(t, map[string]int{
+		"":              13,
+		"unknown-key":   8,
+		"revoked-key":   6,
+		"forged":        2,
+		"not-yet-valid": 2,
+		"expired":       1,
+	}, counts)
 }
 
-// A vectorRing is a ring of two keys whose secrets are known. It is made in
-// 1970: its first key seals for 30 days and its second one ever after.
-type vectorRing struct {
-	ring    *keyring.Ring
-	context string
-	secrets [2][]byte
-}
-
-// newVectorRing makes a ring of which the seed determines the secrets: they are
-// the first 64 bytes of that random stream.
-func newVectorRing(t *testing.T, seed uint64, context string) vectorRing {
-	t.Helper()
-	r := vectorRing{context: context}
-	cryptotest.SetGlobalRandom(t, seed)
-	for i := range r.secrets {
-		r.secrets[i] = make([]byte, 32)
-		rand.Read(r.secrets[i])
+func TestVectorsMints(t *testing.T) {
+	minted, refused := 0, 0
+	for _, v := range readVectors(t).Mints {
+		t.Run(v.Name, func(t *testing.T) {
+			s := token.Sealer{TTL: time.Duration(v.TTL) * time.Second, Now: fixedClock(v.Now)}
+			if v.Secret != nil {
+				s.Ring = ringOf(t, v.Secret, v.Context, v.MaxTTL, v.ClockSkew)
+			} else {
+				s.Ring = load(t, v.KEK, v.Sealed, v.Context)
+			}
+			if v.AnyRoom {
+				s.Room = anyRoom
+			}
+			// The one without a token has no nonce, and must not draw any.
+			randomIs(t, v.Nonce)
+			got, err := mint(&s, v.Claims)
+			assert.Equal(t, v.Token, got)
+			var invalid *claims.ValidationError
+			if errors.As(err, &invalid) {
+				var fields []string
+				for _, f := range invalid.Fields {
+					fields = append(fields, f.Name)
+				}
+				assert.Equal(t, v.Fields, fields)
+				refused++
+				return
+			}
+			assert.Empty(t, v.Fields)
+			assert.Equal(t, v.Error != "", err != nil, err)
+			if err != nil {
+				assert.Equal(t, v.Error == "clock", errors.Is(err, token.ErrClock), err)
+				refused++
+				return
+			}
+			minted++
+		})
 	}
-	cryptotest.SetGlobalRandom(t, seed)
-	var err error
-	r.ring, err = keyring.New(time.Unix(0, 0), keyring.Config{
-		Context: context,
-		Policy:  keyring.Policy{MaxTTL: token.MaxTTL},
-	})
-	require.NoError(t, err)
-	keys := slices.Collect(r.ring.Keys(time.Unix(0, 0)))
-	require.Len(t, keys, len(r.secrets))
-	for i, secret := range r.secrets {
-		_, id := deriveByHand(t, secret, context)
-		require.Equal(t, id, keys[i].ID[:], "the ring draws its secrets otherwise")
-	}
-	return r
+	assert.Equal(t, [2]int{30, 38}, [2]int{minted, refused})
 }
 
-// vectorRings are the rings under which the tokens of the vectors are sealed.
-func vectorRings(t *testing.T) []vectorRing {
-	t.Helper()
-	return []vectorRing{
-		newVectorRing(t, 1, ""),
-		newVectorRing(t, 1, "chat.example.com production"),
-		newVectorRing(t, 2, string(bytes.Repeat([]byte{0xff}, 255))),
+// mint mints what a request asks for.
+func mint(s *token.Sealer, request []byte) (string, error) {
+	c, err := claims.ParseJSON(request, s.Room)
+	if err != nil {
+		return "", err
 	}
+	minted, err := s.Create(c)
+	return minted.Token, err
 }
 
-// findRing returns the ring that has the secret under the context.
-func findRing(t *testing.T, rings []vectorRing, secret []byte, context string) vectorRing {
-	t.Helper()
-	for _, r := range rings {
-		has := func(s []byte) bool { return bytes.Equal(s, secret) }
-		if r.context == context && slices.ContainsFunc(r.secrets[:], has) {
-			return r
+// TestVectorsAccumulated mints as many tokens as would take too much room for
+// vectors, of all kinds of text: SPEC.md says how.
+func TestVectorsAccumulated(t *testing.T) {
+	want := readVectors(t).Accumulated
+	require.Positive(t, want.Tokens)
+	var in stream
+	ring := ringOf(t, in.bytes(32), nil, 600, 5)
+	all := sha256.New()
+	var text []byte
+	for i := range want.Tokens {
+		nonce := in.bytes(24)
+		c := claims.Claims{RoomIdentifier: in.text(1 + in.below(32)), UserID: in.text(1 + in.below(128))}
+		c.Capabilities = claims.Capabilities(in.below(8))
+		c.Attributes = map[string]string{}
+		for range in.below(10) {
+			key := in.text(1 + in.below(8))
+			c.Attributes[key] = in.text(in.below(17))
+		}
+		c.SessionMinutes = 1 + in.below(180)
+		s := token.Sealer{
+			Ring: ring, Room: anyRoom, TTL: time.Duration(5+in.below(596)) * time.Second, Now: fixedClock(1647405789 + 1_000_000*int64(i)),
+		}
+		randomIs(t, nonce)
+		var err error
+		text, _, err = s.Seal(text[:0], &c)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	require.Equal(t, []byte(want.SHA256), all.Sum(nil))
+}
+
+// stream is the one of SPEC.md.
+type stream struct {
+	block uint64
+	rest  []byte
+}
+
+func (s *stream) bytes(n int) []byte {
+	for len(s.rest) < n {
+		sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("chattoken accumulated"), s.block))
+		s.block++
+		s.rest = append(s.rest, sum[:]...)
+	}
+	defer func() { s.rest = s.rest[n:] }()
+	return s.rest[:n:n]
+}
+
+func (s *stream) below(n int) int {
+	b := s.bytes(2)
+	return (int(b[0])<<8 | int(b[1])) % n
+}
+
+func (s *stream) text(n int) string {
+	runes := make([]rune, n)
+	for i := range runes {
+		switch s.below(4) {
+		case 0:
+			runes[i] = rune(s.below(0x80))
+		case 1:
+			runes[i] = rune(0x80 + s.below(0x780))
+		case 2:
+			runes[i] = rune(0x800 + s.below(0xd000))
+		default:
+			runes[i] = rune(0x10000 + s.below(0x10000))
 		}
 	}
-	require.Fail(t, "no ring has this secret and context")
-	return vectorRing{}
+	return string(runes)
 }
 
-func (r vectorRing) open(t *testing.T, s *token.Session, text string, now int64) error {
-	t.Helper()
-	opener := token.Opener{Ring: r.ring, Now: fixedClock(now)}
-	return opener.OpenWithoutSpending(t.Context(), s, text)
-}
+func anyRoom(string) bool { return true }
 
 func fixedClock(now int64) func() time.Time {
 	return func() time.Time { return time.Unix(now, 0) }
 }
 
+func open(t *testing.T, ring *keyring.Ring, s *token.Session, text string, now int64) error {
+	t.Helper()
+	opener := token.Opener{Ring: ring, Now: fixedClock(now)}
+	return opener.OpenWithoutSpending(t.Context(), s, text)
+}
+
+// randomIs makes the given bytes all that there is of randomness.
+func randomIs(t *testing.T, b []byte) {
+	t.Helper()
+	old := rand.Reader
+	t.Cleanup(func() { rand.Reader = old })
+	rand.Reader = bytes.NewReader(b)
+}
+
+func load(t *testing.T, kekText string, sealed, context []byte) *keyring.Ring {
+	t.Helper()
+	kek, err := keyring.ParseKEK(kekText)
+	require.NoError(t, err)
+	ring, err := keyring.Load(t.Context(), kek, sealed, keyring.Config{Context: string(context)})
+	require.NoError(t, err)
+	return ring
+}
+
+// clearKEK takes the wrapped key for the data key.
+type clearKEK struct{}
+
+func (clearKEK) Wrap(_ context.Context, dataKey []byte) (string, []byte, error) {
+	return "clear", slices.Clone(dataKey), nil
+}
+
+func (clearKEK) Unwrap(_ context.Context, _ string, wrapped []byte) ([]byte, error) {
+	return slices.Clone(wrapped), nil
+}
+
+// ringOf makes a ring of one key, which seals and opens at any time.
+func ringOf(t *testing.T, secret, context []byte, maxTTL, clockSkew int64) *keyring.Ring {
+	t.Helper()
+	document, err := cbor.Marshal([]any{1, []any{maxTTL, clockSkew, 3600, 3600}, []any{[]any{secret, 0, 0, 0, 0, 0}}, []any{}})
+	require.NoError(t, err)
+	dataKey, nonce := bytes.Repeat([]byte{1}, 32), make([]byte, 24)
+	header := append([]byte("chattoken-keyring\x01\x05clear\x00\x20"), dataKey...)
+	aead, err := chacha20poly1305.NewX(dataKey)
+	require.NoError(t, err)
+	sealed := aead.Seal(append(slices.Clone(header), nonce...), nonce, document, header)
+	ring, err := keyring.Load(t.Context(), clearKEK{}, sealed, keyring.Config{Context: string(context)})
+	require.NoError(t, err)
+	return ring
+}
+
 // The functions below do by hand, from the primitives, what SPEC.md says.
 
-func deriveByHand(t *testing.T, secret []byte, context string) (key, id []byte) {
+func deriveByHand(t *testing.T, secret, context []byte) (key, id []byte) {
 	t.Helper()
-	key, err := hkdf.Key(sha256.New, secret, nil, "chattoken/v1 key\x00"+context, 32)
+	key, err := hkdf.Key(sha256.New, secret, nil, "chattoken/v1 key\x00"+string(context), 32)
 	require.NoError(t, err)
-	id, err = hkdf.Key(sha256.New, secret, nil, "chattoken/v1 key-id\x00"+context, 4)
+	id, err = hkdf.Key(sha256.New, secret, nil, "chattoken/v1 key-id\x00"+string(context), 4)
 	require.NoError(t, err)
 	return key, id
 }
 
-func openByHand(t *testing.T, secret []byte, context, text string) (payload []byte) {
+func openByHand(t *testing.T, secret, context []byte, text string) (payload []byte) {
 	t.Helper()
 	key, id := deriveByHand(t, secret, context)
 	aead, err := chacha20poly1305.NewX(key)

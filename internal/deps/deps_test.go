@@ -143,6 +143,7 @@ var direction = map[string][]string{
 	"token":    {"claims", "keyring", "internal"},
 	"replay":   {"keyring", "token", "claims", "internal"},
 	"gateway":  {"claims", "keyring", "token", "internal"},
+	"vectors":  {},
 	"internal": {"claims", "internal"}, // the payload is made of claims
 	"cmd":      {"claims", "keyring", "token", "replay", "gateway", "internal"},
 	"fuzz":     {"claims", "keyring", "token", "replay", "gateway", "internal"},

@@ -1,12 +1,12 @@
-"""Mints and opens chat tokens: a second implementation of SPEC.md.
+"""Mints and opens chat tokens, and loads rings: SPEC.md in Python.
 
-It follows SPEC.md on other libraries, to check that it says enough, and favours
-likeness to its tables over speed. It needs libsodium (PyNaCl's bindings) and
-a CBOR decoder (cbor2).
+It follows SPEC.md step by step, on other libraries than the Go code: libsodium
+(PyNaCl's bindings) and cbor2. It favours likeness to the text over speed.
 
 As a program it reads requests from standard input and writes replies to
 standard output, one JSON object a line; see OPERATIONS at the end. Byte strings
-are in hexadecimal and times are Unix seconds.
+are in hexadecimal and times are Unix seconds. lenient.py makes it wrong in many
+ways, to see whether the vectors notice.
 """
 
 import base64
@@ -24,21 +24,21 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-PREFIX = "ct1_"
-MAX_TIME = 253402300799
+MAX = 253402300799
 CAPABILITIES = ["SEND_MESSAGE", "DISCONNECT_USER", "DELETE_MESSAGE"]
 ROOM = re.compile(r"arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+")
 
 
 class Refused(Exception):
-    """Says why a token is refused, in a word of SPEC.md section 6."""
+    """Says why, in a word of SPEC.md, or names fields."""
 
 
-class BadRing(Exception):
-    """Says what is wrong with a sealed ring or its KEK."""
+def demand(condition, word):
+    if not condition:
+        raise Refused(word)
 
 
-# Section 2: notation.
+# 2. Notation
 
 
 def hkdf(secret, info, size):
@@ -60,12 +60,15 @@ def unspell(text):
 
 
 def head(major, n):
-    if n < 24:
-        return bytes([major << 5 | n])
     for code, size in (24, 1), (25, 2), (26, 4), (27, 8):
+        if n < 24:
+            return bytes([major << 5 | n])
         if n < 1 << 8 * size:
             return bytes([major << 5 | code]) + n.to_bytes(size, "big")
     raise ValueError("an integer is too large")
+
+
+order = lambda key: encode(key)
 
 
 def encode(value):
@@ -81,8 +84,8 @@ def encode(value):
     if kind is list:
         return head(4, len(value)) + b"".join(map(encode, value))
     if kind is dict:
-        pairs = sorted((encode(k), encode(v)) for k, v in value.items())
-        return head(5, len(pairs)) + b"".join(k + v for k, v in pairs)
+        keys = sorted(value, key=order)
+        return head(5, len(keys)) + b"".join(encode(k) + encode(value[k]) for k in keys)
     raise TypeError("no such type in SPEC.md")
 
 
@@ -95,105 +98,49 @@ def decode(data):
         return None
 
 
-def is_uint(value, least, most):
-    return type(value) is int and least <= value <= most
+def is_type(value, shape):
+    """Whether value has a shape: a type, a list of shapes, or a {type: type}."""
+    if type(shape) is list:
+        return type(value) is list and len(value) == len(shape) and all(map(is_type, value, shape))
+    if type(shape) is dict:
+        [(k, v)] = shape.items()
+        return type(value) is dict and all(type(a) is k and type(b) is v for a, b in value.items())
+    return type(value) is shape
 
 
-def is_list(value, size):
-    return type(value) is list and len(value) == size
+def broken(rules, *of):
+    """The names of the rules that do not hold."""
+    return [name for name, rule in rules.items() if not rule(*of)]
 
 
-# Section 3: keys.
+# 3. Keys
 
 
 def derive(secret, context):
-    if len(secret) != 32 or secret == bytes(32) or len(context) > 255:
-        raise BadRing("secret or context")
     key = hkdf(secret, b"chattoken/v1 key\x00" + context, 32)
     return key, hkdf(secret, b"chattoken/v1 key-id\x00" + context, 4)
 
 
-# Section 4: token.
+# 4. Token
 
 
-def size(attributes):
-    return sum(len(text.encode()) for pair in attributes.items() for text in pair)
-
-
-def is_payload(p):
-    """Whether p is as section 4 says, but for the bounds of the TTL."""
-    return (
-        is_list(p, 7)
-        and type(p[0]) is str and 1 <= len(p[0].encode()) <= 128
-        and type(p[1]) is str and 1 <= len(p[1]) <= 128
-        and is_uint(p[2], 0, 7)
-        and type(p[3]) is dict
-        and all(type(k) is str and k and type(v) is str for k, v in p[3].items())
-        and size(p[3]) <= 1024
-        and is_uint(p[4], 0, MAX_TIME)
-        and is_uint(p[5], 0, 2**64 - 1)
-        and is_uint(p[6], 1, 180)
-    )
-
-
-def ttl_in_bounds(p):
-    return 5 <= p[5] <= min(600, 60 * p[6])
-
-
-# Section 5: minting.
-
-
-def mint(ring, claims, now, ttl=None, room=ROOM, nonce=None):
-    """Mints a token. Only a test has a nonce to give."""
-    minutes = claims.get("sessionDurationInMinutes", 60)
-    names = claims.get("capabilities", [])
-    if ttl is None:
-        ttl = min(60, ring.max_ttl)
-    if not is_uint(ttl, 5, ring.max_ttl):
-        raise ValueError("TTL")
-    payload = [
-        claims["roomIdentifier"],
-        claims["userId"],
-        sum({1 << CAPABILITIES.index(name) for name in names}),
-        claims.get("attributes", {}),
-        now,
-        min(ttl, 60 * minutes),
-        minutes,
-    ]
-    if not is_payload(payload) or (room and not room.fullmatch(payload[0])):
-        raise ValueError("claims")
-    key, key_id = ring.primary(now)
-    aad = PREFIX.encode() + key_id
-    nonce = nonce or os.urandom(24)
-    return PREFIX + spell(key_id + nonce + xc20p_seal(encode(payload), aad, nonce, key))
-
-
-# Section 6: opening.
-
-
-def verify(ring, text, now):
-    """Makes checks 1 to 10; returns the payload and the token ID."""
-    if not 76 <= len(text) <= 3850 or not text.startswith(PREFIX):
-        raise Refused("malformed")
-    box = unspell(text[len(PREFIX):])
-    if box is None:
-        raise Refused("malformed")
-    key_id, nonce, ciphertext = box[:4], box[4:28], box[28:]
-    key = ring.opens(key_id, now)
-    try:
-        plaintext = xc20p_open(ciphertext, PREFIX.encode() + key_id, nonce, key)
-    except CryptoError:
-        raise Refused("forged") from None
-    p = decode(plaintext)
-    if not is_payload(p):
-        raise Refused("payload")
-    if p[4] > now + ring.clock_skew:
-        raise Refused("not-yet-valid")
-    if not ttl_in_bounds(p):
-        raise Refused("payload")
-    if now >= p[4] + p[5]:
-        raise Refused("expired")
-    return p, nonce[:16]
+byte_length = lambda text: len(text.encode())
+code_points = lambda text: len(text)
+attribute_bytes = lambda attributes: sum(byte_length(text) for pair in attributes.items() for text in pair)
+PAYLOAD = [str, str, int, {str: str}, int, int, int]
+FIELDS = {
+    "roomIdentifier": lambda p: 1 <= byte_length(p[0]) <= 128,
+    "userId": lambda p: 1 <= code_points(p[1]) <= 128,
+    "capabilities": lambda p: p[2] <= 7,
+    "attributes": lambda p: "" not in p[3] and attribute_bytes(p[3]) <= 1024,
+    "sessionDurationInMinutes": lambda p: 1 <= p[6] <= 180,
+}
+ISSUED_AT = {"at most MAX": lambda p: p[4] <= MAX}
+TTL = {
+    "at least 5 s": lambda p: p[5] >= 5,
+    "at most 600 s": lambda p: p[5] <= 600,
+    "at most the session": lambda p: p[5] <= 60 * p[6],
+}
 
 
 def claims_of(p):
@@ -205,13 +152,84 @@ def claims_of(p):
     return claims
 
 
-# Section 8: ring.
+# 5. Mint
+
+
+def sum_of(names):
+    """The sum of capabilities; more than a payload may have for an unknown one."""
+    return sum({1 << CAPABILITIES.index(n) if n in CAPABILITIES else 8 for n in names})
+
+
+minutes_of = lambda claims: claims.get("sessionDurationInMinutes", 60)
+is_room = lambda text: ROOM.fullmatch(text) is not None
+default_ttl = lambda ring: min(max(60, ring.clock_skew + 5), ring.max_ttl)
+is_ttl = lambda ring, ttl: 5 <= ttl <= ring.max_ttl
+within_session = lambda ttl, minutes: min(ttl, 60 * minutes)
+
+
+def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
+    """Mints a token. Only a test has a nonce to give."""
+    minutes = minutes_of(claims)
+    p = [
+        claims.get("roomIdentifier", ""),
+        claims.get("userId", ""),
+        sum_of(claims.get("capabilities", [])),
+        claims.get("attributes", {}),
+        now,
+        0,
+        minutes,
+    ]
+    rules = dict(FIELDS)
+    rules["roomIdentifier"] = lambda p: FIELDS["roomIdentifier"](p) and (grammar or is_room)(p[0])
+    demand(not broken(rules, p), broken(rules, p))
+    demand(0 <= now <= MAX, "clock")
+    demand(ttl is None or is_ttl(ring, ttl), "ttl")
+    p[5] = within_session(default_ttl(ring) if ttl is None else ttl, minutes)
+    key = ring.primary(now)
+    nonce = nonce or os.urandom(24)
+    return "ct1_" + spell(key.id + nonce + xc20p_seal(encode(p), b"ct1_" + key.id, nonce, key.key))
+
+
+# 6. Open
+
+
+SHORTEST, LONGEST = 76, 3850
+CLOSED = {"revoked": "revoked-key", "expired": "unknown-key"}
+
+
+too_early = lambda ring, p, now: p[4] > now + ring.clock_skew
+expired = lambda ring, p, now: now >= p[4] + p[5]
+
+
+def verify(ring, text, now):
+    """Makes checks 1 to 10; returns the payload and the token ID."""
+    demand(SHORTEST <= len(text) <= LONGEST and text.startswith("ct1_"), "malformed")
+    box = unspell(text[4:])
+    demand(box is not None, "malformed")
+    key_id, nonce, ciphertext = box[:4], box[4:28], box[28:]
+    key = ring.find(key_id)
+    demand(key, "unknown-key")
+    demand(key.state(now) not in CLOSED, CLOSED.get(key.state(now)))
+    try:
+        plaintext = xc20p_open(ciphertext, b"ct1_" + key_id, nonce, key.key)
+    except CryptoError:
+        raise Refused("forged") from None
+    p = decode(plaintext)
+    demand(is_type(p, PAYLOAD) and not broken(FIELDS | ISSUED_AT, p), "payload")
+    demand(not too_early(ring, p, now), "not-yet-valid")
+    demand(not broken(TTL, p), "payload")
+    demand(not expired(ring, p, now), "expired")
+    return p, nonce[:16]
+
+
+# 7. Ring
 
 TIMES = ["created", "activates", "retires", "expires", "revoked"]
 
 
 class Key:
     def __init__(self, context, secret, *times):
+        self.secret = secret
         self.key, self.id = derive(secret, context)
         for name, value in zip(TIMES, times, strict=True):
             setattr(self, name, value)
@@ -229,134 +247,154 @@ class Key:
 
 
 class Ring:
-    def __init__(self, serial, policy, chain, revoked):
-        self.serial, self.chain, self.revoked = serial, chain, revoked
+    def __init__(self, context, serial, policy, chain, revoked):
+        self.serial = serial
         self.max_ttl, self.clock_skew, self.period, self.lead = policy
-        self.check()
+        self.chain, self.revoked = ([Key(context, *k) for k in keys] for keys in (chain, revoked))
+        self.keys = self.chain + self.revoked
+        self.overlap = self.max_ttl + 2 * self.clock_skew
 
-    @classmethod
-    def of_secret(cls, secret, context):
-        """A ring of one key that opens and seals at any time."""
-        return cls(1, [600, 5, 2592000, 3600], [Key(context, secret, 0, 0, 0, 0, 0)], [])
-
-    def keys(self):
-        return self.chain + self.revoked
-
-    def check(self):
-        ids = {k.id for k in self.keys()}
-        if not 1 <= len(ids) == len(self.keys()) <= 4096 or not self.chain:
-            raise BadRing("number of keys, or an ID twice")
-        policy_ok = (
-            is_uint(self.max_ttl, 5, 600)
-            and is_uint(self.clock_skew, 1, 60)
-            and is_uint(self.period, 1, 366 * 86400)
-            and is_uint(self.lead, self.clock_skew + 1, self.period)
-        )
-        if not policy_ok or not is_uint(self.serial, 1, 2**63 - 1):
-            raise BadRing("policy or serial")
-        if not all(is_uint(getattr(k, n), 0, MAX_TIME) for k in self.keys() for n in TIMES):
-            raise BadRing("times")
-        if not self.follow_each_other() or not all(k.revoked and k.expires for k in self.revoked):
-            raise BadRing("chain")
-
-    def follow_each_other(self):
-        last = self.chain[-1]
-        overlap = self.max_ttl + 2 * self.clock_skew
-        return (
-            self.chain[0].activates == 0
-            and all(
-                k.activates < k.retires == after.activates and k.expires >= k.retires + overlap
-                for k, after in zip(self.chain, self.chain[1:])
-            )
-            and not last.retires
-            and not last.expires
-            and not any(k.revoked for k in self.chain)
-        )
+    def find(self, key_id):
+        return next((k for k in self.keys if k.id == key_id), None)
 
     def primary(self, now):
-        [k] = [k for k in self.chain if k.state(now) == "primary"]
-        return k.key, k.id
-
-    def opens(self, key_id, now):
-        for k in self.keys():
-            if k.id == key_id:
-                state = k.state(now)
-                if state == "revoked":
-                    raise Refused("revoked-key")
-                if state == "expired":
-                    raise Refused("unknown-key")
-                return k.key
-        raise Refused("unknown-key")
+        [key] = [k for k in self.chain if k.state(now) == "primary"]
+        return key
 
 
-def cut(data, n):
-    if len(data) < n:
-        raise BadRing("cut off")
-    return data[:n], data[n:]
+def each(rule):
+    """A rule for each key of the chain but the last, and the one after it."""
+    return lambda r: all(map(rule, [r] * (len(r.chain) - 1), r.chain, r.chain[1:]))
+
+
+RING = {
+    "serial at least 1": lambda r: r.serial >= 1,
+    "serial below 2^63": lambda r: r.serial < 1 << 63,
+    "maxTTL at least 5": lambda r: r.max_ttl >= 5,
+    "maxTTL at most 600": lambda r: r.max_ttl <= 600,
+    "clockSkew at least 1": lambda r: r.clock_skew >= 1,
+    "clockSkew at most 60": lambda r: r.clock_skew <= 60,
+    "period at most 366 days": lambda r: r.period <= 366 * 86400,
+    "lead above clockSkew": lambda r: r.lead > r.clock_skew,
+    "lead at most period": lambda r: r.lead <= r.period,
+    "a key in the chain": lambda r: r.chain,
+    "at most 4,096 keys": lambda r: len(r.keys) <= 4096,
+    "secrets of 32 bytes": lambda r: all(len(k.secret) == 32 for k in r.keys),
+    "no secret of zeros": lambda r: all(nonzero(k.secret) for k in r.keys),
+    "no ID twice": lambda r: len({k.id for k in r.keys}) == len(r.keys),
+    "times": lambda r: all(getattr(k, n) <= MAX for k in r.keys for n in TIMES),
+    "first activates": lambda r: not r.chain or r.chain[0].activates == 0,
+    "retires after activates": each(lambda r, k, after: k.retires > k.activates),
+    "retires as the next activates": each(lambda r, k, after: k.retires == after.activates),
+    "expires late enough": each(lambda r, k, after: k.expires >= k.retires + r.overlap),
+    "last does not retire": lambda r: not r.chain or not r.chain[-1].retires,
+    "last does not expire": lambda r: not r.chain or not r.chain[-1].expires,
+    "none revoked in the chain": lambda r: not any(k.revoked for k in r.chain),
+    "all revoked of the revoked": lambda r: all(k.revoked for k in r.revoked),
+    "the revoked expire": lambda r: all(k.expires for k in r.revoked),
+}
+
+
+nonzero = lambda data: any(data)
+is_own = lambda kek_id, own_id: kek_id == own_id
+
+
+def parse_kek(text):
+    """Returns the wrapping key and the KEK ID."""
+    kek = unspell(text[15:])
+    demand(text.startswith("chattoken-kek1_") and kek is not None, "kek")
+    demand(len(kek) == 32 and nonzero(kek), "kek")
+    kek_id = "local-" + hkdf(kek, b"chattoken/v1 kek-id\x00", 8).hex()
+    return hkdf(kek, b"chattoken/v1 kek\x00", 32), kek_id.encode()
 
 
 def unwrap(kek_text, kek_id, wrapped):
-    """Undoes the wrapping by a local KEK."""
-    prefix = "chattoken-kek1_"
-    kek = unspell(kek_text[len(prefix):])
-    if not kek_text.startswith(prefix) or kek is None or len(kek) != 32 or kek == bytes(32):
-        raise BadRing("text of the KEK")
-    own_id = b"local-" + hkdf(kek, b"chattoken/v1 kek-id\x00", 8).hex().encode()
-    if kek_id != own_id or len(wrapped) != 72:
-        raise BadRing("another KEK")
-    return xc20p_open(wrapped[24:], own_id, wrapped[:24], hkdf(kek, b"chattoken/v1 kek\x00", 32))
+    key, own_id = parse_kek(kek_text)
+    demand(is_own(kek_id, own_id) and len(wrapped) == 72, "kek")
+    try:
+        data_key = xc20p_open(wrapped[24:], own_id, wrapped[:24], key)
+    except CryptoError:
+        raise Refused("kek") from None
+    demand(nonzero(data_key), "kek")
+    return data_key
+
+
+def cut(data, n):
+    demand(len(data) >= n, "format")
+    return data[:n], data[n:]
 
 
 def unseal(kek_text, sealed, context):
-    """Returns the document: all of the plaintext in form 1, and its end in form 2."""
+    """Returns the form and the document."""
+    demand(len(sealed) <= 1 << 20, "format")
     magic, rest = cut(sealed, 17)
     form, rest = cut(rest, 1)
-    if magic != b"chattoken-keyring" or form[0] not in (1, 2) or len(sealed) > 1 << 20:
-        raise BadRing("not a sealed ring")
+    demand(magic == b"chattoken-keyring" and form[0] in FORMS, "format")
     n, rest = cut(rest, 1)
     kek_id, rest = cut(rest, n[0])
     n, rest = cut(rest, 2)
     wrapped, rest = cut(rest, int.from_bytes(n, "big"))
     header = sealed[:len(sealed) - len(rest)]
     nonce, ciphertext = cut(rest, 24)
-    cut(ciphertext, 16)
+    demand(kek_id and wrapped, "format")
+    data_key = unwrap(kek_text, kek_id, wrapped)
     try:
-        plaintext = xc20p_open(ciphertext, header, nonce, unwrap(kek_text, kek_id, wrapped))
-    except CryptoError:
-        raise BadRing("not authentic") from None
-    if form[0] == 1:
-        return plaintext
-    digest, document = cut(plaintext, 32)
-    if digest != hashlib.sha256(b"chattoken/v1 context\x00" + context).digest():
-        raise BadRing("another context")
-    return document
+        plaintext = xc20p_open(ciphertext, header, nonce, data_key)
+    except (CryptoError, ValueError):  # ValueError: shorter than a tag
+        raise Refused("forged") from None
+    if form[0] == 2:
+        demand(len(plaintext) >= 32, "document")
+        demand(is_digest(plaintext[:32], context), "context")
+        plaintext = plaintext[32:]
+    return form[0], plaintext
 
 
-def load(kek_text, sealed, context):
-    """Loads a ring of which no earlier serial is known."""
-    document = decode(unseal(kek_text, sealed, context))
-    if not is_list(document, 4):
-        raise BadRing("document")
-    serial, policy, *lists = document
-    if not is_list(policy, 4) or not all(type(keys) is list for keys in lists):
-        raise BadRing("document")
-    if not all(is_list(k, 6) and type(k[0]) is bytes for keys in lists for k in keys):
-        raise BadRing("document")
-    ring = Ring(serial, policy, *([Key(context, *k) for k in keys] for keys in lists))
-    if ring.serial > 2**62:
-        raise BadRing("serial too far ahead")
+FORMS = (1, 2)
+
+
+is_digest = lambda digest, context: digest == hashlib.sha256(b"chattoken/v1 context\x00" + context).digest()
+DOCUMENT = [int, [int, int, int, int], list, list]
+FIRST = {
+    "rollback": lambda r, least: r.serial >= least,
+    "too-far-ahead": lambda r, least: r.serial <= (least + (1 << 32) if least else 1 << 62),
+}
+NEXT = {
+    "context": lambda r, old: r.form >= old.form,
+    "rollback": lambda r, old: r.serial >= old.serial,
+    "too-far-ahead": lambda r, old: r.serial <= old.serial + (1 << 32),
+    "conflict": lambda r, old: r.serial > old.serial or r.document == old.document,
+}
+
+
+def load(kek_text, sealed, context, refuse_form1=False, least=0, old=None):
+    """Loads a ring, in place of the old one if there is one."""
+    form, document = unseal(kek_text, sealed, context)
+    demand(form == 2 or not refuse_form1, "context")
+    d = decode(document)
+    demand(is_type(d, DOCUMENT), "document")
+    demand(all(is_type(k, [bytes] + 5 * [int]) for keys in d[2:] for k in keys), "document")
+    ring = Ring(context, *d)
+    ring.form, ring.document = form, document
+    demand(not broken(RING, ring), "document")
+    wrong = broken(NEXT, ring, old) if old else broken(FIRST, ring, least)
+    demand(not wrong, wrong and wrong[0])
     return ring
 
 
-# The program.
+# The program
+
+
+def load_of(q, sealed, old=None):
+    context, least = bytes.fromhex(q["context"]), q.get("minSerial", 0)
+    return load(q["kek"], bytes.fromhex(sealed), context, q.get("refuseForm1"), least, old)
 
 
 def ring_of(q):
-    """The ring of a request: a sealed one with its KEK, or a secret's."""
-    context = bytes.fromhex(q["context"])
-    if "secret" in q:
-        return Ring.of_secret(bytes.fromhex(q["secret"]), context)
-    return load(q["kek"], bytes.fromhex(q["sealed"]), context)
+    """The ring of a request: a sealed one, or one of a key that seals at any time."""
+    if "secret" not in q:
+        return load_of(q, q["sealed"])
+    policy = [q.get("maxTTL", 600), q.get("clockSkew", 5), 2592000, 3600]
+    return Ring(bytes.fromhex(q["context"]), 1, policy, [[bytes.fromhex(q["secret"]), 0, 0, 0, 0, 0]], [])
 
 
 def op_derive(q):
@@ -364,19 +402,20 @@ def op_derive(q):
     return {"key": key.hex(), "keyID": key_id.hex()}
 
 
+def op_kek(q):
+    key, kek_id = parse_kek(q["text"])
+    return {"key": key.hex(), "kekID": kek_id.decode()}
+
+
 def op_mint(q):
-    room = None if q.get("anyRoom") else ROOM
+    grammar = (lambda _: True) if q.get("anyRoom") else None
     nonce = bytes.fromhex(q.get("nonce", ""))
-    return {"token": mint(ring_of(q), q["claims"], q["now"], q.get("ttl"), room, nonce)}
+    return {"token": mint(ring_of(q), q["claims"], q["now"], q.get("ttl"), grammar, nonce)}
 
 
 def op_open(q):
-    try:
-        p, token_id = verify(ring_of(q), q["token"], q["now"])
-    except Refused as refused:
-        return {"reason": str(refused)}
+    p, token_id = verify(ring_of(q), q["token"], q["now"])
     return {
-        "reason": "",
         "claims": claims_of(p),
         "issuedAt": p[4],
         "ttl": p[5],
@@ -385,23 +424,23 @@ def op_open(q):
     }
 
 
-def op_ring(q):
-    try:
-        ring = ring_of(q)
-    except BadRing as bad:
-        return {"reason": str(bad)}
+def op_load(q):
+    ring = load_of(q, q["sealed"], load_of(q, q["current"]) if "current" in q else None)
+    if "now" not in q:
+        return {"serial": ring.serial}
     keys = [
         {"keyID": k.id.hex(), "state": k.state(q["now"])} | {n: getattr(k, n) for n in TIMES}
-        for k in ring.keys()
+        for k in ring.keys
     ]
-    return {"reason": "", "serial": ring.serial, "keys": keys}
+    return {"serial": ring.serial, "keys": keys}
 
 
 OPERATIONS = {
     "derive": op_derive,  # secret, context
+    "kek": op_kek,  # text
     "mint": op_mint,  # claims, now, a ring; ttl, nonce, anyRoom
     "open": op_open,  # token, now, a ring
-    "ring": op_ring,  # now, a ring: secret or sealed and kek, and context
+    "load": op_load,  # kek, context, sealed; current, minSerial, refuseForm1, now
 }
 
 
@@ -410,6 +449,8 @@ def main():
         q = json.loads(line)
         try:
             reply = OPERATIONS[q["op"]](q)
+        except Refused as refused:
+            reply = {"reason": refused.args[0]}
         except Exception as error:
             reply = {"error": repr(error)}
         print(json.dumps(reply), flush=True)

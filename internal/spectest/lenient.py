@@ -1,0 +1,259 @@
+"""Makes chattoken.py wrong, in one way at a time.
+
+Each leniency is something that implementations do if nobody tells them not to:
+what their libraries do by themselves, or a check that was forgotten. Some test
+vector has to notice each of them.
+
+It is the program of chattoken.py with two more operations: "leniences" returns
+their names, and "lenient" makes the one of that name the only one in force.
+"""
+
+import pathlib
+import re
+import sys
+import unicodedata
+
+import cbor2
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import chattoken as ct  # noqa: E402
+
+strict = dict(vars(ct))
+
+
+# CBOR as a tolerant reader reads it: it returns what the strict one would have
+# to see in order to read the same.
+
+class Tolerant:
+    def __init__(self, *what):
+        self.what = what
+
+    def decode(self, data):
+        try:
+            canonical, rest = self.item(data)
+        except (IndexError, KeyError, ValueError, RecursionError):
+            return None
+        return strict["decode"](canonical + (b"" if "trailing bytes" in self.what else rest))
+
+    def demand(self, what):
+        if what not in self.what:
+            raise ValueError(what)
+
+    def head(self, b):
+        major, low = b[0] >> 5, b[0] & 31
+        if low < 24 or low == 31:
+            return major, low if low < 24 else None, b[1:]
+        size = {24: 1, 25: 2, 26: 4, 27: 8}[low]
+        n = int.from_bytes(b[1:1 + size], "big")
+        if major < 6 and n < {1: 24}.get(size, 1 << 4 * size):
+            self.demand("long heads")
+        if major == 7:
+            n = b[:1 + size]
+        elif n > len(b) and major in (2, 3, 4, 5):
+            raise ValueError("cut off")
+        return major, n, b[1 + size:]
+
+    def item(self, b):
+        major, n, b = self.head(b)
+        if n is None and major in (2, 3, 4, 5):
+            self.demand("indefinite lengths")
+            items = []
+            while b[0] != 0xff:
+                item, b = self.item(b)
+                items.append(item)
+            b = b[1:]
+            if major in (2, 3):
+                data = b"".join(self.head(i)[2] for i in items)
+                return self.text(data) if major == 3 else ct.head(2, len(data)) + data, b
+        elif major in (0, 1):
+            if major == 1:
+                self.demand("negative integers")
+            return ct.head(0, n), b
+        elif major in (2, 3):
+            if major == 2 and n != 32:
+                self.demand("byte strings for text")
+            data = b[:n]
+            if len(data) < n:
+                raise ValueError("cut off")
+            return self.text(data) if major == 3 or n != 32 else ct.head(2, n) + data, b[n:]
+        elif major == 6:
+            self.demand("tags")
+            return self.item(b)
+        elif major == 7:
+            return self.simple(n), b
+        else:
+            items = []
+            for _ in range(n if major == 4 else 2 * n):
+                item, b = self.item(b)
+                items.append(item)
+        if major == 4:
+            return ct.head(4, len(items)) + b"".join(items), b
+        return self.pairs(list(zip(items[::2], items[1::2]))), b
+
+    def simple(self, n):
+        if n in (20, 21):
+            self.demand("booleans for integers")
+            return ct.head(0, n - 20)
+        if n in (22, 23):
+            self.demand("null for what is absent")
+            return b"\xa0" if "null is a map" in self.what else ct.head(0, 0)
+        self.demand("floats for integers")
+        return ct.head(0, int(cbor2.loads(n)))
+
+    def pairs(self, pairs):
+        keys = [k for k, _ in pairs]
+        if len(set(keys)) < len(keys):
+            self.demand("keys twice")
+            pairs = list(dict(pairs).items())
+        if [k for k, _ in pairs] != sorted({k for k, _ in pairs}):
+            self.demand("keys in any order")
+        return ct.head(5, len(pairs)) + b"".join(k + v for k, v in sorted(pairs))
+
+    def text(self, data):
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            for name, read in UTF8.items():
+                if name in self.what:
+                    data = read(data).encode("utf-8", "replace")
+        return ct.head(3, len(data)) + data
+
+
+def java(data):
+    """Modified UTF-8: NUL in two bytes, and pairs of surrogates."""
+    text = data.replace(b"\xc0\x80", b"\0").decode("utf-8", "surrogatepass")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16")
+
+
+UTF8 = {
+    "replacement characters": lambda data: data.decode("utf-8", "replace"),
+    "what is wrong left out": lambda data: data.decode("utf-8", "ignore"),
+    "lone surrogates": lambda data: data.decode("utf-8", "surrogatepass"),
+    "modified UTF-8": java,
+    "Latin-1": lambda data: data.decode("latin-1"),
+}
+CBOR = ["long heads", "indefinite lengths", "trailing bytes", "byte strings for text", "tags", "negative integers",
+        "booleans for integers", "null for what is absent", "floats for integers", "keys twice", "keys in any order"]
+
+
+def changed(change):
+    """Reads the payload, and changes every text of it."""
+    def decode(data):
+        p = strict["decode"](data)
+        if type(p) is not list or len(p) != 7 or type(p[3]) is not dict:
+            return p
+        return [change(i) if type(i) is str else i for i in p[:3]] + [{change(k): change(v) for k, v in p[3].items()}] + p[4:]
+    return decode
+
+
+def unchecked(data):
+    try:
+        return cbor2.loads(data)
+    except Exception:
+        return None
+
+
+def graphemes(text):
+    return len([c for i, c in enumerate(text) if not unicodedata.combining(c) and "\u200d" not in text[max(i - 1, 0):i + 1]])
+
+
+def lax(change):
+    return lambda text: strict["unspell"](change(text))
+
+
+def opened(change):
+    return lambda ring, text, now: strict["verify"](ring, change(text), now)
+
+
+def spare(text):
+    return strict["unspell"](text) or ct.base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def less(table, name):
+    return {k: v for k, v in strict[table].items() if k != name}
+
+
+def ring_with(**methods):
+    return type("Lenient", (strict["Ring"],), methods)
+
+
+LENIENT = {f"no check: {t}: {n}": {t: less(t, n)} for t in ("FIELDS", "ISSUED_AT", "TTL", "CLOSED", "RING", "FIRST", "NEXT") for n in strict[t]}
+del LENIENT["no check: RING: at most 4,096 keys"]  # a vector of that would be too long
+LENIENT |= {f"CBOR: {name}": {"decode": Tolerant(name).decode} for name in CBOR}
+LENIENT |= {f"UTF-8: {name}": {"decode": Tolerant(name).decode} for name in UTF8}
+LENIENT |= {
+    "CBOR: not encoded again": {"decode": unchecked},
+    "CBOR: null for an empty map": {"decode": Tolerant("null for what is absent", "null is a map").decode},
+    "text: byte order mark taken off": {"decode": changed(lambda t: t.removeprefix("\ufeff"))},
+    "text: NFC": {"decode": changed(lambda t: unicodedata.normalize("NFC", t))},
+    "text: NFD": {"decode": changed(lambda t: unicodedata.normalize("NFD", t))},
+    "text: NFKC": {"decode": changed(lambda t: unicodedata.normalize("NFKC", t))},
+    "text: case folded": {"decode": changed(str.casefold)},
+    "text: spaces taken off": {"decode": changed(str.strip)},
+    "text: ends at NUL": {"decode": changed(lambda t: t.split("\0")[0])},
+    "text: line ends made equal": {"decode": changed(lambda t: t.replace("\r\n", "\n"))},
+    "length: code points for bytes": {"byte_length": len},
+    "length: bytes for code points": {"code_points": lambda t: len(t.encode())},
+    "length: UTF-16 for code points": {"code_points": lambda t: len(t.encode("utf-16-le")) // 2},
+    "length: graphemes for code points": {"code_points": graphemes},
+    "length: values of attributes only": {"attribute_bytes": lambda a: sum(len(v.encode()) for v in a.values())},
+    "order: UTF-16": {"order": lambda k: (len(k.encode()), k.encode("utf-16-be"))},
+    "order: text": {"order": lambda k: k.encode()},
+    "order: by code points": {"order": lambda k: (len(k), k.encode())},
+    "order: as it is": {"order": lambda k: 0},
+    "token: padding": {"unspell": lax(lambda t: t.rstrip("="))},
+    "token: spaces at the ends": {"verify": opened(str.strip)},
+    "token: line ends within": {"unspell": lax(lambda t: re.sub(r"[\r\n]", "", t))},
+    "token: the other alphabet": {"unspell": lax(lambda t: t.replace("+", "-").replace("/", "_"))},
+    "token: what is not of the alphabet left out": {"unspell": lax(lambda t: re.sub(r"[^A-Za-z0-9_-]", "", t))},
+    "token: spare bits": {"unspell": spare},
+    "token: prefix in capitals": {"verify": opened(lambda t: t.replace("CT1_", "ct1_"))},
+    "token: no shortest": {"SHORTEST": 0},
+    "token: no longest": {"LONGEST": 1 << 20},
+    "keys: pending ones are closed": {"CLOSED": strict["CLOSED"] | {"pending": "unknown-key"}},
+    "keys: retired ones are closed": {"CLOSED": strict["CLOSED"] | {"retired": "unknown-key"}},
+    "keys: revoked ones are unknown": {"CLOSED": {"revoked": "unknown-key", "expired": "unknown-key"}},
+    "time: a skew of 5 s always": {"too_early": lambda r, p, now: p[4] > now + 5},
+    "time: no skew": {"too_early": lambda r, p, now: p[4] > now},
+    "time: never too early": {"too_early": lambda r, p, now: False},
+    "time: a second of leeway": {"expired": lambda r, p, now: now > p[4] + p[5]},
+    "time: the skew as leeway": {"expired": lambda r, p, now: now >= p[4] + p[5] + r.clock_skew},
+    "time: never expired": {"expired": lambda r, p, now: False},
+    "mint: TTL of 60 by default": {"default_ttl": lambda r: min(60, r.max_ttl)},
+    "mint: default TTL above maxTTL": {"default_ttl": lambda r: max(60, r.clock_skew + 5)},
+    "mint: maxTTL by default": {"default_ttl": lambda r: r.max_ttl},
+    "mint: no policy": {"is_ttl": lambda r, ttl: 5 <= ttl <= 600},
+    "mint: any TTL": {"is_ttl": lambda r, ttl: True},
+    "mint: TTL longer than the session": {"within_session": lambda ttl, minutes: ttl},
+    "mint: 0 minutes are 60": {"minutes_of": lambda c: c.get("sessionDurationInMinutes") or 60},
+    "mint: capabilities added up": {"sum_of": lambda names: sum(1 << ct.CAPABILITIES.index(n) if n in ct.CAPABILITIES else 8 for n in names)},
+    "mint: unknown capabilities left out": {"sum_of": lambda names: sum({1 << ct.CAPABILITIES.index(n) for n in names if n in ct.CAPABILITIES})},
+    "mint: first field only": {"broken": lambda rules, *of: strict["broken"](rules, *of)[:1]},
+    "mint: any room": {"is_room": lambda t: True},
+    "mint: room with something after": {"is_room": lambda t: ct.ROOM.match(t)},
+    "mint: room with something before": {"is_room": lambda t: re.search(ct.ROOM.pattern + r"\Z", t)},
+    "mint: room with a line feed": {"is_room": lambda t: re.match(ct.ROOM.pattern + "$", t)},
+    "mint: digits of any script": {"is_room": lambda t: re.fullmatch(ct.ROOM.pattern.replace("0-9]+:room", r"\d]+:room"), t)},
+    "mint: any case": {"is_room": lambda t: re.fullmatch(ct.ROOM.pattern, t, re.I)},
+    "mint: under the newest key": {"Ring": ring_with(primary=lambda r, now: r.chain[-1])},
+    "mint: under the oldest key": {"Ring": ring_with(primary=lambda r, now: r.chain[0])},
+    "ring: any digest": {"is_digest": lambda digest, context: True},
+    "ring: form 1 always": {"load": lambda kek, sealed, context, refuse=False, *rest: strict["load"](kek, sealed, context, False, *rest)},
+    "ring: any form": {"FORMS": range(256)},
+    "ring: any KEK ID": {"is_own": lambda a, b: True},
+    "ring: zeros": {"nonzero": lambda data: True},
+    "KEK: spaces at the ends": {"parse_kek": lambda t: strict["parse_kek"](t.strip())},
+    "KEK: any prefix": {"parse_kek": lambda t: strict["parse_kek"]("chattoken-kek1_" + t[15:])},
+}
+
+
+def lenient(q):
+    vars(ct).update(strict)
+    vars(ct).update(LENIENT[q["name"]])
+    return {}
+
+
+ct.OPERATIONS |= {"lenient": lenient, "leniences": lambda q: {"names": list(LENIENT)}}
+
+if __name__ == "__main__":
+    ct.main()

@@ -1,0 +1,123 @@
+package spectest_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/vectors"
+)
+
+// vectorCase is what to ask about a vector, and the right answer.
+type vectorCase struct {
+	name    string
+	request map[string]any
+	want    reply
+
+	// ignoreClaims is for vectors that say only that the token opens.
+	ignoreClaims bool
+}
+
+// ask returns the answer, as far as the vector says what it has to be.
+func (c *vectorCase) ask(t *testing.T, p *python) reply {
+	got := p.answer(t, c.request)
+	if c.ignoreClaims {
+		return reply{Error: got.Error, Reason: got.Reason}
+	}
+	return got
+}
+
+// vectorCases makes the requests of the vectors' own members.
+func vectorCases(t *testing.T) (all []vectorCase) {
+	t.Helper()
+	v, err := vectors.Read()
+	require.NoError(t, err)
+	add := func(op, name string, vector any, want reply) {
+		request := members(t, vector)
+		request["op"] = op
+		all = append(all, vectorCase{name: op + ": " + name, request: request, want: want})
+	}
+	for _, v := range v.Derivations {
+		add("derive", v.Name, v, reply{Key: v.Key, KeyID: v.KeyID})
+	}
+	for _, v := range v.Valid {
+		want := reply{IssuedAt: v.IssuedAt, TTL: v.TTL, TokenID: token.ID(v.Nonce[:16]).String(), Payload: v.Payload}
+		require.NoError(t, json.Unmarshal(v.Claims, &want.Claims))
+		add("open", v.Name, v, want)
+		mint := vectors.Mint{
+			Name: v.Name, Secret: v.Secret, MaxTTL: 600, ClockSkew: 5, Context: v.Context, Now: v.IssuedAt, TTL: v.TTL,
+			AnyRoom: true, Claims: v.Claims, Nonce: v.Nonce,
+		}
+		add("mint", v.Name, mint, reply{Token: v.Token})
+	}
+	for _, v := range v.Invalid {
+		add("open", v.Name, v, reply{Reason: reason(v.Reason)})
+	}
+	for _, v := range v.Opens {
+		if add("open", v.Name, v, reply{Reason: reason(v.Reason)}); v.Reason == "" {
+			all[len(all)-1].ignoreClaims = true
+		}
+	}
+	for _, v := range v.Mints {
+		refused := v.Error + strings.Join(v.Fields, ",")
+		add("mint", v.Name, v, reply{Token: v.Token, Reason: reason(refused)})
+	}
+	for _, v := range v.KEKs {
+		add("kek", v.Name, v, reply{Reason: reason(v.Reason), Key: v.Key, KEKID: v.KEKID})
+	}
+	for _, v := range v.Rings {
+		add("load", v.Name, v, reply{Serial: v.Serial, Keys: v.Keys})
+	}
+	for _, v := range v.Loads {
+		add("load", v.Name, v, reply{Reason: reason(v.Reason), Serial: v.Serial})
+	}
+	return all
+}
+
+func members(t *testing.T, vector any) (m map[string]any) {
+	t.Helper()
+	data, err := json.Marshal(vector)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &m))
+	return m
+}
+
+func (p *python) testVectors(t *testing.T) {
+	cases := vectorCases(t)
+	require.Greater(t, len(cases), 600)
+	for _, c := range cases {
+		assert.Equal(t, c.want, c.ask(t, p), c.name)
+	}
+}
+
+// TestLenient lets the vectors judge chattoken.py with each of its faults.
+func TestLenient(t *testing.T) {
+	p := startPython(t, "lenient.py")
+	cases := vectorCases(t)
+	leniences := p.ask(t, request{Op: "leniences"}).Names
+	require.Greater(t, len(leniences), 80)
+	for _, name := range leniences {
+		p.ask(t, map[string]string{"op": "lenient", "name": name})
+		if caught := p.firstFault(t, cases); caught == "" {
+			t.Errorf("no vector notices %q", name)
+		} else {
+			t.Logf("%s: noticed by %s", name, caught)
+		}
+	}
+}
+
+// firstFault returns the name of the first vector that is answered wrongly. It
+// passes over those at which Python breaks off: another language might not.
+func (p *python) firstFault(t *testing.T, cases []vectorCase) string {
+	t.Helper()
+	for _, c := range cases {
+		if got := c.ask(t, p); got.Error == "" && !assert.ObjectsAreEqual(c.want, got) {
+			return c.name
+		}
+	}
+	return ""
+}

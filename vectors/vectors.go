@@ -1,0 +1,173 @@
+// Package vectors has the test vectors of chattoken: the files, and a reader of
+// them. SPEC.md, in the root of the module, says what each member means, and
+// how an implementation in another language runs them.
+//
+// The files are edition1.json and edition2.json, and have groups of the same
+// names. A file that was published does not change; an edition of SPEC.md adds
+// one. [Read] joins them.
+package vectors
+
+import (
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"io/fs"
+)
+
+// Files are the files as published.
+//
+//go:embed *.json
+var Files embed.FS
+
+// Vectors are all groups of all files.
+type Vectors struct {
+	Derivations []Derivation `json:"derivations,omitempty"`
+	Valid       []Token      `json:"valid,omitempty"`   // open to Claims, and are minted from them
+	Invalid     []Token      `json:"invalid,omitempty"` // are refused for Reason
+	Opens       []Token      `json:"opens,omitempty"`   // open under a sealed ring, or are refused for Reason
+	Mints       []Mint       `json:"mints,omitempty"`
+	KEKs        []KEK        `json:"keks,omitempty"`
+	Rings       []Ring       `json:"rings,omitempty"` // load, to Keys
+	Loads       []Ring       `json:"loads,omitempty"` // load, or are refused for Reason
+	Accumulated *struct {
+		Tokens int   `json:"tokens"`
+		SHA256 Bytes `json:"sha256"`
+	} `json:"accumulated,omitempty"`
+}
+
+// Read returns the vectors of all files, in the order of the editions. Each
+// call returns a copy of its own.
+func Read() (Vectors, error) {
+	var v Vectors
+	names, err := fs.Glob(Files, "*.json")
+	if err != nil {
+		return Vectors{}, err
+	}
+	for _, name := range names {
+		data, err := Files.ReadFile(name)
+		if err != nil {
+			return Vectors{}, err
+		}
+		var file Vectors
+		if err := json.Unmarshal(data, &file); err != nil {
+			return Vectors{}, err
+		}
+		v.add(file)
+	}
+	return v, nil
+}
+
+func (v *Vectors) add(file Vectors) {
+	v.Derivations = append(v.Derivations, file.Derivations...)
+	v.Valid = append(v.Valid, file.Valid...)
+	v.Invalid = append(v.Invalid, file.Invalid...)
+	v.Opens = append(v.Opens, file.Opens...)
+	v.Mints = append(v.Mints, file.Mints...)
+	v.KEKs = append(v.KEKs, file.KEKs...)
+	v.Rings = append(v.Rings, file.Rings...)
+	v.Loads = append(v.Loads, file.Loads...)
+	if file.Accumulated != nil {
+		v.Accumulated = file.Accumulated
+	}
+}
+
+// Derivation is a key and its ID, from a secret and a context.
+type Derivation struct {
+	Name    string `json:"name"`
+	Secret  Bytes  `json:"secret"`
+	Context Bytes  `json:"context"`
+	Key     Bytes  `json:"key"`
+	KeyID   Bytes  `json:"keyID"`
+}
+
+// Token is a token to open. The key is that of Secret; in Opens it is one of
+// the ring Sealed, under KEK.
+type Token struct {
+	Name    string `json:"name"`
+	Reason  string `json:"reason,omitempty"` // empty if it opens
+	Secret  Bytes  `json:"secret,omitempty"`
+	KEK     string `json:"kek,omitempty"`
+	Context Bytes  `json:"context"`
+	Sealed  Bytes  `json:"sealed,omitempty"`
+	Now     int64  `json:"now"`
+
+	// The members of a CreateChatToken request. Only tokens of Valid have
+	// these, up to Nonce.
+	Claims   json.RawMessage `json:"claims,omitempty"`
+	IssuedAt int64           `json:"issuedAt,omitempty"`
+	TTL      int64           `json:"ttl,omitempty"`
+	Payload  Bytes           `json:"payload,omitempty"`
+	Nonce    Bytes           `json:"nonce,omitempty"`
+
+	Token string `json:"token"`
+}
+
+// Mint is a request to mint a token. The key is that of Secret, in a ring whose
+// policy has MaxTTL and ClockSkew; or it is the primary of the ring Sealed.
+type Mint struct {
+	Name      string          `json:"name"`
+	Secret    Bytes           `json:"secret,omitempty"`
+	MaxTTL    int64           `json:"maxTTL,omitempty"`
+	ClockSkew int64           `json:"clockSkew,omitempty"`
+	KEK       string          `json:"kek,omitempty"`
+	Context   Bytes           `json:"context"`
+	Sealed    Bytes           `json:"sealed,omitempty"`
+	Now       int64           `json:"now"`
+	TTL       int64           `json:"ttl,omitempty"`     // zero if none is configured
+	AnyRoom   bool            `json:"anyRoom,omitempty"` // no grammar of room identifiers
+	Claims    json.RawMessage `json:"claims"`            // the members of a CreateChatToken request
+	Nonce     Bytes           `json:"nonce,omitempty"`
+
+	// One of these: the token; the fields that are wrong, all of them; or
+	// "ttl" or "clock", if that is outside its limits.
+	Token  string   `json:"token,omitempty"`
+	Fields []string `json:"fields,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+// KEK is the text of a local KEK and what follows from it, or a Reason.
+type KEK struct {
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+	Reason string `json:"reason,omitempty"` // "kek" if the text is none
+	KEKID  string `json:"kekID,omitempty"`
+	Key    Bytes  `json:"key,omitempty"` // the wrapping key
+}
+
+// Ring is a sealed ring to load, in place of Current if there is one.
+type Ring struct {
+	Name        string `json:"name"`
+	Reason      string `json:"reason,omitempty"` // empty if it is loaded
+	KEK         string `json:"kek"`
+	Context     Bytes  `json:"context"`
+	Now         int64  `json:"now,omitempty"`
+	RefuseForm1 bool   `json:"refuseForm1,omitempty"`
+	MinSerial   uint64 `json:"minSerial,omitempty"` // zero if none is known
+	Current     Bytes  `json:"current,omitempty"`   // the sealed ring in force, if there is one
+	Sealed      Bytes  `json:"sealed"`
+	Serial      uint64 `json:"serial,omitempty"`
+	Keys        []Key  `json:"keys,omitempty"` // only in Rings: the chain, then the revoked ones
+}
+
+// Key is a key of a ring. A time of zero is not set.
+type Key struct {
+	KeyID     Bytes  `json:"keyID"`
+	State     string `json:"state"` // at Ring.Now
+	Created   int64  `json:"created"`
+	Activates int64  `json:"activates"`
+	Retires   int64  `json:"retires"`
+	Expires   int64  `json:"expires"`
+	Revoked   int64  `json:"revoked"`
+}
+
+// Bytes is a byte string, which JSON has in hexadecimal.
+type Bytes []byte
+
+// MarshalText returns the hexadecimal form, in lower case.
+func (b Bytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b), nil }
+
+// UnmarshalText reads the hexadecimal form, in either case.
+func (b *Bytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.AppendDecode([]byte{}, text)
+	return err
+}
