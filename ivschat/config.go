@@ -16,8 +16,8 @@ type Config struct {
 	// whose credentials are public.
 	Registry Registry
 
-	// AllowUnsigned lets anybody mint tokens without a signature. It is for
-	// development only.
+	// AllowUnsigned lets anybody call every operation without a signature. It
+	// is for development only.
 	AllowUnsigned bool
 
 	// Join serves /join and the page, where anybody is let in as whoever they

@@ -22,20 +22,22 @@ type exception struct {
 	Fields       []claims.FieldError `json:"fieldList,omitempty"`
 	ResourceID   string              `json:"resourceId,omitempty"`
 	ResourceType string              `json:"resourceType,omitempty"`
+	Limit        int                 `json:"limit,omitempty"`
 }
 
 func (e *exception) Error() string { return e.code }
 
-// The four errors that the service model has for CreateChatToken.
+// The errors of the service model. ConflictException and
+// InternalServerException do not occur.
 
 func validationException(reason, message string, fields []claims.FieldError) *exception {
 	return &exception{code: "ValidationException", status: http.StatusBadRequest,
 		Message: message, Reason: reason, Fields: fields}
 }
 
-func accessDenied() *exception {
+func accessDenied(operation string) *exception {
 	return &exception{code: "AccessDeniedException", status: http.StatusForbidden,
-		Message: "not authorized to perform ivschat:CreateChatToken on this room"}
+		Message: "not authorized to perform ivschat:" + operation + " on this resource"}
 }
 
 func pendingVerification() *exception {
@@ -43,9 +45,23 @@ func pendingVerification() *exception {
 		Message: "your account is pending verification"}
 }
 
-func roomNotFound(id string) *exception {
+// The following name a room by its ARN. The model has no other type of
+// resource.
+
+func roomNotFound(arn string) *exception {
 	return &exception{code: "ResourceNotFoundException", status: http.StatusNotFound,
-		Message: "the room does not exist", ResourceID: id, ResourceType: "ROOM"}
+		Message: "the room does not exist", ResourceID: roomID(arn), ResourceType: "ROOM"}
+}
+
+func throttled(arn string, limit int) *exception {
+	return &exception{code: "ThrottlingException", status: http.StatusTooManyRequests,
+		Message: fmt.Sprintf("more than %d a second", limit), ResourceID: roomID(arn), ResourceType: "ROOM", Limit: limit}
+}
+
+func quotaExceeded(arn string, limit int) *exception {
+	return &exception{code: "ServiceQuotaExceededException", status: http.StatusPaymentRequired,
+		Message:    fmt.Sprintf("there are %d rooms, as many as there may be", limit),
+		ResourceID: roomID(arn), ResourceType: "ROOM", Limit: limit}
 }
 
 // The errors of every AWS service. Their codes matter: on
@@ -77,12 +93,6 @@ func tooLarge() *exception {
 func internalFailure() *exception {
 	return &exception{code: "InternalFailure", status: http.StatusInternalServerError,
 		Message: "the request could not be processed"}
-}
-
-// unknownOperation answers POST requests for anything else that the service
-// could do.
-func (s *Server) unknownOperation(w http.ResponseWriter, _ *http.Request) {
-	s.writeError(w, newRequestID(), validationException("UNKNOWN_OPERATION", "unknown operation", nil))
 }
 
 // writeError writes err, which is an InternalFailure unless it is an exception.

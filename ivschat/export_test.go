@@ -1,7 +1,9 @@
 package ivschat
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/seed17cb2b26/chattoken/token"
 )
@@ -9,6 +11,7 @@ import (
 // The limits, for tests at them and one past them.
 const (
 	MaxBody    = maxBody
+	MaxRooms   = maxRooms
 	MaxSkew    = maxSkew
 	MaxFrame   = maxFrame
 	MaxDiscard = maxDiscard
@@ -21,7 +24,7 @@ const (
 
 // Verify verifies the signature of a request, of whatever operation.
 func (s *Server) Verify(r *http.Request) error {
-	_, _, err := s.auth.verify(r, s.now())
+	_, _, err := s.directory.load().verify(r, s.now())
 	return err
 }
 
@@ -72,3 +75,26 @@ func SendAfterEnd() (before, after int) {
 // NewFrameScanner returns a function that says how many frames begin in the
 // next bytes of a stream.
 func NewFrameScanner() func([]byte) int { return new(frames).scan }
+
+// Operations are the names of the operations.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// Refused are the members that an operation refuses in a body, or the reason if
+// it refuses all of it.
+func Refused(operation, body string) (names []string) {
+	_, err := operations[operation].read([]byte(body))
+	if err == nil {
+		return nil
+	}
+	e := invalidRequest(err).(*exception)
+	for _, f := range e.Fields {
+		names = append(names, f.Name)
+	}
+	if names == nil {
+		return []string{e.Reason}
+	}
+	return names
+}
+
+// EncodePage is the nextToken after a room.
+var EncodePage = encodePage

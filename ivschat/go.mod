@@ -7,6 +7,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ivschat v1.22.2
 	github.com/aws/smithy-go v1.28.9
 	github.com/coder/websocket v1.8.15
+	github.com/go-json-experiment/json v1.27.2
 	github.com/google/pprof v0.0.0-20261105003125-4bf881d7fb0b
 	github.com/seed17cb2b26/chattoken v0.1.0
 	github.com/seed17cb2b26/chattoken/replay/valkey v0.1.0

@@ -45,7 +45,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 func (s *Server) parseJoin(r *http.Request) (claims.Claims, error) {
 	// Another site must not make a visitor's browser join.
 	if s.crossOrigin.Check(r) != nil {
-		return claims.Claims{}, accessDenied()
+		return claims.Claims{}, accessDenied("CreateChatToken")
 	}
 	body, err := readBody(r)
 	if err != nil {
@@ -58,6 +58,9 @@ func (s *Server) parseJoin(r *http.Request) (claims.Claims, error) {
 	c := j.claims(s.roomARN(j.Room))
 	if err := c.Validate(nil); err != nil {
 		return claims.Claims{}, invalidRequest(err)
+	}
+	if _, ok := s.settings(c.RoomIdentifier); !ok {
+		return claims.Claims{}, roomNotFound(c.RoomIdentifier)
 	}
 	return c, nil
 }
@@ -76,7 +79,7 @@ func (j joinRequest) claims(arn string) claims.Claims {
 // roomARN returns the ARN of the room with that ID, or the name itself if there is
 // none.
 func (s *Server) roomARN(name string) string {
-	for _, arn := range s.config.Registry.Rooms {
+	for arn := range s.directory.load().rooms {
 		if roomID(arn) == name {
 			return arn
 		}

@@ -73,6 +73,20 @@ func Demo() Registry {
 	}
 }
 
+// SetRegistry replaces the registry that the server was made with. It drops
+// nobody: a room that is no longer there, or a token minted by a credential
+// that is not, ends no connection, but the room lets nobody in. Rooms keep the
+// settings that they have, and those that CreateRoom made stay. A room that was
+// deleted is there again if the registry has it.
+//
+// After an error the old registry stays.
+func (s *Server) SetRegistry(r Registry) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	return s.directory.change(func(c *catalog) (*catalog, error) { return c.under(r, s.now()), nil })
+}
+
 // ParseRegistry reads a registry. A member that it does not have is an error, so
 // that a misspelt one does not allow what was to be denied.
 func ParseRegistry(data []byte) (Registry, error) {

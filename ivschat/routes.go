@@ -4,6 +4,7 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/seed17cb2b26/chattoken/gateway"
@@ -16,14 +17,12 @@ var page embed.FS
 // client connects to the root of the address that it is given.
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /CreateChatToken", s.createChatToken)
-	mux.HandleFunc("POST /", s.unknownOperation)
-	mux.HandleFunc("GET /", http.NotFound)
+	mux.HandleFunc("/", s.serveOperation)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	if s.config.Vars {
 		mux.HandleFunc("GET /debug/vars", s.ServeVars)
 	}
-	other := http.NotFoundHandler()
+	var other http.Handler = http.HandlerFunc(s.connect) // which says what is missing
 	if s.config.Join {
 		mux.HandleFunc("POST /join", s.join)
 		files, _ := fs.Sub(page, "page") // no error: the name is a valid path
@@ -54,8 +53,15 @@ func withPageHeaders(h http.Handler) http.Handler {
 	})
 }
 
-// ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers a request: a client of the API gets an error that it can
+// read for whatever there is not.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if path.Clean(r.URL.Path) != r.URL.Path { // the mux would redirect
+		s.serveOperation(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
 
 // healthz says whether a load balancer should send users here. Why not is for
 // the operator, whom ServeVars tells.

@@ -24,9 +24,9 @@
 //
 // # What is where
 //
-// createchattoken.go is the operation CreateChatToken, with signed requests
-// (sigv4.go), rooms and credentials (registry.go) and the service's errors
-// (errors.go). gateway.go lets a client in, client.go serves its connection,
+// operations.go is what the API can do, with signed requests (sigv4.go), what
+// may be in them (requests.go), rooms and credentials (rooms.go, registry.go)
+// and the service's errors (errors.go). gateway.go lets a client in, client.go serves its connection,
 // endings.go says how it may end, and room.go knows who is in a room. Of the
 // messages, messages.go is what a client may send, actions.go what then
 // happens, and frames.go what clients are sent. join.go is an application's
@@ -39,8 +39,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/seed17cb2b26/chattoken/gateway"
 	"github.com/seed17cb2b26/chattoken/keyring"
@@ -55,7 +56,8 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	auth        authenticator
+	directory   directory
+	quotas      map[string]*rate.Limiter // by operation
 	keys        gateway.Keys
 	guard       gateway.Guard
 	sealer      token.Sealer
@@ -73,13 +75,13 @@ type Server struct {
 // [Server.Shutdown].
 func New(c Config) (*Server, error) {
 	c = c.withDefaults()
-	if err := c.Registry.check(); err != nil {
-		return nil, err
-	}
 	if c.MessageRate < 0 {
 		return nil, errors.New("ivschat: Config.MessageRate is negative")
 	}
-	s := &Server{config: c, log: c.Log, now: c.Now, stopped: make(chan struct{})}
+	s := &Server{config: c, log: c.Log, now: c.Now, quotas: newQuotas(), stopped: make(chan struct{})}
+	if err := s.SetRegistry(c.Registry); err != nil {
+		return nil, err
+	}
 	if err := s.makeKeys(); err != nil {
 		return nil, err
 	}
@@ -92,7 +94,6 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.auth = newAuthenticator(c.Registry)
 	s.sealer = token.Sealer{Ring: s.keys.Ring(), TTL: c.TokenTTL, Now: s.now}
 	if err := s.sealer.Validate(); err != nil {
 		return nil, err
@@ -168,17 +169,6 @@ func (k loggedKeys) Refresh(ctx context.Context, now time.Time) (changed bool, e
 		k.log.Info("keys changed", "ring", k.Ring())
 	}
 	return changed, err
-}
-
-// roomSettings are the limits of a room.
-type roomSettings struct {
-	MaxLength int // of a message, in code points
-	Rate      int // messages a second, from all clients together
-}
-
-// settings returns those of a room, if there is such a room.
-func (s *Server) settings(arn string) (roomSettings, bool) {
-	return roomSettings{MaxLength: maxContent, Rate: 10}, slices.Contains(s.config.Registry.Rooms, arn)
 }
 
 // Serve accepts connections from l, with timeouts for slow ones, until

@@ -3,6 +3,7 @@ package ivschat_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -41,19 +42,14 @@ type signing struct {
 	at                           time.Time
 	headers                      map[string]string
 	noLength                     bool // as botocore, which does not sign the length
+	operation                    string
 	payloadHash                  string
 }
 
 // sign returns a request as it arrives at a server.
 func (s signing) sign(t testing.TB, body string) *http.Request {
 	t.Helper()
-	or := func(s, def string) string {
-		if s == "" {
-			return def
-		}
-		return s
-	}
-	r := httptest.NewRequest(http.MethodPost, "/CreateChatToken", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "/"+cmp.Or(s.operation, "CreateChatToken"), strings.NewReader(body))
 	r.Host = "chat.example.com:8080"
 	for name, value := range s.headers {
 		r.Header.Set(name, value)
@@ -70,8 +66,8 @@ func (s signing) sign(t testing.TB, body string) *http.Request {
 	}
 	hash := sha256.Sum256([]byte(body))
 	err := v4.NewSigner().SignHTTP(context.Background(),
-		aws.Credentials{AccessKeyID: or(s.key, accessKey), SecretAccessKey: or(s.secret, secretKey)},
-		r, or(s.payloadHash, hex.EncodeToString(hash[:])), or(s.service, "ivschat"), or(s.region, "us-west-2"), s.at)
+		aws.Credentials{AccessKeyID: cmp.Or(s.key, accessKey), SecretAccessKey: cmp.Or(s.secret, secretKey)},
+		r, cmp.Or(s.payloadHash, hex.EncodeToString(hash[:])), cmp.Or(s.service, "ivschat"), cmp.Or(s.region, "us-west-2"), s.at)
 	require.NoError(t, err)
 	r.ContentLength = length
 	return r

@@ -115,7 +115,7 @@ func TestDebug(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.json")
 	require.NoError(t, os.WriteFile(config, []byte(
 		`{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`), 0o600))
-	t.Run("config", func(t *testing.T) { testDebug(t, http.StatusNotFound, "-config", config) })
+	t.Run("config", func(t *testing.T) { testDebug(t, http.StatusBadRequest, "-config", config) })
 }
 
 func testDebug(t *testing.T, public int, args ...string) {

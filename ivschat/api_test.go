@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -122,12 +123,53 @@ func TestSDKErrors(t *testing.T) {
 	assert.Equal(t, "InvalidSignatureException", apiError.ErrorCode())
 }
 
+// Whatever there is not, by whichever method, is an error that the SDK can read.
 func TestUnknownOperation(t *testing.T) {
 	_, s := serve(t, ivschat.Config{})
-	_, err := sdk(s, accessKey, secretKey).ListRooms(t.Context(), &sdkivschat.ListRoomsInput{})
-	var invalid *types.ValidationException
-	require.ErrorAs(t, err, &invalid)
-	assert.Equal(t, types.ValidationExceptionReasonUnknownOperation, invalid.Reason)
+	client := sdk(s, accessKey, secretKey)
+	for name, do := range map[string]func() error{
+		"POST": func() error {
+			_, err := client.ListLoggingConfigurations(t.Context(), &sdkivschat.ListLoggingConfigurationsInput{})
+			return err
+		},
+		"GET": func() error {
+			_, err := client.ListTagsForResource(t.Context(), &sdkivschat.ListTagsForResourceInput{ResourceArn: aws.String(lobby)})
+			return err
+		},
+		"POST tags": func() error {
+			_, err := client.TagResource(t.Context(), &sdkivschat.TagResourceInput{ResourceArn: aws.String(lobby), Tags: map[string]string{}})
+			return err
+		},
+		"DELETE": func() error {
+			_, err := client.UntagResource(t.Context(), &sdkivschat.UntagResourceInput{ResourceArn: aws.String(lobby), TagKeys: []string{"k"}})
+			return err
+		},
+	} {
+		var invalid *types.ValidationException
+		require.ErrorAs(t, do(), &invalid, name)
+		assert.Equal(t, types.ValidationExceptionReasonUnknownOperation, invalid.Reason)
+	}
+	for _, test := range [][2]string{
+		{"GET", "/CreateChatToken"}, {"PUT", "/CreateChatToken"}, {"POST", "/CreateChatToken/"}, {"POST", "//CreateChatToken"},
+		{"POST", "/x/../CreateChatToken"}, {"POST", "/createchattoken"}, {"POST", "/"}, {"DELETE", "/"}, {"POST", "/healthz"},
+		{"GET", "/join"}, {"GET", "/chat.js"}, {"GET", "/debug/vars"}, {"GET", "/a//b"}, {"PATCH", "/%2e%2e"}, {"HEAD", "/nothing"},
+	} {
+		r, err := http.NewRequest(test[0], s.URL, strings.NewReader("{}"))
+		require.NoError(t, err)
+		r.URL.Opaque = s.URL + test[1] // as it is
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode, test)
+		assert.Equal(t, "ValidationException", resp.Header.Get("x-amzn-ErrorType"), test)
+		assert.NotEmpty(t, resp.Header.Get("x-amzn-RequestId"), test)
+		assert.Equal(t, "application/json", resp.Header.Get("Content-Type"), test)
+		if test[0] != http.MethodHead {
+			assert.Contains(t, string(body), `"reason":"UNKNOWN_OPERATION"`, test)
+		}
+	}
 }
 
 // The limits of each field, over HTTP: at the limit a token, one past it an
@@ -318,7 +360,7 @@ func TestPage(t *testing.T) {
 			assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
 			assert.NotEmpty(t, body)
 		}
-		for path, status := range map[string]int{"/nothing": 404, "/page/chat.js": 404, "/CreateChatToken": 404, "/debug/vars": 404, "/healthz": 200} {
+		for path, status := range map[string]int{"/nothing": 400, "/page/chat.js": 400, "/debug/vars": 400, "/healthz": 200} {
 			resp, _ := c.get(path)
 			assert.Equal(t, status, resp.StatusCode, path)
 		}
@@ -327,10 +369,9 @@ func TestPage(t *testing.T) {
 		resp, counted := c.get("/debug/vars")
 		assert.Equal(t, http.StatusOK, resp.StatusCode)
 		assert.Contains(t, string(counted), `"chattoken":{"minted":0`)
-		for _, path := range []string{"/", "/chat.js"} {
-			resp, _ := c.get(path)
-			assert.Equal(t, http.StatusNotFound, resp.StatusCode)
-		}
+		resp, _ = c.get("/")
+		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+		assert.Empty(t, resp.Header.Get("x-amzn-ErrorType"), "it is the gateway's path")
 		resp, body := c.post("/join", []byte(`{"room":"g1H2I3j4k5L6","userId":"ann"}`))
 		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
 		assert.Contains(t, string(body), "UNKNOWN_OPERATION")
@@ -372,6 +413,7 @@ func TestParseRegistry(t *testing.T) {
 		"unknown access": {`"access":"deny"`, `"access":"denied"`},
 		"no secret":      {`"secretAccessKey":"wJalr`, `"secretAccessKey":"","note":"`},
 		"twice":          {"AKIDDENIED", "AKIDEXAMPLE"},
+		"key with slash": {"AKIDDENIED", "AKID/DENIED"},
 		"no ARN":         {"arn:aws:ivschat", "arn:aws:ivs"},
 		"an ID twice":    {`"rooms":[`, `"rooms":["arn:aws:ivschat:us-west-2:210987654321:room/g1H2I3j4k5L6",`},
 		"two values":     {"{", "{}{"},

@@ -1,0 +1,288 @@
+package ivschat
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/time/rate"
+
+	"github.com/seed17cb2b26/chattoken/claims"
+	"github.com/seed17cb2b26/chattoken/token"
+)
+
+// operation is what the service does for POST requests of a path.
+type operation struct {
+	// read returns the call that a body asks for.
+	read func(body []byte) (call, error)
+
+	// verified says that the account has to be verified: that the service model
+	// has PendingVerification for the operation.
+	verified bool
+
+	// quota is how many calls a second there may be; 0 is any number. It is that
+	// of the service.
+	quota int
+}
+
+// call is a request that is valid by itself.
+type call struct {
+	// arn is of the room that it is about, which has to exist; "" is all rooms.
+	arn string
+
+	// do returns the reply. Nil has no body.
+	do func(context.Context, *Server) (any, error)
+}
+
+// operations are those that there are, by name.
+var operations = map[string]operation{
+	"CreateChatToken": {read: createChatToken, verified: true},
+	"CreateRoom":      {read: createRoom, verified: true},
+	"DeleteMessage":   {read: deleteMessage, verified: true, quota: 100},
+	"DeleteRoom":      {read: deleteRoom, verified: true},
+	"DisconnectUser":  {read: disconnectUser, verified: true}, // has the limit of the room's moderators
+	"GetRoom":         {read: getRoom},
+	"ListRooms":       {read: listRooms},
+	"SendEvent":       {read: sendEvent, verified: true, quota: 100},
+	"UpdateRoom":      {read: updateRoom, verified: true},
+}
+
+// newQuotas makes the limiters of the operations that have a quota, by name.
+func newQuotas() map[string]*rate.Limiter {
+	quotas := map[string]*rate.Limiter{}
+	for name, o := range operations {
+		if o.quota > 0 {
+			quotas[name] = rate.NewLimiter(rate.Limit(o.quota), o.quota)
+		}
+	}
+	return quotas
+}
+
+// serveOperation answers requests for whatever is not one of the other paths.
+func (s *Server) serveOperation(w http.ResponseWriter, r *http.Request) {
+	requestID := newRequestID()
+	reply, err := s.operate(r, requestID)
+	switch {
+	case err != nil:
+		s.writeError(w, requestID, err)
+	case reply == nil:
+		w.Header().Set("x-amzn-RequestId", requestID)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		writeJSON(w, requestID, http.StatusOK, reply)
+	}
+}
+
+// operate returns the reply to a request. An error that is no *exception is an
+// internal failure. Whoever may not know which rooms there are does not hear
+// it: who calls, and what they may do, is settled first.
+func (s *Server) operate(r *http.Request, requestID string) (any, error) {
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	o, ok := operations[name]
+	if !ok || r.Method != http.MethodPost {
+		return nil, validationException("UNKNOWN_OPERATION", "there is no such operation", nil)
+	}
+	caller, body, err := s.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := o.read(body)
+	if err != nil {
+		return nil, invalidRequest(err)
+	}
+	if err := caller.may(name, o.verified, c.arn); err != nil {
+		return nil, err
+	}
+	if _, ok := s.settings(c.arn); !ok && c.arn != "" {
+		return nil, roomNotFound(c.arn)
+	}
+	if quota := s.quotas[name]; quota != nil && !quota.AllowN(s.now(), 1) {
+		return nil, throttled(c.arn, o.quota)
+	}
+	reply, err := c.do(r.Context(), s)
+	if err != nil {
+		return nil, err
+	}
+	s.log.Debug("operation", "name", name, "requestId", requestID, "by", caller.AccessKeyID, "room", c.arn)
+	return reply, nil
+}
+
+// authenticate returns who sent the request, and its body. Without a signature
+// that is nobody, if it is allowed.
+func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
+	if s.config.AllowUnsigned && len(r.Header.Values("Authorization")) == 0 {
+		body, err := readBody(r)
+		return Credential{}, body, err
+	}
+	return s.directory.load().verify(r, s.now())
+}
+
+// invalidRequest is the exception for an error of reading a request.
+func invalidRequest(err error) error {
+	var invalid *claims.ValidationError
+	if errors.As(err, &invalid) {
+		// The command line shows no more than the message.
+		return validationException("FIELD_VALIDATION_FAILED", strings.TrimPrefix(err.Error(), "claims: "), invalid.Fields)
+	}
+	return validationException("OTHER", "the body is not one JSON object of valid UTF-8", nil)
+}
+
+// may returns why the credential does not allow an operation on a room, or on
+// all of them if arn is "".
+func (c Credential) may(operation string, verified bool, arn string) error {
+	switch {
+	case c.Access == pending && verified:
+		return pendingVerification()
+	case c.Access == deny, c.Rooms != nil && !slices.Contains(c.Rooms, arn):
+		return accessDenied(operation)
+	}
+	return nil
+}
+
+func createChatToken(body []byte) (call, error) {
+	c, err := claims.ParseJSON(body, nil)
+	return call{c.RoomIdentifier, func(_ context.Context, s *Server) (any, error) { return s.mint(c) }}, err
+}
+
+// mint makes a token for a room that exists.
+func (s *Server) mint(c claims.Claims) (token.ChatToken, error) {
+	minted, err := s.sealer.Create(c)
+	if err == nil {
+		s.counters.minted.Add(1)
+		s.log.Debug("minted", "token", minted) // shows its ID and deadlines only
+	}
+	return minted, err
+}
+
+func createRoom(body []byte) (call, error) {
+	q, err := read(body, readCreateRoom)
+	return call{"", func(_ context.Context, s *Server) (any, error) { return s.createRoom(q) }}, err
+}
+
+func (s *Server) createRoom(q roomChanges) (room roomInfo, err error) {
+	if err := findLogging(q.logging...); err != nil {
+		return roomInfo{}, err
+	}
+	err = s.directory.change(func(c *catalog) (*catalog, error) {
+		arn := c.parent + newRoomID()
+		if len(c.rooms) >= maxRooms {
+			return nil, quotaExceeded(arn, maxRooms)
+		}
+		now := s.now()
+		room = newRoomInfo(arn, now).changed(q, now)
+		return c.with(room), nil
+	})
+	return room, err
+}
+
+// findLogging looks for logging configurations. There are none.
+func findLogging(arns ...string) error {
+	if len(arns) == 0 {
+		return nil
+	}
+	e := roomNotFound(arns[0])
+	e.Message = "the logging configuration does not exist: there are none here"
+	return e
+}
+
+func getRoom(body []byte) (call, error) {
+	arn, err := read(body, readIdentifier)
+	return call{arn, func(_ context.Context, s *Server) (any, error) {
+		room, ok := s.settings(arn)
+		if !ok {
+			return nil, roomNotFound(arn)
+		}
+		return room, nil
+	}}, err
+}
+
+func listRooms(body []byte) (call, error) {
+	q, err := read(body, readListRooms)
+	return call{"", func(_ context.Context, s *Server) (any, error) {
+		if q.logging != nil {
+			return nil, findLogging(*q.logging)
+		}
+		return s.directory.load().list(q), nil
+	}}, err
+}
+
+func updateRoom(body []byte) (call, error) {
+	q, err := read(body, readUpdateRoom)
+	return call{q.arn, func(_ context.Context, s *Server) (any, error) { return s.updateRoom(q) }}, err
+}
+
+func (s *Server) updateRoom(q roomChanges) (room roomInfo, err error) {
+	if err := findLogging(q.logging...); err != nil {
+		return roomInfo{}, err
+	}
+	err = s.directory.change(func(c *catalog) (*catalog, error) {
+		old, ok := c.rooms[q.arn]
+		if !ok {
+			return nil, roomNotFound(q.arn)
+		}
+		room = old.changed(q, s.now())
+		return c.with(room), nil
+	})
+	return room, err
+}
+
+// deleteRoom has a room end for everybody in it, and its tokens refused. Other
+// hosts end it too, but go on to know the room if their registry has it.
+func deleteRoom(body []byte) (call, error) {
+	arn, err := read(body, readIdentifier)
+	return call{arn, func(ctx context.Context, s *Server) (any, error) { return nil, s.deleteRoom(ctx, arn) }}, err
+}
+
+func (s *Server) deleteRoom(ctx context.Context, arn string) error {
+	err := s.directory.change(func(c *catalog) (*catalog, error) {
+		if _, ok := c.rooms[arn]; !ok {
+			return nil, roomNotFound(arn)
+		}
+		return c.without(arn), nil
+	})
+	if err != nil {
+		return err
+	}
+	// From here on the room is gone, and an error is no reason to try again: the
+	// gateway goes on to tell the other hosts.
+	if err := s.gateway.Revoke(ctx, token.Target{Room: arn}, "room deleted"); err != nil {
+		s.log.Error("room not revoked on all hosts", "room", arn, "error", err)
+	}
+	s.hub.forget(arn)
+	return nil
+}
+
+func disconnectUser(body []byte) (call, error) {
+	q, err := read(body, readDisconnectUser)
+	return call{q.arn, func(ctx context.Context, s *Server) (any, error) {
+		if !s.hub.room(q.arn).disconnects.Allow() {
+			return nil, throttled(q.arn, disconnectRate)
+		}
+		return struct{}{}, s.disconnectUser(ctx, q.arn, q.id, q.reason)
+	}}, err
+}
+
+// sent is the reply of SendEvent and DeleteMessage.
+type sent struct {
+	ID string `json:"id"` // of the event
+}
+
+func deleteMessage(body []byte) (call, error) {
+	q, err := read(body, readDeleteMessage)
+	return call{q.arn, func(_ context.Context, s *Server) (any, error) {
+		e := s.deletion(q.id, q.reason)
+		s.sendEvent(q.arn, e)
+		return sent{e.ID}, nil
+	}}, err
+}
+
+func sendEvent(body []byte) (call, error) {
+	q, err := read(body, readSendEvent)
+	return call{q.arn, func(_ context.Context, s *Server) (any, error) {
+		e := s.newEvent(q.name, q.attributes, nil)
+		s.sendEvent(q.arn, e)
+		return sent{e.ID}, nil
+	}}, err
+}
