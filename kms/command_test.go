@@ -1,0 +1,86 @@
+package kms_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var buildCommands = sync.OnceValue(func() error {
+	_, errHelper := build(filepath.Join("cmd", "chattoken-kms"), "chattoken-kms")
+	if errHelper != nil {
+		return errHelper
+	}
+	// The module's own command line, in the version that this module requires.
+	name := filepath.Join(programs, "chattoken")
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", name, "github.com/seed17cb2b26/chattoken/cmd/chattoken").CombinedOutput()
+	if err != nil {
+		return &exec.Error{Name: string(out), Err: err}
+	}
+	return nil
+})
+
+// The whole command line works on a keyring whose KEK is in a service, which
+// may also be where its KEK goes, and where it comes back from.
+func TestCommandLine(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the commands are those of a shell")
+	}
+	s := start(t)
+	require.NoError(t, buildCommands())
+	t.Setenv("PATH", programs+":/usr/bin:/bin")
+	t.Setenv("K", "--keyring ring --kek-command")
+	t.Setenv("A", "chattoken-kms "+s.newKey(t))
+	t.Setenv("B", "chattoken-kms "+s.newKey(t))
+	dir := t.TempDir()
+	sh := func(script string) (out string, err error) {
+		cmd := exec.CommandContext(t.Context(), "sh", "-euc", script)
+		cmd.Dir = dir
+		text, err := cmd.CombinedOutput()
+		return string(text), err
+	}
+	works := func(script string) string {
+		t.Helper()
+		out, err := sh(script)
+		require.NoError(t, err, out)
+		return out
+	}
+	fails := func(script, want string) {
+		t.Helper()
+		out, err := sh(script)
+		require.Error(t, err)
+		require.Contains(t, out, want)
+	}
+	works(`chattoken keyring init $K "$A"
+		chattoken keyring set --lead 2h $K "$A"
+		chattoken keyring rotate $K "$A"
+		chattoken keyring check $K "$A"`)
+	works(`chattoken create-chat-token --any-room --room-identifier lobby --user-id alice $K "$A" > token`)
+	opens := func(kek string) {
+		t.Helper()
+		require.Contains(t, works(`chattoken open `+kek+` < token`), "alice")
+	}
+	opens(`$K "$A"`)
+	fails(`chattoken open $K "$B" < token`, "sealed under the KEK")
+
+	works(`chattoken keyring make-kek kek
+		chattoken keyring rewrap $K "$A" --new-kek-file kek`)
+	opens(`--keyring ring --kek-file kek`)
+	fails(`chattoken keyring rotate $K "$A"`, "sealed under the KEK")
+	works(`chattoken keyring rewrap --keyring ring --kek-file kek --new-kek-command "$B"`)
+	opens(`$K "$B"`)
+
+	s.misbehave(refuses)
+	fails(`chattoken keyring rotate $K "$B"`, "AccessDeniedException")
+	out, err := sh(`chattoken keyring check $K "$B"`)
+	require.Error(t, err)
+	require.True(t, strings.Contains(out, "critical\nunusable: "), out)
+	s.misbehave(nil)
+	works(`chattoken keyring revoke $(chattoken keyring list $K "$B" | awk '$2 == "primary" {print $1}') $K "$B"`)
+	fails(`chattoken open $K "$B" < token`, "revoked-key")
+}

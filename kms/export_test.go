@@ -1,0 +1,19 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"github.com/tink-crypto/tink-go-gcpkms/v2/integration/gcpkms"
+
+	"github.com/seed17cb2b26/chattoken/keyring"
+)
+
+// OpenGoogle is Open for a server that is not Google's.
+func OpenGoogle(ctx context.Context, uri string, options ...gcpkms.Option) (keyring.AEADKEK, error) {
+	a, err := openGoogle(ctx, uri, options...)
+	return keyring.AEADKEK{ID: uri, AEAD: bounded{a, Timeout}}, err
+}
+
+// Bounded is what Open makes of a client, with another timeout.
+func Bounded(a aead, timeout time.Duration) aead { return bounded{a, timeout} }
