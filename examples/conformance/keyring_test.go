@@ -29,7 +29,7 @@ func newSharedKeys(t testing.TB) sharedKeys {
 	return k
 }
 
-func (k sharedKeys) flags() []string { return []string{"-keyring", k.ring, "-kek", k.kek} }
+func (k sharedKeys) flags() []string { return []string{"-keyring", k.ring, "-kek-file", k.kek} }
 
 func chattoken(t testing.TB, args ...string) {
 	t.Helper()

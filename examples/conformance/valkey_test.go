@@ -16,7 +16,7 @@ import (
 func TestValkeyDown(t *testing.T) {
 	t.Parallel()
 	v := valkeytest.Start(t)
-	flags := append(newSharedKeys(t).flags(), "-valkey", v.Address)
+	flags := append(newSharedKeys(t).flags(), "-guard", "valkey://"+v.Address)
 	a, b := startServer(t, flags...), startServer(t, flags...)
 	a.waitReady(t)
 	b.waitReady(t)

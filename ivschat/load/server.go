@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
@@ -95,9 +94,9 @@ func (s *server) writeConfig(rooms int) (name string, err error) {
 	return name, os.WriteFile(name, data, 0o600)
 }
 
-// stop ends the server as a service manager does, and with it the profile.
+// stop ends the server, and with it the profile.
 func (s *server) stop() error {
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.process.Process.Signal(os.Interrupt); err != nil {
 		return err
 	}
 	timer := time.AfterFunc(time.Minute, func() { s.process.Process.Kill() })

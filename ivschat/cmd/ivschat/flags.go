@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,102 +14,258 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
 	"github.com/seed17cb2b26/chattoken/keyring"
+	"github.com/seed17cb2b26/chattoken/keyring/kekhelper"
 )
 
-// flags are those of the command line.
+const usage = `Usage: ivschat [flags]
+
+A chat service with the interface of Amazon IVS Chat. Without flags it is a
+demonstration, on loopback and with public credentials.
+
+What is served
+  -listen ADDRESS           default 127.0.0.1:8080; port 0 takes a free one
+  -config FILE              rooms and credentials, in JSON
+  -join                     with -config: the page, and /join, which lets in
+                            anybody as anyone
+  -allow-unsigned           mint without a signature: for development only
+  -debug ADDRESS            what is counted, at /debug/vars, and nothing else
+
+Keys (default: made in memory, gone with the process)
+  -keyring FILE             a sealed keyring, which is followed
+  -kek-file FILE            the key that it is sealed under (KEK), or
+  -kek-command COMMAND      a program that has the KEK, and its arguments, or
+                            else the KEK itself is in CHATTOKEN_KEK
+  -context TEXT             the context that the keyring was made with; if not
+                            given, CHATTOKEN_CONTEXT
+  -high-water FILE          where to keep the highest serial that was seen: an
+                            older keyring is then refused
+  -insecure-any-mode        use both files whatever their mode and owner, as
+                            with fsGroup in Kubernetes
+  -refuse-form-1            take no keyring of sealed form 1
+
+What remembers spent and revoked tokens
+  -guard memory             the default, for one host
+  -guard valkey://[USER@]HOST:PORT[,HOST:PORT...][/DATABASE][?OPTIONS]
+  -guard etcd://[USER@]HOST:PORT[,HOST:PORT...][?OPTIONS]
+                            for several hosts with one keyring. valkeys:// and
+                            etcds:// use TLS. Options: prefix, timeout,
+                            max-waiting, max-revocations; with TLS the PEM files
+                            ca, cert, key; for Valkey accept-eviction=true,
+                            accept-no-append-only-file=true
+  -guard-password-file FILE read for each new connection; if not given, the
+                            password is in CHATTOKEN_GUARD_PASSWORD
+
+Limits
+  -token-ttl DURATION       how long a token can be used; default 1m
+  -message-rate N           messages a second and connection; default 10
+  -max-connections N        at a time; default 10000
+  -max-connections-per-user N
+                            default: no limit
+
+Browsers and proxies
+  -origins LIST             of pages that may connect, such as
+                            https://chat.example.com, separated by commas;
+                            default: the server's own, as Host has it
+  -forwarded-proto HEADER   in which a trusted proxy says http or https
+
+Stopping: SIGTERM drains; an interrupt, or a second signal, stops at once
+  -drain-notice DURATION    how long /healthz says no first; default 5s
+  -drain-over DURATION      how long the connections take to end, one after the
+                            other; default 10s
+
+Looking inside
+  -v                        log every connection
+  -cpuprofile FILE          of the whole run
+`
+
+// The environment variables that stand in for flags.
+const (
+	envKEK           = "CHATTOKEN_KEK"
+	envContext       = "CHATTOKEN_CONTEXT"
+	envGuardPassword = "CHATTOKEN_GUARD_PASSWORD"
+)
+
+// flags are those of the command line, with the environment that stands in for
+// them.
 type flags struct {
 	listen, debug string
 	config        string
-	keyring, kek  string
-	keyContext    string
-	highWater     string
-	valkey        string
-	origins       string
+	keyring       keyring.File // without a name: keys in memory
+	kekFile       string
+	kekCommand    string
+	kek           string // the KEK itself
+	guard         guardURL
+	passwordFile  string
+	password      string
+	notice, over  time.Duration
 	verbose       bool
 	cpuProfile    string
-	notice, over  time.Duration
 	server        ivschat.Config
 }
 
-func parseFlags(args []string, stderr io.Writer) (flags, error) {
-	var f flags
-	set := flag.NewFlagSet("ivschat", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address`; port 0 takes a free one")
-	set.StringVar(&f.debug, "debug", "", "`address` at which /debug/vars shows numbers to the operator (default: none;\nwithout -config they are at that of -listen, too)")
-	set.StringVar(&f.config, "config", "", "JSON `file` of rooms and credentials (default: those of the demonstration)")
-	set.StringVar(&f.keyring, "keyring", "", "sealed keyring `file`, which is followed (default: keys in memory)")
-	set.StringVar(&f.kek, "kek", "", "`file` of the key that it is sealed under")
-	set.StringVar(&f.keyContext, "key-context", "", "`text` that the keyring was made with")
-	set.StringVar(&f.highWater, "high-water", "", "`file` for the highest serial of the keyring that was seen: older ones are refused")
-	set.StringVar(&f.valkey, "valkey", "", "`addresses` of the Valkey or Redis server, or of nodes of a Cluster, that\nremembers spent tokens for all hosts, separated by commas (default: in memory)")
-	set.StringVar(&f.origins, "origins", "", "further origins of web pages, separated by commas")
-	set.BoolVar(&f.server.AllowUnsigned, "allow-unsigned", false, "mint for requests without a signature: for development only")
-	set.BoolVar(&f.server.Join, "join", false, "with -config: serve the page, and /join, which lets in anybody as anyone")
-	set.DurationVar(&f.server.TokenTTL, "token-ttl", 0, "how long a token can be used (default 1m)")
-	set.IntVar(&f.server.MessageRate, "message-rate", 0, "messages a second and connection (default 10)")
-	set.IntVar(&f.server.MaxConnections, "max-connections", 0, "connections at a time (default 10000)")
-	set.DurationVar(&f.notice, "drain-notice", 5*time.Second, "after SIGTERM: how long /healthz says so before connections end")
-	set.DurationVar(&f.over, "drain-over", 10*time.Second, "and how long their ends are spread over")
-	set.BoolVar(&f.verbose, "v", false, "log every connection")
-	set.StringVar(&f.cpuProfile, "cpuprofile", "", "`file` for a CPU profile of the whole run")
+// parseFlags reads the command line. It returns flag.ErrHelp for -help.
+func parseFlags(args []string, getenv func(string) string) (flags, error) {
+	f := flags{guard: guardURL{engine: memory}}
+	set := f.set()
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
 	if set.NArg() > 0 {
-		return f, errors.New("there are no arguments but flags")
+		return f, fmt.Errorf("%q is not a flag", set.Arg(0))
 	}
+	if f.keyring.Name != "" {
+		f.kek = getenv(envKEK)
+		f.keyring.Config.Context = cmp.Or(f.keyring.Config.Context, getenv(envContext))
+	}
+	f.password = getenv(envGuardPassword)
 	return f, f.check()
+}
+
+// set returns the flags, which set f. What they mean is in usage.
+func (f *flags) set() *flag.FlagSet {
+	set := flag.NewFlagSet("ivschat", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+
+	set.StringVar(&f.listen, "listen", "127.0.0.1:8080", "")
+	set.StringVar(&f.config, "config", "", "")
+	set.BoolVar(&f.server.Join, "join", false, "")
+	set.BoolVar(&f.server.AllowUnsigned, "allow-unsigned", false, "")
+	set.StringVar(&f.debug, "debug", "", "")
+
+	set.StringVar(&f.keyring.Name, "keyring", "", "")
+	set.StringVar(&f.kekFile, "kek-file", "", "")
+	set.StringVar(&f.kekCommand, "kek-command", "", "")
+	set.StringVar(&f.keyring.Config.Context, "context", "", "")
+	set.StringVar(&f.keyring.HighWater, "high-water", "", "")
+	set.BoolVar(&f.keyring.InsecureAnyMode, "insecure-any-mode", false, "")
+	set.BoolVar(&f.keyring.Config.RefuseForm1, "refuse-form-1", false, "")
+
+	set.Func("guard", "", func(text string) (err error) {
+		f.guard, err = parseGuard(text)
+		return err
+	})
+	set.StringVar(&f.passwordFile, "guard-password-file", "", "")
+
+	set.DurationVar(&f.server.TokenTTL, "token-ttl", 0, "")
+	set.IntVar(&f.server.MessageRate, "message-rate", 0, "")
+	set.IntVar(&f.server.MaxConnections, "max-connections", 0, "")
+	set.IntVar(&f.server.MaxConnectionsPerUser, "max-connections-per-user", 0, "")
+
+	set.Func("origins", "", func(text string) error {
+		f.server.Origins = strings.Split(text, ",")
+		return nil
+	})
+	set.StringVar(&f.server.ForwardedProto, "forwarded-proto", "", "")
+
+	set.DurationVar(&f.notice, "drain-notice", 5*time.Second, "")
+	set.DurationVar(&f.over, "drain-over", 10*time.Second, "")
+
+	set.BoolVar(&f.verbose, "v", false, "")
+	set.StringVar(&f.cpuProfile, "cpuprofile", "", "")
+	return set
 }
 
 // check finds flags that do not go together.
 func (f flags) check() error {
-	if (f.keyring == "") != (f.kek == "") {
-		return errors.New("-keyring and -kek go together")
-	}
-	if f.highWater != "" && f.keyring == "" {
-		return errors.New("-high-water is for a keyring")
-	}
-	if f.valkey != "" && f.keyring == "" {
-		return errors.New("-valkey is for hosts that share keys: -keyring and -kek")
+	shared := f.guard.engine != memory
+	switch {
+	case f.keyring.Name == "" && (f.kekFile != "" || f.kekCommand != "" || f.keyring != keyring.File{}):
+		return errors.New("there is no -keyring, but something that is for one")
+	case f.keyring.Name != "" && f.kekFile == "" && f.kekCommand == "" && f.kek == "":
+		return errors.New("there is no KEK: give -kek-file or -kek-command, or set " + envKEK)
+	case f.kekFile != "" && f.kekCommand != "":
+		return errors.New("-kek-file and -kek-command are two KEKs")
+	case shared && f.keyring.Name == "":
+		return errors.New("-guard is for hosts that share keys: it needs -keyring")
+	case f.passwordFile != "" && !shared:
+		return errors.New("-guard-password-file is for a -guard with servers")
+	case f.guard.user != "" && f.passwordFile == "" && f.password == "":
+		return errors.New("there is no password: give -guard-password-file, or set " + envGuardPassword)
+	case f.notice < 0 || f.over < 0:
+		return errors.New("a negative duration")
 	}
 	return nil
 }
 
-// serverConfig reads the files that the flags name.
-func (f flags) serverConfig(ctx context.Context, stderr io.Writer) (c ivschat.Config, err error) {
-	c = f.server
+// open reads the files that the flags name, and reaches the servers. closeGuard is
+// to be called when the server has stopped.
+func (f flags) open(ctx context.Context, stderr io.Writer) (c ivschat.Config, closeGuard func(), err error) {
+	c, closeGuard = f.server, func() {}
 	level := slog.LevelInfo
 	if f.verbose {
 		level = slog.LevelDebug
 	}
 	c.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	if f.origins != "" {
-		c.Origins = strings.Split(f.origins, ",")
-	}
 	if f.config == "" {
 		c.Registry, c.Join, c.Vars = ivschat.Demo(), true, true
-	} else {
-		data, err := os.ReadFile(f.config)
-		if err != nil {
-			return c, err
-		}
-		if c.Registry, err = ivschat.ParseRegistry(data); err != nil {
-			return c, err
-		}
+	} else if c.Registry, err = readRegistry(f.config); err != nil {
+		return c, closeGuard, err
 	}
-	if f.keyring != "" {
-		c.Keys, err = f.follow(ctx)
+	if f.keyring.Name == "" {
+		return c, closeGuard, nil
 	}
-	return c, err
+	keys, err := f.follow(ctx, stderr)
+	if err != nil {
+		return c, closeGuard, err
+	}
+	c.Keys = keys
+	if f.guard.engine == memory {
+		return c, closeGuard, nil
+	}
+	guard, stats, err := f.guard.open(ctx, keys.Ring().Limits(), f.credentials())
+	if err != nil {
+		return c, closeGuard, err
+	}
+	c.Guard, c.GuardStats = guard, stats
+	return c, guard.Close, nil
 }
 
-func (f flags) follow(ctx context.Context) (*keyring.Follower, error) {
-	file := keyring.File{
-		Name:      f.keyring,
-		KEK:       keyring.KEKFile{Name: f.kek},
-		Config:    keyring.Config{Context: f.keyContext},
-		HighWater: f.highWater,
+// credentials returns what the guard asks for user and password before each new
+// connection, so that a new password needs no restart.
+func (f flags) credentials() func() (string, string, error) {
+	switch {
+	case f.passwordFile != "":
+		return func() (string, string, error) {
+			text, err := os.ReadFile(f.passwordFile)
+			return f.guard.user, strings.TrimRight(string(text), "\r\n"), err
+		}
+	case f.password != "":
+		return func() (string, string, error) { return f.guard.user, f.password, nil }
+	}
+	return nil
+}
+
+func readRegistry(name string) (ivschat.Registry, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return ivschat.Registry{}, err
+	}
+	r, err := ivschat.ParseRegistry(data)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, nil
+}
+
+// follow returns the keys of the sealed keyring.
+func (f flags) follow(ctx context.Context, stderr io.Writer) (_ *keyring.Follower, err error) {
+	file := f.keyring
+	if file.KEK, err = f.openKEK(stderr); err != nil {
+		return nil, err
 	}
 	return file.Follow(ctx, time.Now())
+}
+
+func (f flags) openKEK(stderr io.Writer) (keyring.KEK, error) {
+	switch {
+	case f.kekFile != "":
+		return keyring.KEKFile{Name: f.kekFile, InsecureAnyMode: f.keyring.InsecureAnyMode}, nil
+	case f.kekCommand != "":
+		return kekhelper.Command{Args: strings.Fields(f.kekCommand), Stderr: stderr}, nil
+	}
+	kek, err := keyring.ParseKEK(strings.TrimSuffix(f.kek, "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", envKEK, err)
+	}
+	return kek, nil
 }

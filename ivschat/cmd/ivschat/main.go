@@ -1,7 +1,10 @@
-// Command ivschat is a chat service on chattoken, with the interface of
-// Amazon IVS Chat. Without flags it runs on loopback, with keys in memory and
-// the rooms and credentials of a demonstration. README.md, one directory up,
-// says more.
+// Command ivschat is a chat service with the interface of Amazon IVS Chat.
+//
+// Without flags it runs on loopback, with keys in memory and the rooms and
+// credentials of a demonstration, and prints what to try. -help lists the flags.
+//
+// SIGTERM drains: health says no, then the clients are sent to other hosts, one
+// after the other. An interrupt, or a second signal, stops at once.
 package main
 
 import (
@@ -18,37 +21,47 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	p := process{os.Args[1:], os.Getenv, os.Stdout, os.Stderr, signals}
+	if err := p.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "ivschat: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f, err := parseFlags(args, stderr)
+// process is what the command uses of the process that it runs in, so that a
+// test can run one without.
+type process struct {
+	args           []string
+	getenv         func(string) string
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal
+}
+
+// run serves until a signal ends it.
+func (p process) run() error {
+	f, err := parseFlags(p.args, p.getenv)
+	if errors.Is(err, flag.ErrHelp) {
+		io.WriteString(p.stdout, usage)
+		return nil
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (-help lists the flags)", err)
 	}
 	stopProfile, err := startProfile(f.cpuProfile)
 	if err != nil {
 		return err
 	}
 	defer stopProfile()
-	config, err := f.serverConfig(ctx, stderr)
+	config, closeGuard, err := f.open(context.Background(), p.stderr)
 	if err != nil {
 		return err
 	}
-	guard, err := f.useValkey(ctx, &config)
-	if err != nil {
-		return err
-	}
-	defer guard.Close()
+	defer closeGuard()
 	server, err := ivschat.New(config)
 	if err != nil {
 		return err
 	}
-	return f.serve(ctx, server, stdout)
+	return p.serve(f, server, config.Log)
 }

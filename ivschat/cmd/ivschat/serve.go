@@ -3,39 +3,48 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
-// serve listens where the flags say, tells where that is, and serves until ctx
-// ends.
-func (f flags) serve(ctx context.Context, server *ivschat.Server, stdout io.Writer) error {
+// serve listens where the flags say, tells where that is, and serves until a
+// signal ends it.
+func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error {
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	fmt.Fprintf(stdout, "ivschat: listening on http://%s\n", l.Addr())
+	fmt.Fprintf(p.stdout, "ivschat: listening on http://%s\n", l.Addr())
 	if f.debug != "" {
-		debug, err := serveDebug(server, f.debug, stdout)
+		debug, err := p.serveDebug(server, f.debug)
 		if err != nil {
 			return err
 		}
 		defer debug.Close()
 	}
 	if f.config == "" {
-		fmt.Fprintf(stdout, instructions, l.Addr(), ivschat.Demo().Rooms[0])
+		fmt.Fprintf(p.stdout, instructions, l.Addr(), ivschat.Demo().Rooms[0])
 	}
-	return f.serveUntil(ctx, server, l)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case sig := <-p.signals:
+		log.Info("stopping", "signal", sig)
+		return p.stop(f, server, log, sig)
+	}
 }
 
-// serveDebug serves /debug/vars, and nothing else, on a listener of its own: who can
-// reach it is up to the operator.
-func serveDebug(server *ivschat.Server, address string, stdout io.Writer) (*http.Server, error) {
+// serveDebug serves /debug/vars, and nothing else, on a listener of its own: who
+// can reach it is up to the operator.
+func (p process) serveDebug(server *ivschat.Server, address string) (*http.Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -44,31 +53,35 @@ func serveDebug(server *ivschat.Server, address string, stdout io.Writer) (*http
 	mux.HandleFunc("GET /debug/vars", server.ServeVars)
 	debug := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go debug.Serve(l) // until debug.Close
-	fmt.Fprintf(stdout, "ivschat: numbers at http://%s/debug/vars\n", l.Addr())
+	fmt.Fprintf(p.stdout, "ivschat: numbers at http://%s/debug/vars\n", l.Addr())
 	return debug, nil
 }
 
-// drainRest is how long a client may take to answer the close frame.
-const drainRest = 10 * time.Second
+// linger is how long clients may take to close the connections that were ended.
+const linger = 10 * time.Second
 
-// serveUntil serves l until ctx ends, and then shuts the server down.
-func (f flags) serveUntil(ctx context.Context, server *ivschat.Server, l net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
+// stop ends the server. SIGTERM takes the time that the flags say; an interrupt,
+// or any further signal, takes none.
+func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.Signal) error {
+	rest := linger
+	if sig == os.Interrupt {
+		f.notice, f.over, rest = 0, 0, time.Second
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), f.notice+f.over+drainRest)
+	ctx, cancel := context.WithTimeout(context.Background(), f.notice+f.over+rest)
 	defer cancel()
-	if err := server.Shutdown(ctx, f.notice, f.over); err != nil {
-		return err
+	go func() {
+		select {
+		case <-p.signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := server.Shutdown(ctx, f.notice, f.over)
+	if err != nil && ctx.Err() != nil {
+		log.Warn("connections that were still there are cut off")
+		return nil
 	}
-	if err := <-failed; err != http.ErrServerClosed {
-		return err
-	}
-	return nil
+	return err
 }
 
 const instructions = `
@@ -84,6 +97,8 @@ aws ivschat create-chat-token --endpoint-url http://%[1]s \
   --room-identifier %[2]s \
   --user-id 11231234 --capabilities SEND_MESSAGE DELETE_MESSAGE \
   --session-duration-in-minutes 30 --attributes displayName=DemoUser
+
+The chat SDK takes ws://%[1]s in place of a region.
 
 The credentials are public and /join believes everybody: keep this on loopback.
 `
