@@ -581,6 +581,47 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// The ends are spread, so that the clients do not all come to the other hosts
+// at once. /healthz says so before, and whoever comes meanwhile is told why.
+func TestShutdownIsSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		const n = 400
+		began := time.Now()
+		ends := make(chan time.Duration, n)
+		for range n {
+			p := c.enter(user("ann", 0))
+			go func() {
+				for range p.frames {
+				}
+				ends <- time.Since(began)
+			}()
+		}
+		began = time.Now()
+		down := make(chan error)
+		go func() { down <- c.Shutdown(t.Context(), 5*time.Second, 10*time.Second) }()
+		time.Sleep(4 * time.Second)
+		resp, body := c.get("/healthz")
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.Equal(t, "draining\n", string(body))
+		_, resp, _ = c.try(c.mint(user("bob", 0)), nil)
+		assert.Equal(t, "1", resp.Header.Get("Retry-After"))
+		assert.Equal(t, map[string]int{"draining": 1}, c.vars().Refused)
+		assert.Equal(t, n, c.Live())
+		require.NoError(t, <-down)
+		perSecond := map[time.Duration]int{}
+		for range n {
+			perSecond[(<-ends).Truncate(time.Second)]++
+		}
+		assert.Len(t, perSecond, 10)
+		for second, ended := range perSecond {
+			assert.GreaterOrEqual(t, second, 5*time.Second)
+			assert.InDelta(t, n/10, ended, 2)
+		}
+		assert.Equal(t, map[string]int{"drained": n}, c.vars().Ended)
+	})
+}
+
 // While a server shuts down it refuses connections and says that it is not
 // ready. A client that does not answer the close frame is dropped in the end.
 func TestShutdownIsBounded(t *testing.T) {

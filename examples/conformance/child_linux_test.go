@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 )
@@ -9,4 +10,12 @@ import (
 // if a panic or a time-out ends these. Only Linux has it.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// useSmallBuffers is for a socket that is yet to be connected. The peer's
+// buffer is a multiple of the segment, which is 64 KiB on loopback.
+func useSmallBuffers(fd uintptr) error {
+	return errors.Join(
+		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536),
+		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10))
 }

@@ -59,21 +59,6 @@ func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.Sta
 	}
 }
 
-// TestTerminationOfMessagingSDK is what the real client makes of it.
-func TestTerminationOfMessagingSDK(t *testing.T) {
-	t.Parallel()
-	needNode(t)
-	s := startServer(t)
-	c := startClients(t, s)
-	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"}))
-	c.join(t, "bob", request())
-	c.do(t, "alice", "send", map[string]any{"content": "are you there?"})
-	c.expect(t, "bob", "message")
-	s.terminate(t)
-	c.expect(t, "bob", "connecting", "tokenWanted")
-	c.expect(t, "alice", "message", "resolved", "connecting", "tokenWanted")
-}
-
 // TestRestart sees that what was spent before a restart stays spent, and what was
 // not is refused as well: the new guard cannot tell them apart.
 func TestRestart(t *testing.T) {

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -91,11 +92,12 @@ func checkToken(t testing.TB, s *server, token string, request map[string]any) {
 // when it shuts down.
 var visitor = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
-// mint asks for a token as the page does: quickly, and without a client.
+// mint asks for a token as the page does: quickly, and without a client. The
+// user "moderator" is one.
 func mint(t testing.TB, s *server, userID string) string {
 	t.Helper()
 	resp, err := visitor.Post(s.url+"/join", "application/json",
-		strings.NewReader(`{"room":"g1H2I3j4k5L6","userId":"`+userID+`","displayName":"Demo"}`))
+		strings.NewReader(fmt.Sprintf(`{"room":"g1H2I3j4k5L6","userId":%q,"displayName":"Demo","moderator":%t}`, userID, userID == "moderator")))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)

@@ -20,12 +20,12 @@ type sharedKeys struct{ ring, kek string }
 
 // newSharedKeys makes them by the project's command. A server with them is ready
 // when it has run for longer than the skew of the clocks, which is short.
-func newSharedKeys(t testing.TB) sharedKeys {
+func newSharedKeys(t testing.TB, policy ...string) sharedKeys {
 	t.Helper()
 	dir := t.TempDir()
 	k := sharedKeys{filepath.Join(dir, "ring"), filepath.Join(dir, "kek")}
 	chattoken(t, "keyring", "make-kek", k.kek)
-	chattoken(t, "keyring", "init", "--keyring", k.ring, "--kek-file", k.kek, "--clock-skew", "1s")
+	chattoken(t, append([]string{"keyring", "init", "--keyring", k.ring, "--kek-file", k.kek, "--clock-skew", "1s"}, policy...)...)
 	return k
 }
 

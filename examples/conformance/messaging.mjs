@@ -8,10 +8,20 @@ import { CreateChatTokenCommand, IvschatClient } from "@aws-sdk/client-ivschat";
 import { ChatRoom, DeleteMessageRequest, DisconnectUserRequest, SendMessageRequest } from "amazon-ivs-chat-messaging";
 import { WebSocket } from "ws";
 
-globalThis.WebSocket ??= WebSocket; // Node has its own from 22 on
-
 const endpoint = process.argv[2];
 const rooms = new Map(); // by the client's name
+const owners = new Map(); // clients, by the token
+const sockets = new Map(); // the latest, by the client's name
+
+// A WebSocket of Node's, which has its own from 22 on, or of ws, that can be
+// used behind the SDK's back.
+globalThis.WebSocket = class extends (globalThis.WebSocket ?? WebSocket) {
+  constructor(url, token) {
+    super(url, token);
+    sockets.set(owners.get(token), this);
+  }
+};
+
 const ivschat = new IvschatClient({ endpoint, region: "us-west-2" }); // credentials are in the environment
 
 function report(client, event, data = {}) {
@@ -27,13 +37,14 @@ function provider({ client, request, token }) {
     if (token) return { token };
     const reply = await ivschat.send(new CreateChatTokenCommand(request));
     report(client, "token", { token: reply.token });
+    owners.set(reply.token, client);
     return { token: reply.token, sessionExpirationTime: reply.sessionExpirationTime };
   };
 }
 
 function connect(command) {
-  const { client } = command;
-  const room = new ChatRoom({ regionOrUrl: endpoint.replace("http", "ws"), tokenProvider: provider(command) });
+  const { client, url = endpoint } = command;
+  const room = new ChatRoom({ regionOrUrl: url.replace("http", "ws"), tokenProvider: provider(command) });
   room.logLevel = "error";
   room.logger = { debug() {}, info() {}, error() {} };
   room.addListener("connecting", () => report(client, "connecting"));
@@ -65,6 +76,13 @@ function obey(command) {
       return settle(command.client, () => room.deleteMessage(new DeleteMessageRequest(command.id, command.reason)));
     case "disconnectUser":
       return settle(command.client, () => room.disconnectUser(new DisconnectUserRequest(command.userId, command.reason)));
+    case "raw": {
+      const message = "x".repeat(command.length);
+      for (let i = 0; i < (command.times ?? 1); i++) {
+        sockets.get(command.client).send(command.binary ? Buffer.from(message) : message);
+      }
+      return;
+    }
     case "leave":
       return room.disconnect();
   }

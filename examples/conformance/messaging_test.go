@@ -210,22 +210,3 @@ func TestMessagingSDKRefused(t *testing.T) {
 	c.do(t, "first", "leave", nil)
 	assert.Equal(t, "clientDisconnect", c.expect(t, "first", "disconnect").Reason)
 }
-
-// TestMessagingSDKSessionEnd lets the shortest session end, a minute. The client
-// goes on with a new token.
-func TestMessagingSDKSessionEnd(t *testing.T) {
-	t.Parallel()
-	skipShort(t)
-	needNode(t)
-	s := startServer(t)
-	c := startClients(t, s)
-	began := time.Now()
-	first := c.join(t, "alice", request("sessionDurationInMinutes", 1, "capabilities", []string{"SEND_MESSAGE"}))
-	second := c.expect(t, "alice", "connecting", "tokenWanted", "token").Token
-	// The token was issued in the second in which it was asked for, or later.
-	assert.GreaterOrEqual(t, time.Since(began), 59*time.Second)
-	assert.NotEqual(t, first, second)
-	c.expect(t, "alice", "connect")
-	c.do(t, "alice", "send", map[string]any{"content": "where was I?"})
-	c.expect(t, "alice", "message", "resolved")
-}

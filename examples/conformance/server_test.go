@@ -15,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -227,14 +226,7 @@ func (s *server) address() string { return strings.TrimPrefix(s.url, "http://") 
 // waitReady waits until the server says that it lets in fresh tokens.
 func (s *server) waitReady(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		resp, err := visitor.Get(s.url + "/healthz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}, patience, tick, "the server does not become ready")
+	require.Eventually(t, s.isReady, patience, tick, "the server does not become ready")
 }
 
 // output collects what a process writes while others read it.
