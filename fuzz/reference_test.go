@@ -141,7 +141,7 @@ func parseRing(b []byte, context string) (*ringDocument, bool) {
 	return d, decodeExactly(b, d) && d.valid(context)
 }
 
-// valid is the tables of SPEC.md, section 8.
+// valid is the rules of SPEC.md, section 7.
 func (d *ringDocument) valid(context string) bool {
 	keys := d.keys()
 	ids := map[string]bool{}

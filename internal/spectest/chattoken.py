@@ -33,9 +33,9 @@ class Refused(Exception):
     """Says why, in a word of SPEC.md, or names fields."""
 
 
-def demand(condition, word):
+def demand(condition, why):
     if not condition:
-        raise Refused(word)
+        raise Refused(why)
 
 
 # 2. Notation
@@ -45,6 +45,13 @@ def hkdf(secret, info, size):
     """HKDF-SHA256 with an empty salt, for up to one block of output."""
     prk = hmac.new(bytes(32), secret, hashlib.sha256).digest()
     return hmac.new(prk, info + b"\x01", hashlib.sha256).digest()[:size]
+
+
+def decrypt(key, nonce, ciphertext, aad, why):
+    try:
+        return xc20p_open(ciphertext, aad, nonce, key)
+    except (CryptoError, ValueError):  # ValueError: shorter than a tag
+        raise Refused(why) from None
 
 
 def spell(data):
@@ -123,7 +130,6 @@ def derive(secret, context):
 
 # 4. Token
 
-
 byte_length = lambda text: len(text.encode())
 code_points = lambda text: len(text)
 attribute_bytes = lambda attributes: sum(byte_length(text) for pair in attributes.items() for text in pair)
@@ -170,15 +176,9 @@ within_session = lambda ttl, minutes: min(ttl, 60 * minutes)
 def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
     """Mints a token. Only a test has a nonce to give."""
     minutes = minutes_of(claims)
-    p = [
-        claims.get("roomIdentifier", ""),
-        claims.get("userId", ""),
-        sum_of(claims.get("capabilities", [])),
-        claims.get("attributes", {}),
-        now,
-        0,
-        minutes,
-    ]
+    names, attributes = claims.get("capabilities", []), claims.get("attributes", {})
+    room, user = claims.get("roomIdentifier", ""), claims.get("userId", "")
+    p = [room, user, sum_of(names), attributes, now, 0, minutes]
     rules = dict(FIELDS)
     rules["roomIdentifier"] = lambda p: FIELDS["roomIdentifier"](p) and (grammar or is_room)(p[0])
     demand(not broken(rules, p), broken(rules, p))
@@ -210,11 +210,7 @@ def verify(ring, text, now):
     key = ring.find(key_id)
     demand(key, "unknown-key")
     demand(key.state(now) not in CLOSED, CLOSED.get(key.state(now)))
-    try:
-        plaintext = xc20p_open(ciphertext, b"ct1_" + key_id, nonce, key.key)
-    except CryptoError:
-        raise Refused("forged") from None
-    p = decode(plaintext)
+    p = decode(decrypt(key.key, nonce, ciphertext, b"ct1_" + key_id, "forged"))
     demand(is_type(p, PAYLOAD) and not broken(FIELDS | ISSUED_AT, p), "payload")
     demand(not too_early(ring, p, now), "not-yet-valid")
     demand(not broken(TTL, p), "payload")
@@ -311,10 +307,7 @@ def parse_kek(text):
 def unwrap(kek_text, kek_id, wrapped):
     key, own_id = parse_kek(kek_text)
     demand(is_own(kek_id, own_id) and len(wrapped) == 72, "kek")
-    try:
-        data_key = xc20p_open(wrapped[24:], own_id, wrapped[:24], key)
-    except CryptoError:
-        raise Refused("kek") from None
+    data_key = decrypt(key, wrapped[:24], wrapped[24:], own_id, "kek")
     demand(nonzero(data_key), "kek")
     return data_key
 
@@ -338,10 +331,7 @@ def unseal(kek_text, sealed, context):
     nonce, ciphertext = cut(rest, 24)
     demand(kek_id and wrapped, "format")
     data_key = unwrap(kek_text, kek_id, wrapped)
-    try:
-        plaintext = xc20p_open(ciphertext, header, nonce, data_key)
-    except (CryptoError, ValueError):  # ValueError: shorter than a tag
-        raise Refused("forged") from None
+    plaintext = decrypt(data_key, nonce, ciphertext, header, "forged")
     if form[0] == 2:
         demand(len(plaintext) >= 32, "document")
         demand(is_digest(plaintext[:32], context), "context")
@@ -415,13 +405,8 @@ def op_mint(q):
 
 def op_open(q):
     p, token_id = verify(ring_of(q), q["token"], q["now"])
-    return {
-        "claims": claims_of(p),
-        "issuedAt": p[4],
-        "ttl": p[5],
-        "tokenID": token_id.hex(),
-        "payload": encode(p).hex(),
-    }
+    says = {"claims": claims_of(p), "issuedAt": p[4], "ttl": p[5]}
+    return says | {"tokenID": token_id.hex(), "payload": encode(p).hex()}
 
 
 def op_load(q):

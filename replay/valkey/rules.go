@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The rules of SPEC.md section 7 for "this server has every token that it was
+// The rules of SPEC.md section 11 for "this server has every token that it was
 // ever told of", as pure functions. The I/O asks them and decides nothing. The
 // model in the tests explores them. The numbers are those of the list there.
 //

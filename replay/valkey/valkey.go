@@ -37,7 +37,7 @@
 // that count as issued before it noticed: those made already, and those of the
 // next ClockSkew and a second. [Guard.ReadyAt] says until when. So does a
 // gateway that starts, because it does not know what was lost before. SPEC.md,
-// section 7, has the rules and why they hold; a model in the tests explores
+// section 11, has the rules and why they hold; a model in the tests explores
 // them.
 //
 // # What no rule closes
