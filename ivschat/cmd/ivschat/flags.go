@@ -24,7 +24,7 @@ demonstration, on loopback and with public credentials.
 
 What is served
   -listen ADDRESS           default 127.0.0.1:8080; port 0 takes a free one
-  -config FILE              rooms and credentials, in JSON
+  -config FILE              rooms and credentials, in JSON; read again on SIGHUP
   -join                     with -config: the page, and /join, which lets in
                             anybody as anyone
   -allow-unsigned           mint without a signature: for development only

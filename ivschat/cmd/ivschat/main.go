@@ -4,7 +4,8 @@
 // credentials of a demonstration, and prints what to try. -help lists the flags.
 //
 // SIGTERM drains: health says no, then the clients are sent to other hosts, one
-// after the other. An interrupt, or a second signal, stops at once.
+// after the other. An interrupt, or a second signal, stops at once. SIGHUP reads
+// the rooms and credentials of -config again.
 package main
 
 import (
@@ -22,7 +23,7 @@ import (
 
 func main() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p := process{os.Args[1:], os.Getenv, os.Stdout, os.Stderr, signals}
 	if err := p.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "ivschat: %v\n", err)

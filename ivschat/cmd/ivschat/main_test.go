@@ -170,7 +170,8 @@ func writeFile(t *testing.T, text string) (name string) {
 const demoRoom = "g1H2I3j4k5L6"
 
 const (
-	oneRoom = `{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`
+	oneRoom  = `{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a"],"credentials":[]}`
+	twoRooms = `{"region":"r","rooms":["arn:aws:ivschat:r:1:room/a","arn:aws:ivschat:r:1:room/b"],"credentials":[]}`
 )
 
 func TestDemonstration(t *testing.T) {
@@ -288,6 +289,43 @@ func TestDoesNotStart(t *testing.T) {
 	}
 }
 
+// SIGHUP takes the file as it is now. Whoever is in stays, and a file that can't be
+// used changes nothing.
+func TestReload(t *testing.T) {
+	config := writeFile(t, oneRoom)
+	c := quiet(t, "-config", config, "-join")
+	ann, code := connect(t, c.url, join(t, c.url, "a", "ann"))
+	require.Equal(t, http.StatusSwitchingProtocols, code)
+
+	reload := func(text, logged string) {
+		t.Helper()
+		before := strings.Count(c.log.String(), logged)
+		require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
+		c.signals <- syscall.SIGHUP
+		require.Eventually(t, func() bool { return strings.Count(c.log.String(), logged) > before }, hang, time.Millisecond)
+	}
+	assert.Empty(t, join(t, c.url, "b", "bob"), "there is no such room yet")
+	reload(twoRooms, "read again")
+	_, code = connect(t, c.url, join(t, c.url, "b", "bob"))
+	assert.Equal(t, http.StatusSwitchingProtocols, code)
+	for _, bad := range []string{"junk", "{}", `{"region":"r","rooms":["nonsense"],"credentials":[]}`} {
+		reload(bad, "stay as they were")
+	}
+	_, code = connect(t, c.url, join(t, c.url, "b", "bob"))
+	assert.Equal(t, http.StatusSwitchingProtocols, code)
+	say(t, ann, `{"Action":"SEND_MESSAGE","Content":"still here"}`)
+	assert.Contains(t, hear(t, ann), "still here")
+}
+
+// The demonstration has no file. The signal, of which a process would die, is
+// survived.
+func TestReloadOfNothing(t *testing.T) {
+	c := quiet(t)
+	c.signals <- syscall.SIGHUP
+	require.Eventually(t, func() bool { return strings.Contains(c.log.String(), "no -config") }, hang, time.Millisecond)
+	assert.Equal(t, http.StatusOK, status(t, c.url+"/healthz"))
+}
+
 // SIGTERM: health says no first, and nobody is let in. Whoever is in talks on
 // until the notice is over, and the operations go on. A second signal stops at
 // once.
@@ -303,6 +341,7 @@ func TestDrain(t *testing.T) {
 	assert.NotEmpty(t, join(t, c.url, demoRoom, "bob"))
 	say(t, ann, `{"Action":"SEND_MESSAGE","Content":"still here"}`)
 	assert.Contains(t, hear(t, ann), "still here")
+	c.signals <- syscall.SIGHUP
 	c.signals <- syscall.SIGTERM
 	require.NoError(t, c.await(t))
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
@@ -33,12 +34,18 @@ func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error 
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return err
-	case sig := <-p.signals:
-		log.Info("stopping", "signal", sig)
-		return p.stop(f, server, log, sig)
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case sig := <-p.signals:
+			if sig == syscall.SIGHUP {
+				f.reload(server, log)
+				continue
+			}
+			log.Info("stopping", "signal", sig)
+			return p.stop(f, server, log, sig)
+		}
 	}
 }
 
@@ -57,11 +64,29 @@ func (p process) serveDebug(server *ivschat.Server, address string) (*http.Serve
 	return debug, nil
 }
 
+// reload takes rooms and credentials from the file as it is now. If that can't be
+// used, everything stays as it is.
+func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
+	if f.config == "" {
+		log.Warn("SIGHUP: there is no -config to read again")
+		return
+	}
+	registry, err := readRegistry(f.config)
+	if err == nil {
+		err = server.SetRegistry(registry)
+	}
+	if err != nil {
+		log.Error("rooms and credentials stay as they were", "error", err)
+		return
+	}
+	log.Info("rooms and credentials read again", "rooms", len(registry.Rooms), "credentials", len(registry.Credentials))
+}
+
 // linger is how long clients may take to close the connections that were ended.
 const linger = 10 * time.Second
 
 // stop ends the server. SIGTERM takes the time that the flags say; an interrupt,
-// or any further signal, takes none.
+// or any further signal but SIGHUP, takes none.
 func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.Signal) error {
 	rest := linger
 	if sig == os.Interrupt {
@@ -70,10 +95,15 @@ func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.
 	ctx, cancel := context.WithTimeout(context.Background(), f.notice+f.over+rest)
 	defer cancel()
 	go func() {
-		select {
-		case <-p.signals:
-			cancel()
-		case <-ctx.Done():
+		for {
+			select {
+			case sig := <-p.signals:
+				if sig != syscall.SIGHUP {
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	err := server.Shutdown(ctx, f.notice, f.over)
