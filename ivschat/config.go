@@ -66,7 +66,8 @@ type Config struct {
 	// Log gets what happens, without tokens and claims; nil means none.
 	Log *slog.Logger
 
-	// Now is the clock; nil means time.Now. Timers are those of package time.
+	// Now is the clock; nil means time.Now. Timers and the age of signatures
+	// go by package time.
 	Now func() time.Time
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -110,13 +111,14 @@ func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 }
 
 // authenticate returns who sent the request, and its body. Without a signature
-// that is nobody, if it is allowed.
+// that is nobody, if it is allowed. Signatures go by the real time whatever
+// Config.Now is, because their makers' clocks do.
 func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
 	if s.config.AllowUnsigned && len(r.Header.Values("Authorization")) == 0 {
 		body, err := readBody(r)
 		return Credential{}, body, err
 	}
-	return s.directory.load().verify(r, s.now())
+	return s.directory.load().verify(r, time.Now())
 }
 
 // invalidRequest is the exception for an error of reading a request.
