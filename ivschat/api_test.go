@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -379,12 +380,30 @@ func TestPage(t *testing.T) {
 	})
 }
 
+// A foreign Origin is usually a mistake in the settings: the log has what came and
+// what would do.
+func TestForeignOriginIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		c := start(t, ivschat.Config{Origins: []string{"https://app.example.com"}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		_, resp, body := c.try(c.mint(user("ann", 0)), http.Header{"Origin": {"https://evil.example.com"}})
+		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+		assert.NotContains(t, body, "example.com")
+		assert.Contains(t, log.String(), "level=WARN")
+		assert.Contains(t, log.String(), "evil.example.com")
+		assert.Contains(t, log.String(), "app.example.com")
+	})
+}
+
 func TestConfigErrors(t *testing.T) {
 	for name, config := range map[string]ivschat.Config{
 		"token TTL too long":  {TokenTTL: time.Hour},
 		"token TTL too short": {TokenTTL: time.Second},
 		"guard's limits":      {TokenTTL: 2 * time.Minute, Guard: tokentest.New(t).Guard},
 		"negative rate":       {MessageRate: -1},
+		"origin of no page":   {Origins: []string{"https://chat.example.com/"}},
+		"origin of any page":  {Origins: []string{"*"}},
+		"origin, no scheme":   {Origins: []string{"chat.example.com"}},
 		"negative limit":      {MaxConnections: -1},
 		"no region":           {Registry: ivschat.Registry{Rooms: []string{lobby}}},
 		"no ARN":              {Registry: ivschat.Registry{Region: "r", Rooms: []string{"room"}}},

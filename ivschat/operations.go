@@ -3,6 +3,7 @@ package ivschat
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,6 +27,10 @@ type operation struct {
 	// quota is how many calls a second there may be; 0 is any number. It is that
 	// of the service.
 	quota int
+
+	// level is at which a call is logged. What changes something for others is
+	// worth Info, the zero level.
+	level slog.Level
 }
 
 // call is a request that is valid by itself.
@@ -39,13 +44,13 @@ type call struct {
 
 // operations are those that there are, by name.
 var operations = map[string]operation{
-	"CreateChatToken": {read: createChatToken, verified: true},
+	"CreateChatToken": {read: createChatToken, verified: true, level: slog.LevelDebug},
 	"CreateRoom":      {read: createRoom, verified: true},
 	"DeleteMessage":   {read: deleteMessage, verified: true, quota: 100},
 	"DeleteRoom":      {read: deleteRoom, verified: true},
 	"DisconnectUser":  {read: disconnectUser, verified: true}, // has the limit of the room's moderators
-	"GetRoom":         {read: getRoom},
-	"ListRooms":       {read: listRooms},
+	"GetRoom":         {read: getRoom, level: slog.LevelDebug},
+	"ListRooms":       {read: listRooms, level: slog.LevelDebug},
 	"SendEvent":       {read: sendEvent, verified: true, quota: 100},
 	"UpdateRoom":      {read: updateRoom, verified: true},
 }
@@ -102,12 +107,11 @@ func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 	if quota := s.quotas[name]; quota != nil && !quota.AllowN(s.now(), 1) {
 		return nil, throttled(c.arn, o.quota)
 	}
-	reply, err := c.do(r.Context(), s)
-	if err != nil {
-		return nil, err
-	}
-	s.log.Debug("operation", "name", name, "requestId", requestID, "by", caller.AccessKeyID, "room", c.arn)
-	return reply, nil
+	s.log.Log(r.Context(), o.level, "operation", "name", name, "requestId", requestID, "by", caller.AccessKeyID, "room", c.arn)
+	// Other hosts are told even if the caller goes away.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), openTimeout)
+	defer cancel()
+	return c.do(ctx, s)
 }
 
 // authenticate returns who sent the request, and its body. Without a signature
