@@ -1,13 +1,15 @@
-"""CreateChatToken by boto3. Reads calls as lines of JSON, answers each with one.
+"""Calls by boto3. Says who it is, reads calls as lines of JSON, answers each with one.
 
 Usage: boto3_client.py ENDPOINT
 """
 
 import json
+import platform
 import sys
 
 import boto3
-from botocore import UNSIGNED
+import botocore
+from botocore import UNSIGNED, xform_name
 from botocore.client import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
@@ -19,13 +21,17 @@ def client(endpoint, call):
         region_name="us-west-2",
         aws_access_key_id=call["keyID"],
         aws_secret_access_key=call["secret"],
-        config=Config(signature_version=UNSIGNED) if call["unsigned"] else None,
+        aws_session_token=call["sessionToken"] or None,
+        config=Config(
+            retries={"total_max_attempts": 1},
+            signature_version=UNSIGNED if call["unsigned"] else None,
+        ),
     )
 
 
-def outcome(chat, request):
+def outcome(chat, call):
     try:
-        reply = chat.create_chat_token(**request)
+        reply = getattr(chat, xform_name(call["operation"]))(**call["request"])
     except ParamValidationError:
         return {"error": "ParamValidationError"}
     except ClientError as e:
@@ -41,15 +47,17 @@ def outcome(chat, request):
             "fieldList": e.response.get("fieldList"),
             "resourceId": e.response.get("resourceId"),
             "resourceType": e.response.get("resourceType"),
+            "limit": e.response.get("limit"),
         }
-    return {
-        "token": reply["token"],
-        # boto3 made datetimes of them, or would have failed.
-        "tokenExpirationTime": reply["tokenExpirationTime"].isoformat(),
-        "sessionExpirationTime": reply["sessionExpirationTime"].isoformat(),
-    }
+    return {"requestID": reply.pop("ResponseMetadata").get("RequestId"), "reply": reply}
 
 
+print(json.dumps(f"boto3 {boto3.__version__}, botocore {botocore.__version__}, Python {platform.python_version()}"), flush=True)
+clients = {}
 for line in sys.stdin:
     call = json.loads(line)
-    print(json.dumps(outcome(client(sys.argv[1], call), call["request"])), flush=True)
+    who = json.dumps([call[k] for k in ("keyID", "secret", "sessionToken", "unsigned")])
+    if who not in clients:
+        clients[who] = client(sys.argv[1], call)
+    # boto3 made datetimes of times.
+    print(json.dumps(outcome(clients[who], call), default=lambda time: time.isoformat()), flush=True)

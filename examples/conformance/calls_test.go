@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"os/exec"
 	"regexp"
@@ -13,34 +14,50 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// call is one use of CreateChatToken.
+// call is a call of an operation; "" is CreateChatToken.
 type call struct {
-	KeyID    string         `json:"keyID"`
-	Secret   string         `json:"secret"`
-	Unsigned bool           `json:"unsigned"`
-	Request  map[string]any `json:"request"`
+	Operation    string         `json:"operation"`
+	KeyID        string         `json:"keyID"`
+	Secret       string         `json:"secret"`
+	SessionToken string         `json:"sessionToken"`
+	Unsigned     bool           `json:"unsigned"`
+	Request      map[string]any `json:"request"`
 }
 
 // outcome is what came of it, as a client shows it to a program.
 type outcome struct {
-	Token             string    `json:"token"`
-	TokenExpiration   time.Time `json:"tokenExpirationTime"`
-	SessionExpiration time.Time `json:"sessionExpirationTime"`
+	RequestID string          `json:"requestID"`
+	Reply     json.RawMessage `json:"reply"`
 
 	Error        string  `json:"error"`
 	Typed        bool    `json:"typed"` // a class of its own, which the service model has
 	Status       int     `json:"status"`
 	Message      string  `json:"message"`
-	RequestID    string  `json:"requestID"`
 	Reason       string  `json:"reason"`
 	Fields       []field `json:"fieldList"`
 	ResourceID   string  `json:"resourceId"`
 	ResourceType string  `json:"resourceType"`
+	Limit        int     `json:"limit"`
 }
 
 type field struct {
 	Name    string `json:"name"`
 	Message string `json:"message"`
+}
+
+// minted is the reply of CreateChatToken.
+type minted struct {
+	Token             string    `json:"token"`
+	TokenExpiration   time.Time `json:"tokenExpirationTime"`
+	SessionExpiration time.Time `json:"sessionExpirationTime"`
+}
+
+// replyOf is the reply of a call that succeeded.
+func replyOf[T any](t testing.TB, o outcome) (reply T) {
+	t.Helper()
+	require.Empty(t, o.Error, o.Message)
+	require.NoError(t, json.Unmarshal(o.Reply, &reply), string(o.Reply))
+	return reply
 }
 
 // names are those of the fields that were refused.
@@ -114,14 +131,19 @@ var failures = []struct {
 		outcome{Error: "UnrecognizedClientException", Status: 403}, nil},
 	{"wrongSecret", call{Secret: "not the secret", Request: request()},
 		outcome{Error: "InvalidSignatureException", Status: 403}, nil},
+	{"temporaryCredentials", call{SessionToken: "IQoJb3JpZ2luX2VjE", Request: request()},
+		outcome{Error: "UnrecognizedClientException", Status: 403}, nil},
 }
 
 var modelled = []string{"ValidationException", "AccessDeniedException", "PendingVerification", "ResourceNotFoundException"}
 
-// create is how a client makes a call.
-type create func(t testing.TB, c call) outcome
+// do is how a client makes a call.
+type do func(t testing.TB, c call) outcome
 
 func (c call) withDefaults() call {
+	if c.Operation == "" {
+		c.Operation = "CreateChatToken"
+	}
 	if c.KeyID == "" {
 		c.KeyID = keyAllowed
 	}
@@ -132,12 +154,11 @@ func (c call) withDefaults() call {
 }
 
 // testCalls makes all calls by one client. A token is used, and used again.
-func testCalls(t *testing.T, s *server, do create) {
+func testCalls(t *testing.T, s *server, do do) {
 	for _, test := range successes {
 		t.Run(test.name, func(t *testing.T) {
 			before := time.Now().Truncate(time.Second)
-			got := do(t, call{Request: test.request}.withDefaults())
-			require.Empty(t, got.Error, got.Message)
+			got := replyOf[minted](t, do(t, call{Request: test.request}.withDefaults()))
 			assert.WithinRange(t, got.TokenExpiration, before.Add(time.Minute), time.Now().Add(time.Minute))
 			session := time.Duration(test.minutes) * time.Minute
 			assert.Equal(t, session-time.Minute, got.SessionExpiration.Sub(got.TokenExpiration))
@@ -163,7 +184,7 @@ func TestBoto3(t *testing.T) {
 	t.Parallel()
 	needBoto3(t)
 	s := sharedServer(t)
-	testCalls(t, s, startScript(t, python3, "-I", "-B", "boto3_client.py", s.url).create)
+	testCalls(t, s, startClient(t, python3, "-I", "-B", "boto3_client.py", s.url).do)
 }
 
 // TestJavaScriptSDK is CreateChatToken by the AWS SDK for JavaScript.
@@ -171,8 +192,8 @@ func TestJavaScriptSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)
 	s := sharedServer(t)
-	client := startScript(t, "node", "sdk.mjs", s.url)
-	testCalls(t, s, client.create)
+	client := startClient(t, "node", "sdk.mjs", s.url)
+	testCalls(t, s, client.do)
 
 	// This client checks nothing: what is wrong goes to the server.
 	for name, test := range map[string]struct {
@@ -186,7 +207,7 @@ func TestJavaScriptSDK(t *testing.T) {
 		"numberAsAttribute":    {[]any{"attributes", map[string]any{"age": 30}}, []string{"attributes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := client.create(t, call{Request: request(test.change...)}.withDefaults())
+			got := client.do(t, call{Request: request(test.change...)}.withDefaults())
 			assert.Equal(t, "ValidationException", got.Error)
 			assert.True(t, got.Typed)
 			assert.Equal(t, test.fields, got.names())
@@ -194,17 +215,32 @@ func TestJavaScriptSDK(t *testing.T) {
 	}
 }
 
-// create asks a script that answers each call with its outcome.
-func (s *script) create(t testing.TB, c call) (o outcome) {
+// startClient starts a script that says who it is, and then answers each call
+// with its outcome.
+func startClient(t testing.TB, name string, args ...string) *script {
 	t.Helper()
-	require.NoError(t, s.requests.Encode(c))
+	s := startScript(t, name, args...)
+	var who string
+	s.next(t, &who)
+	t.Log(who)
+	return s
+}
+
+func (s *script) next(t testing.TB, v any) {
+	t.Helper()
 	select {
 	case line, ok := <-s.lines:
 		require.True(t, ok, "the client has ended")
-		require.NoError(t, json.Unmarshal(line, &o), string(line))
+		require.NoError(t, json.Unmarshal(line, v), string(line))
 	case <-time.After(patience):
 		require.Fail(t, "the client does not answer")
 	}
+}
+
+func (s *script) do(t testing.TB, c call) (o outcome) {
+	t.Helper()
+	require.NoError(t, s.requests.Encode(c))
+	s.next(t, &o)
 	return o
 }
 
@@ -213,18 +249,20 @@ func (s *script) create(t testing.TB, c call) (o outcome) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	needAWS(t)
+	version, err := exec.Command(awsCommand, "--version").Output()
+	require.NoError(t, err)
+	t.Logf("%s", version)
 	s := sharedServer(t)
 	for _, test := range successes[:1] {
 		t.Run(test.name, func(t *testing.T) {
-			got := createByCommandLine(t, s, call{Request: test.request}.withDefaults())
-			require.Empty(t, got.Error, got.Message)
+			got := replyOf[minted](t, s.commandLine(t, call{Request: test.request}.withDefaults()))
 			checkToken(t, s, got.Token, test.request)
 		})
 	}
 	for _, test := range failures {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got := createByCommandLine(t, s, test.call.withDefaults())
+			got := s.commandLine(t, test.call.withDefaults())
 			assert.Equal(t, test.want.Error, got.Error)
 			for _, name := range test.fields {
 				assert.Contains(t, got.Message, name)
@@ -233,37 +271,38 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-var commandLineError = regexp.MustCompile(`^\s*An error occurred \((\w+)\) when calling the CreateChatToken operation: (.*)\s*$`)
+var commandLineError = regexp.MustCompile(`^\s*An error occurred \((\w+)\) when calling the \w+ operation(?: \(reached max retries: 0\))?: (.*)\s*$`)
 
-func createByCommandLine(t testing.TB, s *server, c call) (o outcome) {
+// commandLine makes a call by the aws command.
+func (s *server) commandLine(t testing.TB, c call) outcome {
 	t.Helper()
 	input, err := json.Marshal(c.Request)
 	require.NoError(t, err)
-	args := []string{"--cli-input-json", string(input)}
+	args := []string{"ivschat", kebab(c.Operation), "--endpoint-url", s.url, "--cli-input-json", string(input)}
 	if c.Unsigned {
 		args = append(args, "--no-sign-request")
 	}
-	stdout, stderr, status := runAWS(t, s, c, args...)
-	if status == 0 {
-		require.NoError(t, json.Unmarshal(stdout, &o), string(stdout))
-		return o
+	cmd := exec.CommandContext(t.Context(), awsCommand, args...)
+	cmd.Env = append(environment(t, c.KeyID), "AWS_SECRET_ACCESS_KEY="+c.Secret, "AWS_MAX_ATTEMPTS=1")
+	if c.SessionToken != "" {
+		cmd.Env = append(cmd.Env, "AWS_SESSION_TOKEN="+c.SessionToken)
 	}
-	assert.Equal(t, 254, status, "the status for an error of the service")
-	m := commandLineError.FindStringSubmatch(stderr)
-	require.NotNil(t, m, stderr)
-	return outcome{Error: m[1], Message: m[2]}
-}
-
-func runAWS(t testing.TB, s *server, c call, args ...string) (stdout []byte, stderr string, status int) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), awsCommand,
-		append([]string{"ivschat", "create-chat-token", "--endpoint-url", s.url}, args...)...)
-	cmd.Env = append(environment(t, c.KeyID), "AWS_SECRET_ACCESS_KEY="+c.Secret)
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	stdout, err := cmd.Output()
-	if cmd.ProcessState == nil {
-		require.NoError(t, err)
+	if err == nil {
+		return outcome{Reply: json.RawMessage(cmp.Or(string(stdout), "{}"))} // of an empty object it says nothing
 	}
-	return stdout, complaints.String(), cmd.ProcessState.ExitCode()
+	require.NotNil(t, cmd.ProcessState, "%v", err)
+	assert.Equal(t, 254, cmd.ProcessState.ExitCode(), "the status for an error of the service")
+	m := commandLineError.FindStringSubmatch(complaints.String())
+	require.NotNil(t, m, complaints.String())
+	return outcome{Error: m[1], Message: m[2]}
+}
+
+var words = regexp.MustCompile(`[a-z][A-Z]`)
+
+// kebab is the name of an operation as the aws command has it.
+func kebab(operation string) string {
+	return strings.ToLower(words.ReplaceAllStringFunc(operation, func(s string) string { return s[:1] + "-" + s[1:] }))
 }

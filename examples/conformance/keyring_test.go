@@ -46,7 +46,7 @@ func TestSharedKeys(t *testing.T) {
 	needBoto3(t)
 	keys := newSharedKeys(t)
 	s := startServer(t, keys.flags()...)
-	client := startScript(t, python3, "-I", "-B", "boto3_client.py", s.url)
+	client := startClient(t, python3, "-I", "-B", "boto3_client.py", s.url)
 
 	kek, err := keyring.KEKFile{Name: keys.kek}.Read()
 	require.NoError(t, err)
@@ -54,8 +54,7 @@ func TestSharedKeys(t *testing.T) {
 	require.NoError(t, err)
 	opener := token.Opener{Ring: follower.Ring()}
 	for _, test := range successes {
-		got := client.create(t, call{Request: test.request}.withDefaults())
-		require.Empty(t, got.Error, got.Message)
+		got := replyOf[minted](t, client.do(t, call{Request: test.request}.withDefaults()))
 		var session token.Session
 		require.NoError(t, opener.OpenWithoutSpending(t.Context(), &session, got.Token))
 		assert.Equal(t, wantClaims(t, test.request, test.minutes), session.Claims())

@@ -1,8 +1,9 @@
-// CreateChatToken by the AWS SDK for JavaScript. Reads calls as lines of JSON and
-// answers each with one.
+// Calls by the AWS SDK for JavaScript. Says who it is, reads calls as lines of
+// JSON and answers each with one.
 //
 // Usage: node sdk.mjs ENDPOINT
 
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import * as ivschat from "@aws-sdk/client-ivschat";
 
@@ -10,20 +11,21 @@ function client(call) {
   return new ivschat.IvschatClient({
     endpoint: process.argv[2],
     region: "us-west-2",
-    credentials: { accessKeyId: call.keyID, secretAccessKey: call.secret },
+    maxAttempts: 1,
+    credentials: {
+      accessKeyId: call.keyID,
+      secretAccessKey: call.secret,
+      ...(call.sessionToken && { sessionToken: call.sessionToken }),
+    },
     ...(call.unsigned && { signer: { sign: async (request) => request } }),
   });
 }
 
 async function outcome(call) {
   try {
-    const reply = await client(call).send(new ivschat.CreateChatTokenCommand(call.request));
-    return {
-      token: reply.token,
-      // The SDK made Dates of them, or they have no toISOString.
-      tokenExpirationTime: reply.tokenExpirationTime.toISOString(),
-      sessionExpirationTime: reply.sessionExpirationTime.toISOString(),
-    };
+    const command = new ivschat[`${call.operation}Command`](call.request);
+    const { $metadata, ...reply } = await client(call).send(command);
+    return { requestID: $metadata.requestId, reply };
   } catch (err) {
     const modelled = ivschat[err.name];
     return {
@@ -36,10 +38,14 @@ async function outcome(call) {
       fieldList: err.fieldList,
       resourceId: err.resourceId,
       resourceType: err.resourceType,
+      limit: err.limit,
     };
   }
 }
 
+const file = new URL("node_modules/@aws-sdk/client-ivschat/package.json", import.meta.url);
+const { name, version } = JSON.parse(readFileSync(file));
+console.log(JSON.stringify(`${name} ${version}, Node ${process.version}`));
 for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify(await outcome(JSON.parse(line))));
 }

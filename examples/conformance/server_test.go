@@ -1,6 +1,6 @@
-// Package conformance_test runs the clients that people have, unmodified, against
-// the chat server: the AWS command line, boto3, the AWS SDK for JavaScript, the
-// chat SDK in Node, and the page in a browser.
+// Package conformance_test runs the clients that people have, unmodified,
+// against the chat server: the AWS command line, boto3, the AWS SDKs for
+// JavaScript and Go, the chat SDK in Node, and the page in a browser.
 //
 // The server is the real binary. Clients that are not installed are skipped. On
 // Debian 12 they are installed by
