@@ -1,7 +1,9 @@
 package ivschat
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
@@ -58,7 +60,18 @@ func (c *client) pause() {
 	}
 }
 
+// sendMessage sends a message, if the room's settings allow it. A room that is
+// no longer in the registry has the settings of a new one.
 func (c *client) sendMessage(q *request) {
+	room, _ := c.server.settings(c.room.arn)
+	if length := cmp.Or(room.MaxLength, maxContent); !isWithin(q.Content, length) {
+		c.refuse(400, fmt.Sprintf("Content must have 1 to %d characters in this room", length), q.RequestID)
+		return
+	}
+	if !c.room.takes(cmp.Or(room.Rate, defaultRate)) {
+		c.refuse(429, "too many messages in this room", q.RequestID)
+		return
+	}
 	c.server.counters.messages.Add(1)
 	c.room.broadcast(c, encode(message{
 		Type: "MESSAGE", ID: newMessageID(), RequestID: q.RequestID, Sender: c.sender,

@@ -42,6 +42,15 @@ func Message(err error) string { return err.(*exception).Message }
 // Sealer mints with the keys of s.
 func (s *Server) Sealer() token.Sealer { return s.sealer }
 
+// SetRate has a room take so many messages a second, whatever the service's limit.
+func (s *Server) SetRate(arn string, perSecond int) {
+	s.directory.change(func(c *catalog) (*catalog, error) {
+		room := c.rooms[arn]
+		room.Rate = perSecond
+		return c.with(room), nil
+	})
+}
+
 // Live is how many connections there are.
 func (s *Server) Live() int { return s.gateway.Stats().Present }
 

@@ -76,11 +76,15 @@ type chat struct {
 	http  *http.Client
 }
 
-// start starts a server, which the test's end shuts down.
+// start starts a server, which the test's end shuts down. If connections may
+// send more messages than is usual, so may the lobby.
 func start(t testing.TB, config ivschat.Config) *chat {
 	t.Helper()
 	server, err := ivschat.New(config)
 	require.NoError(t, err)
+	if config.MessageRate > 10 {
+		server.SetRate(lobby, config.MessageRate)
+	}
 	l := newPipes()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()

@@ -1,13 +1,17 @@
 package ivschat_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
@@ -103,6 +107,48 @@ func TestRequests(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A room's settings hold for messages, from the moment they are changed.
+func TestRoomSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{AllowUnsigned: true})
+		ann, bob := c.enter(user("ann", everything)), c.enter(user("bob", everything))
+		say := func(p *peer, text string) int {
+			id := rand.Text()
+			p.send(map[string]string{"Action": "SEND_MESSAGE", "RequestId": id, "Content": text})
+			for {
+				if f := p.next(); f.RequestID == id {
+					return f.ErrorCode
+				}
+			}
+		}
+		update := func(length, rate int) {
+			resp, body := c.post("/UpdateRoom", fmt.Appendf(nil,
+				`{"identifier":%q,"maximumMessageLength":%d,"maximumMessageRatePerSecond":%d}`, lobby, length, rate))
+			require.Equal(t, 200, resp.StatusCode, string(body))
+		}
+		assert.Equal(t, 0, say(ann, strings.Repeat(astral, 500)))
+		update(3, 4)
+		assert.Equal(t, 0, say(ann, astral+astral+astral))
+		assert.Equal(t, 400, say(ann, "four"))
+		for _, p := range []*peer{bob, ann, bob} {
+			assert.Equal(t, 0, say(p, "x"))
+		}
+		assert.Equal(t, 429, say(ann, "x"), "all together")
+		assert.Equal(t, 429, say(bob, "x"))
+		time.Sleep(250 * time.Millisecond)
+		assert.Equal(t, 0, say(bob, "x"))
+		assert.Equal(t, 429, say(ann, "x"))
+		update(4, 5)
+		assert.Equal(t, 0, say(ann, "four"))
+		bob.send(map[string]string{"Action": "DELETE_MESSAGE", "RequestId": "r", "Id": "abcdefABCD01"})
+		for f := bob.next(); f.RequestID != "r"; f = bob.next() {
+			assert.Equal(t, "MESSAGE", f.Type)
+		}
+		require.NoError(t, c.SetRegistry(ivschat.Registry{Region: "us-west-2", Rooms: []string{other}}))
+		assert.Equal(t, 0, say(ann, "the room is not in the registry, and who is in goes on"))
+	})
 }
 
 // What a sender says of itself in a message is not believed.

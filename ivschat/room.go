@@ -66,18 +66,30 @@ type room struct {
 	arn         string
 	disconnects *rate.Limiter
 
-	mu      sync.Mutex
-	members map[*client]struct{}
-	leaving map[string]int // calls of disconnect under way, by user
+	mu       sync.Mutex
+	messages *rate.Limiter // from all clients together
+	members  map[*client]struct{}
+	leaving  map[string]int // calls of disconnect under way, by user
 }
 
 func newRoom(arn string) *room {
 	return &room{
 		arn:         arn,
 		disconnects: rate.NewLimiter(disconnectRate, disconnectBurst),
+		messages:    rate.NewLimiter(0, 0),
 		members:     map[*client]struct{}{},
 		leaving:     map[string]int{},
 	}
+}
+
+// takes reports whether the room takes another message, with so many a second.
+func (r *room) takes(perSecond int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.messages.Burst() != perSecond {
+		r.messages = rate.NewLimiter(rate.Limit(perSecond), perSecond)
+	}
+	return r.messages.Allow()
 }
 
 func (r *room) join(c *client) {

@@ -131,7 +131,7 @@ var members = []string{"one", "two", "three", "four", "five"}
 
 func newFleet(t *testing.T) *fleet {
 	f := &fleet{keys: newSharedKeys(t, "--period", "20s", "--lead", "15s"), b: newBalancer(t)}
-	f.flags = append(f.keys.flags(), "-valkey", valkeytest.Start(t).Address, "-drain-notice", "1s", "-drain-over", "1s")
+	f.flags = append(f.keys.flags(), "-guard", "valkey://"+valkeytest.Start(t).Address, "-drain-notice", "1s", "-drain-over", "1s")
 	return f
 }
 
@@ -245,7 +245,7 @@ func TestValkeyDownOfMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)
 	v := valkeytest.Start(t)
-	s := startServer(t, append(newSharedKeys(t).flags(), "-valkey", v.Address)...)
+	s := startServer(t, append(newSharedKeys(t).flags(), "-guard", "valkey://"+v.Address)...)
 	s.waitReady(t)
 	c := startClients(t, s)
 	c.join(t, "alice", request("capabilities", []string{"SEND_MESSAGE"}))
