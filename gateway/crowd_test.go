@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -211,6 +213,34 @@ func TestMillion(t *testing.T) {
 	entries, _ := h.Size()
 	require.Zero(t, entries)
 	require.Zero(t, h.Stats().Present)
+}
+
+// TestClockFarOff sets the clock further than the registry can tell apart.
+func TestClockFarOff(t *testing.T) {
+	const century = 100 * 365 * 24 * time.Hour
+	for by, live := range map[time.Duration]int{century: 0, -century: 1} {
+		h := newHouse(t)
+		p := h.enter(t)
+		h.Advance(by)
+		h.Due(h.Now()) // unless Run's tick was there first
+		require.Equal(t, live, h.Stats().Live)
+		require.Equal(t, live == 1, p.Authorize(claims.SendMessage) == nil)
+		h.Advance(-by)
+		h.enter(t)
+		h.Due(h.Now())
+		require.Equal(t, live+1, h.Stats().Live)
+		h.Advance(2 * time.Hour)
+		h.Due(h.Now())
+		require.Zero(t, h.Stats().Live)
+	}
+}
+
+// TestParticipantSize guards the memory of a million participants. What is
+// above 128 bytes takes 144.
+func TestParticipantSize(t *testing.T) {
+	if strconv.IntSize == 64 {
+		assert.LessOrEqual(t, reflect.TypeFor[gateway.Participant]().Size(), uintptr(128))
+	}
 }
 
 // everybody lets in whoever comes, of whom there are more than the guard has

@@ -300,7 +300,8 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Participant{g: v.g, entry: v.g.reg.entry(v.user, session)}
+	e := v.g.reg.entry(v.user, session)
+	p := &Participant{g: v.g, hashes: e.hashes, deadline: e.deadline}
 	p.session.Store(session)
 	v.g.reg.add(p)
 	v.held, v.p = false, p

@@ -19,8 +19,8 @@ func (g *Gateway) Size() (entries [4]int, credits int) {
 		s := &g.reg.shards[i]
 		s.mu.Lock()
 		credits += s.spare
-		for k := range s.heads {
-			for _, p := range s.heads[k] {
+		for _, heads := range s.heads {
+			for k, p := range heads {
 				for ; p != nil; p = p.links[k].next {
 					entries[k]++
 				}

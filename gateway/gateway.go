@@ -217,7 +217,7 @@ func New(c Config) (*Gateway, error) {
 	if err := checkSources(c.Sources); err != nil {
 		return nil, err
 	}
-	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive), start: time.Now()}
+	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive, c.Now()), start: time.Now()}
 	g.visits.New = g.newVisit
 	g.counts.refreshedAt = c.Now()
 	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Admit: c.Admit, Now: c.Now}

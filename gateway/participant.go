@@ -20,12 +20,12 @@ type Participant struct {
 	session atomic.Pointer[token.Session] // replaced with the shard's lock held
 	cause   atomic.Pointer[error]         // why the stay has ended; set once, with the lock held
 
-	// The shard's lock is held for these, but not to read entry[byUser], which
-	// does not change.
-	entry     entry
+	// The shard's lock is held for these, but not to read hashes[byUser], which
+	// does not change. All in all they fill 128 bytes.
 	links     [indexes]link
 	onEnd     func(cause error)
-	stay      *stay
+	hashes    [byDeadline]uint64
+	deadline  int32
 	left      bool
 	announced bool // the observer knows of it
 }
@@ -36,7 +36,14 @@ type stay struct {
 	cancel context.CancelCauseFunc
 }
 
-func (p *Participant) shard() *shard { return p.g.reg.shard(p.entry[byUser]) }
+// takeStay returns the stay of p, if it has one, for the caller to end.
+func (s *shard) takeStay(p *Participant) *stay {
+	st := s.stays[p]
+	delete(s.stays, p)
+	return st
+}
+
+func (p *Participant) shard() *shard { return p.g.reg.shard(p.hashes[byUser]) }
 
 // Session returns what the token says. It is not changed by
 // [Participant.Renew], after which Session returns another one. It is lent: do
@@ -97,14 +104,20 @@ func (p *Participant) Context() context.Context {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.stay == nil {
-		ctx, cancel := context.WithCancelCause(context.Background())
-		p.stay = &stay{ctx, cancel}
-		if cause := p.cause.Load(); cause != nil {
-			cancel(*cause)
-		}
+	if st := s.stays[p]; st != nil {
+		return st
 	}
-	return p.stay
+	ctx, cancel := context.WithCancelCause(context.Background())
+	st := &stay{ctx, cancel}
+	if cause := p.cause.Load(); cause != nil {
+		cancel(*cause)
+		return st
+	}
+	if s.stays == nil {
+		s.stays = make(map[*Participant]*stay)
+	}
+	s.stays[p] = st
+	return st
 }
 
 // Renew opens another token of the same user and room, and its session takes
@@ -151,7 +164,7 @@ func (p *Participant) replace(session *token.Session) error {
 	if err := p.over(); err != nil {
 		return err
 	}
-	s.move(p, p.g.reg.entry(p.entry[byUser], session))
+	s.move(p, p.g.reg.entry(p.hashes[byUser], session))
 	p.session.Store(session)
 	return nil
 }
@@ -174,7 +187,7 @@ func (p *Participant) Leave() {
 		p.cause.Store(&leftCause)
 		p.g.reg.remove(s, p)
 	}
-	cause, stay := p.cause.Load(), p.stay
+	cause, stay := p.cause.Load(), s.takeStay(p)
 	s.mu.Unlock()
 	if stay != nil {
 		stay.cancel(*cause)
@@ -246,7 +259,7 @@ func (e ending) tell() {
 	p := e.p
 	s := p.shard()
 	s.mu.Lock()
-	cause, f, stay := *p.cause.Load(), p.onEnd, p.stay
+	cause, f, stay := *p.cause.Load(), p.onEnd, s.takeStay(p)
 	p.onEnd = nil
 	s.mu.Unlock()
 	defer p.g.ended(e.id, cause)

@@ -2,6 +2,10 @@ package gateway
 
 import (
 	"hash/maphash"
+	"iter"
+	"math"
+	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,8 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The indexes of a shard. Each is a map from a number to a list of
-// participants.
+// The indexes of a shard. Each is a hash table of lists of participants.
 const (
 	byUser = iota
 	byRoom
@@ -19,55 +22,87 @@ const (
 	indexes
 )
 
-const shardCount = 64 // a power of two
+const (
+	shardCount = 64 // a power of two
+
+	// perHead is how many participants a shard has for each head of a list
+	// before it doubles the heads. So the heads of the four indexes take 8 to 16
+	// bytes for each participant.
+	perHead = 4
+)
 
 // registry holds the participants. A user's are all in one shard, so that one
 // lock covers whatever is to be known of a user.
 type registry struct {
 	seed    maphash.Seed
+	start   int64 // Unix seconds
 	credits credits
 	shards  [shardCount]shard
 }
 
-// shard is one part of the registry.
+// shard is one part of the registry. Its lists run through the participants
+// themselves. A Go map for each index would take a hundred bytes more for each
+// participant.
 type shard struct {
 	mu       sync.Mutex
-	heads    [indexes]map[uint64]*Participant
-	earliest int64          // no deadline is before this second
-	pending  map[uint64]int // places held, by user, if there is a limit for each
-	live     int            // registered
-	present  int            // not left, whether they have ended or not
-	spare    int            // credits that this shard has taken and not used
+	heads    [][indexes]*Participant // of the lists; a power of two, and at least one
+	stays    map[*Participant]*stay  // whose contexts were asked for
+	earliest int32                   // no deadline is before this second
+	pending  map[uint64]int          // places held, by user, if there is a limit for each
+	live     int                     // registered
+	present  int                     // not left, whether they have ended or not
+	spare    int                     // credits that this shard has taken and not used
 	_        [64]byte
 }
 
 // link is a participant's place in a list.
-type link struct{ prev, next *Participant }
+type link struct {
+	next *Participant
+	at   **Participant // what points to the participant: a head, or another's next
+}
 
 // entry is what a participant is found by. It is kept, because the embedder may
 // Reset a session. User, room and token are keyed hashes of 64 bits: with n
 // participants, the chance that one is taken for another is n in 2^64.
-type entry [indexes]uint64
+type entry struct {
+	hashes   [byDeadline]uint64
+	deadline int32 // by registry.second
+}
 
-func newRegistry(maxLive int) *registry {
-	reg := &registry{seed: maphash.MakeSeed()}
+// key is what p is found by in an index.
+func (p *Participant) key(index int) uint64 {
+	if index == byDeadline {
+		return uint64(p.deadline)
+	}
+	return p.hashes[index]
+}
+
+func newRegistry(maxLive int, now time.Time) *registry {
+	reg := &registry{seed: maphash.MakeSeed(), start: now.Unix()}
 	reg.credits.init(maxLive)
 	for i := range reg.shards {
 		reg.shards[i].pending = make(map[uint64]int)
-		for k := range reg.shards[i].heads {
-			reg.shards[i].heads[k] = make(map[uint64]*Participant)
-		}
+		reg.shards[i].heads = make([][indexes]*Participant, 1)
 	}
 	return reg
+}
+
+// second is a Unix time in 32 bits: seconds since the gateway was made, up to 68
+// years before or after it. By a clock that is further off, every session that
+// begins is over.
+func (reg *registry) second(unix int64) int32 {
+	return int32(min(max(unix-reg.start, math.MinInt32), math.MaxInt32-1))
 }
 
 func (reg *registry) entry(user uint64, s *token.Session) entry {
 	id := s.TokenID()
 	return entry{
-		byUser:     user,
-		byRoom:     maphash.Bytes(reg.seed, s.RoomIdentifier()),
-		byToken:    maphash.Bytes(reg.seed, id[:]),
-		byDeadline: uint64(s.SessionExpiration().Unix()),
+		hashes: [...]uint64{
+			byUser:  user,
+			byRoom:  maphash.Bytes(reg.seed, s.RoomIdentifier()),
+			byToken: maphash.Bytes(reg.seed, id[:]),
+		},
+		deadline: reg.second(s.SessionExpiration().Unix()),
 	}
 }
 
@@ -118,39 +153,71 @@ func (reg *registry) add(p *Participant) {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unhold(p.entry[byUser])
+	s.unhold(p.hashes[byUser])
 	s.live++
 	s.present++
-	for i, key := range p.entry {
-		s.push(p, i, key)
+	if s.live > perHead*len(s.heads) {
+		s.grow()
 	}
-	s.earliest = min(s.earliest, int64(p.entry[byDeadline]))
+	s.push(p)
+}
+
+// grow doubles the number of heads. The shard stays locked while all of its
+// participants, a 64th of the gateway's, are linked anew.
+func (s *shard) grow() {
+	old := s.heads
+	s.heads = make([][indexes]*Participant, 2*len(old))
+	for _, heads := range old {
+		for i, p := range heads {
+			for p != nil {
+				next := p.links[i].next
+				s.link(p, i)
+				p = next
+			}
+		}
+	}
+}
+
+// head returns the head of the list that has those with that key, and others.
+func (s *shard) head(index int, key uint64) **Participant {
+	const golden = 0x9e3779b97f4a7c15 // spreads seconds, too, over the upper bits
+	return &s.heads[key*golden>>(64-bits.TrailingZeros(uint(len(s.heads))))][index]
+}
+
+// with yields those with that key.
+func (s *shard) with(index int, key uint64) iter.Seq[*Participant] {
+	return func(yield func(*Participant) bool) {
+		for p := *s.head(index, key); p != nil; p = p.links[index].next {
+			if p.key(index) == key && !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // count counts a user's participants, up to a limit.
 func (s *shard) count(user uint64, limit int) (n int) {
-	for q := s.heads[byUser][user]; q != nil && n < limit; q = q.links[byUser].next {
-		n++
+	for range s.with(byUser, user) {
+		if n++; n == limit {
+			break
+		}
 	}
 	return n
 }
 
 // move registers p under another entry, of the same user.
 func (s *shard) move(p *Participant, e entry) {
-	for i := range e {
-		if p.entry[i] != e[i] {
-			s.unlink(p, i, p.entry[i])
-			s.push(p, i, e[i])
-			p.entry[i] = e[i]
-		}
+	for i := range p.links {
+		p.links[i].remove(i)
 	}
-	s.earliest = min(s.earliest, int64(e[byDeadline]))
+	p.hashes, p.deadline = e.hashes, e.deadline
+	s.push(p)
 }
 
 // remove takes p out. The shard is locked.
 func (reg *registry) remove(s *shard, p *Participant) {
-	for i, key := range p.entry {
-		s.unlink(p, i, key)
+	for i := range p.links {
+		p.links[i].remove(i)
 	}
 	s.live--
 	reg.giveBack(s)
@@ -165,29 +232,31 @@ func (reg *registry) giveBack(s *shard) {
 	}
 }
 
-func (s *shard) push(p *Participant, index int, key uint64) {
-	head := s.heads[index][key]
-	p.links[index] = link{next: head}
-	if head != nil {
-		head.links[index].prev = p
+// push puts p in all lists.
+func (s *shard) push(p *Participant) {
+	for i := range p.links {
+		s.link(p, i)
 	}
-	s.heads[index][key] = p
+	s.earliest = min(s.earliest, p.deadline)
 }
 
-func (s *shard) unlink(p *Participant, index int, key uint64) {
-	l := p.links[index]
-	p.links[index] = link{}
+func (s *shard) link(p *Participant, index int) {
+	head := s.head(index, p.key(index))
+	l := &p.links[index]
+	l.next, l.at = *head, head
 	if l.next != nil {
-		l.next.links[index].prev = l.prev
+		l.next.links[index].at = &l.next
 	}
-	switch {
-	case l.prev != nil:
-		l.prev.links[index].next = l.next
-	case l.next != nil:
-		s.heads[index][key] = l.next
-	default:
-		delete(s.heads[index], key)
+	*head = p
+}
+
+// remove takes a participant out of the list of an index.
+func (l *link) remove(index int) {
+	*l.at = l.next
+	if l.next != nil {
+		l.next.links[index].at = l.at
 	}
+	*l = link{}
 }
 
 // of returns the shards in which a target may be.
@@ -210,60 +279,57 @@ func (reg *registry) present() (n int) {
 	return n
 }
 
-// all appends everybody in a shard, which is locked.
-func (s *shard) all(found []*Participant) []*Participant {
-	for _, p := range s.heads[byUser] {
-		for ; p != nil; p = p.links[byUser].next {
-			found = append(found, p)
+// everybody yields all of a shard, which is locked.
+func (s *shard) everybody(yield func(*Participant) bool) {
+	for i := range s.heads {
+		for p := s.heads[i][byUser]; p != nil; p = p.links[byUser].next {
+			if !yield(p) {
+				return
+			}
 		}
 	}
-	return found
+}
+
+// all appends everybody in a shard, which is locked.
+func (s *shard) all(found []*Participant) []*Participant {
+	return slices.AppendSeq(found, s.everybody)
 }
 
 // find appends those of a shard, which is locked, whom a revocation concerns:
 // all of the target that were issued before the moment, or the one token.
 func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
 	room := maphash.String(reg.seed, t.Room)
-	take := func(p *Participant, index int, issued bool) {
-		for ; p != nil; p = p.links[index].next {
-			if (t.Room == "" || p.entry[byRoom] == room) && (!issued || p.session.Load().Summary().IssuedBefore(before)) {
+	take := func(those iter.Seq[*Participant]) []*Participant {
+		for p := range those {
+			if (t.Room == "" || p.hashes[byRoom] == room) && p.session.Load().Summary().IssuedBefore(before) {
 				found = append(found, p)
 			}
 		}
+		return found
 	}
 	switch {
 	case t.User != "":
-		take(s.heads[byUser][maphash.String(reg.seed, t.User)], byUser, true)
+		return take(s.with(byUser, maphash.String(reg.seed, t.User)))
 	case t.Room != "":
-		take(s.heads[byRoom][room], byRoom, true)
+		return take(s.with(byRoom, room))
 	case t.Everyone:
-		for _, p := range s.heads[byUser] {
-			take(p, byUser, true)
-		}
-	default:
-		take(s.heads[byToken][maphash.Bytes(reg.seed, t.Token[:])], byToken, false)
+		return take(s.everybody)
 	}
-	return found
+	return slices.AppendSeq(found, s.with(byToken, maphash.Bytes(reg.seed, t.Token[:])))
 }
 
 // due appends those of a shard, which is locked, whose deadline is not after
 // now.
-func (s *shard) due(found []*Participant, now int64) []*Participant {
-	deadlines := s.heads[byDeadline]
-	take := func(second int64) {
-		for p := deadlines[uint64(second)]; p != nil; p = p.links[byDeadline].next {
-			found = append(found, p)
-		}
-	}
-	if now-s.earliest > int64(len(deadlines)) { // after a jump of the clock
-		for second := range deadlines {
-			if int64(second) <= now {
-				take(int64(second))
+func (s *shard) due(found []*Participant, now int32) []*Participant {
+	if int64(now)-int64(s.earliest) > int64(len(s.heads)) { // after a jump of the clock
+		for p := range s.everybody {
+			if p.deadline <= now {
+				found = append(found, p)
 			}
 		}
 	} else {
 		for second := s.earliest; second <= now; second++ {
-			take(second)
+			found = slices.AppendSeq(found, s.with(byDeadline, uint64(second)))
 		}
 	}
 	s.earliest = max(s.earliest, now+1)

@@ -94,7 +94,7 @@ func (g *Gateway) tick(ctx context.Context) {
 // endDue ends those whose deadline is not after now, and returns how many.
 func (g *Gateway) endDue(now time.Time) int {
 	ends := g.markEach(nil, g.reg.shards[:], token.ErrSessionExpired, func(s *shard, found []*Participant) []*Participant {
-		return s.due(found, now.Unix())
+		return s.due(found, g.reg.second(now.Unix()))
 	})
 	tell(ends)
 	return len(ends)
