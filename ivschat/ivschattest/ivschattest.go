@@ -2,15 +2,15 @@
 // Amazon IVS Chat, as net/http/httptest gives it a web server.
 //
 //	chat := ivschattest.NewServer(t)
-//	app := newApp(chat.URL, chat.AccessKeyID, chat.SecretAccessKey) // the program under test
+//	app := newApp(chat.URL) // the program under test
 //	client := connect(chat.MessagingURL, app.admit("ann"))
 //	...
 //	chat.Advance(time.Hour) // and the client has to get a new token
 //
 // The example uses the AWS SDK for Go. A program in another language is started
-// with [Server.Environ]; in the directory clients there is one for each of the AWS
-// SDK for JavaScript with the chat SDK, boto3, and the AWS command line. Tests that
-// are not in Go start the command ivschat instead.
+// with [Server.Environ]; in the directory clients there is one for each of the
+// AWS SDK for JavaScript with the chat SDK, boto3, and the AWS command line.
+// Tests that are not in Go start the command ivschat instead.
 package ivschattest
 
 import (
@@ -97,8 +97,8 @@ func NewServer(t testing.TB) *Server {
 //
 //	cmd.Env = append(os.Environ(), chat.Environ()...)
 //
-// boto3 before 1.28 and the AWS command line before 2.13 don't know the variable
-// for the endpoint.
+// boto3 before 1.28 and the AWS command line before 2.13 don't know the
+// variable for the endpoint.
 func (s *Server) Environ() []string {
 	return []string{
 		"AWS_ENDPOINT_URL_IVSCHAT=" + s.URL,
@@ -111,8 +111,8 @@ func (s *Server) Environ() []string {
 	}
 }
 
-// output passes on what is written until the test ends, which may not be written to
-// after that.
+// output passes on what is written until the test ends, which may not be
+// written to after that.
 type output struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -187,8 +187,8 @@ func (f flags) check() error {
 	return nil
 }
 
-// open reads the files that the flags name, and reaches the servers. closeGuard is
-// to be called when the server has stopped.
+// open reads the files that the flags name, and reaches the servers. closeGuard
+// is to be called when the server has stopped.
 func (f flags) open(ctx context.Context, stderr io.Writer) (c ivschat.Config, closeGuard func(), err error) {
 	c, closeGuard = f.server, func() {}
 	level := slog.LevelInfo

@@ -22,7 +22,8 @@ func TestParseFlags(t *testing.T) {
 	want := flags{listen: "127.0.0.1:8080", guard: guardURL{engine: memory}, notice: 5 * time.Second, over: 10 * time.Second}
 	assert.Equal(t, want, f)
 
-	// Of all variables only that of the password is for a start without keyring.
+	// Of all variables only that of the password is for a start without
+	// keyring.
 	env := map[string]string{envKEK: "kek", envContext: "context", envGuardPassword: "password"}
 	want.password = "password"
 	f, err = parse(env)

@@ -38,8 +38,8 @@ type guardURL struct {
 
 const memory = "memory"
 
-// parseGuard reads the text of -guard. It isn't a URL for package net/url, whose
-// host is a single one.
+// parseGuard reads the text of -guard. It isn't a URL for package net/url,
+// whose host is a single one.
 func parseGuard(text string) (g guardURL, err error) {
 	if text == memory {
 		return guardURL{engine: memory}, nil

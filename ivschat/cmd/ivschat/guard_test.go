@@ -112,8 +112,8 @@ func hear(t *testing.T, conn *websocket.Conn) string {
 	return string(data)
 }
 
-// Two hosts share keys and what was spent. While nobody can tell what was, users
-// have to wait, and those who are in go on.
+// Two hosts share keys and what was spent. While nobody can tell what was,
+// users have to wait, and those who are in go on.
 func TestValkey(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t)

@@ -1,11 +1,12 @@
 // Command ivschat is a chat service with the interface of Amazon IVS Chat.
 //
 // Without flags it runs on loopback, with keys in memory and the rooms and
-// credentials of a demonstration, and prints what to try. -help lists the flags.
+// credentials of a demonstration, and prints what to try. -help lists the
+// flags.
 //
 // SIGTERM drains: health says no, then the clients are sent to other hosts, one
-// after the other. An interrupt, or a second signal, stops at once. SIGHUP reads
-// the rooms and credentials of -config again.
+// after the other. An interrupt, or a second signal, stops at once. SIGHUP
+// reads the rooms and credentials of -config again.
 package main
 
 import (

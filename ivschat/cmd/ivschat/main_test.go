@@ -22,8 +22,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring/kekhelper"
 )
 
-// envHelper has the name of a KEK's file. With it this program is a helper that has
-// that KEK.
+// envHelper has the name of a KEK's file. With it this program is a helper that
+// has that KEK.
 const envHelper = "IVSCHAT_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -67,7 +67,8 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// start runs the command on a free port until the test ends, or a signal ends it.
+// start runs the command on a free port until the test ends, or a signal ends
+// it.
 func start(t *testing.T, env map[string]string, args ...string) *command {
 	t.Helper()
 	c := &command{signals: make(chan os.Signal, 1), ended: make(chan error, 1), log: new(log)}
@@ -289,8 +290,8 @@ func TestDoesNotStart(t *testing.T) {
 	}
 }
 
-// SIGHUP takes the file as it is now. Whoever is in stays, and a file that can't be
-// used changes nothing.
+// SIGHUP takes the file as it is now. Whoever is in stays, and a file that
+// can't be used changes nothing.
 func TestReload(t *testing.T) {
 	config := writeFile(t, oneRoom)
 	c := quiet(t, "-config", config, "-join")

@@ -82,10 +82,11 @@ func TestHAProxy(t *testing.T) {
 	assert.Equal(t, good, h.find(t))
 }
 
-// findings are what clients meet at a proxy: nothing or the code of an error of a
-// signed request, and the status of an upgrade with the longest token from a page,
-// from a page elsewhere, and from a client that is no browser. The last one's token
-// is presented again, to the server itself, which tells whether it was spent.
+// findings are what clients meet at a proxy: nothing or the code of an error of
+// a signed request, and the status of an upgrade with the longest token from a
+// page, from a page elsewhere, and from a client that is no browser. The last
+// one's token is presented again, to the server itself, which tells whether it
+// was spent.
 type findings struct {
 	create                         string
 	page, elsewhere, client, again int

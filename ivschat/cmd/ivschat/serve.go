@@ -49,8 +49,8 @@ func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error 
 	}
 }
 
-// serveDebug serves /debug/vars, and nothing else, on a listener of its own: who
-// can reach it is up to the operator.
+// serveDebug serves /debug/vars, and nothing else, on a listener of its own:
+// who can reach it is up to the operator.
 func (p process) serveDebug(server *ivschat.Server, address string) (*http.Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -64,8 +64,8 @@ func (p process) serveDebug(server *ivschat.Server, address string) (*http.Serve
 	return debug, nil
 }
 
-// reload takes rooms and credentials from the file as it is now. If that can't be
-// used, everything stays as it is.
+// reload takes rooms and credentials from the file as it is now. If that can't
+// be used, everything stays as it is.
 func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
 	if f.config == "" {
 		log.Warn("SIGHUP: there is no -config to read again")
@@ -85,8 +85,8 @@ func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
 // linger is how long clients may take to close the connections that were ended.
 const linger = 10 * time.Second
 
-// stop ends the server. SIGTERM takes the time that the flags say; an interrupt,
-// or any further signal but SIGHUP, takes none.
+// stop ends the server. SIGTERM takes the time that the flags say; an
+// interrupt, or any further signal but SIGHUP, takes none.
 func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.Signal) error {
 	rest := linger
 	if sig == os.Interrupt {

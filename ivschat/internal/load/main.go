@@ -2,7 +2,7 @@
 // says what it took: how much of the CPU went into tokens, how connecting and
 // messages fared, and what memory a connection costs.
 //
-//	go run ./load [-write README.md] [-cpuprofile FILE]
+//	go run ./internal/load [-write README.md] [-cpuprofile FILE]
 //
 // Clients and server share the machine. What can be compared from run to run
 // are the shares and ratios.

@@ -1,0 +1,27 @@
+package ivschat_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// README.md has the table of endings as the package's documentation has it,
+// whose rows the conformance suite tries.
+func TestEndingsInReadme(t *testing.T) {
+	source, err := os.ReadFile("server.go")
+	require.NoError(t, err)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	rows := regexp.MustCompile(`(?m)^//\t(\S.*?)  +(\S.*?)  +(\S.*)$`).FindAllStringSubmatch(string(source), -1)
+	require.NotEmpty(t, rows)
+	var table strings.Builder
+	for _, row := range rows {
+		table.WriteString("| " + strings.Join(row[1:], " | ") + " |\n")
+	}
+	assert.Contains(t, string(readme), "|---|---|---|\n"+table.String()+"\n")
+}
