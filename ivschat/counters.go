@@ -14,7 +14,7 @@ import (
 // expvar, where there is one of each name for the whole process.
 type counters struct {
 	minted     expvar.Int
-	exceptions expvar.Map // errors of CreateChatToken and join, by code
+	exceptions expvar.Map // errors of the API and of join, by code
 
 	opened  expvar.Int
 	refused expvar.Map // upgrades, by gateway.Reasons

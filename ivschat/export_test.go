@@ -105,5 +105,30 @@ func Refused(operation, body string) (names []string) {
 	return names
 }
 
+// IsVerified reports whether an operation is for verified accounts only.
+func IsVerified(operation string) bool { return operations[operation].verified }
+
+// Rule is what a string has to be.
+type Rule struct {
+	Min, Max int
+	Form     string
+}
+
+// Rules are those of the strings in requests, by the name of the shape.
+func Rules() map[string]Rule {
+	rules := map[string]Rule{}
+	for shape, r := range map[string]rule{
+		"RoomIdentifier": roomIdentifier, "LoggingConfigurationIdentifier": loggingIdentifier, "LambdaArn": lambda,
+		"RoomName": roomName, "TagKey": tagKey, "TagValue": tagValue, "UserID": userID, "MessageID": messageIdentifier,
+		"Reason": reason, "EventName": eventName, "PaginationToken": nextToken,
+	} {
+		rules[shape] = Rule{Min: r.min, Max: r.max}
+		if r.form != nil {
+			rules[shape] = Rule{r.min, r.max, r.form.String()}
+		}
+	}
+	return rules
+}
+
 // EncodePage is the nextToken after a room.
 var EncodePage = encodePage

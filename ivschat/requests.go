@@ -77,7 +77,7 @@ var (
 	loggingIdentifier = rule{1, 128, regexp.MustCompile(`^arn:aws:ivschat:[a-z0-9-]+:[0-9]+:logging-configuration/[a-zA-Z0-9-]+$`)}
 	lambda            = rule{0, 170, regexp.MustCompile(`^$|^arn:aws:lambda:[a-z0-9-]+:[0-9]{12}:function:.+`)}
 	fallbackResult    = rule{4, 5, regexp.MustCompile(`^(ALLOW|DENY)$`)}
-	roomName          = rule{0, 128, regexp.MustCompile(`^[a-zA-Z0-9_-]*$`)}
+	roomName          = rule{0, 128, regexp.MustCompile(`^[a-zA-Z0-9-_]*$`)}
 	tagKey            = rule{1, 128, nil}
 	tagValue          = rule{0, 256, nil}
 	userID            = rule{1, claims.MaxUserIDRunes, nil}

@@ -3,6 +3,32 @@
 // with it as they are. Start with [New] and [Server.Serve]; a [Config] without
 // fields has the rooms and credentials of a demonstration.
 //
+// # The API
+//
+// The operations are CreateChatToken; DisconnectUser, DeleteMessage and
+// SendEvent; CreateRoom, GetRoom, ListRooms, UpdateRoom and DeleteRoom. They
+// have the limits and errors of the service model of 2020-07-14, and requests
+// have to be signed. Any other operation is unknown: ValidationException with
+// UNKNOWN_OPERATION. This is not as with the service:
+//
+//   - Rooms are in memory: those of the [Registry], and those that CreateRoom
+//     makes, as long as there are fewer than 1000. A host does not know what
+//     was made or changed at another one, so the rooms of a fleet belong in its
+//     registry. Tags are kept and shown, no more.
+//   - Events reach the connections of the host that was asked.
+//   - DisconnectUser and DeleteRoom hold on all hosts, and for tokens that were
+//     minted before but not used yet.
+//   - Nothing reviews messages: a room cannot have a messageReviewHandler.
+//   - There are no logging configurations: one that a request names does not
+//     exist.
+//   - DeleteMessage and SendEvent have quotas, of 100 a second each, and in each
+//     room DisconnectUser has one of 100 at once and then one a second. The
+//     service has more quotas.
+//   - A member that the request does not have is an error, so that a misspelt
+//     one is not ignored.
+//   - Temporary credentials and presigned requests are refused.
+//   - ConflictException and InternalServerException do not occur.
+//
 // # How a connection ends
 //
 // The messaging client connects again, with a fresh token, if an ERROR 401
@@ -25,12 +51,12 @@
 // # What is where
 //
 // operations.go is what the API can do, with signed requests (sigv4.go), what
-// may be in them (requests.go), rooms and credentials (rooms.go, registry.go)
-// and the service's errors (errors.go). gateway.go lets a client in, client.go serves its connection,
-// endings.go says how it may end, and room.go knows who is in a room. Of the
-// messages, messages.go is what a client may send, actions.go what then
-// happens, and frames.go what clients are sent. join.go is an application's
-// side, and page a web page that uses it.
+// may be in them (requests.go), rooms and credentials (catalog.go, registry.go)
+// and the service's errors (errors.go). gateway.go lets a client in, client.go
+// serves its connection, endings.go says how it may end, and room.go knows who
+// is in a room. Of the messages, messages.go is what a client may send,
+// actions.go what then happens, and frames.go what clients are sent. join.go is
+// an application's side, and page a web page that uses it.
 package ivschat
 
 import (

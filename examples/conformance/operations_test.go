@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,13 +49,13 @@ var operations = []struct {
 		[]string{"PendingVerification", "ResourceNotFoundException", "ServiceQuotaExceededException"}},
 	{"DeleteMessage", object{"id": "AYk6xKitV4On"}, "roomIdentifier", object{"id": "AYk6xKitV4On-"},
 		[]string{"PendingVerification", "ResourceNotFoundException", "ThrottlingException"}},
-	{"DisconnectUser", object{"userId": "ann"}, "roomIdentifier", object{"reason": string(make([]byte, 257))},
+	{"DisconnectUser", object{"userId": "ann"}, "roomIdentifier", object{"reason": strings.Repeat("x", 257)},
 		[]string{"PendingVerification", "ResourceNotFoundException", "ThrottlingException"}},
 	{"GetRoom", object{}, "identifier", object{"identifier": "g1H2I3j4k5L6"},
 		[]string{"ResourceNotFoundException"}},
 	{"ListRooms", object{}, "", object{"maxResults": 51},
 		[]string{"ResourceNotFoundException"}},
-	{"SendEvent", object{"eventName": "x"}, "roomIdentifier", object{"eventName": string(make([]byte, 101))},
+	{"SendEvent", object{"eventName": "x"}, "roomIdentifier", object{"eventName": strings.Repeat("x", 101)},
 		[]string{"PendingVerification", "ResourceNotFoundException", "ThrottlingException"}},
 	{"UpdateRoom", object{}, "identifier", object{"name": "a b"},
 		[]string{"PendingVerification", "ResourceNotFoundException"}},

@@ -27,7 +27,7 @@ What is served
   -config FILE              rooms and credentials, in JSON; read again on SIGHUP
   -join                     with -config: the page, and /join, which lets in
                             anybody as anyone
-  -allow-unsigned           mint without a signature: for development only
+  -allow-unsigned           call the API without a signature: for development only
   -debug ADDRESS            what is counted, at /debug/vars, and nothing else
 
 Keys (default: made in memory, gone with the process)
