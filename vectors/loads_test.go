@@ -56,6 +56,42 @@ func small(f func(*ring)) ring {
 	return r
 }
 
+// makeRings has the house at moments at which the states change.
+func makeRings() (all []vectors.Ring) {
+	for _, c := range []struct {
+		name   string
+		now    int64
+		states string // of the chain
+	}{
+		{"a key of each state", base, "expired retired primary pending"},
+		{"a second before a key activates", base - 31, "expired primary pending pending"},
+		{"as a key activates", base - 30, "expired retired primary pending"},
+		{"a second before a key expires", base + 39, "expired retired primary pending"},
+		{"as a key expires", base + 40, "expired expired primary pending"},
+		{"long before", 1, "primary pending pending pending"},
+		{"long after", base + 2000*day, "expired expired expired primary"},
+	} {
+		r := house()
+		v := vectors.Ring{
+			Name: c.name, KEK: kekText(random("kek", 32)), Context: []byte(production), Now: c.now,
+			Sealed: newEnvelope("rings", production, r.encode()).seal(), Serial: r.serial,
+		}
+		states := append(strings.Fields(c.states), "revoked", "revoked")
+		for i, k := range slices.Concat(r.chain, r.revoked) {
+			times := [5]int64{}
+			for j, at := range k.times {
+				times[j] = int64(at)
+			}
+			v.Keys = append(v.Keys, vectors.Key{
+				KeyID: idOf(k.secret, production), State: states[i],
+				Created: times[0], Activates: times[1], Retires: times[2], Expires: times[3], Revoked: times[4],
+			})
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
 // pair is the house without what most vectors do not need.
 func pair() ring {
 	return changed(func(r *ring) {

@@ -74,6 +74,7 @@ func edition2() vectors.Vectors {
 		Opens:   makeOpens(),
 		Mints:   makeMints(),
 		KEKs:    makeKEKs(),
+		Rings:   makeRings(),
 		Loads:   makeLoads(),
 	}
 	v.Accumulated = accumulated(1000)

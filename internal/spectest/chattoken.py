@@ -25,6 +25,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 MAX = 253402300799
+MEMBERS = ["roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"]
 CAPABILITIES = ["SEND_MESSAGE", "DISCONNECT_USER", "DELETE_MESSAGE"]
 ROOM = re.compile(r"arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+")
 
@@ -179,9 +180,8 @@ def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
     names, attributes = claims.get("capabilities", []), claims.get("attributes", {})
     room, user = claims.get("roomIdentifier", ""), claims.get("userId", "")
     p = [room, user, sum_of(names), attributes, now, 0, minutes]
-    rules = dict(FIELDS)
-    rules["roomIdentifier"] = lambda p: FIELDS["roomIdentifier"](p) and (grammar or is_room)(p[0])
-    demand(not broken(rules, p), broken(rules, p))
+    wrong = broken(FIELDS, p) + ([] if (grammar or is_room)(room) else ["roomIdentifier"])
+    demand(not wrong, sorted(set(wrong), key=MEMBERS.index))
     demand(0 <= now <= MAX, "clock")
     demand(ttl is None or is_ttl(ring, ttl), "ttl")
     p[5] = within_session(default_ttl(ring) if ttl is None else ttl, minutes)

@@ -1,11 +1,11 @@
 """Makes chattoken.py wrong, in one way at a time.
 
 Each leniency is something that implementations do if nobody tells them not to:
-what their libraries do by themselves, or a check that was forgotten. Some test
-vector has to notice each of them.
+what their libraries do by themselves, or a check that was forgotten.
+A name begins with the operations of which some vector has to notice it.
 
 It is the program of chattoken.py with two more operations: "leniences" returns
-their names, and "lenient" makes the one of that name the only one in force.
+the names, and "lenient" makes the one of that name the only one in force.
 """
 
 import pathlib
@@ -132,8 +132,22 @@ UTF8 = {
     "modified UTF-8": java,
     "Latin-1": lambda data: data.decode("latin-1"),
 }
-CBOR = ["long heads", "indefinite lengths", "trailing bytes", "byte strings for text", "tags", "negative integers",
-        "booleans for integers", "null for what is absent", "floats for integers", "keys twice", "keys in any order"]
+CBOR = {
+    "open load": ["long heads", "indefinite lengths", "trailing bytes", "tags", "negative integers",
+                  "booleans for integers", "null for what is absent", "floats for integers"],
+    "open": ["byte strings for text", "keys twice", "keys in any order"],
+}
+TEXT = {
+    "byte order mark taken off": lambda t: t.removeprefix("\ufeff"),
+    "NFC": lambda t: unicodedata.normalize("NFC", t),
+    "NFD": lambda t: unicodedata.normalize("NFD", t),
+    "NFKC": lambda t: unicodedata.normalize("NFKC", t),
+    "case folded": str.casefold,
+    "spaces taken off": str.strip,
+    "ends at NUL": lambda t: t.split("\0")[0],
+    "line ends made equal": lambda t: t.replace("\r\n", "\n"),
+    "noncharacters left out": lambda t: "".join(c for c in t if ord(c) & 0xfffe != 0xfffe),
+}
 
 
 def changed(change):
@@ -144,6 +158,16 @@ def changed(change):
             return p
         return [change(i) if type(i) is str else i for i in p[:3]] + [{change(k): change(v) for k, v in p[3].items()}] + p[4:]
     return decode
+
+
+def minted(change):
+    """Changes every text of a request."""
+    def mint(ring, claims, *rest):
+        claims = {k: change(v) if type(v) is str else v for k, v in claims.items()}
+        if "attributes" in claims:
+            claims["attributes"] = {change(k): change(v) for k, v in claims["attributes"].items()}
+        return strict["mint"](ring, claims, *rest)
+    return mint
 
 
 def unchecked(data):
@@ -177,48 +201,56 @@ def ring_with(**methods):
     return type("Lenient", (strict["Ring"],), methods)
 
 
-LENIENT = {f"no check: {t}: {n}": {t: less(t, n)} for t in ("FIELDS", "ISSUED_AT", "TTL", "CLOSED", "RING", "FIRST", "NEXT") for n in strict[t]}
-del LENIENT["no check: RING: at most 4,096 keys"]  # a vector of that would be too long
-LENIENT |= {f"CBOR: {name}": {"decode": Tolerant(name).decode} for name in CBOR}
-LENIENT |= {f"UTF-8: {name}": {"decode": Tolerant(name).decode} for name in UTF8}
+def key_later(**seconds):
+    """A key whose times are later by so many seconds, when its state is asked for."""
+    def state(key, now):
+        later = type("Later", (), {n: getattr(key, n) and getattr(key, n) + seconds.get(n, 0) for n in ct.TIMES})
+        return strict["Key"].state(later, now)
+    return type("Lenient", (strict["Key"],), {"state": state})
+
+
+RULES = {"open mint": ["FIELDS"], "open": ["ISSUED_AT", "TTL", "CLOSED"], "load": ["RING", "FIRST", "NEXT"]}
+LENIENT = {f"{ops}: no check: {t}: {n}": {t: less(t, n)} for ops, tables in RULES.items() for t in tables for n in strict[t]}
+del LENIENT["load: no check: RING: at most 4,096 keys"]  # a vector of that would be too long
+LENIENT |= {f"{ops}: CBOR: {name}": {"decode": Tolerant(name).decode} for ops, names in CBOR.items() for name in names}
+LENIENT |= {f"open: UTF-8: {name}": {"decode": Tolerant(name).decode} for name in UTF8}
+LENIENT |= {f"open: text: {name}": {"decode": changed(change)} for name, change in TEXT.items()}
+LENIENT |= {f"mint: text: {name}": {"mint": minted(change)} for name, change in TEXT.items()}
 LENIENT |= {
-    "CBOR: not encoded again": {"decode": unchecked},
-    "CBOR: null for an empty map": {"decode": Tolerant("null for what is absent", "null is a map").decode},
-    "text: byte order mark taken off": {"decode": changed(lambda t: t.removeprefix("\ufeff"))},
-    "text: NFC": {"decode": changed(lambda t: unicodedata.normalize("NFC", t))},
-    "text: NFD": {"decode": changed(lambda t: unicodedata.normalize("NFD", t))},
-    "text: NFKC": {"decode": changed(lambda t: unicodedata.normalize("NFKC", t))},
-    "text: case folded": {"decode": changed(str.casefold)},
-    "text: spaces taken off": {"decode": changed(str.strip)},
-    "text: ends at NUL": {"decode": changed(lambda t: t.split("\0")[0])},
-    "text: line ends made equal": {"decode": changed(lambda t: t.replace("\r\n", "\n"))},
-    "length: code points for bytes": {"byte_length": len},
-    "length: bytes for code points": {"code_points": lambda t: len(t.encode())},
-    "length: UTF-16 for code points": {"code_points": lambda t: len(t.encode("utf-16-le")) // 2},
-    "length: graphemes for code points": {"code_points": graphemes},
-    "length: values of attributes only": {"attribute_bytes": lambda a: sum(len(v.encode()) for v in a.values())},
-    "order: UTF-16": {"order": lambda k: (len(k.encode()), k.encode("utf-16-be"))},
-    "order: text": {"order": lambda k: k.encode()},
-    "order: by code points": {"order": lambda k: (len(k), k.encode())},
-    "order: as it is": {"order": lambda k: 0},
-    "token: padding": {"unspell": lax(lambda t: t.rstrip("="))},
-    "token: spaces at the ends": {"verify": opened(str.strip)},
-    "token: line ends within": {"unspell": lax(lambda t: re.sub(r"[\r\n]", "", t))},
-    "token: the other alphabet": {"unspell": lax(lambda t: t.replace("+", "-").replace("/", "_"))},
-    "token: what is not of the alphabet left out": {"unspell": lax(lambda t: re.sub(r"[^A-Za-z0-9_-]", "", t))},
-    "token: spare bits": {"unspell": spare},
-    "token: prefix in capitals": {"verify": opened(lambda t: t.replace("CT1_", "ct1_"))},
-    "token: no shortest": {"SHORTEST": 0},
-    "token: no longest": {"LONGEST": 1 << 20},
-    "keys: pending ones are closed": {"CLOSED": strict["CLOSED"] | {"pending": "unknown-key"}},
-    "keys: retired ones are closed": {"CLOSED": strict["CLOSED"] | {"retired": "unknown-key"}},
-    "keys: revoked ones are unknown": {"CLOSED": {"revoked": "unknown-key", "expired": "unknown-key"}},
-    "time: a skew of 5 s always": {"too_early": lambda r, p, now: p[4] > now + 5},
-    "time: no skew": {"too_early": lambda r, p, now: p[4] > now},
-    "time: never too early": {"too_early": lambda r, p, now: False},
-    "time: a second of leeway": {"expired": lambda r, p, now: now > p[4] + p[5]},
-    "time: the skew as leeway": {"expired": lambda r, p, now: now >= p[4] + p[5] + r.clock_skew},
-    "time: never expired": {"expired": lambda r, p, now: False},
+    "open load: CBOR: not encoded again": {"decode": unchecked},
+    "open: CBOR: null for an empty map": {"decode": Tolerant("null for what is absent", "null is a map").decode},
+    "open mint: length: code points for bytes": {"byte_length": len},
+    "open mint: length: bytes for code points": {"code_points": lambda t: len(t.encode())},
+    "open mint: length: UTF-16 for code points": {"code_points": lambda t: len(t.encode("utf-16-le")) // 2},
+    "open mint: length: graphemes for code points": {"code_points": graphemes},
+    "open mint: length: values of attributes only": {"attribute_bytes": lambda a: sum(len(v.encode()) for v in a.values())},
+    "open mint: order: UTF-16": {"order": lambda k: (len(k.encode()), k.encode("utf-16-be"))},
+    "open mint: order: text": {"order": lambda k: k.encode()},
+    "open mint: order: by code points": {"order": lambda k: (len(k), k.encode())},
+    "mint: order: as it is": {"order": lambda k: 0},
+    "open: token: padding": {"unspell": lax(lambda t: t.rstrip("="))},
+    "open: token: spaces at the ends": {"verify": opened(str.strip)},
+    "open: token: line ends within": {"unspell": lax(lambda t: re.sub(r"[\r\n]", "", t))},
+    "open: token: the other alphabet": {"unspell": lax(lambda t: t.replace("+", "-").replace("/", "_"))},
+    "open: token: what is not of the alphabet left out": {"unspell": lax(lambda t: re.sub(r"[^A-Za-z0-9_-]", "", t))},
+    "open: token: spare bits": {"unspell": spare},
+    "open: token: prefix in capitals": {"verify": opened(lambda t: t.replace("CT1_", "ct1_"))},
+    "open: token: no shortest": {"SHORTEST": 0},
+    "open: token: no longest": {"LONGEST": 1 << 20},
+    "open: keys: pending ones are closed": {"CLOSED": strict["CLOSED"] | {"pending": "unknown-key"}},
+    "open: keys: retired ones are closed": {"CLOSED": strict["CLOSED"] | {"retired": "unknown-key"}},
+    "open: keys: revoked ones are unknown": {"CLOSED": {"revoked": "unknown-key", "expired": "unknown-key"}},
+    "open: keys: expire a second late": {"Key": key_later(expires=1)},
+    "open: keys: expire a second early": {"Key": key_later(expires=-1)},
+    "mint: keys: a second late": {"Key": key_later(activates=1, retires=1)},
+    "mint: keys: a second early": {"Key": key_later(activates=-1, retires=-1)},
+    "load: keys: a second early": {"Key": key_later(activates=-1, retires=-1)},
+    "open: time: a skew of 5 s always": {"too_early": lambda r, p, now: p[4] > now + 5},
+    "open: time: no skew": {"too_early": lambda r, p, now: p[4] > now},
+    "open: time: never too early": {"too_early": lambda r, p, now: False},
+    "open: time: a second of leeway": {"expired": lambda r, p, now: now > p[4] + p[5]},
+    "open: time: the skew as leeway": {"expired": lambda r, p, now: now >= p[4] + p[5] + r.clock_skew},
+    "open: time: never expired": {"expired": lambda r, p, now: False},
     "mint: TTL of 60 by default": {"default_ttl": lambda r: min(60, r.max_ttl)},
     "mint: default TTL above maxTTL": {"default_ttl": lambda r: max(60, r.clock_skew + 5)},
     "mint: maxTTL by default": {"default_ttl": lambda r: r.max_ttl},
@@ -237,13 +269,13 @@ LENIENT |= {
     "mint: any case": {"is_room": lambda t: re.fullmatch(ct.ROOM.pattern, t, re.I)},
     "mint: under the newest key": {"Ring": ring_with(primary=lambda r, now: r.chain[-1])},
     "mint: under the oldest key": {"Ring": ring_with(primary=lambda r, now: r.chain[0])},
-    "ring: any digest": {"is_digest": lambda digest, context: True},
-    "ring: form 1 always": {"load": lambda kek, sealed, context, refuse=False, *rest: strict["load"](kek, sealed, context, False, *rest)},
-    "ring: any form": {"FORMS": range(256)},
-    "ring: any KEK ID": {"is_own": lambda a, b: True},
-    "ring: zeros": {"nonzero": lambda data: True},
-    "KEK: spaces at the ends": {"parse_kek": lambda t: strict["parse_kek"](t.strip())},
-    "KEK: any prefix": {"parse_kek": lambda t: strict["parse_kek"]("chattoken-kek1_" + t[15:])},
+    "load: any digest": {"is_digest": lambda digest, context: True},
+    "load: form 1 always": {"load": lambda kek, sealed, context, refuse=False, *rest: strict["load"](kek, sealed, context, False, *rest)},
+    "load: any form": {"FORMS": range(256)},
+    "load: any KEK ID": {"is_own": lambda a, b: True},
+    "kek load: zeros": {"nonzero": lambda data: True},
+    "kek: spaces at the ends": {"parse_kek": lambda t: strict["parse_kek"](t.strip())},
+    "kek: any prefix": {"parse_kek": lambda t: strict["parse_kek"]("chattoken-kek1_" + t[15:])},
 }
 
 
