@@ -76,8 +76,8 @@ func (j joinRequest) claims(arn string) claims.Claims {
 	return c
 }
 
-// roomARN returns the ARN of the room with that ID, or the name itself if there is
-// none.
+// roomARN returns the ARN of the room with that ID, or the name itself if there
+// is none.
 func (s *Server) roomARN(name string) string {
 	for arn := range s.directory.load().rooms {
 		if roomID(arn) == name {

@@ -24,8 +24,8 @@ type operation struct {
 	// has PendingVerification for the operation.
 	verified bool
 
-	// quota is how many calls a second there may be; 0 is any number. It is that
-	// of the service.
+	// quota is how many calls a second there may be, as with the service; 0 is
+	// any number.
 	quota int
 
 	// level is at which a call is logged. What changes something for others is
@@ -104,7 +104,7 @@ func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 	if _, ok := s.settings(c.arn); !ok && c.arn != "" {
 		return nil, roomNotFound(c.arn)
 	}
-	if quota := s.quotas[name]; quota != nil && !quota.AllowN(s.now(), 1) {
+	if quota := s.quotas[name]; quota != nil && !quota.Allow() {
 		return nil, throttled(c.arn, o.quota)
 	}
 	s.log.Log(r.Context(), o.level, "operation", "name", name, "requestId", requestID, "by", caller.AccessKeyID, "room", c.arn)

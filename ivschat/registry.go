@@ -12,13 +12,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// Registry says which rooms there are, and who may mint tokens for them. It is
-// read from a JSON file of that form.
+// Registry says which rooms there are, and who may call the API. Its JSON form
+// is that of the file that the operator writes.
 type Registry struct {
 	// Region is the one that requests are signed for.
 	Region string `json:"region"`
 
-	// Rooms are the ARNs of all rooms.
+	// Rooms are the ARNs of the rooms that are there from the start. There has
+	// to be one: CreateRoom makes rooms in the account and region of the first.
 	Rooms []string `json:"rooms"`
 
 	Credentials []Credential `json:"credentials"`
@@ -34,8 +35,9 @@ type Credential struct {
 	// "pending-verification" for an account that is not in order yet.
 	Access string `json:"access,omitempty"`
 
-	// Rooms are the ARNs of the rooms that it may mint for. Nil, or to leave it
-	// out, means all; an empty list means none.
+	// Rooms are the ARNs of the rooms that the key is for. With nil, or left out,
+	// it is for all, and may call CreateRoom and ListRooms, too. An empty list
+	// means none.
 	Rooms []string `json:"rooms,omitzero"`
 }
 
@@ -73,13 +75,12 @@ func Demo() Registry {
 	}
 }
 
-// SetRegistry replaces the registry that the server was made with. It drops
-// nobody: a room that is no longer there, or a token minted by a credential
-// that is not, ends no connection, but the room lets nobody in. Rooms keep the
-// settings that they have, and those that CreateRoom made stay. A room that was
-// deleted is there again if the registry has it.
+// SetRegistry replaces the registry. After an error the old one stays.
 //
-// After an error the old registry stays.
+// No connection ends. A room that is gone lets nobody in any more; whoever is in
+// it stays to the end of the session. Rooms keep the settings that UpdateRoom
+// gave them, and those that CreateRoom made stay. A room that DeleteRoom deleted
+// is back if the new registry has it.
 func (s *Server) SetRegistry(r Registry) error {
 	if err := r.check(); err != nil {
 		return err
@@ -87,8 +88,8 @@ func (s *Server) SetRegistry(r Registry) error {
 	return s.directory.change(func(c *catalog) (*catalog, error) { return c.under(r, s.now()), nil })
 }
 
-// ParseRegistry reads a registry. A member that it does not have is an error, so
-// that a misspelt one does not allow what was to be denied.
+// ParseRegistry reads a registry. A member that it does not have is an error,
+// so that a misspelt one does not allow what was to be denied.
 func ParseRegistry(data []byte) (Registry, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()

@@ -17,9 +17,10 @@ import (
 // the service model. They decide by the body alone, and name every member that
 // is wrong. That of CreateChatToken is claims.ParseJSON.
 
-// read reads a body by a function that takes the members out of it. As in
-// claims.ParseJSON, null is an absent member, and what the request does not
-// have is an error. The error is claims.ErrJSON or a *claims.ValidationError.
+// read reads a body by a function that takes the members out of it. As with
+// claims.ParseJSON, null is an absent member, and a member that the request does
+// not have is an error. The error is claims.ErrJSON or a
+// *claims.ValidationError.
 func read[T any](body []byte, members func(*fields) T) (T, error) {
 	var none T
 	var f fields
