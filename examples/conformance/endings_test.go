@@ -37,6 +37,12 @@ var endings = []struct {
 		say := fmt.Sprintf(`{"Action":"DISCONNECT_USER","UserId":%q}`, s.name)
 		require.NoError(t, conn.Write(t.Context(), websocket.MessageText, []byte(say)))
 	}},
+	{"user disconnected by the backend", "disconnected", false, func(t *testing.T, s scene) {
+		s.do(t, s.name, "backendDisconnects", map[string]any{"input": map[string]any{"roomIdentifier": room, "userId": s.name}})
+	}},
+	{"room deleted", "disconnected", false, func(t *testing.T, s scene) {
+		s.do(t, s.name, "backendDeletesRoom", map[string]any{"input": map[string]any{"identifier": room}})
+	}},
 	{"not text", "not-text", false, func(t *testing.T, s scene) {
 		s.do(t, s.name, "raw", map[string]any{"length": 1, "binary": true})
 	}},

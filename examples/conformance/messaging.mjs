@@ -4,7 +4,7 @@
 // Usage: node messaging.mjs ENDPOINT
 
 import { createInterface } from "node:readline";
-import { CreateChatTokenCommand, IvschatClient } from "@aws-sdk/client-ivschat";
+import { CreateChatTokenCommand, DeleteRoomCommand, DisconnectUserCommand, IvschatClient } from "@aws-sdk/client-ivschat";
 import { ChatRoom, DeleteMessageRequest, DisconnectUserRequest, SendMessageRequest } from "amazon-ivs-chat-messaging";
 import { WebSocket } from "ws";
 
@@ -76,6 +76,10 @@ function obey(command) {
       return settle(command.client, () => room.deleteMessage(new DeleteMessageRequest(command.id, command.reason)));
     case "disconnectUser":
       return settle(command.client, () => room.disconnectUser(new DisconnectUserRequest(command.userId, command.reason)));
+    case "backendDisconnects":
+      return ivschat.send(new DisconnectUserCommand(command.input));
+    case "backendDeletesRoom":
+      return ivschat.send(new DeleteRoomCommand(command.input));
     case "raw": {
       const message = "x".repeat(command.length);
       for (let i = 0; i < (command.times ?? 1); i++) {
