@@ -1049,6 +1049,19 @@ func TestDrainInTime(t *testing.T) {
 	})
 }
 
+// Drain does not wait for nobody.
+func TestDrainEndsEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		time.AfterFunc(time.Minute, h.enter(t).Leave)
+		began := time.Now()
+		require.NoError(t, h.Drain(t.Context(), time.Second, time.Hour))
+		require.Less(t, time.Since(began), 2*time.Minute)
+		h.stop()
+		<-h.ran
+	})
+}
+
 // Panics give the place back, and stop nobody else.
 func TestPanics(t *testing.T) {
 	panics := true

@@ -182,8 +182,8 @@ func (g *Gateway) endAll(cause error) {
 // Drain empties the gateway before the process stops. It closes the gateway to
 // newcomers at once and makes Ready fail. It waits for notice, so that load
 // balancers see that. Then it ends all connections with [ErrDraining], spread
-// evenly over the duration over. It returns nil when all have left, or the
-// error of ctx. The gateway stays closed after it.
+// evenly over the duration over. It returns nil when all have left, which may
+// be earlier, or the error of ctx. The gateway stays closed after it.
 func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	g.state.draining.Store(true)
 	if err := wait(ctx, notice); err != nil {
@@ -199,6 +199,9 @@ func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	const step = 20 * time.Millisecond
 	steps := max(int64(over/step), 1)
 	for i := range steps {
+		if g.reg.present() == 0 {
+			return nil
+		}
 		if i > 0 {
 			if err := wait(ctx, step); err != nil {
 				return err

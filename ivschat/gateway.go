@@ -3,6 +3,7 @@ package ivschat
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -55,8 +56,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 	c.room.join(c)
 	p.OnEnd(c.stayEnded)
 	var err error
-	metered := meteredWriter{w, &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}}
-	c.conn, err = websocket.Accept(metered, r, &websocket.AcceptOptions{
+	m := &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}
+	c.conn, err = websocket.Accept(meteredWriter{w, m}, r, &websocket.AcceptOptions{
 		Subprotocols:       w.Header().Values("Sec-WebSocket-Protocol"), // the client insists on the echo
 		InsecureSkipVerify: true,                                        // the gateway has checked the Origin
 		OnPingReceived:     c.pinged,
@@ -74,19 +75,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 // logRefusal logs the cause of a [gateway.Refusal], which strangers are not
 // told. A foreign Origin is usually a mistake in the operator's settings.
 func (s *Server) logRefusal(err error) {
-	cause := errors.Unwrap(err)
-	if reason := gatewayReason(err); reason == "origin" {
-		s.log.Warn("connection refused", "reason", reason, "error", cause)
-	} else {
-		s.log.Debug("connection refused", "reason", reason, "error", cause)
+	level := slog.LevelDebug
+	refusal, _ := errors.AsType[*gateway.Refusal](err)
+	if refusal.Reason == "origin" {
+		level = slog.LevelWarn
 	}
-}
-
-func gatewayReason(err error) string {
-	if refusal, ok := errors.AsType[*gateway.Refusal](err); ok {
-		return refusal.Reason
-	}
-	return ""
+	s.log.Log(context.Background(), level, "connection refused", "reason", refusal.Reason, "error", refusal.Err)
 }
 
 // observe counts what the gateway decides.

@@ -51,12 +51,13 @@
 // # What is where
 //
 // operations.go is what the API can do, with signed requests (sigv4.go), what
-// may be in them (requests.go), rooms and credentials (catalog.go, registry.go)
+// may be in them (requests.go), rooms and credentials (rooms.go, registry.go)
 // and the service's errors (errors.go). gateway.go lets a client in, client.go
-// serves its connection, endings.go says how it may end, and room.go knows who
-// is in a room. Of the messages, messages.go is what a client may send,
-// actions.go what then happens, and frames.go what clients are sent. join.go is
-// an application's side, and page a web page that uses it.
+// serves its connection, flood.go limits what it may send, endings.go says how
+// it may end, and room.go knows who is in a room. Of the messages, messages.go
+// is what a client may send, actions.go what then happens, and frames.go what
+// clients are sent. join.go is an application's side, and page a web page that
+// uses it.
 package ivschat
 
 import (
@@ -139,7 +140,8 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// run starts the gateway's Run, and waits until clients may enter.
+// run starts the gateway's Run, and waits for its first tick: clients may not
+// enter before that.
 func (s *Server) run() {
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

@@ -48,7 +48,7 @@ func (s *shares) add(sample *profile.Sample) {
 	if isIn(sample, server+"connect") {
 		s.connecting.add(sample)
 	}
-	if isIn(sample, server+"createChatToken") {
+	if isIn(sample, server+"serveOperation") {
 		s.minting.add(sample)
 	}
 }
