@@ -94,7 +94,8 @@ type flags struct {
 	kekFile       string
 	kekCommand    string
 	kek           string // the KEK itself
-	guard         guardURL
+	guardURL      string
+	guard         guardURL // what guardURL says
 	passwordFile  string
 	password      string
 	notice, over  time.Duration
@@ -105,13 +106,17 @@ type flags struct {
 
 // parseFlags reads the command line. It returns flag.ErrHelp for -help.
 func parseFlags(args []string, getenv func(string) string) (flags, error) {
-	f := flags{guard: guardURL{engine: memory}}
+	var f flags
 	set := f.set()
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
 	if set.NArg() > 0 {
 		return f, fmt.Errorf("%q is not a flag", set.Arg(0))
+	}
+	var err error
+	if f.guard, err = parseGuard(f.guardURL); err != nil {
+		return f, err
 	}
 	if f.keyring.Name != "" {
 		f.kek = getenv(envKEK)
@@ -140,10 +145,7 @@ func (f *flags) set() *flag.FlagSet {
 	set.BoolVar(&f.keyring.InsecureAnyMode, "insecure-any-mode", false, "")
 	set.BoolVar(&f.keyring.Config.RefuseForm1, "refuse-form-1", false, "")
 
-	set.Func("guard", "", func(text string) (err error) {
-		f.guard, err = parseGuard(text)
-		return err
-	})
+	set.StringVar(&f.guardURL, "guard", memory, "")
 	set.StringVar(&f.passwordFile, "guard-password-file", "", "")
 
 	set.DurationVar(&f.server.TokenTTL, "token-ttl", 0, "")

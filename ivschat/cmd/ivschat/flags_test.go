@@ -19,7 +19,7 @@ func TestParseFlags(t *testing.T) {
 	}
 	f, err := parse(noEnv)
 	require.NoError(t, err)
-	want := flags{listen: "127.0.0.1:8080", guard: guardURL{engine: memory}, notice: 5 * time.Second, over: 10 * time.Second}
+	want := flags{listen: "127.0.0.1:8080", guardURL: memory, guard: guardURL{engine: memory}, notice: 5 * time.Second, over: 10 * time.Second}
 	assert.Equal(t, want, f)
 
 	// Of all variables only that of the password is for a start without
@@ -33,6 +33,7 @@ func TestParseFlags(t *testing.T) {
 	f, err = parse(env, "-keyring", "ring", "-guard", "valkey://u@a", "-origins", "https://a,https://b", "-v")
 	require.NoError(t, err)
 	want.keyring.Name, want.kek, want.keyring.Config.Context = "ring", "kek", "context"
+	want.guardURL = "valkey://u@a"
 	want.guard = guardURL{engine: "valkey", user: "u", addresses: []string{"a"}}
 	want.server.Origins = []string{"https://a", "https://b"}
 	want.verbose = true

@@ -17,9 +17,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
+	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
 func main() {
@@ -27,9 +29,18 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p := process{os.Args[1:], os.Getenv, os.Stdout, os.Stderr, signals}
 	if err := p.run(); err != nil {
-		fmt.Fprintf(os.Stderr, "ivschat: %v\n", err)
+		fmt.Fprintf(os.Stderr, "ivschat: %s\n", harmless(err))
 		os.Exit(1)
 	}
+}
+
+// harmless returns the text of an error unless a KEK may be in it, because it
+// was given for the name of a file.
+func harmless(err error) string {
+	if text := err.Error(); !strings.Contains(text, keyring.KEKPrefix) {
+		return text
+	}
+	return "a KEK was given where it does not belong"
 }
 
 // process is what the command uses of the process that it runs in, so that a

@@ -229,6 +229,7 @@ func TestKeys(t *testing.T) {
 			assert.Equal(t, http.StatusServiceUnavailable, status(t, c.url+"/healthz"), "another host may have spent tokens")
 		})
 	}
+	assert.NotContains(t, harmless(fails("-keyring", ring, "-kek-file", string(text))), string(text[:20]))
 	assert.ErrorContains(t, fails("-keyring", ring, "-kek-file", open, "-context", "production"), "others can read it")
 	assert.Error(t, fails("-keyring", ring, "-kek-file", kek))
 }
