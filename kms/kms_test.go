@@ -15,13 +15,21 @@ import (
 
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/kms"
+	"github.com/seed17cb2b26/chattoken/kms/internal/localkms"
 )
 
 var secret = []byte("the 32 bytes of a ring's data key")[:32]
 
+func open(t *testing.T, uri string) keyring.AEADKEK {
+	t.Helper()
+	kek, err := kms.Open(t.Context(), uri)
+	require.NoError(t, err)
+	return kek
+}
+
 func TestRoundTrip(t *testing.T) {
-	s := start(t)
-	uri := s.newKey(t)
+	s := localkms.Start(t)
+	uri := s.NewKey(t)
 	kek := open(t, uri)
 	id, wrapped, err := kek.Wrap(t.Context(), secret)
 	require.NoError(t, err)
@@ -48,8 +56,8 @@ func TestRoundTrip(t *testing.T) {
 // key of their own. A KEK that lets the service find the key by the ciphertext
 // would open it, and take the ring under it for authentic.
 func TestWrongKey(t *testing.T) {
-	s := start(t)
-	kek, other := open(t, s.newKey(t)), open(t, s.newKey(t))
+	s := localkms.Start(t)
+	kek, other := open(t, s.NewKey(t)), open(t, s.NewKey(t))
 	attackers := keyring.AEADKEK{ID: kek.ID, AEAD: other.AEAD}
 	_, wrapped, err := attackers.Wrap(t.Context(), secret)
 	require.NoError(t, err)
@@ -60,7 +68,7 @@ func TestWrongKey(t *testing.T) {
 		"EncryptionContext": map[string]string{"associatedData": hex.EncodeToString([]byte(kek.ID))},
 	}
 	var found struct{ Plaintext []byte }
-	require.Equal(t, http.StatusOK, s.call(t, "Decrypt", decrypt, &found))
+	require.Equal(t, http.StatusOK, s.Call(t, "Decrypt", decrypt, &found))
 	require.Equal(t, secret, found.Plaintext)
 
 	_, err = kek.Unwrap(t.Context(), kek.ID, wrapped)
@@ -69,7 +77,7 @@ func TestWrongKey(t *testing.T) {
 	require.NoError(t, err)
 	forged, err := ring.Marshal(t.Context(), attackers)
 	require.NoError(t, err)
-	for _, kek := range []keyring.KEK{kek, keyring.KEKs{kek, open(t, s.newKey(t))}} {
+	for _, kek := range []keyring.KEK{kek, keyring.KEKs{kek, open(t, s.NewKey(t))}} {
 		_, err = keyring.Load(t.Context(), kek, forged, keyring.Config{})
 		require.ErrorContains(t, err, "unwrapping the data key")
 	}
@@ -77,35 +85,35 @@ func TestWrongKey(t *testing.T) {
 
 // What the key has encrypted for something else is no wrapped data key.
 func TestOtherContext(t *testing.T) {
-	s := start(t)
-	kek := open(t, s.newKey(t))
+	s := localkms.Start(t)
+	kek := open(t, s.NewKey(t))
 	for _, purpose := range []string{"", "a disk", kek.ID + "/", strings.ToUpper(kek.ID)} {
 		c, err := kek.AEAD.EncryptWithContext(t.Context(), secret, []byte(purpose))
 		require.NoError(t, err)
 		_, err = kek.Unwrap(t.Context(), kek.ID, c)
 		require.Error(t, err, purpose)
 	}
-	before := s.asked.Load()
-	_, err := kek.Unwrap(t.Context(), s.newKey(t), []byte("w"))
+	before := s.Asked()
+	_, err := kek.Unwrap(t.Context(), s.NewKey(t), []byte("w"))
 	require.ErrorContains(t, err, "sealed under the KEK")
-	require.Equal(t, before+1, s.asked.Load(), "nothing but the new key was asked for")
+	require.Equal(t, before+1, s.Asked(), "nothing but the new key was asked for")
 }
 
 func TestServiceThatFails(t *testing.T) {
-	s := start(t)
-	kek := open(t, s.newKey(t))
+	s := localkms.Start(t)
+	kek := open(t, s.NewKey(t))
 	_, wrapped, err := kek.Wrap(t.Context(), secret)
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
-		fault fault
+		fault localkms.Fault
 		want  string
 	}{
-		"refuses":   {refuses, "AccessDeniedException"},
-		"throttles": {throttles, "ThrottlingException"},
-		"gone":      {gone, "EOF"},
-		"slow":      {hangs, "deadline exceeded"},
+		"refuses":   {localkms.Refuses, "AccessDeniedException"},
+		"throttles": {localkms.Throttles, "ThrottlingException"},
+		"gone":      {localkms.Gone, "EOF"},
+		"slow":      {localkms.Hangs, "deadline exceeded"},
 	} {
-		s.misbehave(test.fault)
+		s.Misbehave(test.fault)
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})
 		if name == "slow" {
 			ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
@@ -119,27 +127,27 @@ func TestServiceThatFails(t *testing.T) {
 		assert.Nil(t, got)
 		cancel()
 	}
-	s.misbehave(nil)
+	s.Misbehave(nil)
 	_, err = kek.Unwrap(t.Context(), kek.ID, wrapped)
 	require.NoError(t, err, "the service is back")
-	s.front.Close()
+	s.Close()
 	_, err = kek.Unwrap(t.Context(), kek.ID, wrapped)
 	require.Error(t, err, "it is gone for good")
 }
 
 // A service that throttles for a moment is asked again.
 func TestServiceThatThrottlesOnce(t *testing.T) {
-	s := start(t)
+	s := localkms.Start(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "")
-	kek := open(t, s.newKey(t))
-	before := s.asked.Load()
-	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
-		s.misbehave(nil)
-		return throttles(w, r)
+	kek := open(t, s.NewKey(t))
+	before := s.Asked()
+	s.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Misbehave(nil)
+		return localkms.Throttles(w, r)
 	})
 	_, _, err := kek.Wrap(t.Context(), secret)
 	require.NoError(t, err)
-	require.Equal(t, before+2, s.asked.Load())
+	require.Equal(t, before+2, s.Asked())
 }
 
 // stuck answers only when it is told to give up.

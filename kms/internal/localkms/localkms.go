@@ -1,4 +1,6 @@
-package kms_test
+// Package localkms starts a key management service with AWS's API for tests. It
+// listens on loopback only, and can be made to misbehave.
+package localkms
 
 import (
 	"bufio"
@@ -12,15 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed17cb2b26/chattoken/keyring"
-	"github.com/seed17cb2b26/chattoken/kms"
 )
 
 // skip skips the test because something is missing. With
@@ -33,64 +32,42 @@ func skip(t testing.TB, reason string) {
 	t.Skipf("SKIPPED: %s", reason)
 }
 
-// programs is where what the tests build goes.
-var programs string
-
-func TestMain(m *testing.M) {
-	var err error
-	if programs, err = os.MkdirTemp("", "chattoken-kms"); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	os.RemoveAll(programs)
-	os.Exit(status)
-}
-
-// build builds a main package.
-func build(dir, name string, env ...string) (string, error) {
-	name = filepath.Join(programs, name)
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", name, ".")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building %s: %w: %s", dir, err, out)
-	}
-	return name, nil
-}
-
-var buildLocalKMS = sync.OnceValues(func() (string, error) {
-	return build(filepath.Join("testdata", "localkms"), "localkms", "GOWORK=off")
-})
-
-// server is a key management service with AWS's API, on loopback, and what
+// Server is a key management service with AWS's API, on loopback, and what
 // stands before it and may misbehave.
-type server struct {
+type Server struct {
 	front *httptest.Server
-	fault atomic.Pointer[fault]
-	asked atomic.Int64 // requests
+	fault atomic.Pointer[Fault]
+	asked atomic.Int64
 }
 
-// fault answers a request in place of the service, or reports false.
-type fault func(w http.ResponseWriter, r *http.Request) bool
+// Fault answers a request in place of the service, or reports false.
+type Fault func(w http.ResponseWriter, r *http.Request) bool
 
-// start starts a server, and has AWS's client use it.
-func start(t *testing.T) *server {
+// Start starts a server, and has AWS's client use it.
+func Start(t *testing.T) *Server {
 	t.Helper()
-	name, err := buildLocalKMS()
-	if err != nil {
-		skip(t, err.Error())
-	}
-	cmd := exec.Command(name, t.TempDir())
+	_, here, _, _ := runtime.Caller(0)
+	cmd := exec.Command("go", "run", ".", t.TempDir()) // a build that is cached
+	cmd.Dir, cmd.Env = filepath.Join(filepath.Dir(here), "testdata"), append(os.Environ(), "GOWORK=off")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
+	stop := func() {
+		stdin.Close() // which is its sign to end
 		cmd.Wait()
-	})
+	}
 	address, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
+	if err != nil {
+		stop()
+		skip(t, "Local KMS does not start: "+stderr.String())
+	}
+	t.Cleanup(stop)
 
-	s := &server{}
+	s := &Server{}
 	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: strings.TrimSpace(address)})
 	s.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
@@ -109,8 +86,8 @@ func start(t *testing.T) *server {
 	return s
 }
 
-// misbehave has f answer from now on; nil ends that.
-func (s *server) misbehave(f fault) {
+// Misbehave has f answer from now on; nil ends that.
+func (s *Server) Misbehave(f Fault) {
 	if f == nil {
 		s.fault.Store(nil)
 		return
@@ -118,8 +95,8 @@ func (s *server) misbehave(f fault) {
 	s.fault.Store(&f)
 }
 
-// call calls an operation of the service past what may misbehave.
-func (s *server) call(t *testing.T, operation string, request, response any) (status int) {
+// Call calls an operation of the service, unsigned.
+func (s *Server) Call(t *testing.T, operation string, request, response any) (status int) {
 	t.Helper()
 	body, err := json.Marshal(request)
 	require.NoError(t, err)
@@ -136,28 +113,27 @@ func (s *server) call(t *testing.T, operation string, request, response any) (st
 	return reply.StatusCode
 }
 
-// newKey makes a key and returns its URI.
-func (s *server) newKey(t *testing.T) string {
+// NewKey makes a key and returns its URI.
+func (s *Server) NewKey(t *testing.T) string {
 	t.Helper()
 	var made struct{ KeyMetadata struct{ Arn string } }
-	require.Equal(t, http.StatusOK, s.call(t, "CreateKey", struct{}{}, &made))
+	require.Equal(t, http.StatusOK, s.Call(t, "CreateKey", struct{}{}, &made))
 	return "aws-kms://" + made.KeyMetadata.Arn
 }
 
-func open(t *testing.T, uri string) keyring.AEADKEK {
-	t.Helper()
-	kek, err := kms.Open(t.Context(), uri)
-	require.NoError(t, err)
-	return kek
-}
+// Asked returns how many requests there were.
+func (s *Server) Asked() int64 { return s.asked.Load() }
 
-// The faults.
+// Close ends the service for good.
+func (s *Server) Close() { s.front.Close() }
 
-func refuses(w http.ResponseWriter, _ *http.Request) bool {
+// Refuses is the [Fault] of missing permissions.
+func Refuses(w http.ResponseWriter, _ *http.Request) bool {
 	return awsError(w, "AccessDeniedException", "User is not authorized to perform: kms:Decrypt")
 }
 
-func throttles(w http.ResponseWriter, _ *http.Request) bool {
+// Throttles is the [Fault] of too many requests.
+func Throttles(w http.ResponseWriter, _ *http.Request) bool {
 	return awsError(w, "ThrottlingException", "Rate exceeded")
 }
 
@@ -168,9 +144,11 @@ func awsError(w http.ResponseWriter, kind, message string) bool {
 	return true
 }
 
-func gone(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
+// Gone is the [Fault] of a connection that breaks.
+func Gone(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 
-func hangs(_ http.ResponseWriter, r *http.Request) bool {
+// Hangs is the [Fault] of an answer that never comes.
+func Hangs(_ http.ResponseWriter, r *http.Request) bool {
 	io.Copy(io.Discard, r.Body) // else nobody notices that the client has left
 	<-r.Context().Done()
 	return true

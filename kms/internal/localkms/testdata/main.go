@@ -1,9 +1,11 @@
 // Localkms runs Local KMS on an address of its own choice on loopback, which it
-// prints. The command of that project listens on all addresses.
+// prints, until its standard input ends. Its argument is a directory for data.
+// The command of that project listens on all addresses.
 package main
 
 import (
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -22,6 +24,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
 	fmt.Println(listener.Addr())
 	log.Fatal(http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		src.HandleRequest(w, r, database)

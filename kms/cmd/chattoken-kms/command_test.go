@@ -1,29 +1,37 @@
-package kms_test
+package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/kms/internal/localkms"
 )
 
-var buildCommands = sync.OnceValue(func() error {
-	_, errHelper := build(filepath.Join("cmd", "chattoken-kms"), "chattoken-kms")
-	if errHelper != nil {
-		return errHelper
+// TestMain makes this program chattoken-kms under that name.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "chattoken-kms" {
+		main()
 	}
-	// The module's own command line, in the version that this module requires.
-	name := filepath.Join(programs, "chattoken")
-	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", name, "github.com/seed17cb2b26/chattoken/cmd/chattoken").CombinedOutput()
-	if err != nil {
-		return &exec.Error{Name: string(out), Err: err}
-	}
-	return nil
-})
+	os.Exit(m.Run())
+}
+
+// install puts chattoken and chattoken-kms into a directory of the PATH.
+func install(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "github.com/seed17cb2b26/chattoken/cmd/chattoken").CombinedOutput()
+	require.NoError(t, err, string(out))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(self, filepath.Join(dir, "chattoken-kms")))
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+}
 
 // The whole command line works on a keyring whose KEK is in a service, which
 // may also be where its KEK goes, and where it comes back from.
@@ -31,12 +39,11 @@ func TestCommandLine(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are those of a shell")
 	}
-	s := start(t)
-	require.NoError(t, buildCommands())
-	t.Setenv("PATH", programs+":/usr/bin:/bin")
+	s := localkms.Start(t)
+	install(t)
 	t.Setenv("K", "--keyring ring --kek-command")
-	t.Setenv("A", "chattoken-kms "+s.newKey(t))
-	t.Setenv("B", "chattoken-kms "+s.newKey(t))
+	t.Setenv("A", "chattoken-kms "+s.NewKey(t))
+	t.Setenv("B", "chattoken-kms "+s.NewKey(t))
 	dir := t.TempDir()
 	sh := func(script string) (out string, err error) {
 		cmd := exec.CommandContext(t.Context(), "sh", "-euc", script)
@@ -75,12 +82,12 @@ func TestCommandLine(t *testing.T) {
 	works(`chattoken keyring rewrap --keyring ring --kek-file kek --new-kek-command "$B"`)
 	opens(`$K "$B"`)
 
-	s.misbehave(refuses)
+	s.Misbehave(localkms.Refuses)
 	fails(`chattoken keyring rotate $K "$B"`, "AccessDeniedException")
 	out, err := sh(`chattoken keyring check $K "$B"`)
 	require.Error(t, err)
-	require.True(t, strings.Contains(out, "critical\nunusable: "), out)
-	s.misbehave(nil)
+	require.Contains(t, out, "critical\nunusable: ")
+	s.Misbehave(nil)
 	works(`chattoken keyring revoke $(chattoken keyring list $K "$B" | awk '$2 == "primary" {print $1}') $K "$B"`)
 	fails(`chattoken open $K "$B" < token`, "revoked-key")
 }
