@@ -63,6 +63,10 @@ type Config struct {
 	Origins        []string
 	ForwardedProto string
 
+	// Observe is told what the gateway decides, as gateway.Config.Observe is:
+	// for the metrics of package gateway/prometheus.
+	Observe func(gateway.Event)
+
 	// Log gets what happens, without tokens and claims; nil means none.
 	Log *slog.Logger
 

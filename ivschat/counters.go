@@ -66,6 +66,13 @@ type keyState struct {
 	Expires   time.Time `json:"expires,omitzero"`
 }
 
+// Stats returns the state of the server's gateway.
+func (s *Server) Stats() gateway.Stats { return s.gateway.Stats() }
+
+// Ready returns why a load balancer should send nobody here, or nil: see
+// gateway.Gateway.Ready.
+func (s *Server) Ready(now time.Time) error { return s.gateway.Ready(now) }
+
 // ServeVars answers any request with what an operator watches, in JSON as package
 // expvar has it: numbers, rooms and key IDs. They are no secrets, but strangers have
 // no business with them, so [Server.Serve] does not show them without Config.Vars.

@@ -85,6 +85,9 @@ func (s *Server) logRefusal(err error) {
 
 // observe counts what the gateway decides.
 func (s *Server) observe(e gateway.Event) {
+	if s.config.Observe != nil {
+		s.config.Observe(e)
+	}
 	switch e.Kind {
 	case gateway.Entered:
 		s.counters.opened.Add(1)

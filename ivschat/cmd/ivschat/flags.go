@@ -28,7 +28,8 @@ What is served
   -join                     with -config: the page, and /join, which lets in
                             anybody as anyone
   -allow-unsigned           call the API without a signature: for development only
-  -debug ADDRESS            what is counted, at /debug/vars, and nothing else
+  -debug ADDRESS            what is counted, at /debug/vars and, for Prometheus,
+                            at /metrics, and nothing else
 
 Keys (default: made in memory, gone with the process)
   -keyring FILE             a sealed keyring, which is followed

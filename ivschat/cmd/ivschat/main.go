@@ -72,9 +72,14 @@ func (p process) run() error {
 		return err
 	}
 	defer closeGuard()
+	m := newMetrics()
+	config.Observe = m.gateway.Observe
 	server, err := ivschat.New(config)
 	if err != nil {
 		return err
 	}
-	return p.serve(f, server, config.Log)
+	if err := m.watch(server); err != nil {
+		return err
+	}
+	return p.serve(f, server, m, config.Log)
 }

@@ -274,6 +274,30 @@ func testDebug(t *testing.T, public int, args ...string) {
 	}
 }
 
+// Prometheus finds what the gateway did.
+func TestMetrics(t *testing.T) {
+	c := start(t, nil, "-debug", "127.0.0.1:0")
+	numbers, ok := strings.CutPrefix(c.line(t), "ivschat: numbers at ")
+	require.True(t, ok)
+	go io.Copy(io.Discard, c.lines)
+	text := join(t, c.url, "g1H2I3j4k5L6", "ann")
+	for _, want := range []int{http.StatusSwitchingProtocols, http.StatusUnauthorized} {
+		_, code := connect(t, c.url, text)
+		require.Equal(t, want, code)
+	}
+	resp, err := http.Get(strings.TrimSuffix(numbers, "/debug/vars") + "/metrics")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	for _, line := range []string{
+		"chattoken_gateway_entries_total 1", `chattoken_gateway_refusals_total{reason="spent"} 1`,
+		`chattoken_gateway_refusals_total{reason="expired"} 0`, "chattoken_gateway_ready 1", "go_goroutines ",
+	} {
+		require.Contains(t, string(data), "\n"+line)
+	}
+}
+
 func TestDoesNotStart(t *testing.T) {
 	dir, junk := t.TempDir(), writeFile(t, "junk")
 	for name, args := range map[string][]string{

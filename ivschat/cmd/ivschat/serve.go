@@ -15,7 +15,7 @@ import (
 
 // serve listens where the flags say, tells where that is, and serves until a
 // signal ends it.
-func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error {
+func (p process) serve(f flags, server *ivschat.Server, m metrics, log *slog.Logger) error {
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error 
 	defer l.Close()
 	fmt.Fprintf(p.stdout, "ivschat: listening on http://%s\n", l.Addr())
 	if f.debug != "" {
-		debug, err := p.serveDebug(server, f.debug)
+		debug, err := p.serveDebug(server, m, f.debug)
 		if err != nil {
 			return err
 		}
@@ -49,15 +49,16 @@ func (p process) serve(f flags, server *ivschat.Server, log *slog.Logger) error 
 	}
 }
 
-// serveDebug serves /debug/vars, and nothing else, on a listener of its own:
-// who can reach it is up to the operator.
-func (p process) serveDebug(server *ivschat.Server, address string) (*http.Server, error) {
+// serveDebug serves /debug/vars and /metrics, and nothing else, on a listener
+// of its own: who can reach it is up to the operator.
+func (p process) serveDebug(server *ivschat.Server, m metrics, address string) (*http.Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/vars", server.ServeVars)
+	mux.Handle("GET /metrics", m.handler())
 	debug := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go debug.Serve(l) // until debug.Close
 	fmt.Fprintf(p.stdout, "ivschat: numbers at http://%s/debug/vars\n", l.Addr())
