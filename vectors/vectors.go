@@ -29,10 +29,10 @@ type Vectors struct {
 	KEKs        []KEK        `json:"keks,omitempty"`
 	Rings       []Ring       `json:"rings,omitempty"` // load, to Keys
 	Loads       []Ring       `json:"loads,omitempty"` // load, or are refused for Reason
-	Accumulated *struct {
+	Accumulated struct {
 		Tokens int   `json:"tokens"`
 		SHA256 Bytes `json:"sha256"`
-	} `json:"accumulated,omitempty"`
+	} `json:"accumulated,omitzero"`
 }
 
 // Read returns the vectors of all files, in the order of the editions. Each
@@ -66,7 +66,7 @@ func (v *Vectors) add(file Vectors) {
 	v.KEKs = append(v.KEKs, file.KEKs...)
 	v.Rings = append(v.Rings, file.Rings...)
 	v.Loads = append(v.Loads, file.Loads...)
-	if file.Accumulated != nil {
+	if file.Accumulated.Tokens > 0 {
 		v.Accumulated = file.Accumulated
 	}
 }
