@@ -18,8 +18,8 @@ const issued, ttl = 1_800_000_000, 600 // seconds, of no importance here
 
 // OpenPart: reading the clock, decoding the text, reading the payload.
 func BenchmarkOpenPart(b *testing.B) {
-	b.Run("clock", benchClock)
-	b.Run("text", func(b *testing.B) {
+	b.Run("part=clock", benchClock)
+	b.Run("part=text", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
 			text := r.text[len(token.Prefix):]
 			box := make([]byte, base64url.DecodedLen(len(text)))
@@ -30,7 +30,7 @@ func BenchmarkOpenPart(b *testing.B) {
 			}
 		})
 	})
-	b.Run("payload", func(b *testing.B) {
+	b.Run("part=payload", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
 			encoded := encode(b, new(payload.Encoder), nil, r)
 			for b.Loop() {
@@ -44,8 +44,8 @@ func BenchmarkOpenPart(b *testing.B) {
 // SealPart: reading the clock, writing the payload (of which going through the
 // map of attributes is a part), encoding the text.
 func BenchmarkSealPart(b *testing.B) {
-	b.Run("clock", benchClock)
-	b.Run("payload", func(b *testing.B) {
+	b.Run("part=clock", benchClock)
+	b.Run("part=payload", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
 			var e payload.Encoder
 			dst := make([]byte, 0, token.MaxLen)
@@ -54,7 +54,7 @@ func BenchmarkSealPart(b *testing.B) {
 			}
 		})
 	})
-	b.Run("map", func(b *testing.B) {
+	b.Run("part=map", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
 			n := 0
 			for b.Loop() {
@@ -64,7 +64,7 @@ func BenchmarkSealPart(b *testing.B) {
 			}
 		})
 	})
-	b.Run("text", func(b *testing.B) {
+	b.Run("part=text", func(b *testing.B) {
 		each(b, func(b *testing.B, r *rig) {
 			box := make([]byte, base64url.DecodedLen(len(r.text)-len(token.Prefix)))
 			dst := make([]byte, 0, token.MaxLen)

@@ -106,7 +106,7 @@ func BenchmarkRefuse(b *testing.B) {
 		{"oversized", token.ErrMalformed, func(r *rig) string { return strings.Repeat("A", 1<<20) }},
 	}
 	for _, test := range tests {
-		b.Run(test.name, func(b *testing.B) {
+		b.Run("why="+test.name, func(b *testing.B) {
 			r := newRig(b, sizes[0].claims)
 			r.opener.Guard = newReplayGuard(b, token.MaxTTL)
 			var s token.Session

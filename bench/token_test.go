@@ -90,7 +90,7 @@ func newRig(b *testing.B, c claims.Claims) *rig {
 // each runs f for every size.
 func each(b *testing.B, f func(*testing.B, *rig)) {
 	for _, size := range sizes {
-		b.Run(size.name, func(b *testing.B) {
+		b.Run("size="+size.name, func(b *testing.B) {
 			r := newRig(b, size.claims)
 			b.ReportAllocs()
 			f(b, r)

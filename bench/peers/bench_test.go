@@ -8,9 +8,9 @@ import (
 // each runs f for every peer and size.
 func each(b *testing.B, f func(b *testing.B, p peer, g grant)) {
 	for _, bm := range peers {
-		b.Run(bm.name, func(b *testing.B) {
+		b.Run("lib="+bm.name, func(b *testing.B) {
 			for _, size := range sizes {
-				b.Run(size.name, func(b *testing.B) {
+				b.Run("size="+size.name, func(b *testing.B) {
 					p := bm.make(b)
 					b.ReportAllocs()
 					f(b, p, size.grant)
@@ -75,9 +75,9 @@ func refuse(b *testing.B, p peer, text string) {
 // Junk: what a stranger who sends a mebibyte of nothing can make one spend.
 func BenchmarkJunk(b *testing.B) {
 	for _, bm := range peers {
-		b.Run(bm.name, func(b *testing.B) {
+		b.Run("lib="+bm.name, func(b *testing.B) {
 			for _, junk := range []struct{ name, unit string }{{"dots", "."}, {"letters", "A"}} {
-				b.Run(junk.name, func(b *testing.B) {
+				b.Run("junk="+junk.name, func(b *testing.B) {
 					b.ReportAllocs()
 					refuse(b, bm.make(b), strings.Repeat(junk.unit, 1<<20))
 				})

@@ -15,17 +15,17 @@ import (
 
 // Bytes opens tokens with attributes of 0 to 1,024 bytes, 128 to each:
 //
-//	open      this library
+//	chattoken this library
 //	standard  encoding/base64 and the bare AEAD
 //	floor     the bare AEAD
 func BenchmarkBytes(b *testing.B) {
 	for _, bm := range []struct {
 		name string
 		make func(b *testing.B, p peer, text string) func()
-	}{{"open", openOurs}, {"standard", openStandard}, {"floor", openFloor}} {
-		b.Run(bm.name, func(b *testing.B) {
+	}{{"chattoken", openOurs}, {"standard", openStandard}, {"floor", openFloor}} {
+		b.Run("lib="+bm.name, func(b *testing.B) {
 			for n := 0; n <= 1024; n += 128 {
-				b.Run(fmt.Sprint(n), func(b *testing.B) {
+				b.Run(fmt.Sprintf("bytes=%d", n), func(b *testing.B) {
 					p := newChattoken(b)
 					open := bm.make(b, p, mint(b, p, withAttributes(n)))
 					for b.Loop() {

@@ -5,14 +5,15 @@
 //	go test -bench . -benchtime 100ms -short
 //
 // "make bench" runs them together with those of the root module, several times
-// in turn, and puts the medians into bench/RESULTS.md.
+// in turn, and writes bench/RESULTS.md.
 //
 // A peer is one file that implements the interface peer and one line in the
 // list of peer_test.go. Each peer carries the same claims, in the fastest form
 // that is still what one would write: schemes without claims of their own get a
 // compact CBOR array, codecs and parsers are made once. Each checks the
 // expiration and the limits of what it returns. A cache that would remember
-// spent tokens is a type with one method, spend, in guards_test.go.
+// spent tokens is a type with one method, spend, in guards_test.go; what keeps
+// connections is a hub, in gateways_test.go.
 //
 //	Mint            claims in, text out
 //	Verify          text in, checked claims out
@@ -22,6 +23,8 @@
 //	Faults          counts how many other texts pass for a token, and how many of
 //	                its beginnings panic
 //	Bytes           opening by bytes of attributes, against the bare AEAD
-//	GuardPeer       spending tokens in a cache with a million or eight million
+//	Guard           spending tokens in a cache with a million or eight million
 //	GuardFlood      counts the tokens that a full cache lets be spent again
+//	Fleet           spending tokens on a server, against its bare client
+//	Gateway         letting users in, finding and ending them
 package peers

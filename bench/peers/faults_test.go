@@ -114,7 +114,7 @@ func TestFaults(t *testing.T) {
 // Faults measures no time: it counts.
 func BenchmarkFaults(b *testing.B) {
 	for _, bm := range peers {
-		b.Run(bm.name, func(b *testing.B) {
+		b.Run("lib="+bm.name, func(b *testing.B) {
 			var f faults
 			for b.Loop() {
 				f = findFaults(b, bm.make(b))

@@ -3,7 +3,9 @@ package peers_test
 import (
 	"context"
 	"encoding/binary"
+	"math/bits"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -27,12 +29,15 @@ type spender interface {
 	spend(id token.ID) (fresh bool)
 }
 
-// guards are the caches that one might remember spent tokens in. Each has room
-// for n tokens and does not have to let go of any in the time spentFor.
-var guards = []struct {
+// A guardPeer makes what one might remember spent tokens in. It has room for n
+// tokens and does not have to let go of any in the time spentFor.
+type guardPeer struct {
 	name string
 	make func(t testing.TB, n int) spender
-}{
+}
+
+// boundedGuards take any number of tokens, whatever then becomes of them.
+var boundedGuards = []guardPeer{
 	{"chattoken", newReplay},
 	{"freecache", newFreecache},
 	{"golang-lru", newGolangLRU},
@@ -40,6 +45,13 @@ var guards = []struct {
 	{"ristretto", newRistretto},
 	{"ttlcache", newTTLCache},
 }
+
+// guards are all. What is added here forgets nothing and is never full.
+var guards = append(slices.Clip(boundedGuards),
+	guardPeer{"flat-table", newFlatTable},
+	guardPeer{"mutex-map", func(testing.TB, int) spender { return new(mutexMap) }},
+	guardPeer{"sync-map", func(testing.TB, int) spender { return new(syncMap) }},
+)
 
 // spentFor is how long a token is to be remembered, longer than any benchmark.
 const spentFor = 10 * time.Minute
@@ -169,6 +181,54 @@ func (g ttlcacheGuard) spend(id token.ID) bool {
 	return !spent
 }
 
+// flatTable is open addressing with linear probing and nothing else: no lock,
+// no expiration, and large enough from the start.
+type flatTable []uint64
+
+func newFlatTable(_ testing.TB, n int) spender { return make(flatTable, 1<<bits.Len(uint(n+n/2))) }
+
+func (t flatTable) spend(id token.ID) bool {
+	key := binary.LittleEndian.Uint64(id[:8])
+	mask := uint64(len(t) - 1)
+	for at := key & mask; ; at = (at + 1) & mask {
+		switch t[at] {
+		case key:
+			return false
+		case 0:
+			t[at] = key
+			return true
+		}
+	}
+}
+
+// mutexMap is a map in each of 256 shards.
+type mutexMap [256]struct {
+	mu    sync.Mutex
+	spent map[token.ID]int64
+	_     [48]byte
+}
+
+func (m *mutexMap) spend(id token.ID) bool {
+	shard := &m[id[15]]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if _, spent := shard.spent[id]; spent {
+		return false
+	}
+	if shard.spent == nil {
+		shard.spent = make(map[token.ID]int64)
+	}
+	shard.spent[id] = int64(spentFor)
+	return true
+}
+
+type syncMap struct{ m sync.Map }
+
+func (s *syncMap) spend(id token.ID) bool {
+	_, spent := s.m.LoadOrStore(id, int64(spentFor))
+	return !spent
+}
+
 // tokenID is that of token number i. It looks random: mix is the finalizer of
 // splitmix64, a bijection.
 func tokenID(i int) (id token.ID) {
@@ -183,13 +243,19 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// fill spends n tokens for the first time.
-func fill(t testing.TB, s spender, n int) {
+// fill spends n tokens for the first time. It returns how long the slowest
+// took.
+func fill(t testing.TB, s spender, n int) (longest time.Duration) {
+	last := time.Now()
 	for i := range n {
 		if !s.spend(tokenID(i)) {
 			t.Fatal("a fresh token was refused")
 		}
+		now := time.Now()
+		longest = max(longest, now.Sub(last))
+		last = now
 	}
+	return longest
 }
 
 // acceptedReplays spends the first n tokens for the second time.
@@ -228,10 +294,15 @@ func TestGuardPeers(t *testing.T) {
 		s := tt.make(t, n+n/4)
 		fill(t, s, n)
 		accepted := acceptedReplays(s, n)
-		flooded := acceptedAfterFlood(tt.make(t, n), n)
-		t.Logf("%-10s accepted %d of %d replays, and %.0f%% when full", tt.name, accepted, n, 100*flooded)
+		t.Logf("%-10s accepted %d of %d replays", tt.name, accepted, n)
 		if tt.name == "chattoken" {
 			assert.Zero(t, accepted)
+		}
+	}
+	for _, tt := range boundedGuards {
+		flooded := acceptedAfterFlood(tt.make(t, n), n)
+		t.Logf("%-10s accepted %.0f%% when full", tt.name, 100*flooded)
+		if tt.name == "chattoken" {
 			assert.Zero(t, flooded)
 		}
 	}
@@ -240,8 +311,8 @@ func TestGuardPeers(t *testing.T) {
 // GuardFlood measures no time: it counts.
 func BenchmarkGuardFlood(b *testing.B) {
 	const room = 100_000
-	for _, bm := range guards {
-		b.Run(bm.name, func(b *testing.B) {
+	for _, bm := range boundedGuards {
+		b.Run("lib="+bm.name, func(b *testing.B) {
 			var accepted float64
 			for b.Loop() {
 				accepted = acceptedAfterFlood(bm.make(b, room), room)
@@ -251,37 +322,41 @@ func BenchmarkGuardFlood(b *testing.B) {
 	}
 }
 
-// GuardPeer spends tokens where n are spent already, in a cache with room for
-// a quarter more: first some of those n again, then fresh ones.
-func BenchmarkGuardPeer(b *testing.B) {
+// Guard spends tokens where n are spent already, and there is room for a quarter
+// more: first some of those n again, then fresh ones.
+func BenchmarkGuard(b *testing.B) {
 	for _, bm := range guards {
-		b.Run(bm.name, func(b *testing.B) {
-			for _, size := range []struct {
-				name string
-				n    int
-			}{{"1M", 1_000_000}, {"8M", 8_000_000}} {
-				b.Run(size.name, func(b *testing.B) {
-					if testing.Short() && size.n > 1_000_000 {
-						b.Skip("takes gigabytes")
-					}
-					benchGuard(b, size.n, func() spender { return bm.make(b, size.n+size.n/4) })
-				})
-			}
-		})
+		for _, size := range []struct {
+			name string
+			n    int
+		}{{"1M", 1_000_000}, {"8M", 8_000_000}} {
+			b.Run("lib="+bm.name+"/tokens="+size.name, func(b *testing.B) {
+				if testing.Short() && size.n > 1_000_000 {
+					b.Skip("takes gigabytes")
+				}
+				benchGuard(b, size.n, func() spender { return bm.make(b, size.n+size.n/4) })
+			})
+		}
 	}
 }
 
 func benchGuard(b *testing.B, n int, make func() spender) {
-	s, size := measuredFill(b, n, make)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := make()
+	longest := fill(b, s, n)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
 	accepted := acceptedReplays(s, n)
-	b.Run("replay", func(b *testing.B) {
+	b.Run("op=replay", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			s.spend(tokenID(int(mix(uint64(i)) % uint64(n))))
 		}
 		b.ReportMetric(100*float64(accepted)/float64(n), "%accepted")
 	})
-	b.Run("fresh", func(b *testing.B) {
+	b.Run("op=fresh", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := n; b.Loop(); i++ {
 			if i == n+n/8 {
@@ -292,18 +367,7 @@ func benchGuard(b *testing.B, n int, make func() spender) {
 			}
 			s.spend(tokenID(i))
 		}
-		b.ReportMetric(size, "B/token")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(n), "B/token")
+		b.ReportMetric(float64(longest), "longest-ns")
 	})
-}
-
-// measuredFill also returns the bytes of memory that each token takes.
-func measuredFill(b *testing.B, n int, make func() spender) (spender, float64) {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	s := make()
-	fill(b, s, n)
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	return s, float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
 }

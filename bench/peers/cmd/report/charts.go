@@ -25,11 +25,12 @@ var (
 	red  = color.RGBA{R: 0xc0, G: 0x39, B: 0x2b, A: 0xff}
 )
 
-// writeCharts writes verify.svg and bytes.svg.
+// writeCharts writes the charts of RESULTS.md.
 func writeCharts(dir string, m *measurements) error {
 	for name, chart := range map[string]func(*measurements) (*plot.Plot, error){
-		"verify.svg": verifyChart,
-		"bytes.svg":  bytesChart,
+		"verify.svg":  verifyChart,
+		"bytes.svg":   bytesChart,
+		"gateway.svg": gatewayChart,
 	} {
 		p, err := chart(m)
 		if err != nil {
@@ -72,27 +73,58 @@ func newChart(title string) *plot.Plot {
 	return p
 }
 
-// A bar is one library's.
+// A bar is a ratio with a name.
 type bar struct {
 	name  string
 	ratio float64
+	ours  bool
 }
 
-// verifyBars are in the order in which they stand, from below.
-func verifyBars(m *measurements) []bar {
-	var bars []bar
-	for _, name := range m.children("Verify/") {
-		bars = append(bars, bar{name, m.time("Verify/"+name+"/small", "Verify/"+ours+"/small")})
-	}
-	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(b.ratio, a.ratio) })
-	return bars
-}
-
-// verifyChart shows how long libraries take to verify the small claims. A few
-// take a hundred times as long as the fastest, so the numbers stand beside.
+// verifyChart shows how long libraries take to verify the small claims.
 func verifyChart(m *measurements) (*plot.Plot, error) {
-	p := newChart("Time to verify a small token (chattoken = 1)")
-	bars := verifyBars(m)
+	var bars []bar
+	for _, lib := range m.keys("Verify/lib=") {
+		ratio := m.time("Verify/lib="+lib+"/size=small", "Verify/lib=chattoken/size=small")
+		bars = append(bars, bar{label(lib), ratio.Center, lib == "chattoken"})
+	}
+	return barChart("Time to verify a small token (chattoken = 1)", bars)
+}
+
+// gatewayChart shows what a gateway does for each of its participants.
+func gatewayChart(m *measurements) (*plot.Plot, error) {
+	live := "100k"
+	if m.has("Crowd/live=1M/op=tick") {
+		live = "1M"
+	}
+	var bars []bar
+	for _, b := range []struct {
+		name, benchmark string
+		each            float64 // participants
+		ours            bool
+	}{
+		{"open the token (bare AEAD)", "FloorOpen/size=small", 1, false},
+		{"open the token", "Open/size=small", 1, false},
+		{"and spend it", "OpenSpend/size=small", 1, false},
+		{"let in", "Enter", 1, true},
+		{"let in, and leave", "EnterLeave", 1, true},
+		{"end at its time", "Crowd/live=" + live + "/op=tick", 100, true},
+		{"revoke with the room", "Crowd/live=" + live + "/op=room", 10_000, true},
+		{"revoke as one user", "Crowd/live=" + live + "/op=user", 1, true},
+		{"revoke, as others say", "Crowd/live=" + live + "/op=news", 1, true},
+		{"allow one message", "Authorize", 1, true},
+	} {
+		if ratio := m.time(b.benchmark, "Enter").Center / b.each; !math.IsNaN(ratio) {
+			bars = append(bars, bar{b.name, ratio, b.ours})
+		}
+	}
+	return barChart("Time for each participant, of "+live+" (letting one in = 1)", bars)
+}
+
+// barChart has the longest bar at the bottom. The numbers stand beside, because
+// a few bars may be a hundred times as long as the others.
+func barChart(title string, bars []bar) (*plot.Plot, error) {
+	p := newChart(title)
+	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(b.ratio, a.ratio) })
 	names := make([]string, len(bars))
 	numbers := plotter.XYLabels{}
 	for i, b := range bars {
@@ -103,13 +135,16 @@ func verifyChart(m *measurements) (*plot.Plot, error) {
 			return nil, err
 		}
 		chart.Horizontal, chart.Color, chart.LineStyle.Width = true, gray, 0
-		if b.name == ours {
+		if b.ours {
 			chart.Color = blue
 		}
 		p.Add(chart)
-		names[i] = label(b.name)
+		names[i] = b.name
 		numbers.XYs = append(numbers.XYs, plotter.XY{X: b.ratio, Y: float64(i)})
 		numbers.Labels = append(numbers.Labels, number(b.ratio))
+	}
+	if len(bars) == 0 {
+		return p, nil
 	}
 	return p, labelBars(p, names, numbers)
 }
@@ -145,7 +180,7 @@ func bytesChart(m *measurements) (*plot.Plot, error) {
 		color       color.Color
 	}{
 		{"standard", "encoding/base64 and the bare AEAD", red},
-		{"open", "chattoken", blue},
+		{"chattoken", "chattoken", blue},
 		{"floor", "the bare AEAD", gray},
 	} {
 		line, points, err := plotter.NewLinePoints(bytesLine(m, l.name))
@@ -161,9 +196,9 @@ func bytesChart(m *measurements) (*plot.Plot, error) {
 
 func bytesLine(m *measurements, name string) plotter.XYs {
 	var points plotter.XYs
-	for _, n := range m.children("Bytes/" + name + "/") {
+	for _, n := range m.keys("Bytes/lib=" + name + "/bytes=") {
 		x, err := strconv.ParseFloat(n, 64)
-		y := m.time("Bytes/"+name+"/"+n, "Bytes/floor/0")
+		y := m.time("Bytes/lib="+name+"/bytes="+n, "Bytes/lib=floor/bytes=0").Center
 		if err == nil && !math.IsNaN(y) {
 			points = append(points, plotter.XY{X: x, Y: y})
 		}

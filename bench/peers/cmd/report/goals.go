@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
-	"time"
+
+	"golang.org/x/perf/benchmath"
 )
 
 //go:embed goals.txt
@@ -76,21 +76,38 @@ func (g goal) parseBound(s string) (float64, error) {
 	return v, nil
 }
 
-// value is NaN where something was not measured. ratio is how to compare two
-// series.
-func (g goal) value(m *measurements, ratio func(of, to series) float64) float64 {
+// value is NaN if something was not measured.
+func (g goal) value(m *measurements) benchmath.Summary {
 	if g.to == (series{}) {
-		return m.median(g.of)
+		return m.summary(g.of)
 	}
-	return ratio(g.of, g.to)
+	return m.ratio(g.of, g.to)
 }
 
-// within reports whether v keeps to a bound of the goal's direction.
-func (g goal) within(v, bound float64) bool {
+// A verdict says on which side of a bound an interval lies.
+type verdict string
+
+const (
+	unmeasured verdict = "not measured"
+	met        verdict = "met"
+	missed     verdict = "missed"
+	undecided  verdict = "undecided" // the bound lies within the interval
+)
+
+func (g goal) judge(s benchmath.Summary, bound float64) verdict {
+	best, worst := s.Lo, s.Hi
 	if g.atLeast {
-		return v >= bound
+		best, worst, bound = -s.Hi, -s.Lo, -bound
 	}
-	return v <= bound
+	switch {
+	case math.IsNaN(s.Center):
+		return unmeasured
+	case worst <= bound:
+		return met
+	case best > bound:
+		return missed
+	}
+	return undecided
 }
 
 func (g goal) String() string {
@@ -101,73 +118,28 @@ func (g goal) String() string {
 	return fmt.Sprintf("%s %s", sign, number(g.bound))
 }
 
-// checkPhase is what -check measures: every benchmark that a checked goal names,
-// in many rounds, and in each of them several times, so shortly that some of it goes
-// undisturbed: where other processes want this processor, they have it every three
-// milliseconds or so. Of what is to be slow, the whole is measured at once, and with
-// it some of the garbage that it leaves to be collected.
-func checkPhase(goals []goal, packageOf func(benchmark string) string) (phase, error) {
-	p := phase{title: "goals", rounds: 25, benchtime: 10 * time.Millisecond, short: true}
-	seen := map[string]bool{"": true}
-	for _, g := range goals {
-		for _, name := range []string{g.of.benchmark, g.to.benchmark} {
-			if !g.checked || seen[name] {
-				continue
-			}
-			seen[name] = true
-			sel, err := selectOne(name, packageOf)
-			if err != nil {
-				return phase{}, err
-			}
-			if !g.atLeast || name != g.of.benchmark {
-				sel.pieces = 5
-			}
-			p.runs = append(p.runs, sel)
-		}
-	}
-	return p, nil
-}
-
-func selectOne(name string, packageOf func(benchmark string) string) (selection, error) {
-	pkg := packageOf(name)
-	if pkg == "" {
-		return selection{}, fmt.Errorf("goals.txt: there is no benchmark %s", name)
-	}
-	pattern := "^Benchmark" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
-	return selection{pkg: pkg, bench: pattern}, nil
-}
-
-// checkGoals prints the checked goals. The error is about the ones that are past
-// what is held.
+// checkGoals prints the checked goals. The error is about those that are
+// certainly past what is held, or were not measured.
 func checkGoals(w io.Writer, m *measurements, goals []goal) error {
-	missed := 0
+	failed := 0
 	for _, g := range goals {
-		if g.checked && !g.print(w, g.value(m, m.fastest)) {
-			missed++
+		if !g.checked {
+			continue
 		}
+		v := g.value(m)
+		line := string(g.judge(v, g.bound))
+		if held := g.judge(v, g.held); held == missed || held == unmeasured {
+			failed++
+			line = fmt.Sprintf("FAIL: %s, %s held", line, number(g.held))
+		}
+		name := g.of.benchmark
+		if g.to.benchmark != "" {
+			name += " / " + g.to.benchmark
+		}
+		fmt.Fprintf(w, "%-13s  %-64s %12s  %-9s  %s\n", g.of.unit, name, withInterval(v), g, line)
 	}
-	if missed > 0 {
-		return fmt.Errorf("%d measurements past what is held", missed)
+	if failed > 0 {
+		return fmt.Errorf("%d measurements past what is held", failed)
 	}
 	return nil
-}
-
-// print prints a goal and its value v, and reports whether v is within what is
-// held.
-func (g goal) print(w io.Writer, v float64) bool {
-	verdict := "pass"
-	switch {
-	case math.IsNaN(v):
-		verdict = "FAIL: not measured"
-	case !g.within(v, g.held):
-		verdict = "FAIL: past " + number(g.held)
-	case !g.within(v, g.bound):
-		verdict = "goal missed, " + number(g.held) + " held"
-	}
-	name := g.of.benchmark
-	if g.to.benchmark != "" {
-		name += " / " + g.to.benchmark
-	}
-	fmt.Fprintf(w, "%-9s  %-60s %6s  %-6s  %s\n", g.of.unit, name, number(v), g, verdict)
-	return !strings.HasPrefix(verdict, "FAIL")
 }

@@ -2,22 +2,24 @@
 //
 // Usage, in bench/peers:
 //
-//	go run ./cmd/report           measure, and write RESULTS.md and its charts
-//	go run ./cmd/report -quick    the same, shorter, without what takes gigabytes
-//	go run ./cmd/report -check    measure what goals.txt holds, and fail where a
-//	                              measurement is past that
+//	go run ./cmd/report                measure, and write bench.txt, RESULTS.md
+//	                                   and its charts
+//	go run ./cmd/report -quick         the same, shorter, without what takes long
+//	go run ./cmd/report -from FILE     write them from an earlier bench.txt
+//	go run ./cmd/report -check         measure what goals.txt holds, and fail if
+//	                                   something is certainly past it
 //
-// All that is compared runs in turn, several rounds of it. For the results a
-// ratio is taken within each round, and its median is what counts: a machine that
-// is slower for a while is so for both sides. For the check it is the ratio of the
-// fastest rounds, which tells less about the machine and survives a busy one.
+// All that is compared runs in turn, in rounds. A ratio is taken within each
+// round; what counts is the median of the rounds, and the interval of 95 %
+// confidence in it. bench.txt is what the benchmarks print, for benchstat.
 package main
 
 import (
+	"errors"
 	"flag"
-	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 )
 
 func main() {
@@ -25,46 +27,47 @@ func main() {
 	log.SetPrefix("report: ")
 	quick := flag.Bool("quick", false, "measure less")
 	check := flag.Bool("check", false, "compare with the goals, and write nothing")
-	out := flag.String("out", "..", "directory for the results")
+	from := flag.String("from", "", "a `file` of measurements, to make none")
+	out := flag.String("out", "..", "`directory` for the results")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*quick, *check, *out); err != nil {
+	if err := run(*quick, *check, *from, *out); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(quick, check bool, out string) error {
+func run(quick, check bool, from, out string) error {
 	goals, err := parseGoals(goalsText)
 	if err != nil {
 		return err
 	}
-	s, err := build()
-	if err != nil {
-		return err
-	}
-	defer s.remove()
-	phases := plan(quick)
 	if check {
-		phase, err := checkPhase(goals, s.packageOf)
+		text, failed := measure(checkPlan(goals))
+		m, err := readMeasurements(text)
 		if err != nil {
 			return err
 		}
-		phases = append(phases[:0], phase)
+		return errors.Join(failed, checkGoals(os.Stdout, m, goals))
 	}
-	m := newMeasurements()
-	for _, p := range phases {
-		if err := s.run(p, m); err != nil {
+	var failed error // of what is left out of the results
+	if from == "" {
+		var text string
+		text, failed = measure(reportPlan(quick))
+		from = filepath.Join(out, "bench.txt")
+		if err := os.WriteFile(from, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
-	if check {
-		return checkGoals(os.Stdout, m, goals)
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
 	}
-	if err := writeResults(out, m, goals); err != nil {
-		return fmt.Errorf("writing the results: %w", err)
+	m, err := readMeasurements(string(text))
+	if err != nil {
+		return err
 	}
-	return writeCharts(out, m)
+	return errors.Join(failed, writeResults(out, m, goals), writeCharts(out, m))
 }

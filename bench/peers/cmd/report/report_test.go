@@ -6,170 +6,162 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/perf/benchmath"
 )
 
-// rounds returns measurements of one benchmark for each name, a value a round.
-func rounds(t *testing.T, names []string, values ...[]float64) *measurements {
+func read(t *testing.T, text string) *measurements {
 	t.Helper()
-	m := newMeasurements()
-	for _, round := range values {
-		m.nextRound()
-		for i, name := range names {
-			line := fmt.Sprintf("Benchmark%s 100 %v ns/op 0 B/op 2 allocs/op\n", name, round[i])
-			require.NoError(t, m.read(strings.NewReader(line)))
-		}
-	}
+	m, err := readMeasurements(text)
+	require.NoError(t, err)
 	return m
 }
 
+// inRounds has the values of one benchmark in each row, in nanoseconds.
+func inRounds(t *testing.T, names []string, values ...[]float64) *measurements {
+	t.Helper()
+	var text strings.Builder
+	for round := range values[0] {
+		text.WriteString(roundMark)
+		for i, name := range names {
+			fmt.Fprintf(&text, "Benchmark%s-2 100 %v ns/op 0 B/op 2 allocs/op\n", name, values[i][round])
+		}
+	}
+	return read(t, text.String())
+}
+
 func TestRead(t *testing.T) {
-	suffix := fmt.Sprintf("-%d", runtime.GOMAXPROCS(0))
-	m := newMeasurements()
-	require.NoError(t, m.read(strings.NewReader(`goos: linux
+	m := read(t, `goos: linux
 cpu: A Processor @ 2 GHz
-BenchmarkOpen/small`+suffix+`   	 1000	      2569 ns/op	       198.5 chars	       1 allocs/op
-BenchmarkGuard/fresh/8M`+suffix+`
---- SKIP: BenchmarkGuard/fresh/8M
-BenchmarkBytes/floor/1024`+suffix+`   1  7 ns/op
+BenchmarkOpen/size=small-2   	 1000	      2569 ns/op	       198.5 chars	       1 allocs/op
+BenchmarkGuard/op=churn/tokens=8M-2
+--- SKIP: BenchmarkGuard/op=churn/tokens=8M
+    guard_test.go:7: takes a gigabyte
+BenchmarkBytes/lib=o1egl-v2   1  7 ns/op
 PASS
-`)))
-	assert.Equal(t, []string{"Open/small", "Bytes/floor/1024"}, m.names)
+`)
+	assert.Equal(t, []string{"Open/size=small", "Bytes/lib=o1egl-v2"}, m.names)
 	assert.Equal(t, "A Processor @ 2 GHz", m.machine["cpu"])
-	for unit, want := range map[string]float64{"ns/op": 2569, "chars": 198.5, "allocs/op": 1} {
-		assert.Equal(t, want, m.median(series{"Open/small", unit}), unit)
+	for unit, want := range map[string]float64{"sec/op": 2.569e-6, "chars": 198.5, "allocs/op": 1} {
+		assert.InEpsilon(t, want, m.summary(series{"Open/size=small", unit}).Center, 1e-9, unit)
 	}
-	assert.True(t, math.IsNaN(m.median(series{"Open/large", "ns/op"})))
+	assert.True(t, math.IsNaN(m.summary(series{"Open/size=large", "sec/op"}).Center))
+
+	_, err := readMeasurements("BenchmarkOpen 1 many ns/op\n")
+	assert.Error(t, err)
 }
 
-// What is measured twice in a round is two rounds.
-func TestReadAgain(t *testing.T) {
-	m := newMeasurements()
-	for _, text := range []string{
-		"BenchmarkA 1 20 ns/op\nBenchmarkA 1 40 ns/op\nBenchmarkB 1 10 ns/op\nBenchmarkB 1 10 ns/op\n",
-		"BenchmarkA 1 30 ns/op\nBenchmarkB 1 10 ns/op\n",
-	} {
-		m.nextRound()
-		require.NoError(t, m.read(strings.NewReader(text)))
-	}
-	a, b := series{"A", nanoseconds}, series{"B", nanoseconds}
-	assert.Equal(t, 30.0, m.median(a))
-	assert.Equal(t, 2.0, m.fastest(a, b))
-	assert.Equal(t, 3.0, m.ratio(a, b))
-	assert.Equal(t, []string{"A", "B"}, m.names)
+// The machine is ten times as slow from the second round on, and busy in the
+// middle of the third.
+func TestRatio(t *testing.T) {
+	m := inRounds(t, []string{"A", "B"}, []float64{20, 200, 200, 202, 204, 198}, []float64{10, 100, 150, 100, 100, 100})
+	got := m.time("A", "B")
+	assert.InDelta(t, 2, got.Center, 1e-9)
+	assert.InDelta(t, 4.0/3, got.Lo, 1e-9)
+	assert.InDelta(t, 2.04, got.Hi, 1e-9)
+	assert.Equal(t, "2 ±34 %", withInterval(got))
+	assert.Equal(t, "–", withInterval(m.time("A", "C")))
 }
 
-func TestReadMalformed(t *testing.T) {
-	for name, line := range map[string]string{
-		"a value that is no number": "BenchmarkOpen 1 many ns/op",
-		"a value without a unit":    "BenchmarkOpen 1 7 ns/op 3",
-	} {
-		assert.Error(t, newMeasurements().read(strings.NewReader(line)), name)
-	}
+// What is measured in some rounds only is compared within those.
+func TestRatioOfSomeRounds(t *testing.T) {
+	m := read(t, "BenchmarkA 1 10 ns/op\nBenchmarkB 1 30 ns/op\nROUND\nBenchmarkA 1 7 ns/op\nROUND\nBenchmarkA 1 20 ns/op\nBenchmarkB 1 60 ns/op\n")
+	assert.InDelta(t, 3, m.time("B", "A").Center, 1e-9)
+	assert.InDelta(t, 10e-9, m.summary(series{"A", "sec/op"}).Center, 1e-15)
 }
 
-// The machine is ten times as slow in the second round, and busy in the middle
-// of the third.
-func TestRatios(t *testing.T) {
-	m := rounds(t, []string{"A", "B"}, []float64{20, 10}, []float64{200, 100}, []float64{20, 15})
-	a, b := series{"A", nanoseconds}, series{"B", nanoseconds}
-	assert.Equal(t, 20.0, m.median(a))
-	assert.Equal(t, 2.0, m.ratio(a, b))
-	assert.Equal(t, 2.0, m.fastest(a, b))
-	assert.True(t, math.IsNaN(m.ratio(a, series{"C", nanoseconds})))
-	assert.True(t, math.IsNaN(m.fastest(series{"C", nanoseconds}, a)))
-}
-
-func TestMedian(t *testing.T) {
-	assert.Equal(t, 2.0, median([]float64{3, 1, 2}))
-	assert.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
-	assert.True(t, math.IsNaN(median(nil)))
+func TestTooFewRounds(t *testing.T) {
+	m := inRounds(t, []string{"A", "B"}, []float64{20, 30}, []float64{10, 10})
+	got := m.time("A", "B")
+	assert.True(t, math.IsInf(got.Hi, 1))
+	assert.Equal(t, "2.50", withInterval(got))
 }
 
 func TestNumber(t *testing.T) {
 	for want, v := range map[string]float64{
-		"–": math.NaN(), "0": 0, "1": 1, "0.56": 0.5556, "9.99": 9.994, "10.0": 9.996, "99.9": 99.94, "100": 99.96, "1574": 1574,
+		"–": math.NaN(), "0": 0, "1": 1, "0.01": 0.00996, "0.56": 0.5556, "9.99": 9.994,
+		"10.0": 9.996, "99.9": 99.94, "100": 99.96, "1574": 1574,
 	} {
 		assert.Equal(t, want, number(v))
 	}
 }
 
 func TestParseGoals(t *testing.T) {
-	goals, err := parseGoals("# why\n\nns/op A B <=1.5 <=1.8\nallocs/op A - <=0 <=0\nns/op C A >=4 -\n")
+	goals, err := parseGoals("# why\n\nsec/op A B <=1.5 <=1.8\nallocs/op A - <=0 <=0\nsec/op C A >=4 -\n")
 	require.NoError(t, err)
 	assert.Equal(t, []goal{
-		{of: series{"A", "ns/op"}, to: series{"B", "ns/op"}, bound: 1.5, checked: true, held: 1.8},
+		{of: series{"A", "sec/op"}, to: series{"B", "sec/op"}, bound: 1.5, checked: true, held: 1.8},
 		{of: series{"A", "allocs/op"}, checked: true},
-		{of: series{"C", "ns/op"}, to: series{"A", "ns/op"}, atLeast: true, bound: 4},
+		{of: series{"C", "sec/op"}, to: series{"A", "sec/op"}, atLeast: true, bound: 4},
 	}, goals)
 }
 
 func TestParseGoalsMalformed(t *testing.T) {
 	for name, line := range map[string]string{
-		"too few fields":            "ns/op A B <=1.5",
-		"too many fields":           "ns/op A B <=1.5 <=2 <=3",
-		"a bound of no number":      "ns/op A B <=x <=1",
-		"a bound of no sign":        "ns/op A B 1.5 <=1",
-		"held of no number":         "ns/op A B <=1.5 <=x",
-		"held of another direction": "ns/op A B <=1.5 >=1",
+		"too few fields":            "sec/op A B <=1.5",
+		"too many fields":           "sec/op A B <=1.5 <=2 <=3",
+		"a bound of no number":      "sec/op A B <=x <=1",
+		"a bound of no sign":        "sec/op A B 1.5 <=1",
+		"held of no number":         "sec/op A B <=1.5 <=x",
+		"held of another direction": "sec/op A B <=1.5 >=1",
 	} {
 		_, err := parseGoals("\n" + line)
 		assert.ErrorContains(t, err, "goals.txt:2", name)
 	}
 }
 
-func TestOurGoals(t *testing.T) {
-	goals, err := parseGoals(goalsText)
-	require.NoError(t, err)
-	assert.NotEmpty(t, goals)
-}
-
-func TestGoalWithin(t *testing.T) {
+func TestJudge(t *testing.T) {
 	most, least := goal{}, goal{atLeast: true}
 	for _, tt := range []struct {
-		v           float64
-		most, least bool
+		lo, center, hi float64
+		most, least    verdict
 	}{
-		{v: 1.9, most: true},
-		{v: 2, most: true, least: true},
-		{v: 2.1, least: true},
-		{v: math.NaN()},
+		{1.7, 1.8, 1.9, met, missed},
+		{1.9, 1.9, 2, met, undecided},
+		{1.9, 2, 2.1, undecided, undecided},
+		{2, 2.1, 2.2, undecided, met},
+		{2.1, 2.1, 2.1, missed, met},
+		{2, 2, 2, met, met},
+		{math.Inf(-1), 9, math.Inf(1), undecided, undecided},
+		{math.NaN(), math.NaN(), math.NaN(), unmeasured, unmeasured},
 	} {
-		assert.Equal(t, tt.most, most.within(tt.v, 2), tt.v)
-		assert.Equal(t, tt.least, least.within(tt.v, 2), tt.v)
+		s := benchmath.Summary{Lo: tt.lo, Center: tt.center, Hi: tt.hi}
+		assert.Equal(t, tt.most, most.judge(s, 2), "%v", s)
+		assert.Equal(t, tt.least, least.judge(s, 2), "%v", s)
 	}
 }
 
-func TestCheckPhase(t *testing.T) {
-	goals, err := parseGoals("ns/op A/small B/1+1 <=1 <=1\nns/op A/small C <=1 -\nallocs/op A/small - <=0 <=0\nns/op D E >=3 >=2")
+func TestCheckPlan(t *testing.T) {
+	goals, err := parseGoals(`
+sec/op A/size=1+1 B <=1 <=1
+sec/op A/size=1+1 C <=1 -
+allocs/op B - <=0 <=0
+sec/op Crowd/live=1/op=x Crowd/live=1/op=y <=1 <=1
+sec/op Verify/lib=a/size=b B >=3 >=2`)
 	require.NoError(t, err)
-	p, err := checkPhase(goals, func(string) string { return library })
-	require.NoError(t, err)
-	assert.Equal(t, []selection{
-		{pkg: library, bench: "^BenchmarkA$/^small$", pieces: 5},
-		{pkg: library, bench: `^BenchmarkB$/^1\+1$`, pieces: 5},
-		{pkg: library, bench: "^BenchmarkD$"},
-		{pkg: library, bench: "^BenchmarkE$", pieces: 5},
-	}, p.runs)
-
-	_, err = checkPhase(goals, func(string) string { return "" })
-	assert.ErrorContains(t, err, "A/small")
+	var got []string
+	for _, s := range checkPlan(goals).runs {
+		got = append(got, s.pkg+" "+s.bench)
+	}
+	assert.Equal(t, []string{
+		`.. ^BenchmarkA$/^size=1\+1$`, ".. ^BenchmarkB$", ".. ^BenchmarkCrowd$/^live=1$", ". ^BenchmarkVerify$/^lib=a$/^size=b$",
+	}, got)
 }
 
 func TestCheckGoals(t *testing.T) {
-	m := rounds(t, []string{"A", "B"}, []float64{22, 20}, []float64{21, 19})
+	m := inRounds(t, []string{"A", "B"}, []float64{22, 21, 22, 23, 22, 22}, []float64{20, 20, 20, 20, 20, 20})
 	for _, tt := range []struct{ name, goal, want string }{
-		{"met", "ns/op A B <=1.2 <=1.2", "pass\n"},
-		{"missed but held", "ns/op A B <=1 <=1.2", "goal missed, 1.20 held\n"},
-		{"past what is held", "ns/op A B <=1 <=1.1", "FAIL: past 1.10\n"},
-		{"not measured", "ns/op A C <=1 <=1.1", "FAIL: not measured\n"},
-		{"an exact count", "allocs/op A - <=1 <=1", "FAIL: past 1\n"},
-		{"not checked", "ns/op A B <=0.5 -", ""},
+		{"met", "sec/op A B <=1.2 <=1.2", "met\n"},
+		{"missed but held", "sec/op A B <=1 <=1.2", "missed\n"},
+		{"perhaps past what is held", "sec/op A B <=1 <=1.1", "missed\n"},
+		{"certainly past it", "sec/op A B <=1 <=1.01", "FAIL: missed, 1.01 held\n"},
+		{"not measured", "sec/op A C <=1 <=1.1", "FAIL: not measured, 1.10 held\n"},
+		{"an exact count", "allocs/op A - <=1 <=1", "FAIL: missed, 1 held\n"},
+		{"not checked", "sec/op A B <=0.5 -", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			goals, err := parseGoals(tt.goal)
@@ -184,44 +176,58 @@ func TestCheckGoals(t *testing.T) {
 
 // Whatever was measured, and whatever not, the report and its charts are made.
 func TestWrite(t *testing.T) {
-	names := []string{
-		"FloorOpen/small", "Open/small", "Refuse/forged",
-		"Mint/chattoken/small", "Verify/chattoken/small", "Forged/chattoken/small", "Junk/chattoken/dots",
-		"Mint/other/small", "Verify/other/small",
-		"GuardPeer/chattoken/1M/fresh", "GuardBaseline/flat-table/fresh/1M",
-		"Bytes/open/0", "Bytes/open/128", "Bytes/standard/0", "Bytes/floor/0", "Bytes/floor/128",
-	}
-	values := make([]float64, len(names))
-	for i := range values {
-		values[i] = float64(100 * (i + 1))
-	}
-	m := rounds(t, names, values)
-	goals, err := parseGoals("ns/op Open/small FloorOpen/small <=1.5 <=2\nns/op Seal/small - <=1 -")
+	goals, err := parseGoals("sec/op Open/size=small FloorOpen/size=small <=1.5 <=2\nsec/op Seal/size=small - <=1 -")
 	require.NoError(t, err)
-	dir := t.TempDir()
-	require.NoError(t, writeResults(dir, m, goals))
-	require.NoError(t, writeCharts(dir, m))
-	for file, wants := range map[string][]string{
-		"RESULTS.md": {
-			"| Open/small | time | FloorOpen/small | 2 | ≤ 1.50 | **missed** |",
-			"| Seal/small | time |  | – | ≤ 1 | not measured |",
-			"| other | – | – | 2 |",
-			"stretchr/testify v",
-		},
-		"verify.svg": {"chattoken", "other", "1.80"},
-		"bytes.svg":  {"bare AEAD", "128"},
+	names := []string{
+		"FloorOpen/size=small", "Open/size=small", "Refuse/why=forged", "Enter", "Crowd/live=1M/op=tick",
+		"Mint/lib=chattoken/size=small", "Verify/lib=chattoken/size=small", "Forged/lib=chattoken/size=small",
+		"Junk/lib=chattoken/junk=dots", "Mint/lib=other/size=small", "Verify/lib=other/size=small",
+		"Guard/lib=chattoken/tokens=1M/op=fresh", "Guard/lib=flat-table/tokens=1M/op=fresh",
+		"Bytes/lib=chattoken/bytes=0", "Bytes/lib=chattoken/bytes=128", "Bytes/lib=floor/bytes=0",
+	}
+	values := make([][]float64, len(names))
+	for i := range values {
+		values[i] = []float64{float64(100 * (i + 1))}
+	}
+	for _, tt := range []struct {
+		m     *measurements
+		wants map[string][]string // by file
+	}{
+		{read(t, ""), map[string][]string{"RESULTS.md": {"| Open/size=small | sec/op | FloorOpen/size=small | – | ≤ 1.50 | not measured |"}}},
+		{inRounds(t, names, values...), map[string][]string{
+			"RESULTS.md": {
+				"| Open/size=small | sec/op | FloorOpen/size=small | 2 | ≤ 1.50 | undecided |",
+				"| Seal/size=small | sec/op |  | – | ≤ 1 | not measured |",
+				"| other | – | – | 1.67 | – | – | 2 | 1.57 | – | – | 2 | – |",
+				"| 1M | fresh | replay |", "| flat-table (no lock, never forgets) | 1.08 | – |",
+				"stretchr/testify v",
+			},
+			"verify.svg":  {"chattoken", "other", "1.57"},
+			"bytes.svg":   {"bare AEAD", "128"},
+			"gateway.svg": {"end at its time", "of 1M"},
+		}},
 	} {
-		data, err := os.ReadFile(filepath.Join(dir, file))
-		require.NoError(t, err, file)
-		for _, want := range wants {
-			assert.Contains(t, string(data), want, file)
+		dir := t.TempDir()
+		require.NoError(t, writeResults(dir, tt.m, goals))
+		require.NoError(t, writeCharts(dir, tt.m))
+		for file, wants := range tt.wants {
+			data, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err, file)
+			assert.NotContains(t, string(data), "<no value>")
+			for _, want := range wants {
+				assert.Contains(t, string(data), want, file)
+			}
 		}
 	}
 }
 
-func TestPlan(t *testing.T) {
-	assert.Less(t, len(plan(true)), len(plan(false)))
-	for _, p := range plan(true) {
-		assert.True(t, p.short, p.title)
+// Every goal is of a benchmark that the plan has, and is checked only with one
+// that is not left out for taking long.
+func TestOurGoals(t *testing.T) {
+	goals, err := parseGoals(goalsText)
+	require.NoError(t, err)
+	assert.NotEmpty(t, goals)
+	for _, g := range goals {
+		assert.NotRegexp(t, "[18]M", map[bool]string{true: g.of.benchmark + g.to.benchmark}[g.checked])
 	}
 }

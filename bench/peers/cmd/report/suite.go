@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -19,118 +18,108 @@ const (
 	peers   = "."
 )
 
-// A suite is their test binaries.
-type suite struct {
-	dir  string            // temporary
-	file map[string]string // by package
+// A plan is what is measured. All of it takes turns, so a machine that is slower
+// for some minutes is so for everything.
+type plan struct {
+	rounds int
+	runs   []selection
 }
 
-func build() (*suite, error) {
-	dir, err := os.MkdirTemp("", "chattoken-bench-")
-	if err != nil {
-		return nil, err
-	}
-	s := &suite{dir: dir, file: make(map[string]string)}
-	for _, pkg := range []string{library, peers} {
-		s.file[pkg] = filepath.Join(dir, fmt.Sprintf("%d.test", len(s.file)))
-		cmd := exec.Command("go", "test", "-c", "-o", s.file[pkg], ".")
-		cmd.Dir, cmd.Stderr = pkg, os.Stderr
-		if err := cmd.Run(); err != nil {
-			s.remove()
-			return nil, fmt.Errorf("building the tests of %s: %w", pkg, err)
-		}
-	}
-	return s, nil
-}
-
-func (s *suite) remove() { os.RemoveAll(s.dir) }
-
-// command runs a test binary where its package is.
-func (s *suite) command(pkg string, args ...string) *exec.Cmd {
-	cmd := exec.Command(s.file[pkg], args...)
-	cmd.Dir, cmd.Stderr = pkg, os.Stderr
-	return cmd
-}
-
-// packageOf returns the package of a benchmark, and "" where there is none.
-func (s *suite) packageOf(benchmark string) string {
-	top, _, _ := strings.Cut(benchmark, "/")
-	for pkg := range s.file {
-		out, err := s.command(pkg, "-test.list=^Benchmark"+regexp.QuoteMeta(top)+"$").Output()
-		if err == nil && len(out) > 0 {
-			return pkg
-		}
-	}
-	return ""
-}
-
-// A phase is benchmarks that take turns, for some rounds.
-type phase struct {
-	title     string
-	rounds    int
-	benchtime time.Duration
-	short     bool // as of go test
-	runs      []selection
-}
-
-// A selection is what to run of one package: patterns as of go test -bench and
+// A selection is some benchmarks of a package: patterns as of go test -bench and
 // -skip. An empty skip skips nothing.
 type selection struct {
 	pkg, bench, skip string
-	pieces           int // in how many the benchtime is measured, each for itself; 0 is 1
+	third            bool // measured in every third round only: it takes long
+	large            bool // with what takes gigabytes
 }
 
-// plan is what is measured for the report.
-func plan(quick bool) []phase {
-	tokens := phase{"tokens", 24, 25 * time.Millisecond, true, []selection{
-		{pkg: library, bench: ".", skip: "^BenchmarkGuard"},
+func reportPlan(quick bool) plan {
+	tokens := []selection{
+		{pkg: library, bench: ".", skip: "^Benchmark(Guard|Crowd)$"},
 		{pkg: peers, bench: "^Benchmark(Mint|Verify|Bytes)$"},
-		{pkg: peers, bench: "^Benchmark(VerifyParallel|Forged)$/./^small$"},
-	}}
-	guards := phase{"guards with a million tokens", 6, 100 * time.Millisecond, true, []selection{
-		{pkg: library, bench: "^BenchmarkGuard"},
-		{pkg: peers, bench: "^BenchmarkGuardPeer$"},
-	}}
-	faults := phase{"junk and faults", 2, 100 * time.Millisecond, true, []selection{
-		{pkg: peers, bench: "^BenchmarkVerify$/^chattoken$/^small$"}, // what the junk is compared with
-		{pkg: peers, bench: "^Benchmark(Junk|Faults|GuardFlood)$"},
-	}}
-	large := phase{"guards with eight million tokens", 3, 200 * time.Millisecond, false, []selection{
-		{pkg: library, bench: "^BenchmarkGuard$/./^8M$|^BenchmarkGuardBaseline$/././^8M$"},
-		{pkg: peers, bench: "^BenchmarkGuardPeer$/./^8M$"},
-	}}
-	if quick {
-		tokens.rounds, guards.rounds, faults.rounds = 6, 1, 1
-		return []phase{tokens, guards, faults}
+		{pkg: peers, bench: "^Benchmark(VerifyParallel|Forged)$/./^size=small$"},
 	}
-	return []phase{tokens, guards, faults, large}
+	if quick {
+		return plan{6, tokens}
+	}
+	return plan{rounds, append(tokens,
+		selection{pkg: library, bench: "^Benchmark(Guard|Crowd)$", third: true, large: true},
+		selection{pkg: peers, bench: "^Benchmark(Junk|Faults|GuardFlood|Gateway|Fleet|Guard)$", third: true},
+		selection{pkg: peers, bench: "^BenchmarkGuard$/^lib=(chattoken|flat-table|mutex-map)$/^tokens=8M$", third: true, large: true},
+	)}
 }
 
-// run adds to m what the benchmarks of p measure.
-func (s *suite) run(p phase, m *measurements) error {
-	begin := time.Now()
-	m.phases = append(m.phases, fmt.Sprintf("%s %d", p.title, p.rounds))
-	for range p.rounds {
-		m.nextRound()
-		for _, sel := range p.runs {
-			if err := s.bench(sel, p, m); err != nil {
-				return err
+const (
+	rounds    = 27                    // a third is 9, of which the interval leaves out the first and the last
+	benchtime = 25 * time.Millisecond // long enough for caches to be warm and for some of the garbage
+)
+
+// checkPlan has every benchmark that a checked goal names. Those that differ in
+// their op alone share what they do before it.
+func checkPlan(goals []goal) plan {
+	p := plan{rounds: rounds}
+	seen := map[string]bool{"": true}
+	for _, g := range goals {
+		for _, name := range []string{g.of.benchmark, g.to.benchmark} {
+			name, _, _ = strings.Cut(name, "/op=")
+			if !g.checked || seen[name] {
+				continue
 			}
+			seen[name] = true
+			pattern := "^Benchmark" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
+			pkg := library
+			if strings.Contains(name, "/lib=") {
+				pkg = peers
+			}
+			p.runs = append(p.runs, selection{pkg: pkg, bench: pattern, third: strings.HasPrefix(name, "Crowd/")})
 		}
 	}
-	log.Printf("%s: %d rounds in %v", p.title, p.rounds, time.Since(begin).Round(time.Second))
-	return nil
+	return p
 }
 
-func (s *suite) bench(sel selection, p phase, m *measurements) error {
-	pieces := max(sel.pieces, 1)
-	cmd := s.command(sel.pkg, "-test.run=^$", "-test.benchmem", "-test.timeout=1h",
-		"-test.bench="+sel.bench, "-test.skip="+sel.skip,
-		"-test.benchtime="+(p.benchtime/time.Duration(pieces)).String(), "-test.count="+strconv.Itoa(pieces),
-		"-test.short="+strconv.FormatBool(p.short))
-	out, err := cmd.Output()
+// measure returns what the benchmarks print. The error is about those that
+// failed.
+func measure(p plan) (string, error) {
+	dir, err := os.MkdirTemp("", "chattoken-bench-")
 	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", sel.bench, err, out)
+		return "", err
 	}
-	return m.read(bytes.NewReader(out))
+	defer os.RemoveAll(dir)
+	for _, pkg := range []string{library, peers} {
+		cmd := exec.Command("go", "test", "-c", "-o", binary(dir, pkg), ".")
+		cmd.Dir, cmd.Stderr = pkg, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return "", fmt.Errorf("building the tests of %s: %w", pkg, err)
+		}
+	}
+	var text strings.Builder
+	var failed []error
+	for round := range p.rounds {
+		began := time.Now()
+		text.WriteString(roundMark)
+		for _, s := range p.runs {
+			if s.third && round%3 > 0 {
+				continue
+			}
+			out, err := s.run(dir)
+			text.Write(out)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("round %d, %s: %w\n%s", round+1, s.bench, err, out))
+			}
+		}
+		log.Printf("round %d of %d: %v", round+1, p.rounds, time.Since(began).Round(time.Second))
+	}
+	return text.String(), errors.Join(failed...)
+}
+
+func binary(dir, pkg string) string {
+	return filepath.Join(dir, map[string]string{library: "library.test", peers: "peers.test"}[pkg])
+}
+
+func (s selection) run(dir string) ([]byte, error) {
+	cmd := exec.Command(binary(dir, s.pkg), "-test.run=^$", "-test.benchmem", "-test.timeout=10m",
+		"-test.bench="+s.bench, "-test.skip="+s.skip, "-test.benchtime="+benchtime.String(),
+		fmt.Sprintf("-test.short=%t", !s.large))
+	cmd.Dir, cmd.Stderr = s.pkg, os.Stderr
+	return cmd.Output()
 }
