@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package valkeytest starts Valkey and Redis servers for tests. [Start] starts
 // one; with [Each] and [StartEngine] a test runs on every engine that is
 // installed.
@@ -7,6 +5,7 @@ package valkeytest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,7 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -177,19 +175,25 @@ func (s *Server) answers() bool {
 }
 
 // Stop has the server stand still until [Server.Resume]: connections stay, and
-// nothing is answered.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+// nothing is answered. Windows cannot do that to a process: there the test
+// fails.
+func (s *Server) Stop() { s.signal(sigstop) }
 
 // Resume ends what [Server.Stop] began.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.signal(sigcont) }
 
 // Kill kills the server, if it runs, and waits for its end.
 func (s *Server) Kill() {
-	s.signal(syscall.SIGKILL)
+	_ = s.cmd.Process.Kill()
 	<-s.exited
 }
 
-func (s *Server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
+func (s *Server) signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatal(err)
+	}
+}
 
 // Restart starts the server again after [Server.Kill], at the same address and
 // with what it has stored.
