@@ -24,7 +24,7 @@ help:
 	@echo 'make test    vet and test every module; the last line counts the tests'
 	@echo 'make race    the tests under the race detector (needs a C compiler)'
 	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck,'
-	@echo '             other builds, coverage, size of the documentation, and:'
+	@echo '             other builds and systems, coverage, size of the documentation, and:'
 	@echo 'make release-check   release all modules to a proxy made for it, and use them from there'
 	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
 	@echo '             QUICK=1 measures less'
@@ -36,7 +36,7 @@ help:
 
 # -- The tests, as they are and under what may change their outcome.
 
-.PHONY: test race 386 purego gomaxprocs gogc soak
+.PHONY: test race 386 purego gomaxprocs gogc cross soak
 test:
 	@$(TESTALL)
 
@@ -57,13 +57,20 @@ gomaxprocs:
 gogc:
 	@$(TESTALL) -- -exec='env GOGC=off GOMEMLIMIT=2GiB' $(TESTFLAGS)
 
+# The other systems' builds, tests included. A test that needs Unix says so in its
+# build constraint. No program of these runs, so the compiler optimizes nothing.
+cross:
+	@for system in windows/amd64 darwin/arm64; do for dir in $(MODULES); do \
+		(cd "$$dir" && GOOS=$${system%/*} GOARCH=$${system#*/} go vet -gcflags='all=-N -l -dwarf=false' ./...) || exit 1; done; \
+		echo "cross: $$system: pass"; done
+
 soak:
 	@CHATTOKEN_SOAK=1 $(TESTALL) -- -run=Soak -timeout=2h $(TESTFLAGS)
 
 # -- The checks.
 
 .PHONY: check static builds fmt tidy staticcheck govulncheck cover docsize release-check
-check: static release-check test race builds cover docsize
+check: static release-check test race builds cross cover docsize
 
 static: fmt tidy staticcheck govulncheck
 
