@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,43 +36,76 @@ import (
 // The configurations of PROXIES.md, as they stand and with what each line is
 // for taken away.
 func TestNginx(t *testing.T) {
-	path := program(t, "nginx", "nginx-light")
-	parts := snippets(t, "nginx")
-	require.Len(t, parts, 2)
-	const header = "proxy_set_header X-Forwarded-Proto $scheme;"
-	inner := replaced(t, parts[0],
-		"\tssl_certificate     /etc/ssl/chat.pem;\n", "", "\tssl_certificate_key /etc/ssl/chat.key;\n", "",
-		header, strings.TrimSpace(parts[1])+"\nadd_header Strict-Transport-Security 'max-age=63072000; includeSubDomains' always;",
-		"listen 443 ssl", "listen INNER", "127.0.0.1:8080", "SERVER")
-	inner = inner[strings.Index(inner, "server {"):]
-	outer := replaced(t, parts[0], "listen 443 ssl", "listen OUTER ssl")
-	const last = "127.0.0.1:8080"
-
+	outer, inner := nginxConfigs(t)
+	const member, header = "server 127.0.0.1:8080;", "proxy_set_header X-Forwarded-Proto $scheme;"
+	one := replaced(t, outer, member, "server SERVER;")
+	two := replaced(t, outer, member, "server INNER;") + inner
+	badHost := findings{create: "InvalidSignatureException", page: http.StatusForbidden, elsewhere: http.StatusForbidden,
+		client: http.StatusSwitchingProtocols, again: http.StatusUnauthorized}
 	for name, test := range map[string]struct {
 		config string
 		want   findings
 	}{
-		"as it stands": {replaced(t, outer, last, "SERVER"), good},
-		"two in a row": {replaced(t, outer, last, "INNER") + inner, good},
-		"Host": {replaced(t, outer, last, "SERVER", "proxy_set_header Host $http_host;", ""),
-			findings{create: "InvalidSignatureException", page: http.StatusForbidden, elsewhere: http.StatusForbidden, client: http.StatusSwitchingProtocols, again: http.StatusUnauthorized}},
-		"port": {replaced(t, outer, last, "SERVER", "$http_host", "$host"),
-			findings{create: "InvalidSignatureException", page: http.StatusForbidden, elsewhere: http.StatusForbidden, client: http.StatusSwitchingProtocols, again: http.StatusUnauthorized}},
-		"scheme": {replaced(t, outer, last, "SERVER", header, ""),
-			findings{page: http.StatusForbidden, elsewhere: http.StatusForbidden, client: http.StatusSwitchingProtocols, again: http.StatusUnauthorized}},
-		"upgrade": {replaced(t, outer, last, "SERVER", "proxy_set_header Upgrade $http_upgrade;", "", "proxy_set_header Connection $connection_upgrade;", ""),
-			findings{page: http.StatusBadRequest, elsewhere: http.StatusBadRequest, client: http.StatusBadRequest, again: http.StatusSwitchingProtocols}},
-		"buffer": {replaced(t, outer, last, "INNER", "proxy_buffer_size 8k;", "") + inner,
-			findings{page: http.StatusBadGateway, elsewhere: http.StatusForbidden, client: http.StatusBadGateway, again: http.StatusUnauthorized}},
+		"as it stands": {one, good},
+		"two in a row": {two, good},
+		"Host":         {replaced(t, one, "proxy_set_header Host $http_host;", ""), badHost},
+		"port":         {replaced(t, one, "$http_host", "$host"), badHost},
+		"scheme": {replaced(t, one, header, ""), findings{page: http.StatusForbidden, elsewhere: http.StatusForbidden,
+			client: http.StatusSwitchingProtocols, again: http.StatusUnauthorized}},
+		"upgrade": {replaced(t, one, "proxy_set_header Upgrade $http_upgrade;", "", "proxy_set_header Connection $connection_upgrade;", ""),
+			findings{page: http.StatusBadRequest, elsewhere: http.StatusBadRequest,
+				client: http.StatusBadRequest, again: http.StatusSwitchingProtocols}},
+		"buffer": {replaced(t, two, "proxy_buffer_size 8k;", ""), findings{page: http.StatusBadGateway, elsewhere: http.StatusForbidden,
+			client: http.StatusBadGateway, again: http.StatusUnauthorized}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
-			h.serve(t, "error_log stderr;pid nginx.pid;daemon off;master_process off;events{}http{access_log off;\n"+
-				replaced(t, test.config, "/etc/ssl/chat.pem", h.cert, "/etc/ssl/chat.key", h.key)+"}",
-				path, "-e", "stderr", "-p", t.TempDir(), "-c")
+			h.nginx(t, test.config)
 			assert.Equal(t, test.want, h.find(t))
 		})
 	}
+}
+
+// Clients whom a host refuses because it drains get in at the next one.
+func TestNginxWhileDraining(t *testing.T) {
+	t.Parallel()
+	outer, _ := nginxConfigs(t)
+	ring, kek := sealedRing(t, soon)
+	args := []string{"-keyring", ring, "-kek-file", kek, "-drain-notice", "1h"}
+	here, there := quiet(t, args...), quiet(t, args...)
+	require.Eventually(t, func() bool { return healthy(here.url) && healthy(there.url) }, hang, 100*time.Millisecond)
+	here.signals <- syscall.SIGTERM
+	require.Eventually(t, func() bool { return !healthy(here.url) }, hang, time.Millisecond)
+
+	outer = replaced(t, outer, "server 127.0.0.1:8080;",
+		"server "+strings.TrimPrefix(here.url, "http://")+"; server "+strings.TrimPrefix(there.url, "http://")+";")
+	refused := func(config string) (n int) {
+		h := newHouse(t)
+		h.nginx(t, config)
+		for range 6 {
+			if h.dial(t, "https://"+h.outer, "", join(t, there.url, demoRoom, "ann")) != http.StatusSwitchingProtocols {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Zero(t, refused(outer))
+	assert.Equal(t, 3, refused(replaced(t, outer, "proxy_next_upstream error timeout http_503;", "")))
+}
+
+// nginxConfigs returns the page's configuration, and that of a second nginx
+// that stands behind it and adds a header of its own.
+func nginxConfigs(t *testing.T) (outer, inner string) {
+	t.Helper()
+	parts := snippets(t, "nginx")
+	require.Len(t, parts, 2)
+	outer = replaced(t, parts[0], "listen 443 ssl", "listen OUTER ssl")
+	_, inner, _ = strings.Cut(parts[0], "server {")
+	return outer, replaced(t, "upstream inner { server SERVER; } server {"+inner,
+		"\tssl_certificate     /etc/ssl/chat.pem;\n", "", "\tssl_certificate_key /etc/ssl/chat.key;\n", "",
+		"listen 443 ssl", "listen INNER", "http://hosts", "http://inner",
+		"proxy_set_header X-Forwarded-Proto $scheme;", strings.TrimSpace(parts[1])+
+			"\nadd_header Strict-Transport-Security 'max-age=63072000; includeSubDomains' always;")
 }
 
 func TestHAProxy(t *testing.T) {
@@ -156,6 +190,14 @@ func (h *house) serve(t *testing.T, config, path string, args ...string) {
 		}
 		return err == nil
 	}, hang, 10*time.Millisecond, "the proxy doesn't listen")
+}
+
+// nginx runs nginx with what the page says.
+func (h *house) nginx(t *testing.T, config string) {
+	t.Helper()
+	h.serve(t, "error_log stderr;pid nginx.pid;daemon off;master_process off;events{}http{access_log off;\n"+
+		replaced(t, config, "/etc/ssl/chat.pem", h.cert, "/etc/ssl/chat.key", h.key)+"}",
+		program(t, "nginx", "nginx-light"), "-e", "stderr", "-p", t.TempDir(), "-c")
 }
 
 func (h *house) find(t *testing.T) (f findings) {
