@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -73,41 +72,82 @@ func checkVersion(r *http.Request) error {
 // that have others, and one of them would not upgrade.
 func hasElement(header []string, want string) (found bool) {
 	for _, line := range header {
-		for element := range strings.SplitSeq(line, ",") {
-			element = textproto.TrimString(element)
-			if !validToken(element) {
+		for more := true; more; {
+			var element string
+			element, line, more = cutElement(line)
+			if equalFold(element, want) {
+				found = true
+			} else if !validToken(element) {
 				return false
 			}
-			found = found || equalFold(element, want)
 		}
 	}
 	return found
 }
 
+// cutElement splits the first element off a comma-separated list.
+func cutElement(list string) (element, rest string, more bool) {
+	if i := strings.IndexByte(list, ','); i >= 0 {
+		list, rest, more = list[:i], list[i+1:], true
+	}
+	return textproto.TrimString(list), rest, more
+}
+
 // validToken reports whether s is a token (RFC 9110, section 5.6.2).
-func validToken(s string) bool {
+func validToken(s string) bool { return s != "" && all(s, tokenChar) }
+
+// equalFold compares with letters of ASCII in lower case.
+func equalFold(s, letters string) bool {
+	if len(s) != len(letters) {
+		return false
+	}
 	for i := range len(s) {
-		c := s[i]
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if s[i]|0x20 != letters[i] {
 			return false
 		}
 	}
-	return s != ""
+	return true
 }
-
-// equalFold compares with ASCII in any case of letters. strings.EqualFold knows
-// letters outside of ASCII that are equal to some of it, but they are longer.
-func equalFold(s, ascii string) bool { return len(s) == len(ascii) && strings.EqualFold(s, ascii) }
 
 // validKey reports whether there is one key, of 16 bytes in base64.
 func validKey(header []string) bool {
-	const keySize = 16
-	if len(header) != 1 || len(header[0]) != base64.StdEncoding.EncodedLen(keySize) {
+	if len(header) != 1 {
 		return false
 	}
-	var key [keySize + 2]byte
-	n, err := base64.StdEncoding.Decode(key[:], []byte(header[0]))
-	return err == nil && n == keySize
+	key, ok := strings.CutSuffix(header[0], "==")
+	return ok && len(key) == 22 && all(key, base64Char)
+}
+
+// What a byte may be part of.
+const (
+	tokenChar = 1 << iota
+	base64Char
+)
+
+var chars = func() (t [256]uint8) {
+	for c := range t {
+		switch c := byte(c); {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9':
+			t[c] = tokenChar | base64Char
+		case c == '+':
+			t[c] = tokenChar | base64Char
+		case c == '/':
+			t[c] = base64Char
+		case strings.IndexByte("!#$%&'*-.^_`|~", c) >= 0:
+			t[c] = tokenChar
+		}
+	}
+	return t
+}()
+
+// all reports whether all bytes of s may be part of that.
+func all(s string, of uint8) bool {
+	for i := range len(s) {
+		if chars[s[i]]&of == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // hijacker returns what http.ResponseController.Hijack calls, or nil.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,29 @@ func TestHandshakeLists(t *testing.T) {
 	} {
 		_, err := h.Enter(newWriter(), handshake(h.Mint().Token, set(good[0], good[1])))
 		require.NoError(t, err, good)
+	}
+}
+
+// Every byte, as an element of a list and in the key.
+func TestHandshakeBytes(t *testing.T) {
+	h := newStillHouse(t)
+	judge := func(header, value string) bool {
+		return h.Decide(newWriter(), handshake("", set(header, value))).Reason != "handshake"
+	}
+	const (
+		alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		blanks       = " \t\r\n" // around an element
+	)
+	for c := range 256 {
+		b := string([]byte{byte(c)})
+		token := strings.Contains("!#$%&'*+-.^_`|~"+alphanumeric+blanks+",", b)
+		assert.Equal(t, token && b != ",", judge("Connection", "a"+b+",Upgrade") || judge("Connection", "a,"+b+"a,Upgrade"), "%q", b)
+		assert.Equal(t, strings.Contains("+/"+alphanumeric, b), judge("Sec-WebSocket-Key", b+"GhlIHNhbXBsZSBub25jZQ=="), "%q", b)
+		upgrade := []byte("websocket")
+		for i := range upgrade {
+			other := string(upgrade[:i]) + b + string(upgrade[i+1:])
+			assert.Equal(t, strings.EqualFold(other, "websocket"), judge("Upgrade", other), "%q", other)
+		}
 	}
 }
 

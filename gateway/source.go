@@ -117,7 +117,7 @@ func (s Source) look(r *http.Request) (text, echo string, count int) {
 		return s.lookAtSubprotocols(r.Header["Sec-Websocket-Protocol"])
 	case inBearer:
 		for _, v := range r.Header["Authorization"] {
-			if scheme, rest, ok := strings.Cut(v, " "); ok && equalFold(scheme, "Bearer") {
+			if scheme, rest, ok := strings.Cut(v, " "); ok && equalFold(scheme, "bearer") {
 				text, count = textproto.TrimString(rest), count+1
 			}
 		}
@@ -146,8 +146,9 @@ func (s Source) look(r *http.Request) (text, echo string, count int) {
 func (s Source) lookAtSubprotocols(header []string) (text, echo string, count int) {
 	offered, named := 0, false
 	for _, line := range header {
-		for protocol := range strings.SplitSeq(line, ",") {
-			protocol = textproto.TrimString(protocol)
+		for more := true; more; {
+			var protocol string
+			protocol, line, more = cutElement(line)
 			if protocol == "" {
 				continue
 			}
