@@ -126,7 +126,7 @@ func (v *visit) enterRequest(w http.ResponseWriter, r *http.Request, stream bool
 	if err := v.g.check(w, r, stream); err != nil {
 		return nil, err
 	}
-	if err := v.g.closed(); err != nil {
+	if err := v.closed(); err != nil {
 		return nil, err
 	}
 	f, err := find(v.g.config.Sources, r)
@@ -191,7 +191,7 @@ func (a *arrival) enter(ctx context.Context) (*Participant, error) {
 	v := a.g.visit()
 	defer v.end()
 	v.room = a.room
-	err := a.g.closed()
+	err := v.closed()
 	if err == nil {
 		err = a.err
 	}
@@ -225,21 +225,21 @@ func (g *Gateway) roomOf(r *http.Request) room {
 }
 
 // closed returns why nobody is let in at present, whatever the token.
-func (g *Gateway) closed() error {
-	if err := g.stopped(); err != nil {
+func (v *visit) closed() error {
+	if err := v.stopped(); err != nil {
 		return err
 	}
-	if g.reg.credits.left.Load() <= 0 {
+	if v.g.reg.credits.left.Load() <= 0 {
 		return errFull
 	}
 	return nil
 }
 
-func (g *Gateway) stopped() error {
-	if g.state.draining.Load() {
+func (v *visit) stopped() error {
+	if v.g.state.draining.Load() {
 		return ErrDraining
 	}
-	if !g.alive() {
+	if !v.g.alive(v.read) {
 		return errNotRunning
 	}
 	return nil
@@ -258,9 +258,11 @@ func (g *Gateway) revoked(session *token.Session) error {
 // it fails. It is used again and again, so that Enter need not allocate it.
 type visit struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
+	Now   func() time.Time                                                // is now
 
 	g      *Gateway
 	began  time.Time
+	read   time.Time // of the system's clock; one reading does for several checks
 	room   room
 	renews *token.Session // whose user and room the token has to have, or nil
 	id     token.ID       // of the token, once it has proved authentic and timely
@@ -271,14 +273,23 @@ type visit struct {
 
 func (g *Gateway) newVisit() any {
 	v := &visit{g: g}
-	v.Admit = v.admit
+	v.Admit, v.Now = v.admit, v.now
 	return v
 }
 
 func (g *Gateway) visit() *visit {
 	v := g.visits.Get().(*visit)
-	v.began = g.began()
+	v.read = time.Now()
+	v.began = v.read
 	return v
+}
+
+// now is the time by which tokens and sessions are judged.
+func (v *visit) now() time.Time {
+	if now := v.g.opener.Now; now != nil {
+		return now()
+	}
+	return v.read
 }
 
 // end gives back what is left, also after a panic.
@@ -289,7 +300,7 @@ func (v *visit) end() {
 	if v.p != nil {
 		v.p.Leave()
 	}
-	*v = visit{Admit: v.Admit, g: v.g}
+	*v = visit{Admit: v.Admit, Now: v.Now, g: v.g}
 	v.g.visits.Put(v)
 }
 
@@ -307,14 +318,15 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	v.held, v.p = false, p
 	// From here on whoever ends participants finds p. What they did before
 	// counts, too.
-	err = v.g.stopped()
+	v.read = time.Now() // the guard may have been slow
+	err = v.stopped()
 	if err == nil {
 		err = v.g.revoked(session)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = p.over(v.now())
 	}
-	if err := p.over(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	v.entered()
@@ -324,7 +336,7 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 
 func (v *visit) open(ctx context.Context, text string) (*token.Session, error) {
 	opener := v.g.opener
-	opener.Admit = v.Admit
+	opener.Admit, opener.Now = v.Admit, v.Now
 	session := new(token.Session)
 	return session, opener.Open(ctx, session, text)
 }

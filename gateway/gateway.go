@@ -193,6 +193,7 @@ type state struct {
 // New makes a gateway. The error says what in c cannot work: an origin that no
 // browser sends, or a guard whose limits are below the ring's.
 func New(c Config) (*Gateway, error) {
+	now := c.Now
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -220,7 +221,7 @@ func New(c Config) (*Gateway, error) {
 	g := &Gateway{config: c, origins: origins, reg: newRegistry(c.MaxLive, c.Now()), start: time.Now()}
 	g.visits.New = g.newVisit
 	g.counts.refreshedAt = c.Now()
-	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Admit: c.Admit, Now: c.Now}
+	g.opener = token.Opener{Ring: c.Keys.Ring(), Guard: c.Guard, Now: now}
 	if err := g.opener.Validate(); err != nil {
 		return nil, err
 	}

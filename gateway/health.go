@@ -29,7 +29,7 @@ func (g *Gateway) Ready(now time.Time) error {
 	if g.state.draining.Load() {
 		return ErrDraining
 	}
-	if !g.alive() {
+	if !g.alive(time.Now()) {
 		return errNotRunning
 	}
 	if err := g.opener.Validate(); err != nil {
@@ -128,7 +128,7 @@ func (g *Gateway) Stats() Stats {
 		Refused:  g.counts.refusals.Load(),
 		Ended:    g.counts.ends.Load(),
 		Unsent:   int(g.unsent.n.Load()),
-		Running:  g.alive(),
+		Running:  g.alive(time.Now()),
 		Draining: g.state.draining.Load(),
 		Synced:   g.config.Guard.Synced(),
 		Now:      g.config.Now(),
@@ -173,14 +173,6 @@ func (c *counts) last() (refreshed time.Time, syncErr, refreshErr error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.refreshedAt, c.syncErr, c.refreshErr
-}
-
-// began returns the time if somebody wants to know how long a decision took.
-func (g *Gateway) began() (t time.Time) {
-	if g.config.Observe != nil {
-		t = time.Now()
-	}
-	return t
 }
 
 // refused makes a Refusal of the caller's own of an error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/token"
@@ -67,11 +68,11 @@ func (p *Participant) Authorize(want claims.Capabilities) error {
 }
 
 // over returns why p may not go on, or nil.
-func (p *Participant) over() error {
+func (p *Participant) over(now time.Time) error {
 	if cause := p.cause.Load(); cause != nil {
 		return *cause
 	}
-	if p.session.Load().Expired(p.g.config.Now()) {
+	if p.session.Load().Expired(now) {
 		return token.ErrSessionExpired // and the next tick ends it
 	}
 	return nil
@@ -135,10 +136,10 @@ func (p *Participant) Renew(ctx context.Context, text string) error {
 }
 
 func (p *Participant) renew(ctx context.Context, v *visit, text string) error {
-	if err := p.over(); err != nil {
+	if err := p.over(v.now()); err != nil {
 		return err
 	}
-	if err := p.g.stopped(); err != nil {
+	if err := v.stopped(); err != nil {
 		return err
 	}
 	v.renews = p.session.Load()
@@ -161,7 +162,7 @@ func (p *Participant) replace(session *token.Session) error {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := p.over(); err != nil {
+	if err := p.over(p.g.config.Now()); err != nil {
 		return err
 	}
 	s.move(p, p.g.reg.entry(p.hashes[byUser], session))

@@ -76,10 +76,10 @@ func every(ctx context.Context, d time.Duration, f func(context.Context)) {
 // uptime is a monotonic time in nanoseconds, and never 0.
 func (g *Gateway) uptime() int64 { return max(int64(time.Since(g.start)), 1) }
 
-// alive reports whether Run ticks.
-func (g *Gateway) alive() bool {
+// alive reports whether Run ticks, at a time of the system's clock.
+func (g *Gateway) alive(now time.Time) bool {
 	beat := g.state.beat.Load()
-	return beat > 0 && g.uptime()-beat <= int64(patience)
+	return beat > 0 && int64(now.Sub(g.start))-beat <= int64(patience)
 }
 
 // tick ends whoever's time is over.
