@@ -3,7 +3,6 @@ package keyring_test
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"testing"
@@ -20,13 +19,6 @@ func readVectors(t *testing.T) vectors.Vectors {
 	v, err := vectors.Read()
 	require.NoError(t, err)
 	return v
-}
-
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	require.NoError(t, err)
-	return b
 }
 
 func TestVectorsDerivation(t *testing.T) {
