@@ -633,7 +633,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		down := make(chan error)
-		go func() { down <- c.Shutdown(ctx, 0, 0) }()
+		go func() { down <- c.Shutdown(ctx, 500*time.Millisecond, 0) }()
 		synctest.Wait()
 		resp, body := c.get("/healthz")
 		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)

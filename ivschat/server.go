@@ -51,7 +51,7 @@
 // # What is where
 //
 // operations.go is what the API can do, with signed requests (sigv4.go), what
-// may be in them (requests.go), rooms and credentials (rooms.go, registry.go)
+// may be in them (requests.go), rooms and credentials (catalog.go, registry.go)
 // and the service's errors (errors.go). gateway.go lets a client in, client.go
 // serves its connection, flood.go limits what it may send, endings.go says how
 // it may end, and room.go knows who is in a room. Of the messages, messages.go
@@ -207,16 +207,25 @@ func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 
 // Shutdown ends the server so that the messaging clients go to another host. At
 // once it lets nobody in, and /healthz says so. It waits for notice, so that a
-// load balancer sees that, while the operations of the API go on. Then it ends
-// the connections, spread over the duration over, and the server. If ctx ends
-// before that is done, the rest is cut off, and the error is that of ctx.
+// load balancer sees that, while the operations of the API go on. Then it
+// listens no more, and ends the connections, spread over the duration over. If
+// ctx ends before that is done, the rest is cut off, and the error is that of
+// ctx.
 func (s *Server) Shutdown(ctx context.Context, notice, over time.Duration) error {
+	closed := make(chan error, 1)
+	go func() {
+		select {
+		case <-time.After(notice):
+		case <-ctx.Done():
+		}
+		closed <- s.http.Shutdown(ctx)
+	}()
 	err := s.gateway.Drain(ctx, notice, over)
 	s.stop()
 	<-s.stopped
-	if err != nil {
-		s.hub.each(func(c *client) { c.drop() })
-		return errors.Join(err, s.http.Close())
+	s.hub.each(func(c *client) { c.drop() }) // who has not left in time
+	if err = errors.Join(err, <-closed); err != nil {
+		s.http.Close()
 	}
-	return s.http.Shutdown(ctx)
+	return err
 }

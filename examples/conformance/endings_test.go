@@ -190,7 +190,7 @@ func TestHostsComeAndGo(t *testing.T) {
 	f.moved(t, b)
 
 	a = f.host(t)
-	f.b.use(a, b)
+	f.b.use(b, a)
 	b.terminate(t)
 	f.moved(t, a)
 	require.Eventually(t, func() bool { return a.numbers(t).Ring.Serial > serial }, patience, tick)

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -13,14 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// balancer leads each connection to one of its hosts that says it is ready, in
-// turn, as a load balancer in front of a fleet does.
+// balancer leads each connection to the first of its hosts that takes it. It
+// does not ask whether they are healthy.
 type balancer struct {
 	url string
 
 	mu    sync.Mutex
 	hosts []*server
-	next  int
 	lines []*line
 }
 
@@ -68,32 +68,28 @@ func (b *balancer) all() []*line {
 	return append([]*line(nil), b.lines...)
 }
 
-// ready returns the host whose turn it is, or nil.
-func (b *balancer) ready() *server {
+// dial connects to a host.
+func (b *balancer) dial() (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for range b.hosts {
-		host := b.hosts[b.next%len(b.hosts)]
-		b.next++
-		if host.isReady() {
-			return host
-		}
-	}
-	return nil
-}
-
-func (b *balancer) serve(client net.Conn) {
-	defer client.Close()
-	host := b.ready()
-	if host == nil {
-		return
-	}
 	// Small buffers, so that a client that does not read is soon felt.
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		c.Control(func(fd uintptr) { err = useSmallBuffers(fd) })
 		return err
 	}}
-	conn, err := dialer.Dial("tcp", host.address())
+	err := errors.New("no host")
+	for _, host := range b.hosts {
+		var conn net.Conn
+		if conn, err = dialer.Dial("tcp", host.address()); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
+func (b *balancer) serve(client net.Conn) {
+	defer client.Close()
+	conn, err := b.dial()
 	if err != nil {
 		return
 	}
