@@ -2,6 +2,9 @@ package spectest_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
@@ -127,4 +130,45 @@ func (p *python) firstFault(t *testing.T, cases []vectorCase, op string) string 
 		}
 	}
 	return ""
+}
+
+// TestMembers looks for a word on every member of the vectors, and on every
+// reason, in SPEC.md.
+func TestMembers(t *testing.T) {
+	data, err := os.ReadFile("../../SPEC.md")
+	require.NoError(t, err)
+	spec, _, _ := strings.Cut(string(data), "\n# Part II")
+	files, err := fs.Glob(vectors.Files, "*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, name := range files {
+		assert.True(t, strings.Contains(spec, "`vectors/"+name+"`"), name)
+		data, err := vectors.Files.ReadFile(name)
+		require.NoError(t, err)
+		var groups map[string]any
+		require.NoError(t, json.Unmarshal(data, &groups))
+		delete(groups, "comment")
+		requireNamed(t, spec, groups)
+	}
+}
+
+func requireNamed(t *testing.T, spec string, value any) {
+	t.Helper()
+	switch value := value.(type) {
+	case []any:
+		for _, v := range value {
+			requireNamed(t, spec, v)
+		}
+	case map[string]any:
+		for name, v := range value {
+			require.True(t, strings.Contains(spec, "`"+name+"`"), "member %s", name)
+			switch name {
+			case "reason", "error":
+				require.True(t, strings.Contains(spec, fmt.Sprintf("`%s`", v)), "%s %s", name, v)
+			case "claims": // with attributes of any name
+			default:
+				requireNamed(t, spec, v)
+			}
+		}
+	}
 }
