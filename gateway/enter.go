@@ -367,7 +367,6 @@ func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err 
 // been one meanwhile.
 func (v *visit) entered() {
 	id := v.p.Session().TokenID()
-	v.g.counts.entered.Add(1)
 	v.g.observe(Event{Kind: Entered, TokenID: id}, v.began)
 	if cause := v.p.announce(); cause != nil {
 		v.g.ended(id, *cause)

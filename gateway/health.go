@@ -124,7 +124,6 @@ type Stats struct {
 func (g *Gateway) Stats() Stats {
 	st := Stats{
 		MaxLive:  g.config.MaxLive,
-		Entered:  g.counts.entered.Load(),
 		Refused:  g.counts.refusals.Load(),
 		Ended:    g.counts.ends.Load(),
 		Unsent:   int(g.unsent.n.Load()),
@@ -137,6 +136,7 @@ func (g *Gateway) Stats() Stats {
 	for i := range g.reg.shards {
 		s := &g.reg.shards[i]
 		s.mu.Lock()
+		st.Entered += s.entered
 		st.Live += s.live
 		st.Present += s.present
 		s.mu.Unlock()
@@ -147,7 +147,7 @@ func (g *Gateway) Stats() Stats {
 
 // counts are what Stats shows.
 type counts struct {
-	entered, refusals, ends atomic.Uint64
+	refusals, ends atomic.Uint64
 
 	mu                  sync.Mutex
 	refreshedAt         time.Time

@@ -229,13 +229,14 @@ func (p *Participant) end(cause error, meant *token.Session) {
 	tell(ends)
 }
 
-// announce says that the observer knows of p. It returns the cause if the stay
-// has ended before that, of which the caller has to tell.
+// announce says that p is in, and that the observer knows it. It returns the
+// cause if the stay has ended before that, of which the caller has to tell.
 func (p *Participant) announce() *error {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.announced = true
+	s.entered++
 	return p.cause.Load()
 }
 

@@ -49,6 +49,7 @@ type shard struct {
 	stays    map[*Participant]*stay  // whose contexts were asked for
 	earliest int32                   // no deadline is before this second
 	pending  map[uint64]int          // places held, by user, if there is a limit for each
+	entered  uint64                  // were ever let in; a counter of all shards' would be fought over
 	live     int                     // registered
 	present  int                     // not left, whether they have ended or not
 	spare    int                     // credits that this shard has taken and not used
