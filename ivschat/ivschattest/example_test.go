@@ -56,7 +56,7 @@ func Example() {
 	defer conn.CloseNow()
 	receive := func() (frame struct {
 		Type, Content, ErrorMessage string
-		Sender                      struct{ UserId string }
+		Sender                      struct{ UserID string }
 	}) {
 		if _, text, err := conn.Read(ctx); err != nil {
 			t.Fatal(err)
@@ -67,7 +67,7 @@ func Example() {
 	}
 	conn.Write(ctx, websocket.MessageText, []byte(`{"Action":"SEND_MESSAGE","Content":"hello"}`))
 	message := receive()
-	fmt.Println(message.Type, message.Sender.UserId, message.Content)
+	fmt.Println(message.Type, message.Sender.UserID, message.Content)
 
 	// Half an hour later it needs another one.
 	chat.Advance(30 * time.Minute)

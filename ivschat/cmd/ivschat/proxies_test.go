@@ -135,10 +135,10 @@ var good = findings{
 
 // house is a server behind proxies.
 type house struct {
-	dir, cert, key, both string       // PEM files; both has the two in one
-	client               *http.Client // trusts the certificate
-	server               string       // the URL without proxies
-	outer                string       // address
+	cert, key, both string       // PEM files; both has the two in one
+	client          *http.Client // trusts the certificate
+	server          string       // the URL without proxies
+	outer           string       // address
 }
 
 func newHouse(t *testing.T) *house {
