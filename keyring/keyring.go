@@ -429,7 +429,7 @@ func (r *Ring) Overdue(now time.Time) time.Duration {
 // FarAhead reports whether the last key starts to seal later than Period and
 // ClockSkew from now, so that the keys are not rotated as often as the policy
 // says: the clock of who rotated was ahead, or the Period was longer then. To
-// mend it, see "Clocks" in KEYS.md.
+// mend it, see "The rotator's clock was ahead" in KEYS.md.
 func (r *Ring) FarAhead(now time.Time) bool {
 	s := r.load()
 	return len(s.chain) > 0 && s.chain[len(s.chain)-1].activates > now.Unix()+seconds(s.policy.Period+s.policy.ClockSkew)

@@ -142,7 +142,7 @@ func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
 	case !now.Before(due):
 		d.add("pending-missing", exitOK, "the next key is due since "+dateTime(due))
 	case r.FarAhead(now):
-		d.add("far-ahead", exitRefused, fmt.Sprintf("there is no rotation before %s; see \"Clocks\" in KEYS.md", dateTime(due)))
+		d.add("far-ahead", exitRefused, fmt.Sprintf("there is no rotation before %s; see \"The rotator's clock was ahead\" in KEYS.md", dateTime(due)))
 	}
 	if d.Form == 1 {
 		d.add("form-1", exitRefused, "it names no context; see \"Sealed form 2\" in KEYS.md")

@@ -36,8 +36,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-func main() {
-	p := &process{
+func main() { os.Exit(newProcess().run(os.Args[1:])) }
+
+func newProcess() *process {
+	return &process{
 		stdin:     os.Stdin,
 		stdout:    os.Stdout,
 		stderr:    os.Stderr,
@@ -45,7 +47,6 @@ func main() {
 		configDir: os.UserConfigDir,
 		now:       time.Now,
 	}
-	os.Exit(p.run(os.Args[1:]))
 }
 
 // process is what a command uses of the process that it runs in, so that tests
