@@ -1,6 +1,7 @@
 package ivschat_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -120,6 +121,7 @@ func TestRoomLife(t *testing.T) {
 			assert.Equal(t, failure{Code: "ResourceNotFoundException", Status: 404, Message: "the room does not exist",
 				ResourceID: room.ID, ResourceType: "ROOM"}, f, operation)
 		}
+		assert.NotContains(t, c.vars().Rooms, room.ID)
 		do[sentReply](t, c, "SendEvent", members{"roomIdentifier": lobby, "eventName": "on"})
 		assert.Equal(t, "on", elsewhere.next().EventName)
 	})
@@ -177,6 +179,21 @@ func TestBackendOnAnotherHost(t *testing.T) {
 		assert.Equal(t, websocket.StatusPolicyViolation, ann.closed())
 		call(t, here, accessKey, "DeleteRoom", members{"identifier": lobby}, nil)
 		assert.Equal(t, websocket.StatusPolicyViolation, bob.closed())
+	})
+}
+
+// Others hear of it, although the backend goes away before it is done.
+func TestBackendGoesAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &network{delay: time.Second}
+		c := start(t, ivschat.Config{Guard: net.newMember(t)})
+		body := `{"roomIdentifier":"` + lobby + `","userId":"ann"}`
+		r := signing{operation: "DisconnectUser", at: time.Now()}.sign(t, body)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, r.WithContext(ctx))
+		assert.Equal(t, http.StatusOK, w.Code)
 	})
 }
 

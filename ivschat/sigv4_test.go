@@ -214,6 +214,26 @@ func presign(t *testing.T, r *http.Request, sessionToken string) {
 	require.NoError(t, err)
 }
 
+// A parameter may be written in more than one way, and a plus is a plus.
+func TestSignedQuery(t *testing.T) {
+	server := fixedServer(t, signingTime)
+	r := httptest.NewRequest(http.MethodPost, "/?b=%2B&a-=2&a=1", nil)
+	credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
+	require.NoError(t, v4.NewSigner().SignHTTP(t.Context(), credentials, r, hashOf(""), "ivschat", "us-west-2", signingTime))
+	for query, want := range map[string]string{
+		"b=%2b&a-=2&a=1":   "",
+		"a=1&a-=2&b=+":     "",
+		"%61=1&a%2D=2&b=+": "",
+		"&&a=1&a-=2&b=%2B": "",
+		"a=1&a-=2&b=%20":   "InvalidSignatureException",
+		"a=1&a-=2":         "InvalidSignatureException",
+		"A=1&a-=2&b=%2B":   "InvalidSignatureException",
+	} {
+		r.URL.RawQuery = query
+		assert.Equal(t, want, ivschat.Code(server.Verify(r)), query)
+	}
+}
+
 // What is wrong is said in words that lead on.
 func TestSignatureWords(t *testing.T) {
 	for want, s := range map[string]signing{
