@@ -23,9 +23,10 @@ TOOL = GOWORK=off go -C tools tool
 help:
 	@echo 'make test    vet and test every module; the last line counts the tests'
 	@echo 'make race    the tests under the race detector (needs a C compiler)'
-	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck,'
+	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck, workflows,'
 	@echo '             other builds and systems, coverage, size of the documentation, and:'
 	@echo 'make release-check   release all modules to a proxy made for it, and use them from there'
+	@echo 'make newest  upgrade what the modules require'
 	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
 	@echo '             QUICK=1 measures less'
 	@echo 'make bench-check   the ratios that are to hold, within a margin'
@@ -69,10 +70,10 @@ soak:
 
 # -- The checks.
 
-.PHONY: check static builds fmt tidy staticcheck govulncheck cover docsize release-check
+.PHONY: check static builds fmt tidy staticcheck govulncheck actionlint cover docsize release-check
 check: static release-check test race builds cross cover docsize
 
-static: fmt tidy staticcheck govulncheck
+static: fmt tidy staticcheck govulncheck actionlint
 
 builds: 386 purego gomaxprocs gogc
 
@@ -95,6 +96,10 @@ staticcheck:
 govulncheck:
 	@bin=$$($(TOOL) -n govulncheck) && tools/govulncheck.sh "$$bin" $(MODULES)
 
+actionlint:
+	@bin=$$($(TOOL) -n actionlint) && "$$bin" .github/workflows/*.yml
+	@echo 'actionlint: pass'
+
 cover:
 	@tools/cover.sh 95 $(CORE)
 
@@ -111,7 +116,10 @@ docsize:
 
 # -- The rest.
 
-.PHONY: bench bench-check fuzz mutate demo
+.PHONY: newest bench bench-check fuzz mutate demo
+newest:
+	@tools/newest.sh $(MODULES)
+
 bench:
 	@cd bench/peers && go run ./cmd/report $(if $(QUICK),-quick)
 
