@@ -27,7 +27,7 @@ What is served
   -config FILE              rooms and credentials, in JSON; read again on SIGHUP
   -join                     with -config: the page, and /join, which lets in
                             anybody as anyone
-  -allow-unsigned           call the API without a signature: for development only
+  -allow-unsigned           requests need no signature: for development only
   -debug ADDRESS            what is counted, at /debug/vars and, for Prometheus,
                             at /metrics, and nothing else
 
