@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
 // README.md has the table of endings as the package's documentation has it,
@@ -24,4 +26,15 @@ func TestEndingsInReadme(t *testing.T) {
 		table.WriteString("| " + strings.Join(row[1:], " | ") + " |\n")
 	}
 	assert.Contains(t, string(readme), "|---|---|---|\n"+table.String()+"\n")
+}
+
+func TestConfigInReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	found := regexp.MustCompile("(?s)```json\n(.*?)```").FindSubmatch(readme)
+	require.NotNil(t, found)
+	registry, err := ivschat.ParseRegistry(found[1])
+	require.NoError(t, err)
+	assert.Len(t, registry.Rooms, 1)
+	assert.Len(t, registry.Credentials, 1)
 }
