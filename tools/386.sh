@@ -16,7 +16,7 @@ root=$(cd "$(dirname "$0")/.." && pwd -P)
 # A Go program crashes under qemu-i386 when it handles a signal: of a
 # preemption, of a child that has ended, or of a nil pointer.
 qemu='env GODEBUG=asyncpreemptoff=1 qemu-i386 -cpu max'
-compiled='bench/peers/cmd cmd/chattoken ivschat/cmd/ivschat examples/conformance examples/gateway-coder examples/gateway-gorilla examples/gateway-sse examples/internal/fleettest ivschat/internal/load ivschat/ivschattest examples/programs internal/deps internal/spectest replay/etcd replay/valkey tools'
+compiled='bench/peers/cmd cmd/chattoken ivschat/cmd/ivschat examples/conformance examples/gateway-coder examples/gateway-gorilla examples/gateway-sse examples/internal/fleettest ivschat/internal/load ivschat/ivschattest examples/programs internal/deps internal/spectest keyring/kekhelper kms replay/etcd replay/valkey tools'
 skipped='TestDumpers TestFIPSOnly TestPanic TestRotators TestSaveOrder TestWriteFails TestOwnersOfAUser'
 
 # form builds a program that does nothing, and runs it.

@@ -105,6 +105,9 @@ func TestRunbook(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for a shell")
 	}
+	if testing.Short() {
+		t.Skip("starts many processes, and tells nothing new about another build")
+	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		testenv.Skip(t, "openssl is missing")
 	}
