@@ -26,8 +26,9 @@ func newGateway(b *testing.B, c gateway.Config, ring *keyring.Ring) *gateway.Gat
 	keys, err := keyring.NewInMemory(ring)
 	check(b, err)
 	c.Keys = keys
-	if c.Now == nil {
-		c.Now = time.Now
+	now := c.Now
+	if now == nil {
+		now = time.Now
 	}
 	g, err := gateway.New(c)
 	check(b, err)
@@ -35,7 +36,7 @@ func newGateway(b *testing.B, c gateway.Config, ring *keyring.Ring) *gateway.Gat
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Run(ctx) })
 	b.Cleanup(func() { stop(); running.Wait() })
-	for g.Ready(c.Now()) != nil {
+	for g.Ready(now()) != nil {
 		time.Sleep(time.Millisecond)
 	}
 	return g

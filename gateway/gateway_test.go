@@ -378,6 +378,8 @@ func TestOrigins(t *testing.T) {
 		{"own, IPv6", nil, func(r *http.Request) { r.Host = "[::1]:8080" }, "http://[::1]:8080", true},
 		{"behind a proxy that says https", nil, set("X-Forwarded-Proto", "https"), chat, true},
 		{"and Host with its port", nil, func(r *http.Request) { r.Host = "chat.example.com:443"; r.Header.Set("X-Forwarded-Proto", "https") }, chat, true},
+		{"own, without a host", nil, func(r *http.Request) { r.Host = "" }, "http://", false},
+		{"a proxy that says ftp", nil, set("X-Forwarded-Proto", "ftp"), "ftp://chat.example.com", false},
 		{"a proxy that says http", nil, set("X-Forwarded-Proto", "http"), chat, false},
 		{"a proxy that says two things", nil, func(r *http.Request) { r.Header["X-Forwarded-Proto"] = []string{"https", "http"} }, chat, false},
 		{"listed", []string{"https://a.example", chat}, nil, chat, true},
@@ -392,7 +394,7 @@ func TestOrigins(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHouse(t, func(c *gateway.Config) {
 				c.Origins = test.config
-				if test.config == nil && test.change != nil && test.origin == chat {
+				if test.config == nil && test.change != nil && (test.origin == chat || strings.HasPrefix(test.origin, "ftp")) {
 					c.ForwardedProto = "X-Forwarded-Proto"
 				}
 			})

@@ -122,18 +122,21 @@ func validKey(header []string) bool {
 const (
 	tokenChar = 1 << iota
 	base64Char
+	hostChar // no port, no address of IPv6
 )
 
 var chars = func() (t [256]uint8) {
 	for c := range t {
 		switch c := byte(c); {
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9':
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			t[c] = tokenChar | base64Char | hostChar
+		case c >= 'A' && c <= 'Z', c == '+':
 			t[c] = tokenChar | base64Char
-		case c == '+':
-			t[c] = tokenChar | base64Char
+		case c == '.', c == '-':
+			t[c] = tokenChar | hostChar
 		case c == '/':
 			t[c] = base64Char
-		case strings.IndexByte("!#$%&'*-.^_`|~", c) >= 0:
+		case strings.IndexByte("!#$%&'*^_`|~", c) >= 0:
 			t[c] = tokenChar
 		}
 	}
@@ -143,11 +146,9 @@ var chars = func() (t [256]uint8) {
 // all reports whether all bytes of s may be part of that.
 func all(s string, of uint8) bool {
 	for i := range len(s) {
-		if chars[s[i]]&of == 0 {
-			return false
-		}
+		of &= chars[s[i]]
 	}
-	return true
+	return of != 0
 }
 
 // hijacker returns what http.ResponseController.Hijack calls, or nil.
@@ -262,11 +263,16 @@ func parseOrigins(list []string) ([]origin, error) {
 // Origin is no page.
 func (g *Gateway) checkOrigin(r *http.Request) error {
 	header := r.Header["Origin"]
-	if len(header) == 0 {
+	switch {
+	case len(header) == 0:
+		return nil
+	case len(header) > 1:
+		return errOrigin
+	case g.expected(r, header[0]):
 		return nil
 	}
 	o, ok := parseOrigin(header[0])
-	if len(header) > 1 || !ok {
+	if !ok {
 		return errOrigin // "null", too, is an opaque page's
 	}
 	if g.config.Origins == nil {
@@ -281,6 +287,17 @@ func (g *Gateway) checkOrigin(r *http.Request) error {
 		}
 	}
 	return errOrigin
+}
+
+// expected reports whether an Origin is, letter by letter, one that is listed, or
+// that of r. Nearly all are. To take them apart costs a fifth of Enter.
+func (g *Gateway) expected(r *http.Request, header string) bool {
+	if g.config.Origins != nil {
+		return slices.Contains(g.config.Origins, header)
+	}
+	scheme, host, _ := strings.Cut(header, "://")
+	return (scheme == "https" || scheme == "http") && scheme == g.scheme(r) &&
+		host == r.Host && host != "" && all(host, hostChar)
 }
 
 // originError says of what origin r is, and of which it should be.
