@@ -127,6 +127,13 @@ func (l *loader) good() {
 		}},
 		{"revoked key of any times", func(r *ring) { r.revoked[0].times = [5]uint64{9, 8, 7, 1, maxTime} }},
 		{"serial 1", func(r *ring) { r.serial = 1 }},
+		{"serial 23", func(r *ring) { r.serial = 23 }},
+		{"serial 24", func(r *ring) { r.serial = 24 }},
+		{"serial 255", func(r *ring) { r.serial = 255 }},
+		{"serial 256", func(r *ring) { r.serial = 256 }},
+		{"serial 65535", func(r *ring) { r.serial = 65535 }},
+		{"serial 65536", func(r *ring) { r.serial = 65536 }},
+		{"serial 2^32 - 1", func(r *ring) { r.serial = 1<<32 - 1 }},
 	} {
 		r := changed(c.f)
 		l.add(c.name, "", newEnvelope(c.name, production, r.encode()), r.serial)
@@ -295,6 +302,11 @@ func (l *loader) encoding() {
 	add("array with a tag", "\xd9\xd9\xf7"+whole)
 	add("map instead of the array", "\xa2"+whole[1:])
 	add("serial with a long head", array("\x18\x07", policy, chain, revoked))
+	for _, n := range edges {
+		if n < 1<<32 {
+			add(fmt.Sprintf("serial %d with a longer head", n), array(longer(0, n), policy, chain, revoked))
+		}
+	}
 	add("serial with a longer head", array("\x1b\x00\x00\x00\x00\x00\x00\x00\x07", policy, chain, revoked))
 	add("serial null", array("\xf6", policy, chain, revoked))
 	add("serial as float", array("\xf9\x47\x00", policy, chain, revoked))

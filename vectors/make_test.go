@@ -56,7 +56,7 @@ func TestPublished(t *testing.T) {
 func TestRead(t *testing.T) {
 	v, err := vectors.Read()
 	require.NoError(t, err)
-	require.Equal(t, [...]int{14, 40 + len(validTexts), 168 + len(invalidTexts())}, [...]int{len(v.Derivations), len(v.Valid), len(v.Invalid)})
+	require.Equal(t, [...]int{14, 40 + len(validTexts) + len(edges), 168 + len(invalidTexts())}, [...]int{len(v.Derivations), len(v.Valid), len(v.Invalid)})
 	require.NotZero(t, v.Accumulated)
 	v.Valid[0].Token = ""
 	again, err := vectors.Read()
@@ -72,7 +72,7 @@ func TestRead(t *testing.T) {
 func edition2(t *testing.T) vectors.Vectors {
 	t.Helper()
 	v := vectors.Vectors{
-		Valid:   makeTexts(),
+		Valid:   append(makeTexts(), makeEdges()...),
 		Invalid: invalidTexts(),
 		Opens:   makeOpens(),
 		Mints:   makeMints(),
@@ -238,6 +238,37 @@ func makeTexts() (all []vectors.Token) {
 	return all
 }
 
+// edges are the arguments at which a head gets longer.
+var edges = []uint64{23, 24, 255, 256, 65535, 65536, 1<<32 - 1, 1 << 32}
+
+// longer encodes an argument one size longer than it needs.
+func longer(major byte, n uint64) string {
+	major <<= 5
+	switch {
+	case n < 24:
+		return string([]byte{major | 24, byte(n)})
+	case n < 1<<8:
+		return string(binary.BigEndian.AppendUint16([]byte{major | 25}, uint16(n)))
+	case n < 1<<16:
+		return string(binary.BigEndian.AppendUint32([]byte{major | 26}, uint32(n)))
+	}
+	return string(binary.BigEndian.AppendUint64([]byte{major | 27}, n))
+}
+
+func makeEdges() (all []vectors.Token) {
+	for _, n := range edges {
+		name := fmt.Sprintf("issued at %d", n)
+		p := array(text("lobby"), text("u"), uints(0), noPairs, uints(n), uints(60), uints(1))
+		nonce := random(name, 24)
+		all = append(all, vectors.Token{
+			Name: name, Secret: []byte(textSecret), Context: []byte{}, Now: int64(n),
+			Claims:   json.RawMessage(`{"roomIdentifier":"lobby","userId":"u","sessionDurationInMinutes":1}`),
+			IssuedAt: int64(n), TTL: 60, Payload: []byte(p), Nonce: nonce, Token: tokenOf(textSecret, "", nonce, p),
+		})
+	}
+	return all
+}
+
 // quote writes ASCII only, so that no editor and no tool changes the text.
 func quote(s string) string {
 	b, err := json.Marshal(s)
@@ -310,6 +341,13 @@ func invalidTexts() (all []vectors.Token) {
 		{"keys in descending order", "", "", pairs("c", "3", "b", "2", "a", "1")},
 		{"key empty, and the only one", "", "", pairs("", "")},
 		{"user ID empty, attributes of one empty key", "", text(""), pairs("", "v")},
+		{"room identifier of 23 bytes with a longer head", longer(3, 23) + strings.Repeat("r", 23), "", ""},
+		{"user ID of 23 bytes with a longer head", "", longer(3, 23) + strings.Repeat("u", 23), ""},
+		{"user ID of 255 bytes with a longer head", "", longer(3, 255) + strings.Repeat("\u00e9", 127) + "u", ""},
+		{"attribute of 23 bytes with a longer head", "", "", head(5, 1) + longer(3, 23) + strings.Repeat("k", 23) + text("v")},
+		{"attribute of 255 bytes with a longer head", "", "", head(5, 1) + text("k") + longer(3, 255) + strings.Repeat("v", 255)},
+		{"no attributes with a longer head", "", "", longer(5, 0)},
+		{"23 attributes with a longer head", "", "", longer(5, 23) + pairsOfLetters(23)},
 		{"user ID with a head of 4 bytes", "", "\x7a\x00\x00\x00\x01u", ""},
 		{"user ID with a head of 8 bytes", "", "\x7b\x00\x00\x00\x00\x00\x00\x00\x01u", ""},
 		{"user ID in two chunks", "", "\x7f\x61u\x61v\xff", ""},
@@ -319,7 +357,25 @@ func invalidTexts() (all []vectors.Token) {
 	} {
 		add(c.name, payload(cmp.Or(c.room, plainRoom), cmp.Or(c.user, plainUser), cmp.Or(c.attributes, noPairs)))
 	}
+	for _, n := range edges {
+		if n < 1<<32 {
+			add(fmt.Sprintf("issued at %d with a longer head", n), array(plainRoom, plainUser, uints(1), noPairs, longer(0, n), uints(60), uints(30)))
+			all[len(all)-1].Now = int64(n)
+		}
+	}
+	for _, n := range []uint64{5, 23} {
+		add(fmt.Sprintf("TTL %d with a longer head", n), array(plainRoom, plainUser, uints(1), noPairs, uints(base), longer(0, n), uints(30)))
+		add(fmt.Sprintf("session of %d minutes with a longer head", n), array(plainRoom, plainUser, uints(1), noPairs, uints(base), uints(60), longer(0, n)))
+	}
 	return all
+}
+
+// pairsOfLetters are n attributes without their head.
+func pairsOfLetters(n int) (s string) {
+	for i := range n {
+		s += text(string(rune('a'+i))) + text("")
+	}
+	return s
 }
 
 // ring is a ring to be sealed. The strings of a key are its secret and its

@@ -45,7 +45,8 @@ class Tolerant:
             return major, low if low < 24 else None, b[1:]
         size = {24: 1, 25: 2, 26: 4, 27: 8}[low]
         n = int.from_bytes(b[1:1 + size], "big")
-        if major < 6 and n < {1: 24}.get(size, 1 << 4 * size):
+        least = 24 if size == 1 else 1 << 4 * size
+        if major < 6 and n < least and not (n == least - 1 and "long heads, off by one" in self.what):
             self.demand("long heads")
         if major == 7:
             n = b[:1 + size]
@@ -133,7 +134,7 @@ UTF8 = {
     "Latin-1": lambda data: data.decode("latin-1"),
 }
 CBOR = {
-    "open load": ["long heads", "indefinite lengths", "trailing bytes", "tags", "negative integers",
+    "open load": ["long heads", "long heads, off by one", "indefinite lengths", "trailing bytes", "tags", "negative integers",
                   "booleans for integers", "null for what is absent", "floats for integers"],
     "open": ["byte strings for text", "keys twice", "keys in any order"],
 }
