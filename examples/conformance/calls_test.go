@@ -21,6 +21,7 @@ type call struct {
 	Secret       string         `json:"secret"`
 	SessionToken string         `json:"sessionToken"`
 	Unsigned     bool           `json:"unsigned"`
+	ClockOffset  int            `json:"clockOffset"` // milliseconds that the client is wrong by
 	Request      map[string]any `json:"request"`
 }
 
@@ -194,6 +195,12 @@ func TestJavaScriptSDK(t *testing.T) {
 	s := sharedServer(t)
 	client := startClient(t, "node", "sdk.mjs", s.url)
 	testCalls(t, s, client.do)
+
+	// This client learns the time from the error, and tries again.
+	t.Run("clock", func(t *testing.T) {
+		got := client.do(t, call{ClockOffset: 600_000, Request: request()}.withDefaults())
+		assert.NotEmpty(t, replyOf[minted](t, got).Token)
+	})
 
 	// This client checks nothing: what is wrong goes to the server.
 	for name, test := range map[string]struct {

@@ -11,7 +11,8 @@ function client(call) {
   return new ivschat.IvschatClient({
     endpoint: process.argv[2],
     region: "us-west-2",
-    maxAttempts: 1,
+    maxAttempts: call.clockOffset ? 2 : 1,
+    ...(call.clockOffset && { systemClockOffset: call.clockOffset }),
     credentials: {
       accessKeyId: call.keyID,
       secretAccessKey: call.secret,
