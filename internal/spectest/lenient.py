@@ -44,6 +44,8 @@ class Tolerant:
         if low < 24 or low == 31:
             return major, low if low < 24 else None, b[1:]
         size = {24: 1, 25: 2, 26: 4, 27: 8}[low]
+        if len(b) <= size:
+            raise ValueError("cut off")
         n = int.from_bytes(b[1:1 + size], "big")
         least = 24 if size == 1 else 1 << 4 * size
         if major < 6 and n < least and not (n == least - 1 and "long heads, off by one" in self.what):
@@ -280,9 +282,13 @@ LENIENT |= {
 }
 
 
+# What the faults are made with is none by itself.
+NOTHING = {"decode": Tolerant().decode, "unspell": lax(str), "verify": opened(str), "mint": minted(str), "Key": key_later()}
+
+
 def lenient(q):
     vars(ct).update(strict)
-    vars(ct).update(LENIENT[q["name"]])
+    vars(ct).update(LENIENT.get(q["name"], NOTHING))
     return {}
 
 

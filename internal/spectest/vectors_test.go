@@ -103,6 +103,8 @@ func TestLenient(t *testing.T) {
 	cases := vectorCases(t)
 	leniences := p.ask(t, request{Op: "leniences"}).Names
 	require.Greater(t, len(leniences), 80)
+	p.ask(t, map[string]string{"op": "lenient", "name": "nothing"})
+	require.Empty(t, p.firstFault(t, cases, ""))
 	for _, name := range leniences {
 		p.ask(t, map[string]string{"op": "lenient", "name": name})
 		ops, _, _ := strings.Cut(name, ":")
