@@ -18,7 +18,7 @@ func TestUsage(t *testing.T) {
 	}{
 		"nothing":        {nil, "", 2, "Usage: chattoken-kms URI"},
 		"two":            {[]string{key, key}, "", 2, "Usage: "},
-		"flag":           {[]string{"--help"}, "", 2, "Usage: "},
+		"flag":           {[]string{"--verbose"}, "", 2, "Usage: "},
 		"not a URI":      {[]string{"key"}, "", 1, "chattoken-kms: kms: not the URI of a key"},
 		"no request":     {[]string{key}, "", 1, "not a request of this version"},
 		"other version":  {[]string{key}, "chattoken-kek-2\nwrap\nAAAA\n", 1, "not a request of this version"},
@@ -29,5 +29,14 @@ func TestUsage(t *testing.T) {
 		assert.Equal(t, test.status, status, name)
 		assert.Empty(t, stdout.String(), name)
 		assert.Contains(t, stderr.String(), test.want, name)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, flag := range []string{"-h", "-help", "--help"} {
+		var stdout, stderr strings.Builder
+		assert.Zero(t, run(t.Context(), []string{flag}, nil, &stdout, &stderr), flag)
+		assert.Equal(t, usage, stdout.String(), flag)
+		assert.Empty(t, stderr.String(), flag)
 	}
 }
