@@ -9,8 +9,14 @@
 // [keyring.Follower.Health] turns stale if a new version waits for half the
 // lead. Only a host that starts, and the rotator, need the service.
 //
-// Credentials are found as the cloud's own tools do. The program needs to be
-// allowed to encrypt and decrypt with this key, and with no other.
+// Credentials are found as the cloud's own tools do. Hosts have to be allowed to
+// decrypt with this key, and the rotator to encrypt as well; neither needs
+// another key. The URI is the associated data: to AWS an encryption context of
+// the name "associatedData" and the URI's bytes in hexadecimal, which a policy
+// can demand.
+//
+// The service may rotate the key by itself. Before an old version of it is
+// destroyed, the keyring has to be saved once more.
 package kms
 
 import (
