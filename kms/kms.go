@@ -61,7 +61,8 @@ var (
 //	gcp-kms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY
 //
 // Neither aliases nor versions of keys are accepted. The replicas of a
-// multi-Region key of AWS are different keys here.
+// multi-Region key of AWS are different keys here. Google's client was tested
+// with a stand-in for the service, AWS's with Local KMS.
 //
 // Open looks for credentials, which for Google have to be there; it does not
 // ask the service. ctx is for that alone. What is opened lasts as long as the
