@@ -53,6 +53,10 @@ func TestPublished(t *testing.T) {
 	require.Len(t, got, len(want))
 }
 
+func TestSameID(t *testing.T) {
+	require.Equal(t, idOf(sameID[0], production), idOf(sameID[1], production))
+}
+
 func TestRead(t *testing.T) {
 	v, err := vectors.Read()
 	require.NoError(t, err)
