@@ -12,8 +12,11 @@ import (
 // OpenGoogle is Open for a server that is not Google's.
 func OpenGoogle(ctx context.Context, uri string, options ...gcpkms.Option) (keyring.AEADKEK, error) {
 	a, err := openGoogle(ctx, uri, options...)
-	return keyring.AEADKEK{ID: uri, AEAD: bounded{a, Timeout}}, err
+	if err != nil {
+		return keyring.AEADKEK{}, err
+	}
+	return keyring.AEADKEK{ID: uri, AEAD: bound(a, Timeout)}, nil
 }
 
 // Bounded is what Open makes of a client, with another timeout.
-func Bounded(a aead, timeout time.Duration) aead { return bounded{a, timeout} }
+func Bounded(a aead, timeout time.Duration) aead { return bound(a, timeout) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -217,4 +218,27 @@ func TestGoogleWithoutCredentials(t *testing.T) {
 	kek, err := kms.Open(t.Context(), "gcp-kms://projects/p/locations/global/keyRings/chat/cryptoKeys/kek")
 	require.ErrorContains(t, err, "kms: ")
 	require.Zero(t, kek)
+}
+
+// recorder keeps what testify says of two values that differ.
+type recorder struct{ text string }
+
+func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
+
+// No printer or dumper shows the credentials of a client.
+func TestCredentialsAreNotShown(t *testing.T) {
+	s := localkms.Start(t)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown")
+	kek := open(t, s.NewKey(t))
+	_, _, err := kek.Wrap(t.Context(), secret) // the client has the credentials now
+	require.NoError(t, err)
+	type holder struct{ kek keyring.KEK }
+	var r recorder
+	assert.Equal(&r, holder{kek}, holder{})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		r.text += fmt.Sprintf(verb, kek) + fmt.Sprintf(verb, holder{kek}) + fmt.Sprintf(verb, &holder{kek})
+	}
+	require.Contains(t, r.text, kek.ID)
+	require.NotContains(t, r.text, "not-to-be-shown")
+	require.NotContains(t, r.text, hex.EncodeToString([]byte("not-to-be-shown")))
 }
