@@ -184,6 +184,10 @@ func (g *Gateway) endAll(cause error) {
 // balancers see that. Then it ends all connections with [ErrDraining], spread
 // evenly over the duration over. It returns nil when all have left, which may
 // be earlier, or the error of ctx. The gateway stays closed after it.
+//
+// A load balancer that tries connections, and does not ask Ready, does not see
+// the notice. It leads those who come back to this host again, unless the
+// server stops listening before their connections end.
 func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	g.state.draining.Store(true)
 	if err := wait(ctx, notice); err != nil {

@@ -38,6 +38,7 @@
 //	session expired          ERROR 401, close 1008   comes back
 //	server drains or stops   ERROR 401, close 1012   comes back, to another host
 //	user disconnected        close 1008              stays away
+//	room deleted             close 1008              stays away
 //	token revoked elsewhere  close 1008              stays away
 //	not text                 close 1003              stays away
 //	message of over 64 KiB   close 1009              stays away
