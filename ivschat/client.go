@@ -161,11 +161,16 @@ func (c *client) write() {
 	}
 }
 
-// send writes a frame. If that takes too long, the connection is closed.
+// send writes a frame. If that takes too long, the library closes the
+// connection.
 func (c *client) send(ctx context.Context, frame []byte) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return c.conn.Write(ctx, websocket.MessageText, frame) == nil
+	err := c.conn.Write(ctx, websocket.MessageText, frame)
+	if err != nil && ctx.Err() == context.DeadlineExceeded {
+		c.end(slow)
+	}
+	return err == nil
 }
 
 // finish writes what was queued before the end, and the end. The reader goes on

@@ -448,6 +448,23 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// A client that does not read is not waited for, even if little is sent.
+func TestReaderStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		ann := c.enter(user("ann", claims.SendMessage))
+		stops, _, err := c.dial(c.mint(user("stops", 0)), nil)
+		require.NoError(t, err)
+		defer stops.CloseNow()
+		ann.say("hello")
+		time.Sleep(9 * time.Second)
+		assert.Equal(t, 2, c.Live())
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, 1, c.Live())
+		assert.Equal(t, map[string]int{"slow": 1}, c.vars().Ended)
+	})
+}
+
 // A peer that is gone without a word is noticed by its missing pong.
 func TestPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
