@@ -111,7 +111,7 @@ func TestServiceThatFails(t *testing.T) {
 	}{
 		"refuses":   {localkms.Refuses, "AccessDeniedException"},
 		"throttles": {localkms.Throttles, "ThrottlingException"},
-		"gone":      {localkms.Gone, "EOF"},
+		"gone":      {localkms.Gone, "operation error KMS"},
 		"slow":      {localkms.Hangs, "deadline exceeded"},
 	} {
 		s.Misbehave(test.fault)
