@@ -206,6 +206,9 @@ type ending struct {
 // mark ends stays in a shard, which is locked, and appends those of whose ends
 // somebody is to be told. From then on they may do nothing more.
 func (g *Gateway) mark(ends []ending, s *shard, found []*Participant, cause *error) []ending {
+	if len(found) == s.live {
+		s.clear(found)
+	}
 	for _, p := range found {
 		p.cause.Store(cause)
 		g.reg.remove(s, p)

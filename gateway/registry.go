@@ -26,9 +26,9 @@ const (
 	shardCount = 64 // a power of two
 
 	// perHead is how many participants a shard has for each head of a list
-	// before it doubles the heads. So the heads of the four indexes take 8 to 16
-	// bytes for each participant.
-	perHead = 4
+	// before it has four times as many heads. So the heads of the four indexes
+	// take 4 to 16 bytes for each participant.
+	perHead = 8
 )
 
 // registry holds the participants. A user's are all in one shard, so that one
@@ -163,11 +163,11 @@ func (reg *registry) add(p *Participant) {
 	s.push(p)
 }
 
-// grow doubles the number of heads. The shard stays locked while all of its
+// grow makes four times as many heads. The shard stays locked while all of its
 // participants, a 64th of the gateway's, are linked anew.
 func (s *shard) grow() {
 	old := s.heads
-	s.heads = make([][indexes]*Participant, 2*len(old))
+	s.heads = make([][indexes]*Participant, 4*len(old))
 	for _, heads := range old {
 		for i, p := range heads {
 			for p != nil {
@@ -251,8 +251,20 @@ func (s *shard) link(p *Participant, index int) {
 	*head = p
 }
 
-// remove takes a participant out of the list of an index.
+// clear takes all participants of a shard out of the lists. To unlink them one
+// by one would fetch each one's neighbors, too.
+func (s *shard) clear(all []*Participant) {
+	clear(s.heads)
+	for _, p := range all {
+		clear(p.links[:])
+	}
+}
+
+// remove takes a participant out of the list of an index, if it is in there.
 func (l *link) remove(index int) {
+	if l.at == nil {
+		return
+	}
 	*l.at = l.next
 	if l.next != nil {
 		l.next.links[index].at = l.at
