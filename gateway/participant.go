@@ -206,7 +206,7 @@ type ending struct {
 // mark ends stays in a shard, which is locked, and appends those of whose ends
 // somebody is to be told. From then on they may do nothing more.
 func (g *Gateway) mark(ends []ending, s *shard, found []*Participant, cause *error) []ending {
-	if len(found) == s.live {
+	if n := len(found); n == s.live && n > len(s.heads) {
 		s.clear(found)
 	}
 	for _, p := range found {

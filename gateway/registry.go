@@ -252,7 +252,8 @@ func (s *shard) link(p *Participant, index int) {
 }
 
 // clear takes all participants of a shard out of the lists. To unlink them one
-// by one would fetch each one's neighbors, too.
+// by one would fetch each one's neighbors, too. It pays if there are more of
+// them than heads.
 func (s *shard) clear(all []*Participant) {
 	clear(s.heads)
 	for _, p := range all {
