@@ -348,13 +348,14 @@ func benchGuard(b *testing.B, n int, make func() spender) {
 	longest := fill(b, s, n)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	accepted := acceptedReplays(s, n)
+	tried := min(n, 1_000_000)
+	accepted := acceptedReplays(s, tried)
 	b.Run("op=replay", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			s.spend(tokenID(int(mix(uint64(i)) % uint64(n))))
 		}
-		b.ReportMetric(100*float64(accepted)/float64(n), "%accepted")
+		b.ReportMetric(100*float64(accepted)/float64(tried), "%accepted")
 	})
 	b.Run("op=fresh", func(b *testing.B) {
 		b.ReportAllocs()

@@ -102,9 +102,9 @@ func gatewayChart(m *measurements) (*plot.Plot, error) {
 		each            float64 // participants
 		ours            bool
 	}{
-		{"open the token (bare AEAD)", "FloorOpen/size=small", 1, false},
+		{"bare AEAD of the token", "FloorOpen/size=small", 1, false},
 		{"open the token", "Open/size=small", 1, false},
-		{"and spend it", "OpenSpend/size=small", 1, false},
+		{"open and spend it", "OpenSpend/size=small", 1, false},
 		{"let in", "Enter", 1, true},
 		{"let in, and leave", "EnterLeave", 1, true},
 		{"end at its time", "Crowd/live=" + live + "/op=tick", 100, true},
