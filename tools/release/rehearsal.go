@@ -157,7 +157,7 @@ func (r *rehearsal) judge(v module.Version, dir, before string) error {
 	if err != nil {
 		return err
 	}
-	r.say("%s: tidy; gorelease: %s", v.Path, bytes.TrimSpace(verdict))
+	r.say("%s: tidy; gorelease: %s", v.Path, strings.TrimSpace(strings.TrimPrefix(string(verdict), "# summary\n")))
 	return nil
 }
 
@@ -263,10 +263,10 @@ func (r *rehearsal) command(dir, name string, args ...string) ([]byte, error) {
 	return command(dir, r.env, name, args...)
 }
 
-// command runs a program in dir with more in its environment, for five minutes
+// command runs a program in dir with more in its environment, for ten minutes
 // at most, and returns what it printed.
 func command(dir string, env []string, name string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var out, all bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
