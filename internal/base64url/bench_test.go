@@ -17,7 +17,7 @@ func BenchmarkDecode(b *testing.B) {
 	for _, size := range sizes {
 		raw := randomBytes(newRand(b), size)
 		text := string(base64url.Append(nil, raw))
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
+		b.Run("bytes="+strconv.Itoa(size), func(b *testing.B) {
 			bench(b, "base64url", size, func() { base64url.Decode(raw, text) })
 			src := []byte(text)
 			bench(b, "encoding-base64", size, func() { std.Decode(raw, src) })
@@ -29,7 +29,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, size := range sizes {
 		raw := randomBytes(newRand(b), size)
 		dst := make([]byte, 0, base64url.EncodedLen(size))
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
+		b.Run("bytes="+strconv.Itoa(size), func(b *testing.B) {
 			bench(b, "base64url", size, func() { base64url.Append(dst, raw) })
 			bench(b, "encoding-base64", size, func() { std.AppendEncode(dst, raw) })
 		})
@@ -37,7 +37,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func bench(b *testing.B, name string, size int, f func()) {
-	b.Run(name, func(b *testing.B) {
+	b.Run("lib="+name, func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(size))
 		for b.Loop() {
