@@ -70,10 +70,7 @@ func newDoor(b *testing.B, g *gateway.Gateway) *door {
 func (d *door) enter(b *testing.B, text string) *gateway.Participant {
 	d.offered[0] = text
 	p, err := d.g.Enter(d, d.request)
-	if err != nil {
-		b.Error(err)
-		b.FailNow()
-	}
+	check(b, err)
 	return p
 }
 
@@ -129,7 +126,7 @@ func (g lenient) Spend(ctx context.Context, now time.Time, s token.Summary) (boo
 }
 
 // EnterLeave: in and out again. EnterLeaveParallel is the same on all
-// processors, each for users of its own.
+// processors, for another user each.
 func BenchmarkEnterLeave(b *testing.B) {
 	g, texts := newTurnstile(b)
 	d := newDoor(b, g)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"log"
 	"maps"
 	"math"
 	"slices"
@@ -29,15 +31,15 @@ type measurements struct {
 const roundMark = "ROUND\n"
 
 // readMeasurements reads the output of go test -bench, with marks between the
-// rounds.
+// rounds. What cannot be read is logged and left out.
 func readMeasurements(text string) (*measurements, error) {
 	m := &measurements{values: make(map[series]map[int]float64), machine: make(map[string]string)}
 	for round := range strings.SplitSeq(text, roundMark) {
 		in := benchfmt.NewReader(strings.NewReader(round), "measurements")
 		for in.Scan() {
 			switch record := in.Result().(type) {
-			case *benchfmt.SyntaxError:
-				return nil, record
+			case *benchfmt.SyntaxError: // where a benchmark died
+				log.Print(record)
 			case *benchfmt.Result:
 				m.add(record)
 			}
@@ -125,13 +127,9 @@ func number(v float64) string {
 
 // withInterval formats the median and how far the interval reaches from it.
 func withInterval(s benchmath.Summary) string {
-	text := number(s.Center)
 	far := max(s.Hi-s.Center, s.Center-s.Lo) / s.Center
-	switch {
-	case math.IsNaN(far) || math.IsInf(far, 0): // nothing, zero, or too few rounds
-		return text
-	case far == 0:
-		return text
+	if far == 0 || math.IsNaN(far) || math.IsInf(far, 0) { // exact, zero, or too few rounds
+		return number(s.Center)
 	}
-	return text + " ±" + strconv.FormatFloat(math.Ceil(100*far), 'f', 0, 64) + " %"
+	return fmt.Sprintf("%s ±%.0f %%", number(s.Center), math.Ceil(100*far))
 }
