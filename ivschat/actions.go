@@ -23,8 +23,8 @@ var actions = map[string]action{
 	"DISCONNECT_USER": {claims.DisconnectUser, (*request).checkDisconnect, (*client).disconnectUser},
 }
 
-// handle does what a message asks for, if the session is allowed to, and says so
-// where it is not.
+// handle does what a message asks for, if the session is allowed to, and says
+// so where it is not.
 func (c *client) handle(data []byte) {
 	q, a, err := parseRequest(data)
 	if !c.limit.Allow() {
@@ -49,8 +49,8 @@ func (c *client) handle(data []byte) {
 	}
 }
 
-// pause stops reading for as long as the limit allows one message in, so that a client
-// that sends too many is not refused faster than others are served.
+// pause stops reading for as long as the limit allows one message in, so that a
+// client that sends too many is not refused faster than others are served.
 func (c *client) pause() {
 	timer := time.NewTimer(time.Second / time.Duration(c.server.config.MessageRate))
 	defer timer.Stop()
@@ -125,8 +125,8 @@ func (s *Server) revoke(ctx context.Context, arn, userID string, reason *string)
 
 // What a backend does in a room, in the place of a moderator.
 
-// disconnectUser does what DISCONNECT_USER does. After an error it is done here,
-// and will be on the other hosts.
+// disconnectUser does what DISCONNECT_USER does. After an error it is done
+// here, and will be on the other hosts.
 func (s *Server) disconnectUser(ctx context.Context, arn, userID string, reason *string) (err error) {
 	s.hub.room(arn).disconnect(userID, nil, func() []byte {
 		err = s.revoke(ctx, arn, userID, reason)

@@ -231,13 +231,13 @@ func (c *client) receive(r io.Reader) bool {
 	return true
 }
 
-// pinged is called for a ping from the client, and reports whether to answer. Pings
-// count as messages, and wait where there are too many: with no limit, a client could
-// keep a processor busy with pongs.
+// pinged is called for a ping from the client, and reports whether to answer.
+// Pings count as messages, and wait where there are too many: with no limit, a
+// client could keep a processor busy with pongs.
 func (c *client) pinged(ctx context.Context, _ []byte) bool { return c.limit.Wait(ctx) == nil }
 
-// ponged is called for a pong from the client. Those that nobody asked for are no
-// cheaper than pings.
+// ponged is called for a pong from the client. Those that nobody asked for are
+// no cheaper than pings.
 func (c *client) ponged(ctx context.Context, _ []byte) { _ = c.limit.Wait(ctx) }
 
 // refuse tells the client that a request failed.

@@ -73,10 +73,10 @@ func (s *Server) Stats() gateway.Stats { return s.gateway.Stats() }
 // gateway.Gateway.Ready.
 func (s *Server) Ready(now time.Time) error { return s.gateway.Ready(now) }
 
-// ServeVars answers any request with what an operator watches, in JSON as package
-// expvar has it: numbers, rooms and key IDs. They are no secrets, but strangers have
-// no business with them, so [Server.Serve] does not show them without Config.Vars.
-// Serve them at /debug/vars of another listener.
+// ServeVars answers any request with what an operator watches, in JSON as
+// package expvar has it: numbers, rooms and key IDs. They are no secrets, but
+// strangers have no business with them, so [Server.Serve] does not show them
+// without Config.Vars. Serve them at /debug/vars of another listener.
 func (s *Server) ServeVars(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	json.NewEncoder(w).Encode(map[string]any{"chattoken": s.snapshot()})

@@ -42,7 +42,8 @@ func Message(err error) string { return err.(*exception).Message }
 // Sealer mints with the keys of s.
 func (s *Server) Sealer() token.Sealer { return s.sealer }
 
-// SetRate has a room take so many messages a second, whatever the service's limit.
+// SetRate has a room take so many messages a second, whatever the service's
+// limit.
 func (s *Server) SetRate(arn string, perSecond int) {
 	s.directory.change(func(c *catalog) (*catalog, error) {
 		room := c.rooms[arn]

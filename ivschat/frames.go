@@ -8,8 +8,8 @@ import (
 )
 
 // message is a frame for everyone in the room, with the RequestId, as the
-// service sends it: the sender may have connected anew since. It names the sender by what the
-// token says, whatever the client may claim.
+// service sends it: the sender may have connected anew since. It names the
+// sender by what the token says, whatever the client may claim.
 type message struct {
 	Type       string
 	ID         string `json:"Id"`

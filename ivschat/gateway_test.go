@@ -381,9 +381,9 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
-// The deadline is a time of day. Where the clock is set forward, nothing more may
-// be sent at once, and the connection ends with the next look at it; where it is
-// set back, the session lasts as long as it says.
+// The deadline is a time of day. Where the clock is set forward, nothing more
+// may be sent at once, and the connection ends with the next look at it; where
+// it is set back, the session lasts as long as it says.
 func TestClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := tokentest.New(t)
@@ -497,7 +497,8 @@ func TestNothingButTextOfSomeLength(t *testing.T) {
 		assert.Equal(t, 413, bob.next().ErrorCode)
 		bob.say("still here")
 		assert.Equal(t, "still here", bob.next().Content)
-		// What is written after the server has closed fails, which is no matter.
+		// What is written after the server has closed fails, which is no
+		// matter.
 		bob.conn.Write(t.Context(), 1, []byte(strings.Repeat(" ", ivschat.MaxDiscard+1)))
 		assert.EqualValues(t, 1009, bob.closed())
 		synctest.Wait()
@@ -681,7 +682,8 @@ func TestShutdownWhileOpening(t *testing.T) {
 	})
 }
 
-// The longest token there is fits into the request, and its echo into the reply.
+// The longest token there is fits into the request, and its echo into the
+// reply.
 func TestLongestToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attributes := map[string]string{}

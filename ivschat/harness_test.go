@@ -167,8 +167,8 @@ func (c *chat) enter(claim claims.Claims) *peer {
 	return p
 }
 
-// entering is enter for a guard that does not answer yet: the peer, or nil if it was
-// refused, comes when it has.
+// entering is enter for a guard that does not answer yet: the peer, or nil if
+// it was refused, comes when it has.
 func (c *chat) entering(claim claims.Claims) <-chan *peer {
 	c.Helper()
 	text, opened := c.mint(claim), make(chan *peer)
@@ -216,8 +216,8 @@ func (p *peer) say(text string) {
 	p.send(map[string]any{"Action": "SEND_MESSAGE", "RequestId": "say " + text, "Content": text})
 }
 
-// next returns the next frame. In a bubble, the time-out comes when nothing else
-// can happen.
+// next returns the next frame. In a bubble, the time-out comes when nothing
+// else can happen.
 func (p *peer) next() frame {
 	p.chat.Helper()
 	select {
@@ -232,8 +232,8 @@ func (p *peer) next() frame {
 	}
 }
 
-// closed waits for the end of the connection and returns its status, or -1 where
-// there was no close frame. Frames before it are an error.
+// closed waits for the end of the connection and returns its status, or -1
+// where there was no close frame. Frames before it are an error.
 func (p *peer) closed() websocket.StatusCode {
 	p.chat.Helper()
 	select {

@@ -48,8 +48,9 @@ const (
 	errReason     problem = "Reason must have 1 to 256 characters"
 )
 
-// parseRequest reads a message. Of one that is too long, data is the first maxFrame+1
-// bytes. On an error the request has the RequestID, if that could be read.
+// parseRequest reads a message. Of one that is too long, data is the first
+// maxFrame+1 bytes. On an error the request has the RequestID, if that could be
+// read.
 func parseRequest(data []byte) (request, action, error) {
 	if len(data) > maxFrame {
 		return request{}, action{}, errTooLong

@@ -169,8 +169,8 @@ func TestDisconnectWithoutTheOthers(t *testing.T) {
 	})
 }
 
-// A moderator's session ends before others could be told. The user's tokens are revoked
-// by then, and so the connections end too.
+// A moderator's session ends before others could be told. The user's tokens are
+// revoked by then, and so the connections end too.
 func TestDisconnectAsTheSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}

@@ -9,9 +9,10 @@ import (
 )
 
 // In a room, disconnectBurst users may be disconnected at once, and then
-// disconnectRate a second. Each is a revocation that is kept for three hours, and
-// all rooms together may have replay.DefaultMaxRevocations of them. With no limit, a
-// moderator of one room could use them up, and so end the sessions in all others.
+// disconnectRate a second. Each is a revocation that is kept for three hours,
+// and all rooms together may have replay.DefaultMaxRevocations of them. With no
+// limit, a moderator of one room could use them up, and so end the sessions in
+// all others.
 const (
 	disconnectRate  = 1
 	disconnectBurst = 100

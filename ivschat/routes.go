@@ -13,8 +13,8 @@ import (
 //go:embed page
 var page embed.FS
 
-// routes says what is served. The gateway and the page have the same path: a WebSocket
-// client connects to the root of the address that it is given.
+// routes says what is served. The gateway and the page have the same path: a
+// WebSocket client connects to the root of the address that it is given.
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.serveOperation)
@@ -40,8 +40,8 @@ func (s *Server) routes() *http.ServeMux {
 	return mux
 }
 
-// withPageHeaders has the browser load nothing from elsewhere for the page, whatever a
-// message contains, and show the page in no frame.
+// withPageHeaders has the browser load nothing from elsewhere for the page,
+// whatever a message contains, and show the page in no frame.
 func withPageHeaders(h http.Handler) http.Handler {
 	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 		"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

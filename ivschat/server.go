@@ -77,8 +77,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Server is the chat server. It is made by [New] and ended by [Server.Shutdown].
-// It is an http.Handler, and safe for concurrent use.
+// Server is the chat server. It is made by [New] and ended by
+// [Server.Shutdown]. It is an http.Handler, and safe for concurrent use.
 type Server struct {
 	config Config
 	log    *slog.Logger
@@ -201,9 +201,9 @@ func (k loggedKeys) Refresh(ctx context.Context, now time.Time) (changed bool, e
 }
 
 // Serve accepts connections from l, with timeouts for slow ones, until
-// [Server.Shutdown], and then returns http.ErrServerClosed. It does not encrypt,
-// and tokens should not travel in clear: l should be a TLS listener, or behind
-// a proxy that does TLS, unless all is on one machine.
+// [Server.Shutdown], and then returns http.ErrServerClosed. It does not
+// encrypt, and tokens should not travel in clear: l should be a TLS listener,
+// or behind a proxy that does TLS, unless all is on one machine.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 
 // Shutdown ends the server so that the messaging clients go to another host. At

@@ -245,8 +245,8 @@ func TestDisconnectedElsewhere(t *testing.T) {
 	assert.Equal(t, map[string]int{"disconnected": 1}, a.numbers(t).Ended)
 }
 
-// TestValkeyDownOfMessagingSDK takes the guard's server away: who is in goes on,
-// who comes is refused, and comes in when it is back.
+// TestValkeyDownOfMessagingSDK takes the guard's server away: who is in goes
+// on, who comes is refused, and comes in when it is back.
 func TestValkeyDownOfMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)

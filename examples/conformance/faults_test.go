@@ -59,8 +59,8 @@ func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.Sta
 	}
 }
 
-// TestRestart sees that what was spent before a restart stays spent, and what was
-// not is refused as well: the new guard cannot tell them apart.
+// TestRestart sees that what was spent before a restart stays spent, and what
+// was not is refused as well: the new guard cannot tell them apart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -72,8 +72,8 @@ func (c *clients) next(t testing.TB, client string) happening {
 	return h
 }
 
-// expect sees that these are the next things that happen to a client, and returns
-// the last.
+// expect sees that these are the next things that happen to a client, and
+// returns the last.
 func (c *clients) expect(t testing.TB, client string, events ...string) (h happening) {
 	t.Helper()
 	for _, event := range events {
@@ -100,8 +100,8 @@ var everyone = []string{"alice", "bob", "mod"}
 
 var aliceSays = map[string]string{"displayName": "Alice", "badge": "\U0001F3C5"}
 
-// TestMessagingSDK is a conversation of three clients of the chat SDK: one talks,
-// one listens, one moderates.
+// TestMessagingSDK is a conversation of three clients of the chat SDK: one
+// talks, one listens, one moderates.
 func TestMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)
@@ -183,8 +183,8 @@ func (c conversation) disconnection(t *testing.T) {
 	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "disconnect").Reason)
 }
 
-// TestMessagingSDKRefused presents tokens that open nothing. The client asks its
-// provider three times more, and gives up.
+// TestMessagingSDKRefused presents tokens that open nothing. The client asks
+// its provider three times more, and gives up.
 func TestMessagingSDKRefused(t *testing.T) {
 	t.Parallel()
 	needNode(t)
