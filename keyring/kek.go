@@ -97,21 +97,13 @@ func wrap(ctx context.Context, kek KEK, dataKey []byte) (kekID string, wrapped [
 // checkWrapped returns an error for what a sealed ring cannot hold, or must not:
 // the data key itself, if a KEK returns what it was given.
 func checkWrapped(kekID string, wrapped, dataKey []byte) error {
-	if err := checkKEKID(kekID); err != nil {
-		return err
-	}
 	switch {
+	case len(kekID) < 1 || len(kekID) > 255:
+		return errKEKID
 	case len(wrapped) < 1 || len(wrapped) > 65535:
 		return errWrapped
 	case dataKey != nil && bytes.Contains(wrapped, dataKey):
 		return errNotWrapped
-	}
-	return nil
-}
-
-func checkKEKID(kekID string) error {
-	if len(kekID) < 1 || len(kekID) > 255 {
-		return errKEKID
 	}
 	return nil
 }

@@ -105,14 +105,22 @@ func TestKEKCommandErrors(t *testing.T) {
 	assert.Contains(t, stdout, "unusable: ")
 }
 
-// KEKs in the environment are not handed on.
+// KEKs in the environment are not handed on to a helper.
 func TestHelperEnvironment(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the helper is a shell script")
+	}
 	kek, err := keyring.GenerateKEK()
 	require.NoError(t, err)
 	t.Setenv("CHATTOKEN_KEK", kek.InsecureText())
 	t.Setenv("CHATTOKEN_NEW_KEK", kek.InsecureText())
 	t.Setenv("CHATTOKEN_KEK_PROFILE", "kept")
-	environ := helperEnviron()
-	assert.NotContains(t, strings.Join(environ, "\n"), kek.InsecureText())
-	assert.Contains(t, environ, "CHATTOKEN_KEK_PROFILE=kept")
+	script, seen := filepath.Join(t.TempDir(), "helper"), filepath.Join(t.TempDir(), "seen")
+	require.NoError(t, os.WriteFile(script, []byte(`env > "$1"; exit 1`), 0o600))
+	status, _, _ := newFake(t).run("keyring", "init", "--keyring", filepath.Join(t.TempDir(), "ring"), "--kek-command", "sh "+script+" "+seen)
+	require.Equal(t, exitTrouble, status)
+	environ, err := os.ReadFile(seen)
+	require.NoError(t, err)
+	assert.NotContains(t, string(environ), kek.InsecureText())
+	assert.Contains(t, string(environ), "CHATTOKEN_KEK_PROFILE=kept")
 }

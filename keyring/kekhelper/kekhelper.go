@@ -182,7 +182,7 @@ func (c Command) run(ctx context.Context, m message) (message, error) {
 // error, and end with status 1. It reads all of r, and contains no secret
 // unless an error of kek's does.
 func Serve(ctx context.Context, kek keyring.KEK, r io.Reader, w io.Writer) error {
-	request, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	request, err := io.ReadAll(io.LimitReader(r, maxMessage))
 	if err != nil {
 		return fmt.Errorf("kekhelper: reading the request: %w", err)
 	}
@@ -254,7 +254,7 @@ func (m message) bytes() []byte { return []byte(strings.Join(m, "\n") + "\n") }
 // parse returns the lines of data, one at least.
 func parse(data []byte) (message, bool) {
 	text, ended := strings.CutSuffix(string(data), "\n")
-	return strings.Split(text, "\n"), ended && len(data) <= maxMessage
+	return strings.Split(text, "\n"), ended
 }
 
 var base64Strict = base64.StdEncoding.Strict()
