@@ -29,7 +29,7 @@ type plan struct {
 // -skip. An empty skip skips nothing.
 type selection struct {
 	pkg, bench, skip string
-	third            bool // measured in every third round only: it takes long
+	slow             bool // measured in every other round only
 	large            bool // with what takes gigabytes
 }
 
@@ -43,14 +43,14 @@ func reportPlan(quick bool) plan {
 		return plan{6, tokens}
 	}
 	return plan{rounds, append(tokens,
-		selection{pkg: library, bench: "^Benchmark(Guard|Crowd)$", third: true, large: true},
-		selection{pkg: peers, bench: "^Benchmark(Junk|Faults|GuardFlood|Gateway|Fleet|Guard)$", third: true},
-		selection{pkg: peers, bench: "^BenchmarkGuard$/^lib=(chattoken|flat-table|mutex-map)$/^tokens=8M$", third: true, large: true},
+		selection{pkg: library, bench: "^Benchmark(Guard|Crowd)$", slow: true, large: true},
+		selection{pkg: peers, bench: "^Benchmark(Junk|Faults|GuardFlood|Gateway|Fleet|Guard)$", slow: true},
+		selection{pkg: peers, bench: "^BenchmarkGuard$/^lib=(chattoken|flat-table|mutex-map)$/^tokens=8M$", slow: true, large: true},
 	)}
 }
 
 const (
-	rounds    = 27                    // a third is 9, of which the interval leaves out the first and the last
+	rounds    = 18                    // half are 9, of which the interval leaves out the first and the last
 	benchtime = 25 * time.Millisecond // long enough for caches to be warm and for some of the garbage
 )
 
@@ -71,7 +71,7 @@ func checkPlan(goals []goal) plan {
 			if strings.Contains(name, "/lib=") {
 				pkg = peers
 			}
-			p.runs = append(p.runs, selection{pkg: pkg, bench: pattern, third: strings.HasPrefix(name, "Crowd/")})
+			p.runs = append(p.runs, selection{pkg: pkg, bench: pattern, slow: strings.HasPrefix(name, "Crowd/")})
 		}
 	}
 	return p
@@ -98,7 +98,7 @@ func measure(p plan) (string, error) {
 		began := time.Now()
 		text.WriteString(roundMark)
 		for _, s := range p.runs {
-			if s.third && round%3 > 0 {
+			if s.slow && round%2 > 0 {
 				continue
 			}
 			out, err := s.run(dir)
