@@ -1,5 +1,6 @@
 #!/bin/sh
-# A helper whose KEK is a file: encrypt, then authenticate. Needs openssl.
+# An example of a helper, for which --kek-file is better: its KEK is a file. It
+# encrypts, then authenticates. Needs openssl.
 set -eu
 kek=$1 id=file:$1
 mac() { { cat "$kek"; { cat "$kek"; printf %s "$1"; } | openssl dgst -sha256 -binary; } | openssl dgst -sha256 -r | cut -c1-64; }
