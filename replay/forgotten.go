@@ -2,15 +2,15 @@ package replay
 
 import "slices"
 
-// maxIntervals is how many intervals a shard keeps. As long as the clock runs
-// forward one would do. Each time it is set back from where it had no business
-// to be, and tokens were spent there, adds one.
+// maxIntervals is how many intervals a shard keeps. While the clock runs
+// forward, one would do. Each time the clock jumps ahead, tokens are spent
+// there and it is set back, there is one more.
 const maxIntervals = 8
 
 // forgotten is the set of seconds whose buckets were dropped: tokens that
-// expire in one of them may have been spent. The zero value is empty. When
-// there are too many intervals the two nearest become one, and what lies
-// between them counts as forgotten too.
+// expire in one of them may have been spent. The zero value is empty. If there
+// are too many intervals, the two nearest become one, and the seconds between
+// them count as forgotten too.
 type forgotten struct {
 	n         int
 	intervals [maxIntervals + 1]interval // ascending; one more than remains
@@ -53,7 +53,7 @@ func (f *forgotten) add(second int64) {
 }
 
 // narrowest returns the index of the interval with the smallest gap after it,
-// and that gap: 1 where the next one follows at once.
+// and that gap: 1 if the next one follows at once.
 func narrowest(all []interval) (index int, gap int64) {
 	for i := range len(all) - 1 {
 		if g := all[i+1].first - all[i].last; i == 0 || g < gap {

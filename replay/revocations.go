@@ -14,72 +14,69 @@ import (
 )
 
 // kept is for how many seconds a revocation can matter: the last session that
-// it applies to may begin by a clock that is ahead, and lasts three hours.
+// it ends may begin by a clock that is ahead, and lasts three hours.
 const kept = claims.MaxSessionMinutes*60 + int64(limits.MaxClockSkew/time.Second)
 
 var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970")
 
-// Revocations is whose tokens a process knows to be revoked: those of a user,
-// of a room, of a user in a room, one token, or all. A [Guard] has one. It is
-// public for guards of one's own. The zero value has none and is ready for use.
-// It is safe for concurrent use, and must not be copied.
+// Revocations records whose tokens are revoked: a user's, a room's, a user's in
+// a room, one token, or all. A [Guard] has one; use it to write your own guard.
+// The zero value is empty and ready for use. It is safe for concurrent use, and
+// must not be copied.
 //
 // # Limits
 //
-// A revocation is kept for as long as a session it applies to can last: three
-// hours and a minute. Targets are kept as keyed hashes of 64 bits, and of 128
-// bits for a token: with n revocations, the chance that a user or room shares a
-// hash with one of them, and is taken for it, is n in 2^64. Asking takes no
-// lock, does not allocate, and costs the same for any number of revocations.
+// A revocation is kept for as long as a session that it ends can last: three
+// hours and a minute. A target is kept as a keyed hash of 64 bits, a token as
+// one of 128. With n revocations, a user or room shares a hash with one of
+// them, and counts as revoked, with a probability of n in 2^64. A lookup takes
+// no lock, does not allocate, and costs the same for any number of revocations.
 //
-// With the default MaxEntries the memory is at most 3 MiB, 6 MiB with as many
-// single tokens as there may be, and twice that for a moment. News that nobody
-// fetched adds up to 20 MiB, and the names.
+// With the default MaxEntries the memory is at most 3 MiB, 6 MiB if there are
+// also as many single tokens as possible, and twice that for a moment. News
+// that nobody fetched adds up to 20 MiB, and the names.
 //
 // When there is no room left, the earlier half of the moments becomes one
 // revocation of everyone, up to the latest of that half. That fails closed: it
-// refuses tokens, and ends sessions, that nobody revoked. A single token's
-// revocation is not merged while it matters, because that would end everybody's
-// sessions. Single tokens have places of their own, half as many as MaxEntries;
-// beyond that Revoke fails.
+// refuses tokens, and ends sessions, that nobody revoked. Single tokens are not
+// merged while they matter, because that would end everybody's sessions. They
+// have room of their own, half of MaxEntries; beyond that Revoke fails.
 //
-// Revocations whose time is over are merged, too. That is harmless, because all
-// sessions from before their moment are over. It is not if the clock is set by
-// hours: set back afterwards, more is refused; set forward after a single token
-// was revoked while the clock was slow, that token may be let in again.
+// Expired revocations are merged, too. That is harmless, because all sessions
+// from before their moment are over. It is not if the clock is set by hours.
+// Set back afterwards, more is refused. Set forward after a single token was
+// revoked while the clock was slow, that token may be accepted again.
 //
-// The moment may be in the future. So a revocation that was made while the
-// clock was far ahead applies to everything that is issued until the clock gets
-// there.
+// The moment may be in the future. So a revocation made while the clock was far
+// ahead applies to everything issued until the clock gets there.
 type Revocations struct {
-	// MaxEntries is how many revocations of users and rooms there may be at a
-	// time, and half as many, rounded up, of single tokens. Zero means
-	// DefaultMaxRevocations. It is not to be changed after first use.
+	// MaxEntries is the most revocations of users and rooms at a time, and
+	// half as many, rounded up, of single tokens. Zero means
+	// DefaultMaxRevocations. Don't change it after first use.
 	MaxEntries int
 
 	mu      sync.Mutex // held by writers
 	current atomic.Pointer[revocationTable]
 	merged  uint64
 	news    map[token.Target]moment
-	over    int64 // what was revoked up to this second is over
+	over    int64 // revocations up to this second have expired
 }
 
 // moment says up to when a target is revoked.
 type moment struct {
 	mark   int64     // as in the table
-	before time.Time // as it was said
+	before time.Time // as the caller gave it
 }
 
-// Revoke revokes the tokens and sessions of t that were issued before the
-// moment issuedBefore, as token.Summary.IssuedBefore has it. Of several calls
-// the latest moment counts. For a Token the moment does not matter: that token,
-// or its session, is over from now on. now dates the revocation, and is used to
-// discard what is over. When Revoke returns, whoever asks is told.
+// Revoke revokes the tokens and sessions of t that were issued before
+// issuedBefore by [token.Summary.IssuedBefore]. Of several calls the latest
+// moment counts. For a Token the moment does not matter: that token, or its
+// session, is over from now on. now dates the revocation, and tells which
+// others have expired. Once Revoke returns nil, Revoked knows.
 //
-// The errors, after which nothing is revoked: t is not valid; issuedBefore is
-// the zero time or more than a minute before 1970, so that no token was issued
-// before it; or [ErrFull], for a Token, when as many of them as half of
-// MaxEntries are revoked.
+// After an error nothing is revoked: t is not valid; issuedBefore is the zero
+// time or more than a minute before 1970, when no token was issued; or, for a
+// Token, [ErrFull], because half of MaxEntries tokens are revoked.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -111,8 +108,8 @@ func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Ti
 }
 
 // roomFor returns the table with room for one more, or nil if there is none for
-// a single token. Such have places of their own, half as many as all others: for
-// their sake nothing is merged, and they take no place from a user or a room.
+// a single token. Single tokens have room of their own, half as much as all
+// others. They cause no merge, and take no room from users and rooms.
 func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
 	full := func() bool {
 		if m.mark > 0 {
@@ -121,7 +118,7 @@ func (r *Revocations) roomFor(c *revocationTable, m moment) *revocationTable {
 		return c.tokens >= r.maxEntries()-r.maxEntries()/2
 	}
 	if m.mark < 0 && full() && r.over < c.oldest {
-		return nil // as long as nothing is over, there is no use in looking
+		return nil // while nothing has expired, a search finds no room
 	}
 	if full() || c.taken >= len(c.entries)/2 {
 		c = r.makeRoom(c, m.mark > 0 && full())
@@ -142,8 +139,8 @@ func (r *Revocations) revokeAll(c *revocationTable, m moment) {
 	r.prune(c)
 }
 
-// prune drops the news that is told with everyone's, or is over, so that there
-// is never more of it than there is room in the table.
+// prune drops the news that is told with everyone's, or has expired, so that
+// there is never more of it than the table has room for.
 func (r *Revocations) prune(c *revocationTable) {
 	for t, n := range r.news {
 		if !t.Everyone && (0 < n.mark && n.mark <= c.all.Load() || n.mark < 0 && -n.mark <= r.over) {
@@ -162,10 +159,10 @@ func (r *Revocations) announce(t token.Target, m moment) {
 	}
 }
 
-// News calls news for every target that came into force since the last call,
-// with its moment: the zero time for a Token. What lack of room merged is told
-// as Everyone. It holds no lock, so that news may take its time and revoke. A
-// target may be told twice, and is told again if news panics.
+// News calls news for every target revoked since the last call, with its
+// moment: the zero time for a Token. What was merged for lack of room is
+// reported as Everyone. News holds no lock, so news may take its time and
+// revoke. A target may be reported twice, and is reported again if news panics.
 func (r *Revocations) News(news func(t token.Target, issuedBefore time.Time)) {
 	r.mu.Lock()
 	fresh := r.news
@@ -185,10 +182,10 @@ func (r *Revocations) News(news func(t token.Target, issuedBefore time.Time)) {
 	}
 }
 
-// Revoked returns token.ErrRevoked if the token, or the session that was opened
-// with it, was revoked by name, by its user or by its room;
-// token.ErrAllRevoked if it was revoked only with everyone's; and else nil. It
-// retains nothing of s.
+// Revoked returns [token.ErrRevoked] if the token, or the session that it
+// opened, was revoked by its ID, user or room. It returns [token.ErrAllRevoked]
+// if it was revoked only with everyone's, and otherwise nil. It retains nothing
+// of s.
 func (r *Revocations) Revoked(s token.Summary) error {
 	if c := r.current.Load(); c != nil {
 		return c.revoked(&s)
@@ -212,21 +209,29 @@ func (c *revocationTable) revoked(s *token.Summary) error {
 	return nil
 }
 
-// before is the rule of token.Summary.IssuedBefore for a mark.
+// before applies [token.Summary.IssuedBefore] to a mark.
 func before(s *token.Summary, mark int64) bool {
 	return s.IssuedBefore(time.Unix(mark-1, 0))
 }
 
-// RevocationStats is the state of [Revocations] for those who operate it.
+// RevocationStats is the state of [Revocations] for operators.
 type RevocationStats struct {
-	Entries    int       `json:"entries"`      // revocations kept, some of which may be over
-	MaxEntries int       `json:"maxEntries"`   // as configured
-	All        time.Time `json:"all,omitzero"` // everything issued before is revoked; whole seconds; or zero
-	Merged     uint64    `json:"merged"`       // revocations that lack of room made into one of everything
-	News       int       `json:"news"`         // targets that nobody fetched yet
+	// Entries is how many revocations are kept. Some may have expired.
+	Entries    int `json:"entries"`
+	MaxEntries int `json:"maxEntries"` // as configured
+
+	// All is the moment before which everything issued is revoked, in whole
+	// seconds. Zero means none.
+	All time.Time `json:"all,omitzero"`
+
+	// Merged is how many revocations lack of room has made into one of
+	// everyone.
+	Merged uint64 `json:"merged"`
+
+	News int `json:"news"` // targets that nobody has fetched
 }
 
-// Stats returns the state. It does not disturb those who ask.
+// Stats returns the state. It does not block Revoked.
 func (r *Revocations) Stats() RevocationStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -247,10 +252,10 @@ func (r *Revocations) maxEntries() int {
 	return r.MaxEntries
 }
 
-// markOf is the second that follows t. It is not above 0 where every token is
-// issued later. Tokens are issued from 1970 to 9999, so a t after that is as
-// good as its end, where the sum does not overflow, and one that is up to a
-// skew before 1970 is taken for 1970, which refuses a little more.
+// markOf returns the second after t. It is positive unless every token is
+// issued later. Tokens are issued from 1970 to 9999. So a t after 9999 counts
+// as its end, which avoids overflow, and a t up to a skew before 1970 counts as
+// 1970, which refuses a little more.
 func markOf(t time.Time) int64 {
 	mark := min(t.Unix(), limits.MaxUnix) + 1
 	if mark > -int64(limits.MaxClockSkew/time.Second) {
@@ -259,8 +264,7 @@ func markOf(t time.Time) int64 {
 	return mark
 }
 
-// tokenMark is the mark of a single token that is revoked at now. It is below
-// 0.
+// tokenMark returns the mark of a single token revoked at now. It is negative.
 func tokenMark(now time.Time) int64 { return -max(markOf(now), 1) }
 
 func abs(mark int64) int64 { return max(mark, -mark) }
@@ -272,12 +276,12 @@ func (r *Revocations) load() *revocationTable {
 	return r.current.Load()
 }
 
-// makeRoom returns a table with room for more, without what is over. If it is to
-// merge and that leaves too much, it drops the earlier half of the moments too.
-// One in eight has to be free, or each new entry would be as much work as all of
-// them.
+// makeRoom returns a table with more room, without what has expired. With merge
+// it also drops the earlier half of the moments if too much is left. It leaves
+// one entry in eight free: otherwise each new entry would cost as much as all
+// of them.
 //
-// What is dropped is still revoked, with everything else of its time.
+// Everything dropped stays revoked by a revocation of everyone.
 func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {
 	over := r.over
 	marks, live := c.marksAfter(over)
@@ -286,7 +290,8 @@ func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable 
 		slices.Sort(marks)
 		dropped = marks[(len(marks)-1)/2]
 	}
-	// Twice as many as there are, or as there may be; room may be the largest int.
+	// Twice as many as there are, or the most there may be. room may be the
+	// largest int.
 	names, tokens := min(2*len(marks), room), min(2*(live-len(marks)), room-room/2)
 	next := newRevocationTable(c.seed, 2*(names+tokens))
 	next.all.Store(c.all.Load())

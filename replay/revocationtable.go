@@ -10,9 +10,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// hashed is whose tokens are revoked: the hash of a room and that of a user, 0
-// standing for any; or two of a token's. As they are two, no part of one name
-// can be taken for a part of the other.
+// hashed is a revoked target: the hash of a room and that of a user, where 0
+// stands for any; or two hashes of a token. With two hashes, no part of one
+// name can be taken for a part of the other.
 type hashed struct{ room, user uint64 }
 
 func (c *revocationTable) hash(t token.Target) (h hashed) {
@@ -34,10 +34,10 @@ func (c *revocationTable) hashToken(id token.ID) hashed {
 	return hashed{nonzero(maphash.Bytes(c.seed, id[:])), nonzero(binary.LittleEndian.Uint64(id[:8]))}
 }
 
-// revocationTable is a hash table with linear probing. Entries are added and
-// marks raised, nothing else, so that readers need no lock. Any other change
-// makes a new table: it takes the place of the old one with everything in it,
-// so that no reader finds a revocation in neither.
+// revocationTable is a hash table with linear probing. Entries are only added
+// and marks only raised, so readers need no lock. Any other change makes a new
+// table, which replaces the old one when it has everything in it. So no reader
+// misses a revocation.
 type revocationTable struct {
 	seed    maphash.Seed
 	all     atomic.Int64 // the mark of everyone
@@ -45,15 +45,15 @@ type revocationTable struct {
 
 	// For writers.
 	taken  int   // entries in use
-	tokens int   // of them, those of single tokens
-	oldest int64 // no mark is below it, whatever its sign
+	tokens int   // those of single tokens
+	oldest int64 // the smallest absolute value of a mark
 }
 
-// entry says that the tokens of a target are revoked that were issued before
-// the second mark, by a clock without skew; or, with a mark below 0, that a
-// single token was revoked in the second before -mark. While the mark is 0 the
-// entry is free, whatever the target: readers look at the mark first, and it is
-// written last.
+// entry revokes the tokens of a target that were issued before the second mark,
+// by a clock without skew. With a negative mark, it says that a single token
+// was revoked in the second before -mark. While the mark is 0 the entry is
+// free, whatever the target. Readers look at the mark first, and writers write
+// it last.
 type entry struct {
 	room, user atomic.Uint64
 	mark       atomic.Int64
@@ -67,8 +67,8 @@ func newRevocationTable(seed maphash.Seed, size int) *revocationTable {
 	}
 }
 
-// mark returns the mark of a target, or 0, for readers. It loads the mark of an
-// entry once: what is free at one moment may be another target's at the next.
+// mark returns the mark of a target, or 0, for readers. It loads an entry's
+// mark once: a free entry may be another target's at the next load.
 func (c *revocationTable) mark(t hashed) int64 {
 	mask := uint64(len(c.entries) - 1)
 	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
@@ -84,7 +84,7 @@ func (c *revocationTable) mark(t hashed) int64 {
 // writers.
 func (c *revocationTable) find(t hashed) *entry {
 	mask := uint64(len(c.entries) - 1)
-	// Rotated, for room and user may be the same text.
+	// Rotated, because room and user may be the same text.
 	for i := t.room ^ bits.RotateLeft64(t.user, 32); ; i++ {
 		e := &c.entries[i&mask]
 		if e.mark.Load() == 0 || e.room.Load() == t.room && e.user.Load() == t.user {
@@ -93,7 +93,7 @@ func (c *revocationTable) find(t hashed) *entry {
 	}
 }
 
-// raise is for writers. It reports whether the target was not revoked as far
+// raise is for writers. It reports whether this revokes more of the target than
 // before.
 func (c *revocationTable) raise(t hashed, mark int64) bool {
 	e := c.find(t)
@@ -114,8 +114,8 @@ func (c *revocationTable) raise(t hashed, mark int64) bool {
 	return mark > 0 || old == 0
 }
 
-// marksAfter returns the marks of the entries that are later than second, those
-// of single tokens apart, and how many entries are later in all.
+// marksAfter returns the marks after second, except those of single tokens, and
+// how many entries are later in all.
 func (c *revocationTable) marksAfter(second int64) (marks []int64, live int) {
 	for i := range c.entries {
 		mark := c.entries[i].mark.Load()

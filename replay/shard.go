@@ -2,7 +2,7 @@ package replay
 
 import "sync"
 
-// outcome is what became of one call of Spend. The zero value is no permission.
+// outcome is the result of one call of Spend. The zero value is no permission.
 type outcome uint8
 
 const (
@@ -22,14 +22,14 @@ var outcomeErrors = [outcomes]error{
 	isTooLong:     ErrTooLong,
 }
 
-// shard is one part of a guard, for the tokens whose ID has certain bits. Every
-// token belongs to one shard and, by its expiration, to one bucket of it. All
-// that concerns a token happens under one lock.
+// shard is the part of a guard for the tokens whose ID has certain bits. Every
+// token belongs to one shard and, by its expiration, to one bucket of it. One
+// lock covers everything about a token.
 //
-// That no token is fresh twice rests on this alone: from when it is fresh, its
-// key is in its bucket, until the bucket is dropped by drop, which adds its
-// second to forgotten. Nothing else, and no clock, comes into it. The rest is
-// there so that no more than necessary is forgotten.
+// No token is fresh twice for one reason. From when it is fresh, its key is in
+// its bucket until drop empties that, and drop adds the bucket's second to
+// forgotten. No clock comes into it. Everything else is there to forget no more
+// than necessary.
 type shard struct {
 	mu      sync.Mutex
 	swept   int64 // no bucket in use expires in this second or before
@@ -43,13 +43,13 @@ type shard struct {
 	_ [64]byte // the next shard's lock is on another cache line
 }
 
-// bucket holds the tokens that expire in one second. Its place is that second
+// bucket holds the tokens that expire in one second. Its index is that second
 // modulo the number of buckets.
 type bucket struct {
-	expiration int64 // Unix seconds; of no meaning while the bucket is empty
+	expiration int64 // Unix seconds; meaningless while the bucket is empty
 	tokens     int
 	table      table   // to which tokens are added
-	older      []table // as large as tables get, and full
+	older      []table // full tables of maxTable
 }
 
 // find reports whether key is there, and if not, where in b.table it belongs.
@@ -61,7 +61,7 @@ func (b *bucket) find(key uint64) (place int, found bool) {
 	return place, found
 }
 
-// spend does the work of Guard.Spend. Times are Unix seconds, rounded down;
+// spend does the work of Guard.Spend. Times are Unix seconds, rounded down.
 // beforeStart says that the token was issued before the guard was made.
 func (s *shard) spend(g *Guard, key uint64, now, issued, expiration int64, beforeStart bool) outcome {
 	s.mu.Lock()
@@ -79,8 +79,8 @@ func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64, befo
 		return isTooLong
 	}
 	s.sweep(now)
-	// Under the lock, and after the sweep: a caller that was held up since it
-	// read the clock may find that others have dropped its bucket meanwhile.
+	// Under the lock, and after the sweep: if the caller stood still after
+	// it read the clock, others may have dropped its bucket.
 	if expiration <= now || s.forgotten.contains(expiration) {
 		return isForgotten
 	}
@@ -98,11 +98,12 @@ func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64, befo
 
 // bucket returns the bucket of one second, which is after s.swept.
 //
-// If another second has the place, it is a later one: an earlier one would be
-// at least as many seconds earlier as there are buckets, hence more than a
-// token's life before expiration, hence not after now, and would be swept. It
-// is so much later that the clock must have been set back since, or the caller
-// been held up. Waiting for it could take years, so it is forgotten.
+// If another second has the place, it is a later one. An earlier one would be
+// at least as many seconds earlier as there are buckets. That is more than a
+// token's life before expiration, so not after now, and it would have been
+// swept. The other second is so much later that the clock was set back since,
+// or the caller stood still. To wait for it could take years, so the guard
+// forgets it.
 func (s *shard) bucket(expiration int64) *bucket {
 	b := s.place(expiration)
 	if b.expiration != expiration {
@@ -117,10 +118,10 @@ func (s *shard) place(second int64) *bucket {
 }
 
 // insert adds key at its place in the bucket's table. At most three quarters of
-// a table are used, which keeps the runs that find has to follow short. A table
-// that is as large as they get is put aside: to look in several of them, while
-// a good part of the capacity expires in one second, is better than to hold
-// everybody up while one is moved that has millions of keys.
+// a table are used, so find follows short runs. A table of maxTable is put
+// aside instead of moved. If much of the capacity expires in one second,
+// several lookups are better than a pause for everyone while millions of keys
+// move.
 func (s *shard) insert(b *bucket, place int, key uint64) {
 	inTable := b.tokens - len(b.older)*maxTable/4*3
 	if 4*inTable >= 3*len(b.table) {
@@ -147,8 +148,8 @@ func (s *shard) sweep(now int64) {
 	s.swept = now
 }
 
-// makeRoom drops what expires after limit, which is only there because the
-// clock was set back, and reports whether the shard now has room.
+// makeRoom drops what expires after limit, which is there only because the
+// clock was set back. It reports whether the shard now has room.
 func (s *shard) makeRoom(capacity int, limit int64) bool {
 	for i := range s.buckets {
 		if b := &s.buckets[i]; b.expiration > limit {

@@ -2,14 +2,14 @@ package replay
 
 import "time"
 
-// Stats is the state of a [Guard] for those who operate it. Counts are since
-// the guard was made.
+// Stats is the state of a [Guard] for operators. Counts are since the guard was
+// made.
 type Stats struct {
-	Live     int `json:"live"`     // tokens that are remembered and have not expired
-	Capacity int `json:"capacity"` // as Live, when full
+	Live     int `json:"live"`     // unexpired tokens
+	Capacity int `json:"capacity"` // the most that Live can be
 	Bytes    int `json:"bytes"`    // memory held
 
-	Fresh uint64 `json:"fresh"` // tokens that were let in
+	Fresh uint64 `json:"fresh"` // tokens accepted
 
 	// Refused tokens, by reason.
 	Spent       uint64 `json:"spent"`       // not fresh
@@ -28,7 +28,7 @@ const (
 )
 
 // Stats returns the state at now. It holds the lock of one shard at a time, for
-// about a microsecond, so it can be asked as often as a scraper likes. Of a
+// about a microsecond, so a scraper may call it as often as it likes. For a
 // zero or nil Guard all is zero.
 func (g *Guard) Stats(now time.Time) Stats {
 	if g.isZero() {

@@ -6,23 +6,23 @@ import (
 )
 
 // table is a set of keys: a hash table with open addressing and linear probing,
-// in which 0 is a free place. Keys are random, so they are their own hash. The
+// where 0 marks a free place. Keys are random, so they are their own hash. The
 // nil table is empty and full.
 //
-// Its size is 8 or 12 words times a power of two. In steps of a half and a
-// third a table is at least half full after growing.
+// Its size is 8 or 12 words times a power of two. It grows by a half or a
+// third, so it is at least half full afterwards.
 type table []uint64
 
 const (
 	minTable = 8       // words; a cache line
-	maxTable = 1 << 15 // words; 256 KiB, the most that one insertion has to move
+	maxTable = 1 << 15 // words; 256 KiB, the most that one insertion moves
 )
 
 // nonzero maps 0, which cannot be stored, to another key.
 func nonzero(key uint64) uint64 { return max(key, 1) }
 
-// home is the place where key should be. Ascending keys have ascending homes,
-// so that a table is moved into a larger one from front to back.
+// home returns the place where key should be. Ascending keys have ascending
+// homes, so a table is moved into a larger one from front to back.
 func (t table) home(key uint64) int {
 	high, _ := bits.Mul64(key, uint64(len(t)))
 	return int(high)
@@ -46,7 +46,7 @@ func (t table) find(key uint64) (place int, found bool) {
 	}
 }
 
-// nextSize is the size of the table to move to when one of that size is full.
+// nextSize returns the size of the table that replaces a full one.
 func nextSize(words int) int {
 	if words&(words-1) == 0 {
 		return words / 2 * 3
@@ -54,9 +54,9 @@ func nextSize(words int) int {
 	return words / 3 * 4
 }
 
-// tableFor is the size of the first table of a bucket that is expected to hold
-// n tokens, with room for four standard deviations more. While the tokens are
-// spread evenly, no table has to grow even if the guard is full, and all are of
+// tableFor returns the size of the first table of a bucket that is expected to
+// hold n tokens, with room for four standard deviations more. While tokens are
+// spread evenly, no table has to grow even if the guard is full, and all have
 // one size.
 func tableFor(n int) int {
 	room := n + 4*int(math.Ceil(math.Sqrt(float64(n))))
@@ -67,9 +67,9 @@ func tableFor(n int) int {
 	return size
 }
 
-// pool recycles the tables of one shard, and never holds more than there once
-// were in use. While all buckets get by with their first table it does not
-// allocate once it has seen a minute of full load.
+// pool recycles the tables of one shard, and never holds more than were once in
+// use. While all buckets get by with their first table, it stops allocating
+// after a minute of full load.
 type pool struct {
 	first int     // size of a bucket's first table
 	idle  []table // cleared
@@ -78,7 +78,7 @@ type pool struct {
 	peak  int     // most words that were ever in use
 }
 
-// grow moves what is in t to a larger table and returns that.
+// grow moves t into a larger table and returns that.
 func (p *pool) grow(t table) table {
 	size := p.first
 	if len(t) > 0 {
