@@ -1,27 +1,28 @@
 # make alone says what there is. Only Go, make and a POSIX shell are needed; the
-# checks fetch their two tools through the module proxy.
+# tools come through the module proxy.
 
-# Every module of the tree: the core, whose tests come first, and what nests below
-# it.
+# Every module of the tree: the root, and what nests below it.
 MODULES := . $(filter-out .,$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*'))))
 
-# The packages whose statement coverage is held to a minimum.
+# The packages that are tested first, and whose statement coverage is held to a
+# minimum.
 CORE := $(patsubst %,./%,$(wildcard claims keyring token replay))
 
-# Time for each fuzz target, or a count of executions such as 2000x; or
-# total:3600, seconds for all of them, in the shares of fuzz/shares.
+# Time for each fuzz target, or a count of executions such as 2000x.
 FUZZTIME = 10s
 
 # Further go test flags for race, 386, purego, gomaxprocs, gogc and soak.
 TESTFLAGS =
 
-TESTALL = go run ./tools/testall $(MODULES)
+# The core and the root come before anything is downloaded for the nested modules.
+PACKAGES = '$(CORE) ./...' '$(patsubst %,%/...,$(filter-out .,$(MODULES)))'
+TEST = tools/test.sh $(PACKAGES)
 # The tools' own versions, and not those of the workspace.
 TOOL = GOWORK=off go -C tools tool
 
 .PHONY: help
 help:
-	@echo 'make test    vet and test every module; the last line counts the tests'
+	@echo 'make test    vet and test every module, the core first; the last line counts the tests'
 	@echo 'make race    the tests under the race detector (needs a C compiler)'
 	@echo 'make check   all of the above and: format, modules, staticcheck, govulncheck, workflows,'
 	@echo '             other builds and systems, coverage, size of the documentation, and:'
@@ -30,7 +31,7 @@ help:
 	@echo 'make bench   all benchmarks, and the libraries to compare with, into bench/RESULTS.md;'
 	@echo '             QUICK=1 measures less'
 	@echo 'make bench-check   the ratios that are to hold, within a margin'
-	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME), or all for FUZZTIME=total:3600 seconds'
+	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
 	@echo 'make mutate  put faults into a copy, and see that the tests beside the code catch each'
 	@echo 'make soak    the long form of the tests that have one'
 	@echo 'make demo    mint, show, open and refuse a token'
@@ -39,24 +40,24 @@ help:
 
 .PHONY: test race 386 purego gomaxprocs gogc cross soak
 test:
-	@$(TESTALL)
+	@$(TEST)
 
 race:
-	@$(TESTALL) -- -race $(TESTFLAGS)
+	@$(TEST) -- -race $(TESTFLAGS)
 
 386:
-	@tools/386.sh $(MODULES) -- $(TESTFLAGS)
+	@tools/386.sh $(PACKAGES) -- $(TESTFLAGS)
 
 purego:
-	@$(TESTALL) -- -tags=purego $(TESTFLAGS)
+	@$(TEST) -- -tags=purego $(TESTFLAGS)
 
 # -exec, so that only the tests run under the setting and not the compiler.
 gomaxprocs:
-	@$(TESTALL) -- -exec='env GOMAXPROCS=1' $(TESTFLAGS)
+	@$(TEST) -- -exec='env GOMAXPROCS=1' $(TESTFLAGS)
 
 # Without a memory limit a test that allocates in a loop would take the machine.
 gogc:
-	@$(TESTALL) -- -exec='env GOGC=off GOMEMLIMIT=2GiB' $(TESTFLAGS)
+	@$(TEST) -- -exec='env GOGC=off GOMEMLIMIT=2GiB' $(TESTFLAGS)
 
 # The other systems' builds, tests included. A test that needs Unix says so in its
 # build constraint. No program of these runs, so the compiler optimizes nothing.
@@ -66,7 +67,7 @@ cross:
 		echo "cross: $$system: pass"; done
 
 soak:
-	@CHATTOKEN_SOAK=1 $(TESTALL) -- -run=Soak -timeout=2h $(TESTFLAGS)
+	@CHATTOKEN_SOAK=1 $(TEST) -- -run=Soak -timeout=2h $(TESTFLAGS)
 
 # -- The checks.
 

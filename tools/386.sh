@@ -1,7 +1,7 @@
 #!/bin/sh
-# Tests modules as programs for 386, as far as this machine runs such programs.
+# Tests packages as programs for 386, as far as this machine runs such programs.
 # usage: 386.sh
-#        386.sh directory... -- [go test flags]
+#        386.sh packages... -- [go test flags]
 #
 # Without arguments it prints how far that is:
 #
@@ -34,14 +34,9 @@ form() {
 	rm -r "$tmp"
 }
 
-# testall is not itself for 386: only what it starts sees the variable.
-testall() {
-	go run -exec 'env GOARCH=386' ./tools/testall "$@"
-}
-
 under_qemu() {
 	status=0
-	testall "$@" -short -skip="^($(echo "$skipped" | tr ' ' '|'))\$" -exec="'$root/tools/386.sh' -exec" || status=$?
+	GOARCH=386 tools/test.sh "$@" -short -skip="^($(echo "$skipped" | tr ' ' '|'))\$" -exec="'$root/tools/386.sh' -exec" || status=$?
 	echo '386: this machine runs no 386 programs, so qemu-i386 ran the tests, in short form.'
 	echo "386: Go programs that handle signals crash under it: $compiled were only compiled and vetted, and $skipped were left out."
 	return $status
@@ -49,10 +44,14 @@ under_qemu() {
 
 compile() {
 	count=0
-	for dir; do
-		[ "$dir" != -- ] || break
-		(cd "$dir" && GOARCH=386 go vet ./... && GOARCH=386 go test -c -o /dev/null ./...)
-		count=$((count + $(cd "$dir" && go list ./... | wc -l)))
+	for list; do
+		[ "$list" != -- ] || break
+		# shellcheck disable=SC2086 # a list of packages
+		GOARCH=386 go vet $list
+		# shellcheck disable=SC2086
+		GOARCH=386 go test -c -o /dev/null $list
+		# shellcheck disable=SC2086
+		count=$((count + $(go list $list | wc -l)))
 	done
 	echo "386: neither this machine nor qemu-i386 runs 386 programs, so $count packages were only compiled and vetted, and no test was run."
 }
@@ -78,7 +77,7 @@ cd "$root"
 form=$(form)
 [ $# -gt 0 ] || { echo "$form"; exit; }
 case $form in
-native) testall "$@" ;;
+native) GOARCH=386 tools/test.sh "$@" ;;
 qemu) under_qemu "$@" ;;
 none) compile "$@" ;;
 esac

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stubs stand for go and for qemu-i386. What go builds ends as the kernel and
+// stubs stand for go, gotestsum and qemu-i386. What go builds ends as the kernel and
 // qemu-i386 have it end.
 var stubs = map[string]string{
 	"go": `#!/bin/sh
@@ -23,14 +23,21 @@ echo "GOARCH=$GOARCH $*" >>"$CALLS"
 case $1 in
 build) printf '#!/bin/sh\nexit %s\n' "$KERNEL" >"$3"; chmod +x "$3" ;;
 list) echo package ;;
-run) exit "$TESTALL" ;;
+tool) echo "$(dirname "$0")/gotestsum" ;;
 esac
+`,
+	"gotestsum": `#!/bin/sh
+echo "GOARCH=$GOARCH $*" >>"$CALLS"
+for flag; do case $flag in
+--jsonfile=*) echo '{"Action":"pass","Test":"A"}' >"${flag#*=}" ;;
+esac; done
+exit "$TESTS"
 `,
 	"qemu-i386": "#!/bin/sh\n[ \"$QEMU\" = 0 ] && echo \"$GODEBUG $*\" >>\"$CALLS\"\nexit \"$QEMU\"\n",
 }
 
 // machine is what a machine can run: 0 if it can, as in an exit status.
-type machine struct{ kernel, qemu, testall string }
+type machine struct{ kernel, qemu, tests string }
 
 // run runs 386.sh in a directory of the module, and returns what it started.
 func (m machine) run(t *testing.T, dir string, args ...string) (calls, out string, err error) {
@@ -44,7 +51,7 @@ func (m machine) run(t *testing.T, dir string, args ...string) (calls, out strin
 	cmd := exec.Command(script, args...)
 	cmd.Dir = filepath.Join("..", dir)
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GOARCH=", "CALLS="+filepath.Join(bin, "calls"),
-		"KERNEL="+m.kernel, "QEMU="+m.qemu, "TESTALL="+m.testall)
+		"KERNEL="+m.kernel, "QEMU="+m.qemu, "TESTS="+m.tests)
 	printed, err := cmd.CombinedOutput()
 	data, _ := os.ReadFile(filepath.Join(bin, "calls"))
 	return string(data), string(printed), err
@@ -64,32 +71,32 @@ func Test386Form(t *testing.T) {
 
 // In each form the tests and nothing else are for 386, and a failure shows.
 func Test386(t *testing.T) {
-	const runner = "GOARCH= run -exec env GOARCH=386 ./tools/testall claims token -- -run=X"
 	tests := []struct {
 		name   string
 		m      machine
 		starts []string
 		says   string
 	}{
-		{"native", machine{"0", "0", "0"}, []string{runner + "\n"}, ""},
-		{"qemu", machine{"126", "0", "0"}, []string{runner + " -short -skip=^(Test", "-exec='"}, "386: this machine runs no 386 programs, so qemu-i386 ran the tests"},
-		{"none", machine{"126", "1", "0"}, []string{"GOARCH=386 vet ./...\n", "GOARCH=386 test -c -o /dev/null ./...\n"}, "so 2 packages were only compiled and vetted"},
+		{"native", machine{"0", "0", "0"}, []string{"--packages=claims token -- ", " -run=X\n"}, ""},
+		{"qemu", machine{"126", "0", "0"}, []string{"--packages=claims token -- ", " -run=X -short -skip=^(Test", "-exec='"}, "386: this machine runs no 386 programs, so qemu-i386 ran the tests"},
+		{"none", machine{"126", "1", "0"}, []string{"GOARCH=386 vet claims token\n", "GOARCH=386 test -c -o /dev/null claims token\n"}, "so 1 packages were only compiled and vetted"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			args := []string{"claims", "token", "--", "-run=X"}
+			args := []string{"claims token", "--", "-run=X"}
 			calls, out, err := tt.m.run(t, ".", args...)
 			require.NoError(t, err, out)
 			assert.Contains(t, out, tt.says)
 			for _, call := range tt.starts {
 				assert.Contains(t, calls, call)
 			}
-			assert.NotContains(t, calls, "GOARCH=386 run")
+			assert.NotContains(t, calls, "GOARCH=386 tool")
 			if tt.name == "none" {
-				assert.NotContains(t, calls, "testall")
+				assert.NotContains(t, calls, "--packages")
 				return
 			}
-			tt.m.testall = "1"
+			assert.Contains(t, calls, "GOARCH=386 --format")
+			tt.m.tests = "1"
 			_, _, err = tt.m.run(t, ".", args...)
 			assert.Error(t, err)
 		})

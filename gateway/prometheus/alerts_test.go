@@ -16,7 +16,7 @@ func TestAlerts(t *testing.T) {
 		if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
 			t.Fatal("promtool is missing (Debian: apt-get install prometheus)")
 		}
-		t.Skip("promtool is missing (Debian: apt-get install prometheus)")
+		t.Skip("SKIPPED: promtool is missing (Debian: apt-get install prometheus)")
 	}
 	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "testdata/alerts_test.yml"}} {
 		out, err := exec.Command(promtool, args...).CombinedOutput()
