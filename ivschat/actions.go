@@ -12,7 +12,7 @@ import (
 
 // action is something that a client can ask for.
 type action struct {
-	capability claims.Capabilities     // which the session must have
+	capability claims.Capabilities     // which the session must have; 0 is none
 	check      func(*request) error    // whether the members are valid
 	do         func(*client, *request) // is called if both is so
 }
@@ -21,6 +21,7 @@ var actions = map[string]action{
 	"SEND_MESSAGE":    {claims.SendMessage, (*request).checkMessage, (*client).sendMessage},
 	"DELETE_MESSAGE":  {claims.DeleteMessage, (*request).checkDelete, (*client).deleteMessage},
 	"DISCONNECT_USER": {claims.DisconnectUser, (*request).checkDisconnect, (*client).disconnectUser},
+	renewAction:       {0, (*request).checkRenew, (*client).renew},
 }
 
 // handle does what a message asks for, if the session is allowed to, and says
@@ -40,13 +41,22 @@ func (c *client) handle(data []byte) {
 		c.refuse(400, err.Error(), q.RequestID)
 		return
 	}
-	switch err := c.p.Authorize(a.capability); err {
+	switch err := c.authorize(a.capability); err {
 	case nil:
 		a.do(c, &q)
 	case token.ErrNotPermitted:
 		c.refuse(403, "not permitted", q.RequestID)
 	default: // the stay is over, and its end on the way
 	}
+}
+
+// authorize asks the gateway, unless the action needs no capability: such a one
+// asks for itself.
+func (c *client) authorize(want claims.Capabilities) error {
+	if want == 0 {
+		return nil
+	}
+	return c.p.Authorize(want)
 }
 
 // pause stops reading for as long as the limit allows one message in, so that a

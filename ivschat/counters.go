@@ -17,7 +17,7 @@ type counters struct {
 	exceptions expvar.Map // errors of the API and of join, by code
 
 	opened  expvar.Int
-	refused expvar.Map // upgrades, by gateway.Reasons
+	refused expvar.Map // upgrades and renewals, by gateway.Reasons
 	ended   expvar.Map // connections that the server has ended, by the word of the ending
 
 	messages expvar.Int

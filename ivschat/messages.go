@@ -27,6 +27,7 @@ type request struct {
 	ID         *string `json:"Id"`
 	UserID     *string `json:"UserId"`
 	Reason     *string
+	Token      *string
 	Attributes map[string]*string
 }
 
@@ -46,6 +47,7 @@ const (
 	errID         problem = "Id must be the ID of a message"
 	errUserID     problem = "UserId must have 1 to 128 characters"
 	errReason     problem = "Reason must have 1 to 256 characters"
+	errToken      problem = "Token must be a token"
 )
 
 // parseRequest reads a message. Of one that is too long, data is the first

@@ -92,6 +92,11 @@ func TestRequests(t *testing.T) {
 		"too long user":         {dis + quoted(strings.Repeat("x", 129)) + `}`, 400, "r"},
 		"user is an array":      {dis + `[]}`, 400, "r"},
 		"disconnect, no reason": {dis + `"nobody","Reason":""}`, 400, "r"},
+
+		"renew, no token":    {`{"Action":"chattoken:RENEW","RequestId":"r"}`, 400, "r"},
+		"token is empty":     {`{"Action":"chattoken:RENEW","RequestId":"r","Token":""}`, 400, "r"},
+		"token is a number":  {`{"Action":"chattoken:RENEW","RequestId":"r","Token":1}`, 400, "r"},
+		"token of no server": {`{"Action":"chattoken:RENEW","RequestId":"r","Token":"x"}`, 403, "r"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
