@@ -304,10 +304,15 @@ func TestCredentialOfNoRoom(t *testing.T) {
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{Join: true})
-		join := func(room string, moderator bool) (*http.Response, map[string]string) {
+		type joined struct {
+			Token                 string
+			SessionExpirationTime string
+			TokenExpirationTime   *string
+			Claims                claims.Claims
+		}
+		join := func(room string, moderator bool) (resp *http.Response, reply joined) {
 			t.Helper()
 			resp, data := c.post("/join", fmt.Appendf(nil, `{"room":%q,"userId":"ann","displayName":"Ann","moderator":%v}`, room, moderator))
-			var reply map[string]string
 			if resp.StatusCode == http.StatusOK {
 				require.NoError(t, json.Unmarshal(data, &reply))
 			}
@@ -316,9 +321,11 @@ func TestJoin(t *testing.T) {
 		for _, room := range []string{lobby, "g1H2I3j4k5L6"} {
 			resp, reply := join(room, false)
 			require.Equal(t, http.StatusOK, resp.StatusCode)
-			assert.Len(t, reply, 2, "the client is not told when the token expires")
-			assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), reply["sessionExpirationTime"])
-			ann, _, refused := c.try(reply["token"], nil)
+			assert.Nil(t, reply.TokenExpirationTime, "the client is not told")
+			assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), reply.SessionExpirationTime)
+			assert.Equal(t, claims.Claims{RoomIdentifier: lobby, UserID: "ann", Capabilities: claims.SendMessage,
+				Attributes: map[string]string{"displayName": "Ann"}}, reply.Claims)
+			ann, _, refused := c.try(reply.Token, nil)
 			require.Empty(t, refused)
 			ann.say("hello")
 			f := ann.next()
@@ -327,7 +334,7 @@ func TestJoin(t *testing.T) {
 			assert.Equal(t, 403, ann.next().ErrorCode)
 		}
 		_, reply := join(lobby, true)
-		mod, _, _ := c.try(reply["token"], nil)
+		mod, _, _ := c.try(reply.Token, nil)
 		mod.send(map[string]string{"Action": "DELETE_MESSAGE", "Id": "abcdefABCD01"})
 		assert.Equal(t, "EVENT", mod.next().Type)
 
@@ -337,6 +344,10 @@ func TestJoin(t *testing.T) {
 		assert.Equal(t, "ResourceNotFoundException", resp.Header.Get("x-amzn-ErrorType"))
 		resp, _ = c.post("/join", []byte(`{"room":1}`))
 		assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+
+		_, rooms := c.get("/join")
+		assert.JSONEq(t, `{"rooms":[{"id":"g1H2I3j4k5L6","name":"","maximumMessageLength":500},
+			{"id":"B2b2B2b2B2b2","name":"","maximumMessageLength":500}]}`, string(rooms))
 	})
 }
 
@@ -355,7 +366,7 @@ func TestJoinFromAnotherSite(t *testing.T) {
 func TestPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{Join: true})
-		for path, contentType := range map[string]string{"/": "text/html", "/chat.js": "text/javascript", "/style.css": "text/css"} {
+		for path, contentType := range map[string]string{"/": "text/html", "/chat.js": "text/javascript", "/connection.js": "text/javascript", "/style.css": "text/css"} {
 			resp, body := c.get(path)
 			assert.Equal(t, http.StatusOK, resp.StatusCode)
 			assert.Contains(t, resp.Header.Get("Content-Type"), contentType)

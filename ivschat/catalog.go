@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,8 +66,8 @@ func newRoomID() string { return rand.Text()[:12] }
 // change.
 type catalog struct {
 	authenticator
-	parent string              // what the ARNs of new rooms begin with
-	rooms  map[string]roomInfo // by ARN
+	first string              // room of the registry: new ones are in its account and region
+	rooms map[string]roomInfo // by ARN
 }
 
 // under returns the catalog after a registry has taken the place of the one
@@ -88,20 +87,19 @@ func (c *catalog) under(r Registry, now time.Time) *catalog {
 		room.registered = true
 		rooms[arn] = room
 	}
-	first := r.Rooms[0]
-	return &catalog{newAuthenticator(r), strings.TrimSuffix(first, roomID(first)), rooms}
+	return &catalog{newAuthenticator(r), r.Rooms[0], rooms}
 }
 
 func (c *catalog) with(room roomInfo) *catalog {
 	rooms := maps.Clone(c.rooms)
 	rooms[room.ARN] = room
-	return &catalog{c.authenticator, c.parent, rooms}
+	return &catalog{c.authenticator, c.first, rooms}
 }
 
 func (c *catalog) without(arn string) *catalog {
 	rooms := maps.Clone(c.rooms)
 	delete(rooms, arn)
-	return &catalog{c.authenticator, c.parent, rooms}
+	return &catalog{c.authenticator, c.first, rooms}
 }
 
 // roomPage is the reply of ListRooms.

@@ -2,7 +2,10 @@ package ivschat
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/claims"
@@ -21,6 +24,38 @@ type joinRequest struct {
 type joinReply struct {
 	Token             string    `json:"token"`
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
+
+	// Claims is what the token says. Its client cannot read it.
+	Claims claims.Claims `json:"claims"`
+}
+
+// joinRooms is what GET /join replies: where one can join.
+type joinRooms struct {
+	Rooms []joinRoom `json:"rooms"`
+}
+
+type joinRoom struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	MaxLength int    `json:"maximumMessageLength"`
+}
+
+// listJoin begins with the registry's first room, which is the one that the
+// instructions of the demonstration name.
+func (s *Server) listJoin(w http.ResponseWriter, _ *http.Request) {
+	c := s.directory.load()
+	place := func(arn string) string {
+		if arn == c.first {
+			return ""
+		}
+		return arn
+	}
+	var reply joinRooms
+	for _, arn := range slices.SortedFunc(maps.Keys(c.rooms), func(a, b string) int { return strings.Compare(place(a), place(b)) }) {
+		room := c.rooms[arn]
+		reply.Rooms = append(reply.Rooms, joinRoom{room.ID, room.Name, room.MaxLength})
+	}
+	writeJSON(w, newRequestID(), http.StatusOK, reply)
 }
 
 // join is the application's side: the client asks it for a token, and it asks
@@ -38,7 +73,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, requestID, err)
 		return
 	}
-	writeJSON(w, requestID, http.StatusOK, joinReply{minted.Token, minted.SessionExpiration})
+	writeJSON(w, requestID, http.StatusOK, joinReply{minted.Token, minted.SessionExpiration, c})
 }
 
 // parseJoin returns the claims that a request to join asks for.

@@ -172,7 +172,7 @@ func (s *Server) createRoom(q roomChanges) (room roomInfo, err error) {
 		return roomInfo{}, err
 	}
 	err = s.directory.change(func(c *catalog) (*catalog, error) {
-		arn := c.parent + newRoomID()
+		arn := strings.TrimSuffix(c.first, roomID(c.first)) + newRoomID()
 		if len(c.rooms) >= maxRooms {
 			return nil, quotaExceeded(arn, maxRooms)
 		}

@@ -24,11 +24,13 @@ func (s *Server) routes() *http.ServeMux {
 	}
 	var other http.Handler = http.HandlerFunc(s.connect) // which says what is missing
 	if s.config.Join {
+		mux.HandleFunc("GET /join", s.listJoin)
 		mux.HandleFunc("POST /join", s.join)
 		files, _ := fs.Sub(page, "page") // no error: the name is a valid path
 		other = withPageHeaders(http.FileServerFS(files))
-		mux.Handle("GET /chat.js", other)
-		mux.Handle("GET /style.css", other)
+		for _, name := range []string{"chat.js", "connection.js", "style.css"} {
+			mux.Handle("GET /"+name, other)
+		}
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {

@@ -19,16 +19,18 @@ import (
 type seen struct {
 	Step string
 
-	Name, User, Content string // of a message
+	Name, User, Content string // of a message, or of the problems at two fields
 	Attributes, Buttons []string
 	Images              int
 
-	Text          string // of a complaint
-	Left          string
+	Text, Title   string
 	Kept          int
+	Disabled      bool // whether Send is
+	Overflow      int  // pixels
 	Alice, Mod    int
-	Before, After int // seconds that remain
-	Lasted        int // ms
+	Before, After int               // seconds that remain
+	Sockets       int               // that were opened so far
+	Token         map[string]string // the panel
 	Form          bool
 }
 
@@ -64,6 +66,10 @@ func TestPage(t *testing.T) {
 	screenshots := t.TempDir()
 	b := startBrowser(t, s, "chat", screenshots)
 
+	empty := b.next(t, "empty")
+	assert.Equal(t, "Room g1H2I3j4k5L6", empty.Title)
+	assert.Contains(t, empty.Text, "Nobody has said anything")
+	assert.Zero(t, empty.Overflow)
 	const mod = `<b onclick="alert(1)">Mo</b>`
 	said := seen{Name: "Alice", User: "alice-1", Content: "Hello, is anybody here?", Buttons: []string{}, Attributes: []string{}}
 	toMod := said
@@ -72,8 +78,8 @@ func TestPage(t *testing.T) {
 	assert.Equal(t, said, b.next(t, "alice to alice"))
 	said.Name, said.User, said.Content = mod, "mod-1", "<img src=x onerror=alert(1)> welcome, שלום"
 	assert.Equal(t, said, b.next(t, "mod to alice"), "text, and no markup")
-	assert.Equal(t, seen{Left: "-1", Kept: 1002}, b.next(t, "too long")) // in UTF-16
-	assert.Equal(t, seen{}, b.next(t, "deleted"), "how often the deleted message is still shown")
+	assert.Equal(t, seen{Text: "Too long to send: remove 1 character. 501 / 500", Kept: 1002, Disabled: true}, b.next(t, "too long")) // in UTF-16
+	assert.Equal(t, seen{Text: "log"}, b.next(t, "deleted"), "how often the deleted message is still shown, and where the focus is")
 	clock := b.next(t, "remaining")
 	assert.InDelta(t, 3600, clock.Before, 60)
 	assert.Less(t, clock.After, clock.Before)
@@ -85,8 +91,23 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageRestart kills the server under the page, which comes back with a fresh
-// token when there is a server again.
+// TestPageProblems enters what can't be, and loses its room.
+func TestPageProblems(t *testing.T) {
+	t.Parallel()
+	needPage(t)
+	b := startBrowser(t, startServer(t), "problems", t.TempDir())
+	assert.Equal(t, seen{User: "Enter a user ID: any name that is yours alone in this room.", Name: "Enter the name that others see."},
+		b.next(t, "nothing entered"))
+	assert.Equal(t, seen{User: "Use at most 128 characters. These are 129."}, b.next(t, "long user"))
+	assert.Equal(t, seen{Name: "This is too long. Use a shorter name."}, b.next(t, "long name"))
+	assert.Equal(t, seen{Text: "Too long to send: remove 1 character. 4 / 3", Content: "four"}, b.next(t, "refused"))
+	assert.Equal(t, seen{}, b.next(t, "typing"), "no alert, and Send can be pressed")
+	assert.Equal(t, seen{Text: "There is no such room any more. Choose another one."}, b.next(t, "no room"))
+	b.next(t, "done")
+}
+
+// TestPageRestart kills the server under the page, and has the next one drain. The
+// page comes back with a fresh token when there is a server again.
 func TestPageRestart(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -94,27 +115,41 @@ func TestPageRestart(t *testing.T) {
 	b := startBrowser(t, first, "restart", t.TempDir())
 	b.next(t, "joined")
 	first.kill()
-	b.next(t, "lost")
-	startServer(t, "-listen", first.address())
+	assert.Equal(t, seen{Disabled: true, Text: "You can send when you are connected."}, b.next(t, "lost"))
+	b.next(t, "ticks")
+	second := startServer(t, "-listen", first.address())
+	assert.Equal(t, seen{Text: "a draft"}, b.next(t, "again"), "nothing that was said of the loss remains")
 	assert.Equal(t, "what was that?", b.next(t, "back").Content)
+	b.next(t, "once more")
+	second.terminate(t)
+	startServer(t, "-listen", first.address())
+	assert.Equal(t, seen{Sockets: 1}, b.next(t, "drained"))
 	b.next(t, "done")
 }
 
-// TestPageSessionEnd lets a session of a minute end. It shows the attributes that
-// /join does not give, too.
-func TestPageSessionEnd(t *testing.T) {
+// TestPageRenewal has a session of a minute renewed on its connection. It shows
+// the attributes that /join does not give, too.
+func TestPageRenewal(t *testing.T) {
 	t.Parallel()
 	needPage(t)
 	s := startServer(t)
-	b := startBrowser(t, s, "sessionEnd", t.TempDir())
+	b := startBrowser(t, s, "renewal", t.TempDir())
 	begun := b.next(t, "begun")
 	assert.LessOrEqual(t, begun.Before, 60)
 	assert.Equal(t, "Alice", begun.Name)
 	assert.Equal(t, []string{"badge: gold"}, begun.Attributes)
+	assert.Equal(t, room, begun.Token["Room"])
+	assert.Equal(t, "alice-1", begun.Token["User"])
+	assert.Equal(t, "displayName: Alice, badge: gold", begun.Token["Attributes"])
+	assert.Equal(t, "send message", begun.Token["May"])
+	assert.Regexp(t, `^\d{3} characters, encrypted\. In JSON, what it says takes \d{3}\.$`, begun.Token["Length"])
+	assert.Contains(t, begun.Token["Sessions"], "this is the first")
 	renewed := b.next(t, "renewed")
-	assert.GreaterOrEqual(t, renewed.Lasted, 59_000) // its first second may be a part of one
 	assert.Greater(t, renewed.After, 60)
-	assert.Equal(t, []string{}, b.next(t, "said").Attributes, "it is another token")
+	assert.Equal(t, 1, renewed.Sockets, "it is the same connection")
+	assert.Equal(t, "displayName: Alice", renewed.Token["Attributes"], "it is another token")
+	assert.Equal(t, []string{}, b.next(t, "said").Attributes)
+	assert.Equal(t, seen{Sockets: 1}, b.next(t, "asked"))
 	b.next(t, "done")
 }
 
@@ -140,10 +175,11 @@ func checkScreenshot(t testing.TB, name string) {
 	defer file.Close()
 	img, _, err := image.Decode(file)
 	require.NoError(t, err)
-	assert.Equal(t, image.Rect(0, 0, 760, 620), img.Bounds())
+	size := img.Bounds().Max
+	assert.Contains(t, []image.Point{{390, 780}, {1280, 780}}, size)
 	pixels, most := map[uint32]int{}, 0
-	for y := range 620 {
-		for x := range 760 {
+	for y := range size.Y {
+		for x := range size.X {
 			r, g, b, _ := img.At(x, y).RGBA()
 			shade := (r>>8)<<16 | (g>>8)<<8 | b>>8
 			pixels[shade]++
@@ -151,6 +187,6 @@ func checkScreenshot(t testing.TB, name string) {
 		}
 	}
 	assert.Greater(t, len(pixels), 50, name)
-	assert.Less(t, most, 760*620*95/100, name)
-	assert.Greater(t, most, 760*620/4, name)
+	assert.Less(t, most, size.X*size.Y*95/100, name)
+	assert.Greater(t, most, size.X*size.Y/4, name)
 }

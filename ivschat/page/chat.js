@@ -1,181 +1,30 @@
-// The page of the example: one user in one room. Nothing that came from
-// elsewhere is ever parsed as HTML: all of it goes through textContent.
+// The page: one user in one room. Nothing that came from elsewhere is ever
+// parsed as HTML: all of it goes through textContent.
 
-const maxContent = 500; // code points in a message, as the gateway has it
+import { Connection, Refused } from "./connection.js";
+
 const maxEntries = 500; // lines that the log keeps
-const shortestWait = 500; // ms
-const longestWait = 30_000;
-const steady = 10_000; // ms that a connection lasts before its failures are forgotten
-
-// -- The connection.
-
-// Refused is an answer that asking again will not change.
-class Refused extends Error {}
-
-// fetchToken asks the application's server for a token, and returns it with the
-// moment at which its session ends, on this machine's clock. A network that
-// fails and a server in trouble are plain errors.
-async function fetchToken(who) {
-  const response = await fetch("/join", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(who),
-  });
-  if (!response.ok) {
-    const { message } = await response.json().catch(() => ({}));
-    const text = message || `${response.status} ${response.statusText}`;
-    throw response.status < 500 && response.status !== 429 ? new Refused(text) : new Error(text);
-  }
-  const answer = await response.json();
-  // By the server's own clock: this one may be wrong, and the countdown with it.
-  const now = Date.parse(response.headers.get("Date")) || Date.now();
-  return { token: answer.token, ends: Date.now() + Date.parse(answer.sessionExpirationTime) - now };
-}
-
-// A Connection keeps a user in a room. A token opens one WebSocket, so every
-// attempt fetches its own, whatever has become of the one before.
-//
-// A browser does not show why an upgrade was refused: 401, 403, 503 and a server
-// that is gone all look the same. So all are retried, with backoff. What is
-// final comes from /join, or as a DISCONNECT_USER event.
-class Connection {
-  #who;
-  #on;
-  #socket = null;
-  #pending = new Map(); // what waits for an answer, by request ID
-  #failures = 0;
-  #openedAt = 0;
-  #timer;
-  #ended = false;
-
-  // on has the functions connecting(), waiting(ms), open(ends), message(frame),
-  // event(frame), error(text) and end(why).
-  constructor(who, on) {
-    this.#who = who;
-    this.#on = on;
-    this.#attempt();
-  }
-
-  // request sends an action. The promise is settled by the gateway's answer.
-  request(action, fields) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) {
-      return Promise.reject(new Error("Not connected."));
-    }
-    const id = randomID();
-    this.#socket.send(JSON.stringify({ Action: action, RequestId: id, ...fields }));
-    return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
-  }
-
-  end(why) {
-    if (this.#ended) return;
-    this.#ended = true;
-    clearTimeout(this.#timer);
-    this.#socket?.close(1000);
-    this.#abandon();
-    this.#on.end(why);
-  }
-
-  async #attempt() {
-    this.#on.connecting();
-    try {
-      const { token, ends } = await fetchToken(this.#who);
-      if (!this.#ended) this.#open(token, ends);
-    } catch (err) {
-      if (err instanceof Refused) this.end(err.message);
-      else this.#retry();
-    }
-  }
-
-  #open(token, ends) {
-    const url = new URL("/", location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url, token);
-    socket.onopen = () => {
-      this.#openedAt = performance.now();
-      this.#on.open(ends);
-    };
-    socket.onmessage = ({ data }) => {
-      if (!this.#ended) this.#receive(JSON.parse(data));
-    };
-    socket.onclose = () => this.#closed();
-    this.#socket = socket;
-  }
-
-  #closed() {
-    const lasted = this.#openedAt ? performance.now() - this.#openedAt : 0;
-    this.#openedAt = 0;
-    if (lasted > steady) this.#failures = 0;
-    this.#abandon();
-    this.#retry();
-  }
-
-  // Doubling, with a random half: the clients of a server that went away must not
-  // all come back at once.
-  #retry() {
-    if (this.#ended) return;
-    const wait = Math.min(longestWait, shortestWait * 2 ** this.#failures++) * (1 + Math.random()) / 2;
-    this.#on.waiting(wait);
-    this.#timer = setTimeout(() => this.#attempt(), wait);
-  }
-
-  #abandon() {
-    for (const { reject } of this.#pending.values()) {
-      reject(new Error("The connection was lost before an answer came."));
-    }
-    this.#pending.clear();
-  }
-
-  #receive(frame) {
-    switch (frame.Type) {
-      case "MESSAGE":
-        this.#on.message(frame);
-        this.#settle(frame.RequestId, "resolve", frame);
-        break;
-      case "EVENT":
-        this.#on.event(frame);
-        this.#settle(frame.RequestId, "resolve", frame);
-        if (frame.EventName === "aws:DISCONNECT_USER" && frame.Attributes.UserId === this.#who.userId) {
-          this.end("A moderator has disconnected you.");
-        }
-        break;
-      case "ERROR":
-        this.#failed(frame);
-    }
-  }
-
-  #failed(frame) {
-    const err = new Error(frame.ErrorMessage);
-    if (!this.#settle(frame.RequestId, "reject", err) && frame.ErrorCode !== 401) {
-      this.#on.error(frame.ErrorMessage);
-    }
-    // The session is over: another one begins with another token.
-    if (frame.ErrorCode === 401) this.#socket.close(1000);
-  }
-
-  #settle(id, how, value) {
-    const waiting = this.#pending.get(id);
-    this.#pending.delete(id);
-    waiting?.[how](value);
-    return waiting !== undefined;
-  }
-}
-
-// randomID is unlike the ID of any other request, whoever made it. (randomUUID
-// needs HTTPS, this does not.)
-function randomID() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
-}
-
-// -- The page.
+const maxReason = 256; // code points
+const maxUserID = 128;
 
 const $ = (id) => document.getElementById(id);
 const log = $("log"); // what scrolls
 const messages = $("messages");
 const content = $("content");
+const fields = $("join").elements;
 
+let rooms = new Map(); // what GET /join says of each, by ID
 let me = null; // what was asked for in the form
 let connection = null;
-let sessionEnds = 0;
+let state = "ended"; // of the connection
+let deadline = 0; // of the state: the session's end, or the next attempt
+let sessions = 0; // so many tokens were presented
+
+const show = (e, text) => {
+  if (e.textContent !== text) e.textContent = text; // or it would be read out again
+  e.hidden = text === "";
+};
+const count = (text) => [...text].length; // in code points, as the server does
 
 // element makes an element that holds text, never markup.
 function element(tag, className, text = "") {
@@ -193,36 +42,178 @@ function button(text, label, className, onclick) {
   return b;
 }
 
-// append adds a line to the log. Who has scrolled up to read is left there.
+// -- The form.
+
+async function listRooms() {
+  try {
+    const answer = await (await fetch("/join")).json();
+    rooms = new Map(answer.rooms.map((room) => [room.id, room]));
+    const chosen = fields.room.value;
+    fields.room.replaceChildren(...answer.rooms.map(({ id, name }) => new Option(name || id, id)));
+    if (rooms.has(chosen)) fields.room.value = chosen;
+  } catch {
+    showProblem("room", "The list of rooms can't be loaded. Is the server running? Reload the page to try again.");
+  }
+}
+
+function showProblem(name, text) {
+  show($(`${name}-problem`), text);
+  fields[name].setAttribute("aria-invalid", text !== "");
+}
+
+// problems is what the page itself finds wrong with what was entered, by field.
+function problems({ room, userId, displayName }) {
+  const found = {};
+  if (!room) found.room = "Choose a room.";
+  if (!userId) found.userId = "Enter a user ID: any name that is yours alone in this room.";
+  else if (count(userId) > maxUserID) found.userId = `Use at most ${maxUserID} characters. These are ${count(userId)}.`;
+  if (!displayName) found.displayName = "Enter the name that others see.";
+  return found;
+}
+
+// refusals is what the server found wrong, by field.
+function refusals(refused) {
+  const noRoom = { room: "There is no such room any more. Choose another one." };
+  if (refused.type === "ResourceNotFoundException") return noRoom;
+  const words = {
+    roomIdentifier: noRoom,
+    userId: { userId: `Use 1 to ${maxUserID} characters.` },
+    attributes: { displayName: "This is too long. Use a shorter name." },
+  };
+  return Object.assign({}, ...refused.fields.map((field) => words[field]));
+}
+
+// showProblems shows them at their fields, and takes the focus to the first one.
+function showProblems(found) {
+  const names = ["room", "userId", "displayName"];
+  for (const name of names) showProblem(name, found[name] ?? "");
+  const first = names.find((name) => found[name]);
+  if (first) fields[first].focus();
+  return first !== undefined;
+}
+
+$("join").onsubmit = (event) => {
+  event.preventDefault();
+  const who = {
+    room: fields.room.value,
+    userId: fields.userId.value.trim(),
+    displayName: fields.displayName.value.trim(),
+    moderator: fields.moderator.checked,
+  };
+  show($("notice"), "");
+  if (!showProblems(problems(who))) join(who);
+};
+
+// -- The state.
+
+function join(who) {
+  me = who;
+  sessions = 0;
+  messages.replaceChildren();
+  following = true;
+  $("empty").hidden = false;
+  show($("problem"), "");
+  showIn(true);
+  connection = new Connection(who, { state: changed, message: showMessage, event: showEvent, error: showError });
+}
+
+const roomName = () => rooms.get(me.room)?.name || me.room;
+
+// changed shows a state of the connection, all of it: nothing that an earlier one
+// said remains.
+function changed(name, data) {
+  const before = state;
+  state = name;
+  deadline = data.until ?? data.ends ?? 0;
+  const underWay = sessions ? "Reconnecting…" : "Connecting…";
+  show($("state"), {
+    connecting: underWay,
+    waiting: underWay, // or each attempt would be read out
+    open: `Connected as ${me.displayName}${me.moderator ? ", moderator" : ""}`,
+    ended: "Not in a room",
+  }[name]);
+  $("state").dataset.state = name;
+  $("retry").hidden = name !== "waiting";
+  $("renew").disabled = name !== "open";
+  if (before !== name) show($("problem"), "");
+  if (name === "open") showToken(data, before);
+  if (name === "ended") showEnd(data.why);
+  showClock();
+  showComposer();
+}
+
+function showToken({ token, claims }, before) {
+  if (sessions > 0 && before !== "open") notice("You are connected again. What was said in between isn't shown.");
+  sessions++;
+  const { displayName, ...attributes } = claims.attributes ?? {};
+  const asked = new TextEncoder().encode(JSON.stringify(claims)).length;
+  $("token-room").textContent = claims.roomIdentifier;
+  $("token-user").textContent = claims.userId;
+  $("token-attributes").textContent =
+    Object.entries({ displayName, ...attributes }).map(([k, v]) => `${k}: ${v}`).join(", ");
+  $("token-may").textContent = (claims.capabilities ?? []).map((name) => name.toLowerCase().replace("_", " ")).join(", ") || "view";
+  $("token-length").textContent = `${token.length} characters, encrypted. In JSON, what it says takes ${asked}.`;
+  $("token-sessions").textContent = sessions === 1 ? "this is the first" : `this is number ${sessions}`;
+}
+
+// showEnd goes back to the form, and says why there.
+function showEnd(why) {
+  showIn(false);
+  if (!(why instanceof Refused)) return show($("notice"), why);
+  if (showProblems(refusals(why))) listRooms(); // one may be gone
+  else show($("notice"), "The server doesn't let you in.");
+}
+
+// showIn switches between the form and the room, and takes the focus along.
+function showIn(inside) {
+  $("join").hidden = inside;
+  $("room").hidden = !inside;
+  $("leave").hidden = !inside;
+  show($("title"), inside ? `Room ${roomName()}` : "Chat");
+  document.title = $("title").textContent;
+  if ($("confirm").open) $("confirm").close();
+  (inside ? content : fields.userId).focus();
+}
+
+// showClock shows how long the state lasts.
+function showClock() {
+  const left = Math.max(0, Math.ceil((deadline - Date.now()) / 1000));
+  const [h, m, s] = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
+  const pad = (n) => String(n).padStart(2, "0");
+  const time = h > 0 ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
+  show($("clock"), { open: `Session: ${time} left`, waiting: `Next attempt in ${left} s` }[state] ?? "");
+}
+
+setInterval(showClock, 250);
+$("leave").onclick = () => connection.end("");
+$("retry").onclick = () => connection.retryNow();
+$("renew").onclick = () => connection.renew().catch(showError);
+
+// -- The log.
+
+// The log stays at its end, whatever its size, unless somebody has scrolled up
+// to read.
+let following = true;
+
+log.onscroll = () => {
+  following = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+};
+
+function follow() {
+  if (following) log.scrollTop = log.scrollHeight;
+}
+
+new ResizeObserver(follow).observe(log);
+
 function append(li) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   messages.append(li);
+  $("empty").hidden = true;
   while (messages.childElementCount > maxEntries) messages.firstElementChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  follow();
 }
 
 function notice(text) {
   append(element("li", "notice", text));
-}
-
-function showError(text) {
-  $("error").textContent = text;
-  $("error").hidden = text === "";
-}
-
-function showState(text, open = false) {
-  $("state").textContent = text;
-  $("state").classList.toggle("open", open);
-  $("remaining").hidden = !open;
-  $("composer").querySelector("button").disabled = !open;
-}
-
-function showClock() {
-  const left = Math.max(0, Math.round((sessionEnds - Date.now()) / 1000));
-  const [h, m, s] = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
-  const pad = (n) => String(n).padStart(2, "0");
-  $("clock").textContent = h > 0 ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
-  $("clock").dateTime = `PT${left}S`;
 }
 
 // about says who sent a message: what the sender's token says, not the sender.
@@ -250,111 +241,138 @@ function showMessage(frame) {
   append(li);
 }
 
-function tools(frame, mine) {
-  const user = frame.Sender.UserId;
-  const name = frame.Sender.Attributes?.displayName || user;
-  const div = element("div", "tools");
-  div.append(button("Delete", `Delete the message from ${name}`, "", () => act("DELETE_MESSAGE", { Id: frame.Id })));
-  if (!mine) {
-    div.append(button("Disconnect", `Disconnect ${name}`, "danger", () => act("DISCONNECT_USER", { UserId: user })));
-  }
-  return div;
-}
-
 function showEvent(frame) {
   const { MessageID, UserId, Reason } = frame.Attributes ?? {};
   const because = Reason ? `: ${Reason}` : "";
   switch (frame.EventName) {
+    case "chattoken:RENEWED":
+      return;
     case "aws:DELETE_MESSAGE":
       return showDeleted(MessageID, because);
     case "aws:DISCONNECT_USER":
-      return notice(`${UserId} was disconnected by a moderator${because}`);
+      return notice(`A moderator disconnected ${UserId}${because}`);
   }
+  const attributes = Object.entries(frame.Attributes ?? {}).map(([k, v]) => ` ${k}=${v}`);
+  notice(`Event ${frame.EventName}${attributes.join("")}`);
 }
 
 function showDeleted(id, because) {
   const li = messages.querySelector(`[data-id="${CSS.escape(id)}"]`);
   if (!li) return;
+  if (li.contains(document.activeElement)) log.focus();
   li.classList.add("deleted");
-  li.querySelector(".content").textContent = `deleted by a moderator${because}`;
+  li.querySelector(".content").textContent = `A moderator deleted this message${because}`;
   li.querySelector(".tools")?.remove();
 }
 
-// act asks the gateway for something and shows why it would not.
-async function act(action, fields) {
+// -- Moderation.
+
+function tools(frame, mine) {
+  const user = frame.Sender.UserId;
+  const name = frame.Sender.Attributes?.displayName || user;
+  const div = element("div", "tools");
+  div.append(button("Delete", `Delete the message from ${name}`, "plain small", () => confirm({
+    title: `Delete the message from ${name}?`,
+    text: `“${frame.Content}”`,
+    yes: "Delete",
+    act: (reason) => act("DELETE_MESSAGE", { Id: frame.Id, ...reason }),
+  })));
+  if (!mine) {
+    div.append(button("Disconnect", `Disconnect ${name}`, "plain small danger", () => confirm({
+      title: `Disconnect ${name}?`,
+      text: `This ends all connections of ${user} in this room, and the tokens that are not used yet.`,
+      yes: "Disconnect",
+      act: (reason) => act("DISCONNECT_USER", { UserId: user, ...reason }),
+    })));
+  }
+  return div;
+}
+
+// confirm asks before something that can't be taken back. Escape is no.
+function confirm({ title, text, yes, act }) {
+  const dialog = $("confirm");
+  $("confirm-title").textContent = title;
+  $("confirm-text").textContent = text;
+  $("confirmed").textContent = yes;
+  $("reason").value = "";
+  dialog.querySelector("form").onsubmit = (event) => {
+    event.preventDefault();
+    const reason = [...$("reason").value.trim()].slice(0, maxReason).join("");
+    dialog.close();
+    act(reason && { Reason: reason });
+  };
+  dialog.showModal();
+}
+
+$("cancel").onclick = () => $("confirm").close();
+
+// act asks the server for something and shows why it would not.
+async function act(action, members) {
   try {
-    showError("");
-    return await connection.request(action, fields);
+    show($("problem"), "");
+    return await connection.request(action, members);
   } catch (err) {
-    showError(err.message);
+    showError(err);
   }
 }
 
+function showError(err) {
+  const words = {
+    400: `The server didn't take this: ${err.message}.`,
+    403: "Your token doesn't allow this.",
+    429: "That was too much at once. Wait a moment, then try again.",
+    500: "This was done here, but perhaps not on all servers yet.",
+    503: "The server can't do this now. Try again in a moment.",
+  };
+  show($("problem"), words[err.code] ?? err.message);
+}
+
+// -- The composer.
+
+const limit = () => rooms.get(me?.room)?.maximumMessageLength ?? 500;
+
+// showComposer says how long the message is, and why it can't be sent.
+function showComposer() {
+  const length = count(content.value.trim());
+  const over = length - limit();
+  $("count").textContent = `${length} / ${limit()}`;
+  $("composer").classList.toggle("over", over > 0);
+  content.setAttribute("aria-invalid", over > 0);
+  $("send").disabled = state !== "open" || length === 0 || over > 0;
+  let hint = "";
+  if (over > 0) hint = `Too long to send: remove ${over} ${over === 1 ? "character" : "characters"}.`;
+  else if (state !== "open") hint = "You can send when you are connected.";
+  show($("hint"), hint);
+}
+
 async function send() {
+  if ($("send").disabled) return;
   const text = content.value.trim();
-  if (text === "" || [...text].length > maxContent) return;
   content.value = "";
-  showCount();
+  showComposer();
   const sent = await act("SEND_MESSAGE", { Content: text });
-  if (!sent && content.value === "") content.value = text; // not to be typed again
-  showCount();
+  if (!sent) {
+    if (content.value === "") content.value = text; // not to be typed again
+    await listRooms(); // the room may take less than it did
+  }
+  showComposer();
 }
-
-function showCount() {
-  const left = maxContent - [...content.value.trim()].length;
-  $("count").textContent = String(left);
-  $("count").classList.toggle("over", left < 0);
-}
-
-function join(who) {
-  me = who;
-  showError("");
-  messages.replaceChildren();
-  showIn(true);
-  connection = new Connection(who, {
-    connecting: () => showState("Connecting…"),
-    waiting: (ms) => showState(`Not connected, next attempt in ${Math.ceil(ms / 1000)} s`),
-    open: (ends) => {
-      sessionEnds = ends;
-      showClock();
-      showState(`Connected as ${who.displayName}${who.moderator ? ", moderator" : ""}`, true);
-    },
-    message: showMessage,
-    event: showEvent,
-    error: showError,
-    end: (why) => {
-      showState("Not connected");
-      showIn(false);
-      showError(why);
-    },
-  });
-}
-
-// showIn switches between the form and the room, and takes the focus along.
-function showIn(inside) {
-  $("join").hidden = inside;
-  $("room").hidden = !inside;
-  $("leave").hidden = !inside;
-  (inside ? content : $("join").elements.userId).focus();
-}
-
-$("join").onsubmit = (event) => {
-  event.preventDefault();
-  const { room, userId, displayName, moderator } = event.target.elements;
-  join({ room: room.value, userId: userId.value, displayName: displayName.value, moderator: moderator.checked });
-};
 
 $("composer").onsubmit = (event) => {
   event.preventDefault();
   send();
 };
 
-content.oninput = showCount;
+content.oninput = () => {
+  show($("problem"), "");
+  showComposer();
+};
+
 content.onkeydown = (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   send();
 };
 
-$("leave").onclick = () => connection.end("");
-setInterval(showClock, 1000);
+await listRooms();
+fields.userId.focus();
