@@ -5,52 +5,62 @@ import (
 	"errors"
 )
 
-// What an unauthenticated token is. All match [ErrInvalid] and have its text,
-// so that a stranger learns nothing else.
+// Errors about tokens that are not authentic. All match [ErrInvalid] and have
+// its text, so a stranger learns nothing more.
 var (
-	ErrInvalid          = errors.New("token: invalid")
-	ErrMalformed  error = &invalid{"malformed"}   // not the text of a token
-	ErrUnknownKey error = &invalid{"unknown-key"} // no such key in the ring, or no longer
-	ErrRevokedKey error = &invalid{"revoked-key"} // its key was revoked
-	ErrForged     error = &invalid{"forged"}      // made or changed by someone without the key
+	ErrInvalid = errors.New("token: invalid")
+
+	// ErrMalformed says that the text is not that of a token.
+	ErrMalformed error = &invalid{"malformed"}
+
+	// ErrUnknownKey says that the ring doesn't have the key, or that it
+	// expired.
+	ErrUnknownKey error = &invalid{"unknown-key"}
+
+	// ErrRevokedKey says that the token's key was revoked.
+	ErrRevokedKey error = &invalid{"revoked-key"}
+
+	// ErrForged says that someone without the key made or changed the
+	// token.
+	ErrForged error = &invalid{"forged"}
 )
 
-// Errors about authentic tokens, and of [Session.Authorize].
+// Errors about authentic tokens, and those of [Session.Authorize].
 var (
-	// ErrPayload says that a later version minted the token, or another program
-	// that has the keys.
+	// ErrPayload says that a later version minted the token, or another
+	// program that has the keys.
 	ErrPayload = errors.New("token: authentic, but not understood by this version")
 
 	// ErrNotYetValid says that a clock is wrong by more than ClockSkew.
 	ErrNotYetValid = errors.New("token: issued in the future")
 
-	// ErrTokenExpired says that the token can open no connection any more.
+	// ErrTokenExpired says that the token can no longer open a connection.
 	ErrTokenExpired = errors.New("token: expired")
 
 	// ErrSpent says that the token was used before.
 	ErrSpent = errors.New("token: already used")
 
-	// ErrRevoked says that this token was revoked, or those of its user or room
-	// that were issued before some moment.
+	// ErrRevoked says that the token was revoked: by its ID, or with all
+	// those of its user or room that were issued before some moment.
 	ErrRevoked = errors.New("token: revoked")
 
-	// ErrAllRevoked says that everyone's tokens issued before some moment were
-	// revoked, and not this user's or room's alone. It matches ErrRevoked.
+	// ErrAllRevoked says that everyone's tokens issued before some moment
+	// were revoked, not only this user's or room's. It matches ErrRevoked.
 	ErrAllRevoked error = allRevoked{}
 
-	// ErrUnavailable says that a guard or an admission rule could not tell (it
-	// is down or full), that the Opener is not set up, or that the Session was
-	// in use. The token is refused. A guard that failed may have spent it.
+	// ErrUnavailable says that the guard or Admit could not tell because it
+	// is down or full, that the Opener is not set up, or that the Session
+	// was in use. A guard that failed may have spent the token.
 	ErrUnavailable = errors.New("token: unavailable")
 
-	// ErrSessionExpired says that the connection is to be closed.
+	// ErrSessionExpired says that the connection has to end.
 	ErrSessionExpired = errors.New("token: session expired")
 
 	// ErrNotPermitted says that the token does not have the capability.
 	ErrNotPermitted = errors.New("token: not permitted")
 )
 
-// Unavailable returns a new error with this text. It matches [ErrUnavailable].
+// Unavailable returns a new error with this text that matches [ErrUnavailable].
 // Guards make their sentinels with it.
 func Unavailable(text string) error { return &unavailable{text} }
 
@@ -64,7 +74,7 @@ type allRevoked struct{}
 func (allRevoked) Error() string        { return "token: all revoked" }
 func (allRevoked) Is(target error) bool { return target == ErrRevoked }
 
-// errNotSpent is ErrNotPermitted with a text that helps who calls the wrong
+// errNotSpent is ErrNotPermitted with a text for whoever calls the wrong
 // method.
 var errNotSpent error = notSpent{}
 
@@ -81,22 +91,23 @@ type invalid struct{ kind string }
 func (*invalid) Error() string        { return ErrInvalid.Error() }
 func (*invalid) Is(target error) bool { return target == ErrInvalid }
 
-// Advice is what a client whose token was refused should do. The zero value is
-// no advice.
+// Advice is what a client should do after its token was refused. The zero value
+// is no advice.
 type Advice uint8
 
 const (
-	// FetchNewToken: ask the application for another token, with backoff, and
-	// never present the same one again.
+	// FetchNewToken: ask the application for another token, with backoff.
+	// Never present the same one again.
 	FetchNewToken Advice = iota + 1
-	// FetchNewTokenLater: the same, not before Limits.ClockSkew of the ring and
-	// a second have passed; say so with Retry-After. A token that is minted
-	// earlier counts as revoked, too. Whether the user may come back is up to
-	// the application, which mints another token or does not.
+	// FetchNewTokenLater: as FetchNewToken, but first wait for the ring's
+	// Limits.ClockSkew and one second more. Tell the client with
+	// Retry-After. A token minted earlier counts as revoked, too. The
+	// application decides whether the user may come back: it mints another
+	// token, or doesn't.
 	FetchNewTokenLater
-	// GiveUp: another token will not help.
+	// GiveUp: another token won't help.
 	GiveUp
-	// TryLater: the server is in trouble; wait, then fetch a new token.
+	// TryLater: the server is in trouble. Wait, then fetch a new token.
 	TryLater
 )
 
@@ -113,21 +124,21 @@ var advices = [...]struct {
 	TryLater:           {"try-later", 503, 1013},
 }
 
-// HTTPStatus returns the status to refuse a WebSocket upgrade with: 401, 403 or
-// 503. For no advice it is 200.
+// HTTPStatus returns the status with which to refuse a WebSocket upgrade: 401,
+// 403 or 503. For no advice it is 200.
 func (a Advice) HTTPStatus() int { return advices[a.index()].status }
 
-// CloseCode returns the WebSocket close code (RFC 6455, section 7.4) to end a
-// connection with: 4401 for a new token, 4403 to give up, 1013 to try later. A
-// browser sees it, but not the status of an upgrade that was refused. For no
-// advice it is 1000.
+// CloseCode returns the WebSocket close code (RFC 6455, section 7.4) with which
+// to end a connection: 4401 for a new token, 4403 to give up, 1013 to try
+// later. For no advice it is 1000. A browser shows a page the close code, but
+// not the status of a refused upgrade.
 func (a Advice) CloseCode() int { return advices[a.index()].code }
 
 // String returns "none", "fetch-new-token", "fetch-new-token-later", "give-up"
 // or "try-later".
 func (a Advice) String() string { return advices[a.index()].name }
 
-// index of what is no Advice is GiveUp, to fail closed.
+// index fails closed: if a is no Advice, it returns GiveUp.
 func (a Advice) index() Advice {
 	if int(a) >= len(advices) {
 		return GiveUp
@@ -135,11 +146,11 @@ func (a Advice) index() Advice {
 	return a
 }
 
-// refusals lists every error of this package with its name in [Reason] and the
-// advice that goes with it. The finer kinds come before what they match.
+// refusals lists every error of this package, its name in [Reason], and its
+// advice. The finer kinds come before what they match.
 //
-// An invalid token asks for a new one, like an expired one: a key that was lost
-// in a restart makes honest tokens invalid.
+// The advice for an invalid token is a new one, because a key that is lost in a
+// restart makes honest tokens invalid.
 var refusals = [...]struct {
 	err    error
 	reason string
@@ -163,22 +174,28 @@ var refusals = [...]struct {
 	{context.DeadlineExceeded, "canceled", TryLater},
 }
 
-// Action tells a gateway what a client should do after err, which [Opener.Open]
-// or [Session.Authorize] returned. The error of a context is TryLater. Any
-// other error that this package does not know comes from Admit: GiveUp. For nil
-// there is no advice.
+// Action returns what a client should do after [Opener.Open] or
+// [Session.Authorize] returned err. For nil there is no advice. The error of a
+// context is TryLater. Any other error that this package doesn't know comes
+// from [Opener.Admit] and is GiveUp.
 func Action(err error) Advice {
 	advice, _ := judge(err)
 	return advice
 }
 
-// Reason names err for counters and logs, in one of a fixed set of words. From
-// Open they are "malformed", "unknown-key", "revoked-key", "forged", "payload",
-// "not-yet-valid", "expired", "spent", "revoked", "all-revoked", "unavailable",
-// and "canceled" for the error of a context, a deadline's too; from Authorize
-// "session-expired" and "not-permitted". "refused" is any other error, as an
-// admission rule's own, "invalid" is [ErrInvalid] itself, "" is nil. The words
-// are not for the client, who is to learn no more than the error's text.
+// Reason names err for counters and logs, with one word of a fixed set:
+//
+//	Open           malformed, unknown-key, revoked-key, forged, payload,
+//	               not-yet-valid, expired, spent, revoked, all-revoked,
+//	               unavailable
+//	Authorize      session-expired, not-permitted
+//	a context      canceled, also after a deadline
+//	ErrInvalid     invalid, only for that error itself
+//	any other      refused, such as an error of Admit
+//	nil            the empty string
+//
+// Don't send the word to the client, who may learn no more than the error's
+// text.
 func Reason(err error) string {
 	_, reason := judge(err)
 	return reason

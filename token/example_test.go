@@ -23,19 +23,22 @@ import (
 )
 
 func Example() {
-	ring, err := keyring.New(time.Now(), keyring.Config{}) // keys in memory; Load shares them
+	// Keys in memory. Hosts that share keys load them with keyring.File.
+	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	guard, err := replay.New(replay.Config{
-		Limits:                  ring.Limits(),
-		AcceptIssuedBeforeStart: true, // the keys are as new as the guard; not with keyring.Load
+		Limits: ring.Limits(),
+		// Only because the keys are as new as the guard.
+		AcceptIssuedBeforeStart: true,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	// The application server mints a token and hands it to the user's client.
+	// The application server mints a token and hands it to the user's
+	// client.
 	sealer := token.Sealer{Ring: ring}
 	minted, err := sealer.Create(claims.Claims{
 		RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6",
@@ -47,7 +50,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// The gateway opens it, once, as the connection comes in, and keeps the
+	// The gateway opens it once, when the client connects, and keeps the
 	// session.
 	opener := token.Opener{Ring: ring, Guard: guard}
 	var session token.Session
@@ -62,7 +65,7 @@ func Example() {
 	// token: already used
 }
 
-// What README.md mints with is ExampleSealer_Create, to the letter.
+// README.md shows ExampleSealer_Create, to the letter.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
@@ -96,8 +99,8 @@ func ExampleSealer_Create() {
 	// Output: 196 59m0s
 }
 
-// What opens a token. For a WebSocket or server-sent events, package gateway
-// does this, and what has to be done before and after it.
+// A gateway by hand. For WebSockets and server-sent events, package gateway
+// does this and more.
 func ExampleOpener_Open() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -114,7 +117,7 @@ func ExampleOpener_Open() {
 
 	http.HandleFunc("/chat/{room}", func(w http.ResponseWriter, r *http.Request) {
 		text := r.Header.Get("Sec-WebSocket-Protocol")
-		inRoom := opener // a token for another room is not even spent
+		inRoom := opener // a copy, with an Admit of its own
 		inRoom.Admit = func(_ context.Context, _ time.Time, s token.Summary) error {
 			if string(s.RoomIdentifier) != r.PathValue("room") {
 				return errors.New("a token for another room")
@@ -127,10 +130,11 @@ func ExampleOpener_Open() {
 			http.Error(w, "refused", token.Action(err).HTTPStatus())
 			return
 		}
-		w.Header().Set("Sec-WebSocket-Protocol", text) // or the client closes at once
-		conn, err := websocket.Accept(w, r, nil)       // gorilla: Upgrade(w, r, w.Header())
+		// Echo the subprotocol, or the client closes the connection.
+		w.Header().Set("Sec-WebSocket-Protocol", text)
+		conn, err := websocket.Accept(w, r, nil)
 		if err != nil {
-			return // and the token is spent
+			return // the token is spent all the same
 		}
 		defer conn.CloseNow()
 		ctx, cancel := context.WithDeadline(context.Background(), session.SessionExpiration())
@@ -145,8 +149,7 @@ func ExampleOpener_Open() {
 	})
 }
 
-// A response that is written into one buffer, without an allocation for the
-// token.
+// Seal writes the token into the response, without an allocation of its own.
 func ExampleSealer_Seal() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -158,7 +161,8 @@ func ExampleSealer_Seal() {
 	}
 	request := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "11231234"}
 
-	buf := append(make([]byte, 0, token.MaxLen+100), `{"token":"`...) // needs no escapes
+	// A token needs no escapes in JSON.
+	buf := append(make([]byte, 0, token.MaxLen+100), `{"token":"`...)
 	buf, minted, err := sealer.Seal(buf, &request)
 	if err != nil {
 		log.Fatal(err)
@@ -170,7 +174,85 @@ func ExampleSealer_Seal() {
 	// Output: true true
 }
 
-// What names nobody, or more than one thing, is no Target.
+// What a gateway keeps of a verified token.
+func ExampleSession() {
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	guard, err := replay.New(replay.Config{Limits: ring.Limits(), AcceptIssuedBeforeStart: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealer := token.Sealer{Ring: ring}
+	minted, err := sealer.Create(tokentest.Claims())
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	opener := token.Opener{Ring: ring, Guard: guard}
+	session := new(token.Session)
+	if err := opener.Open(context.Background(), session, minted.Token); err != nil {
+		log.Fatal(err)
+	}
+	name, _ := session.Attribute("displayName")
+	fmt.Printf("%s, shown as %s, may %s\n", session.UserID(), name, session.Capabilities())
+	fmt.Println(session.Authorize(session.SessionExpiration(), claims.SendMessage))
+	// Output:
+	// 11231234, shown as DemoUser, may SEND_MESSAGE
+	// token: session expired
+}
+
+// The JSON form has the token. What fmt prints doesn't.
+func ExampleChatToken() {
+	minted := token.ChatToken{Token: "ct1_GRKwxoLtbCxn4uB6"}
+	response, err := json.Marshal(minted)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(strings.Contains(string(response), minted.Token))
+	fmt.Println(strings.Contains(fmt.Sprint(minted), minted.Token))
+	// Output:
+	// true
+	// false
+}
+
+// A gateway turns each error into an answer, and into a word for its counters.
+func ExampleAdvice() {
+	for _, err := range []error{token.ErrForged, token.ErrRevoked, token.ErrUnavailable, errors.New("banned")} {
+		advice := token.Action(err)
+		fmt.Println(token.Reason(err), advice, advice.HTTPStatus(), advice.CloseCode())
+	}
+	// Output:
+	// forged fetch-new-token 401 4401
+	// revoked fetch-new-token-later 401 4401
+	// unavailable try-later 503 1013
+	// refused give-up 403 4403
+}
+
+// An ID from a log is enough to revoke the token.
+func ExampleID() {
+	var id token.ID
+	if err := id.UnmarshalText([]byte("62316a1d0c1f4f7b9a6f1d2e3c4b5a69")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(token.Target{Token: id}.Validate())
+	// Output: <nil>
+}
+
+// A ban covers tokens that are issued up to ClockSkew after it.
+func ExampleSummary_IssuedBefore() {
+	ban := time.Unix(1647405600, 0)
+	for _, after := range []time.Duration{5 * time.Second, 6 * time.Second} {
+		s := token.Summary{IssuedAt: ban.Add(after), ClockSkew: 5 * time.Second}
+		fmt.Println(after, s.IssuedBefore(ban))
+	}
+	// Output:
+	// 5s true
+	// 6s false
+}
+
+// Validate refuses a Target that names nobody, or more than one thing.
 func ExampleTarget() {
 	for _, who := range []token.Target{
 		{User: "mallory"},

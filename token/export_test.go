@@ -6,7 +6,7 @@ import "sync"
 var ErrClock = errClock
 
 // UseOneWorkspace replaces the pool by one that has a single workspace, whose
-// memory it returns. Only one goroutine may open and seal then.
+// memory it returns. Then only one goroutine may open and seal.
 func UseOneWorkspace() (box, text []byte, restore func()) {
 	ws := new(workspace)
 	workspaces = sync.Pool{New: func() any { return ws }}

@@ -56,14 +56,14 @@ func TestTargetValidate(t *testing.T) {
 func TestIssuedBefore(t *testing.T) {
 	issued := time.Unix(1000, 0)
 	for _, test := range []struct {
-		skew, after time.Duration // of issued after the moment
+		skew, after time.Duration // after: issued minus the moment
 		want        bool
 	}{
 		{0, 5 * time.Second, true},
 		{0, 6 * time.Second, false},
 		{time.Second, time.Second, true},
 		{time.Second, time.Second - 1, true},
-		{time.Second, time.Second + 1, false}, // the moment is floored
+		{time.Second, time.Second + 1, false}, // rounded down
 		{time.Minute, time.Minute, true},
 		{time.Minute, time.Minute + time.Second, false},
 		{time.Second, -time.Hour, true},
@@ -77,14 +77,14 @@ func TestIssuedBefore(t *testing.T) {
 	assert.True(t, token.Summary{IssuedAt: issued}.IssuedBefore(time.Unix(math.MaxInt64, 0)))
 }
 
-// sealAny and openAny call the methods of a ring with whatever zero value their
-// first argument has, as a stranger could who cannot name its type.
+// sealAny and openAny call the methods of a ring with the zero value of their
+// first argument. A stranger can do that without naming its type.
 func sealAny[C any](f func(C, []byte, []byte, time.Time) ([]byte, error), b []byte) ([]byte, error) {
 	var caller C
 	return f(caller, nil, b, start)
 }
 
-// Nobody but package token makes or opens what a token says.
+// Only package token seals and opens payloads.
 func TestStrangersSealNothing(t *testing.T) {
 	ring := newRing(t, keyring.Policy{})
 	good := unspell(t, tokentest.New(t).Mint().Token)
@@ -128,7 +128,7 @@ func TestStrangersSealNothing(t *testing.T) {
 	require.Equal(t, 2, called)
 }
 
-// A Session that was looked at and not spent lets nobody do anything.
+// A Session whose token was not spent authorizes nothing.
 func TestUnspentSessionAuthorizesNothing(t *testing.T) {
 	env := tokentest.New(t)
 	minted := env.Mint()
@@ -152,7 +152,7 @@ func TestUnspentSessionAuthorizesNothing(t *testing.T) {
 		assert.False(t, s.Expired(env.Now()))
 		assert.True(t, s.Spent())
 	}
-	// A session that is used again does not stay spent.
+	// Reuse: the Session was spent before.
 	require.NoError(t, env.Opener.OpenWithoutSpending(t.Context(), spent, env.Mint().Token))
 	assert.False(t, spent.Spent())
 	spent.Reset()
@@ -192,8 +192,7 @@ func TestOpenerValidate(t *testing.T) {
 	assert.Error(t, guarded.Validate(), "the policy was raised since")
 }
 
-// A grammar is foreign code. What it does to the claims while they are
-// validated does not get into the token.
+// Room can't change the claims between their validation and the token.
 func TestRoomCannotChangeTheClaims(t *testing.T) {
 	env := tokentest.New(t)
 	var c claims.Claims
@@ -220,7 +219,7 @@ func TestRoomCannotChangeTheClaims(t *testing.T) {
 	}
 }
 
-// The guard is looked up once: a clock that takes it away lets nobody in.
+// Open reads the field Guard once: a clock that sets it to nil gains nothing.
 func TestGuardIsLookedUpOnce(t *testing.T) {
 	env := tokentest.New(t)
 	opener := env.Opener

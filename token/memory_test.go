@@ -15,9 +15,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// leftovers has a way to fail for each check after decryption. The house's
-// clock and opener are set as the case needs them, and what a rule or guard is
-// lent is kept in *lent.
+// leftovers has a way to fail for each check after decryption. The function
+// sets the clock and opener as the case needs, and keeps the Summary of an
+// Admit or guard in *lent.
 var leftovers = []struct {
 	name    string
 	prepare func(h *house, lent *token.Summary)
@@ -43,7 +43,7 @@ var leftovers = []struct {
 
 var errBanned = errors.New("banned")
 
-// keeping is a guard that keeps what it is lent and lets nobody in.
+// keeping is a guard that keeps each Summary and refuses every token.
 func keeping(lent *token.Summary, err error) token.Guard {
 	return guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
 		*lent = t
@@ -51,8 +51,8 @@ func keeping(lent *token.Summary, err error) token.Guard {
 	})
 }
 
-// A refused token leaves none of its claims behind, and none of those that the
-// Session had before: not even where someone kept what he was lent.
+// After a refusal the claims are gone, and so are those of the token before,
+// even if Admit or the guard kept the slices.
 func TestRefusalClearsTheSession(t *testing.T) {
 	for _, test := range leftovers {
 		for name, held := range map[string]claims.Claims{"roomy": testenv.LongestClaims(), "too small": {RoomIdentifier: tokentest.Room, UserID: "u"}} {
@@ -73,8 +73,7 @@ func TestRefusalClearsTheSession(t *testing.T) {
 	}
 }
 
-// What is pooled holds no claims while it waits for the next token, which is
-// somebody else's.
+// Pooled memory holds no claims, because the next token is somebody else's.
 func TestPooledMemoryHoldsNoClaims(t *testing.T) {
 	pooled, pooledText, restore := token.UseOneWorkspace()
 	defer restore()

@@ -11,29 +11,30 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// Opener verifies tokens. Its fields are set before first use and not changed
-// after; it is then safe for concurrent use. It may be copied, for instance to
-// give one connection an Admit of its own in place of the common one.
+// Opener verifies tokens. Set its fields before first use and don't change them
+// after; it is then safe for concurrent use. It may be copied, for example to
+// give one connection its own Admit.
 type Opener struct {
 	// Ring has the keys. It must not be nil.
 	Ring *keyring.Ring
 
-	// Guard spends tokens, and knows which were revoked. With nil, Open refuses
-	// all of them.
+	// Guard spends tokens and knows which are revoked. If it is nil, Open
+	// refuses every token.
 	Guard Guard
 
-	// Admit is the embedder's own rule for authentic and timely tokens: does
-	// the room match the address, is the user banned? It is asked before the
-	// token is spent, and its error is returned as it is. A rule that cannot
-	// tell returns [ErrUnavailable] or an error that matches it; an error of
-	// the rule's own tells the client to give up. Nil admits all, to whichever
-	// room the token is for. What s lends is not retained.
+	// Admit is the gateway's own rule: does the room match the address, is
+	// the user banned? Open calls it with a verified token, before it
+	// spends the token, and returns its error unchanged. If the rule cannot
+	// tell, return an error that matches [ErrUnavailable]. Any other error
+	// tells the client to give up. Nil admits every token, whichever room
+	// it is for. Admit must not retain the slices of s.
 	Admit func(ctx context.Context, now time.Time, s Summary) error
 
 	// Now is the clock, read once per token. Nil means time.Now. It may be
-	// behind the minter's by the ClockSkew of the ring's policy: a token that
-	// was issued further in the future is refused. The skew never makes a token
-	// live longer: none is accepted past its expiration on this clock.
+	// behind the issuer's clock by the ClockSkew of the ring's policy: Open
+	// refuses a token issued further in the future. The skew doesn't
+	// lengthen a token's life: Open refuses every token past its expiration
+	// on this clock.
 	Now func() time.Time
 }
 
@@ -44,10 +45,10 @@ var (
 	errSessionUsed  = Unavailable("token: the Session was used while a token was opened into it")
 )
 
-// Validate returns an error if honest tokens would be refused: Ring or Guard is
-// missing, or the guard's limits are below the ring's. (A guard may have a
-// method Limits, as replay.Guard does.) Call it at the start and in the health
-// check, because the policy may be raised; Open does not call it.
+// Validate returns an error if Open would refuse honest tokens: Ring or Guard
+// is missing, or the guard has a method Limits, as replay.Guard does, that
+// returns less than the ring's. Open does not call Validate. Call it at the
+// start, and in the health check because the policy may be raised.
 func (o *Opener) Validate() error {
 	if o.Ring == nil || o.Ring.Limits().MaxTTL == 0 {
 		return errOpenerRing
@@ -64,28 +65,29 @@ func (o *Opener) Validate() error {
 	return nil
 }
 
-// Open verifies text, spends it, and fills in s. The checks are made in this
-// order. Only an authentic and timely token reaches the guard and Admit, and
-// only an admitted one is spent:
+// Open verifies text, spends the token, and fills in s. It makes these checks,
+// in this order:
 //
-//	length, prefix, alphabet and canonical form   ErrMalformed
-//	key                                           ErrUnknownKey, ErrRevokedKey
-//	authenticity                                  ErrForged
-//	payload                                       ErrPayload
-//	not issued in the future                      ErrNotYetValid
-//	validity within limits and session            ErrPayload
-//	token expiration, without any leeway          ErrTokenExpired
-//	Guard.Revoked                                 ErrRevoked, ErrAllRevoked, ErrUnavailable
-//	Admit                                         its own error
-//	Guard.Spend                                   ErrSpent, ErrRevoked, ErrAllRevoked, ErrUnavailable
+//	length, prefix, alphabet, canonical form   ErrMalformed
+//	key                                        ErrUnknownKey, ErrRevokedKey
+//	authenticity                               ErrForged
+//	payload                                    ErrPayload
+//	not issued in the future                   ErrNotYetValid
+//	TTL within limits and session              ErrPayload
+//	token expiration, without leeway           ErrTokenExpired
+//	Guard.Revoked                              ErrRevoked, ErrAllRevoked,
+//	                                           ErrUnavailable
+//	Admit                                      its own error
+//	Guard.Spend                                ErrSpent, or as Guard.Revoked
 //
-// s is reused, whatever it held, and must not be in use elsewhere until Open
-// returns; it retains nothing of text. If another token is opened into it
-// meanwhile, s is zero in the end, and an error matches [ErrUnavailable].
-// On every error s is zero in every accessor. Open allocates once, for the
-// claims, unless s has held as long a token before. A token that is refused
-// before Guard.Revoked never allocates. ctx is handed to Admit and the guard;
-// Open itself never waits.
+// s may hold an earlier token. Don't use it elsewhere until Open returns. If
+// another token is opened into it meanwhile, s ends up zero, and an error
+// matches [ErrUnavailable]. On every error s is zero. It retains nothing of
+// text.
+//
+// Open allocates once, for the claims, unless s has held as long a token
+// before. It never allocates for a token that it refuses before Guard.Revoked.
+// Open itself never waits; it passes ctx to Admit and the guard.
 func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 	guard := o.Guard
 	if guard == nil {
@@ -95,10 +97,10 @@ func (o *Opener) Open(ctx context.Context, s *Session, text string) error {
 	return o.open(ctx, s, text, guard, true)
 }
 
-// OpenWithoutSpending is [Opener.Open] without Guard.Spend: the token can still
-// be used after it, and may have been used before. It is for tools that look at
-// tokens, and needs no Guard. The Session shows what the token says, but it is
-// not [Session.Spent], counts as expired, and authorizes nothing.
+// OpenWithoutSpending is [Opener.Open] without Guard.Spend: the token may have
+// been used before, and can still be used after. It is for tools that inspect
+// tokens, and needs no Guard. The Session shows the claims, but is not
+// [Session.Spent], counts as expired, and authorizes nothing.
 func (o *Opener) OpenWithoutSpending(ctx context.Context, s *Session, text string) error {
 	return o.open(ctx, s, text, o.Guard, false)
 }
@@ -115,7 +117,7 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard,
 	buf, done := s.buf, false
 	s.buf = nil
 	defer func() {
-		if !done { // an error, or foreign code that panics
+		if !done { // an error, or the guard or Admit panicked
 			s.Reset()
 			clear(buf)
 			s.buf = buf[:0]
@@ -126,8 +128,8 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard,
 	if err := o.verify(&v, &buf, text, now); err != nil {
 		return err
 	}
-	// Foreign code runs here, which may take its time: no workspace is held,
-	// and s shows nothing until all have agreed.
+	// The guard and Admit may take long. So no workspace is held here, and
+	// s shows nothing until both have agreed.
 	if guard != nil || o.Admit != nil {
 		summary := v.summary()
 		if err := o.admit(ctx, now, summary, guard); err != nil {
@@ -147,16 +149,16 @@ func (o *Opener) open(ctx context.Context, s *Session, text string, guard Guard,
 	return nil
 }
 
-// verify makes all checks that depend on text, keys and clock alone. Length and
-// prefix of text have been checked. On success v is a view of *buf, which is
-// replaced where it is too small.
+// verify makes the checks that need only text, keys and clock. The caller has
+// checked length and prefix. On success v is a view of *buf, which verify
+// replaces if it is too small.
 func (o *Opener) verify(v *verified, buf *[]byte, text string, now time.Time) error {
 	n := len(Prefix) + base64url.DecodedLen(len(text)-len(Prefix))
 	if n <= cap(*buf) {
 		*buf = (*buf)[:n]
 		return o.verifyIn(*buf, v, text, now)
 	}
-	// Memory of its own is only for a token that has proved worth it.
+	// Allocate only for a token that has passed.
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
 	b := ws.box[:n]
@@ -168,8 +170,8 @@ func (o *Opener) verify(v *verified, buf *[]byte, text string, now time.Time) er
 	return nil
 }
 
-// verifyIn decodes text into b, of the length of its box, and decrypts that in
-// place. v becomes a view of b.
+// verifyIn decodes text into b, which has the length of the box, and decrypts
+// it in place. v becomes a view of b.
 func (o *Opener) verifyIn(b []byte, v *verified, text string, now time.Time) error {
 	copy(b, Prefix)
 	if _, ok := base64url.Decode(b[len(Prefix):], text[len(Prefix):]); !ok {
@@ -188,7 +190,7 @@ func (o *Opener) verifyIn(b []byte, v *verified, text string, now time.Time) err
 	return v.checkTimes(now.Unix())
 }
 
-// invalidKind is the error for a box that the ring did not open.
+// invalidKind returns Open's error for one of the ring's.
 func invalidKind(err error) error {
 	switch err {
 	case box.ErrUnknownKey, box.ErrExpiredKey:
@@ -199,7 +201,7 @@ func invalidKind(err error) error {
 	return ErrForged
 }
 
-// admit asks those who have a say beyond the token itself.
+// admit asks the guard for revocations, and then Admit.
 func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, guard Guard) error {
 	if guard != nil {
 		if err := guard.Revoked(s); err != nil {
@@ -212,7 +214,7 @@ func (o *Opener) admit(ctx context.Context, now time.Time, s Summary, guard Guar
 	return nil
 }
 
-// spendAt returns nil if the guard let the token in.
+// spendAt returns nil if the token was fresh.
 func spendAt(ctx context.Context, now time.Time, s Summary, guard Guard) error {
 	fresh, err := guard.Spend(ctx, now, s)
 	if err != nil {
@@ -224,7 +226,7 @@ func spendAt(ctx context.Context, now time.Time, s Summary, guard Guard) error {
 	return nil
 }
 
-// guardError is the error for a token that the guard refused with err.
+// guardError returns Open's error for one of the guard's.
 func guardError(err error) error {
 	switch {
 	case errors.Is(err, ErrAllRevoked):

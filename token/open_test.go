@@ -49,7 +49,8 @@ func TestOpenText(t *testing.T) {
 		t.Run(name, func(t *testing.T) { h.requireRefused(t, token.ErrMalformed, text) })
 	}
 	for _, text := range []string{good + good, good + body, token.Prefix + good} {
-		h.requireRefused(t, token.ErrInvalid, text) // spelt right, sealed by nobody
+		// Well-formed, but sealed by nobody.
+		h.requireRefused(t, token.ErrInvalid, text)
 	}
 	for _, c := range "\r\n\t \x00\"'%=+/.,~\u007f\u0080\u00ff" {
 		for _, i := range []int{0, 3, 4, 5, len(good) / 2, len(good) - 1} {
@@ -90,7 +91,7 @@ func TestOpenEveryBitFlip(t *testing.T) {
 			b := append([]byte(nil), original...)
 			b[i] ^= 1 << bit
 			if i < len(token.Prefix) {
-				// The prefix is not encoded: spell it as it is.
+				// The prefix is not encoded.
 				h.requireRefused(t, token.ErrMalformed, string(b[:4])+good[4:])
 				continue
 			}
@@ -101,7 +102,7 @@ func TestOpenEveryBitFlip(t *testing.T) {
 			h.requireRefused(t, want, spell(b))
 		}
 	}
-	// And in the text itself, trailing bits included.
+	// The same in the text, trailing bits included.
 	for i := range good {
 		for bit := range 8 {
 			b := []byte(good)
@@ -111,7 +112,7 @@ func TestOpenEveryBitFlip(t *testing.T) {
 	}
 }
 
-// What is accepted has one spelling only.
+// A token has one spelling.
 func TestOpenOneSpelling(t *testing.T) {
 	h := newHouse(t)
 	for n := range 24 { // all lengths modulo 3 and 4
@@ -140,16 +141,20 @@ func TestOpenSwappedParts(t *testing.T) {
 		return spell(mixed)
 	}
 	n := len(a)
-	h.requireRefused(t, token.ErrForged, swap(a, b, 8, 32))                   // nonce
-	h.requireRefused(t, token.ErrForged, swap(a, b, 32, n-16))                // ciphertext
-	h.requireRefused(t, token.ErrForged, swap(a, b, n-16, n))                 // tag
-	h.requireRefused(t, token.ErrForged, swap(foreign, a, 4, 8))              // our key ID on a foreign token
-	h.requireRefused(t, token.ErrUnknownKey, swap(a, foreign, 4, 8))          // theirs on ours
-	h.requireRefused(t, token.ErrUnknownKey, spell(foreign))                  // theirs
-	h.requireRefused(t, token.ErrForged, spell(append(a[:40:40], b[40:]...))) // header and a bit of one, the rest of another
+	// The nonce, ciphertext and tag of another token.
+	h.requireRefused(t, token.ErrForged, swap(a, b, 8, 32))
+	h.requireRefused(t, token.ErrForged, swap(a, b, 32, n-16))
+	h.requireRefused(t, token.ErrForged, swap(a, b, n-16, n))
+	// Our key ID on a foreign token, and theirs on ours.
+	h.requireRefused(t, token.ErrForged, swap(foreign, a, 4, 8))
+	h.requireRefused(t, token.ErrUnknownKey, swap(a, foreign, 4, 8))
+	h.requireRefused(t, token.ErrUnknownKey, spell(foreign))
+	// The start of one token, the rest of another.
+	h.requireRefused(t, token.ErrForged, spell(append(a[:40:40], b[40:]...)))
 }
 
-// Exactly the key that the header names is tried, although the ring has others.
+// Open tries exactly the key that the header names, although the ring has
+// others.
 func TestOpenTriesOneKey(t *testing.T) {
 	h := newHouse(t)
 	original := unspell(t, h.mint(t, tokentest.Claims()))
@@ -184,7 +189,7 @@ func TestOpenTime(t *testing.T) {
 		{"1900", time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), token.ErrNotYetValid},
 		{"1970", time.Unix(0, 0), token.ErrNotYetValid},
 		{"a day later", floor.AddDate(0, 0, 1), token.ErrTokenExpired},
-		// Years later the key has expired too.
+		// Years later the key has expired, too.
 		{"2038", time.Unix(math.MaxInt32, 0), token.ErrUnknownKey},
 		{"after 2038", time.Unix(math.MaxInt32+1, 0), token.ErrUnknownKey},
 		{"2106", time.Unix(math.MaxUint32, 0), token.ErrUnknownKey},
@@ -202,7 +207,7 @@ func TestOpenTime(t *testing.T) {
 	}
 }
 
-// Tokens of any time that a clock can show are minted and opened at that time.
+// At any time that a clock can show, tokens can be minted and opened.
 func TestOpenAnyEra(t *testing.T) {
 	for _, now := range []time.Time{
 		time.Unix(0, 0), time.Unix(1, 0), time.Unix(math.MaxInt32, 0), time.Unix(math.MaxInt32+1, 0),
@@ -221,10 +226,11 @@ func TestOpenAnyEra(t *testing.T) {
 	}
 }
 
-// authentic payloads that no Sealer makes.
+// TestOpenPayload opens authentic payloads that no Sealer makes.
 func TestOpenPayload(t *testing.T) {
 	h := newHouse(t)
-	head := "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x1a\x62\x31\x6a\x1d" // issued at 1647405597
+	// Issued at 1647405597.
+	head := "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x1a\x62\x31\x6a\x1d"
 	h.now = time.Unix(1647405597, 0)
 	var s token.Session
 	require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.sealPayload(t, []byte(head+"\x18\x3c\x18\x1e"))))
@@ -254,8 +260,7 @@ func TestOpenPayload(t *testing.T) {
 		})
 	}
 
-	// The order of checks: the future before the limits of the TTL, those
-	// before expiration.
+	// The order of checks: the future, the limits of the TTL, expiration.
 	h.now = time.Unix(1647405597-6, 0)
 	h.requireRefused(t, token.ErrNotYetValid, h.sealPayload(t, []byte(head+"\x04\x18\x1e")))
 	h.now = time.Unix(1647405597+3600, 0)
@@ -392,8 +397,7 @@ func TestOpenMisconfigured(t *testing.T) {
 	assert.Zero(t, h.guard.calls)
 }
 
-// A guard that panics, under a server that recovers, leaves no Session behind
-// that looks verified.
+// A guard panics, and the server recovers: no Session looks verified.
 func TestOpenGuardPanics(t *testing.T) {
 	h := newHouse(t)
 	var lent []byte
@@ -410,7 +414,7 @@ func TestOpenGuardPanics(t *testing.T) {
 	assert.Equal(t, tokentest.Claims(), s.Claims())
 }
 
-// A slow guard holds the few bytes of each token, not a workspace each.
+// While a guard waits, Open holds the few bytes of the token and no workspace.
 func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
 	const waiting = 2000
 	h := newHouse(t)
@@ -459,7 +463,8 @@ func TestOpenKeyStates(t *testing.T) {
 	pending, ok := keys(keyring.Pending)
 	require.True(t, ok)
 
-	// A minter whose clock is ahead seals under the key that we still wait for.
+	// An issuer whose clock is ahead already seals under the key that is
+	// pending here.
 	h.now = pending.Activates
 	early := h.mint(t, tokentest.Claims())
 	require.Equal(t, string(pending.ID[:]), string(unspell(t, early)[4:8]))
@@ -488,8 +493,7 @@ func TestOpenKeyStates(t *testing.T) {
 	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, tokentest.Claims())), "the spare seals at once")
 }
 
-// A million keys that nobody has, and a million forgeries, leave nothing
-// behind.
+// A million unknown keys and a million forgeries leave nothing behind.
 func TestOpenFlood(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() || testenv.Race {
@@ -516,7 +520,8 @@ func TestOpenFlood(t *testing.T) {
 			binary.BigEndian.PutUint32(b[flood.at:], counter)
 			if err := h.opener.Open(t.Context(), &s, spell(b)); err != flood.want {
 				if err == token.ErrForged && flood.want == token.ErrUnknownKey {
-					continue // the ID of the spare, once in four thousand runs
+					// The spare's ID, once in 4,000 runs.
+					continue
 				}
 				t.Fatalf("token %d: got %v, want %v", i, err, flood.want)
 			}

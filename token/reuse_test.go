@@ -14,10 +14,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// A Session that is given away too early, as to a pool of them, while the guard
-// that was asked for it is still thinking: it is never one user's with
-// another's claims, and of who did so and who got it neither is let in by
-// mistake.
+// A caller gives the Session away while Open still waits for the guard, and
+// another Open takes it. The Session must not mix the two tokens, and Open must
+// not accept one whose Session it has lost.
 func TestOpenSessionUsedMeanwhile(t *testing.T) {
 	other := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "someone!"}
 	tests := []struct {

@@ -21,21 +21,21 @@ var (
 	errClock      = errors.New("token: the clock is before 1970 or after 9999")
 )
 
-// Sealer mints tokens. Its fields are set before first use and not changed
-// after; it is then safe for concurrent use, and may be copied.
+// Sealer mints tokens. Set its fields before first use and don't change them
+// after; it is then safe for concurrent use. It may be copied.
 type Sealer struct {
 	// Ring has the keys. It must not be nil.
 	Ring *keyring.Ring
 
-	// TTL is how long a token can be used, in whole seconds from [MinTTL] to
-	// [MaxTTL], and no longer than the ring's policy allows. Zero means
-	// [DefaultTTL], or ClockSkew and [MinTTL] if that is more, or the ring's
-	// MaxTTL if that is less. A token is never valid for longer than its
-	// session: for a session of a minute the TTL is cut to a minute.
+	// TTL is how long a token can be used, in whole seconds. It may be
+	// [MinTTL] to [MaxTTL], and at most the MaxTTL of the ring's policy.
+	// Zero means [DefaultTTL], but at least ClockSkew + [MinTTL] and at
+	// most MaxTTL of that policy. A token never outlives its session: for a
+	// session of a minute the TTL is cut to a minute.
 	TTL time.Duration
 
-	// Room is the grammar of room identifiers. Nil means claims.IsRoomARN.
-	// Only valid UTF-8 of 1–128 bytes reaches it.
+	// Room reports whether a room identifier is well-formed. Nil means
+	// [claims.IsRoomARN]. It sees only valid UTF-8 of 1–128 bytes.
 	Room func(roomIdentifier string) bool
 
 	// Now is the clock, read once per token. Nil means time.Now.
@@ -43,13 +43,15 @@ type Sealer struct {
 }
 
 // ChatToken is a minted token and its deadlines. Its JSON form is that of a
-// CreateChatToken response, for the application; to a chat client pass Token
-// and SessionExpiration only. Printed with fmt or slog it shows the ID and the
-// deadlines only. Two cases show the token itself: a struct that has it in an
-// unexported field, printed with fmt; and a struct, slice or map that has it,
-// logged with slog's JSON handler, which writes its JSON form.
+// CreateChatToken response, for the application. Give the chat client only
+// Token and SessionExpiration.
+//
+// With fmt and slog it prints the ID and the deadlines, without the token. Two
+// cases do show the token: fmt prints a struct that has the ChatToken in an
+// unexported field, and slog's JSON handler writes a struct, slice or map that
+// has it.
 type ChatToken struct {
-	// Token is the bearer secret that goes to the client.
+	// Token is the bearer secret for the client.
 	Token string `json:"token"`
 	Minted
 }
@@ -57,19 +59,19 @@ type ChatToken struct {
 // Minted describes a minted token without its text. Times are whole seconds in
 // UTC.
 type Minted struct {
-	// ID is the token's, as [Session.TokenID] returns it. Log it to connect the
-	// two. Target{Token: ID} revokes the token, or its session. It is no
-	// secret.
+	// ID is what [Session.TokenID] returns at the gateway. Log it on both
+	// sides; it is not secret. Target{Token: ID} revokes the token and its
+	// session.
 	ID ID `json:"-"`
 
-	// TokenExpiration is the first moment at which the token opens no
-	// connection. It is meant for the application. Do not pass it to a chat
-	// client: some open a new connection each time it has passed, although the
-	// connection lasts until the session's deadline.
+	// TokenExpiration is the first moment at which the token can't open a
+	// connection. It is for the application. Don't give it to a chat
+	// client: some reconnect each time it has passed, although the
+	// connection lasts until SessionExpiration.
 	TokenExpiration time.Time `json:"tokenExpirationTime"`
 
-	// SessionExpiration is the first moment at which the connection that was
-	// opened with the token is over.
+	// SessionExpiration is the first moment at which the token's connection
+	// is over.
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
 }
 
@@ -79,7 +81,7 @@ func (t ChatToken) Format(f fmt.State, _ rune) {
 		t.TokenExpiration.Format(time.RFC3339), t.SessionExpiration.Format(time.RFC3339))
 }
 
-// LogValue is the ID and the deadlines as a group.
+// LogValue returns the ID and the deadlines as a group.
 func (t ChatToken) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("id", t.ID.String()),
@@ -87,16 +89,16 @@ func (t ChatToken) LogValue() slog.Value {
 		slog.Time("sessionExpires", t.SessionExpiration))
 }
 
-// Validate returns an error if no token can be minted: Ring is nil or the zero
-// Ring, or TTL is outside its limits. Call it at the start; Create and Seal
-// return the same error.
+// Validate returns an error if s can mint no token: Ring is nil or the zero
+// Ring, or TTL is outside its limits. Create and Seal return the same error.
+// Call Validate at the start.
 func (s *Sealer) Validate() error {
 	_, _, err := s.times(clock(s.Now), 0)
 	return err
 }
 
-// Create mints a token. The error is a *claims.ValidationError that lists every
-// field outside the limits, or one about the Sealer's own fields or clock.
+// Create mints a token. The error is a [*claims.ValidationError] that lists
+// every wrong field, or it is about the Sealer's own fields or clock.
 func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
@@ -108,10 +110,10 @@ func (s *Sealer) Create(c claims.Claims) (ChatToken, error) {
 	return ChatToken{string(text), minted}, nil
 }
 
-// Seal is [Sealer.Create] without an allocation: it appends the token's text to
-// dst. It does not allocate where dst has room for the token, of which [MaxLen]
-// bytes are always enough. c is neither changed nor retained. On an error dst
-// is returned as it was, and Minted is zero.
+// Seal is [Sealer.Create] with your own buffer: it appends the token's text to
+// dst. It doesn't allocate if dst has room for the token; [MaxLen] bytes are
+// always enough. It neither changes nor retains c. On an error it returns dst
+// unchanged and a zero Minted.
 func (s *Sealer) Seal(dst []byte, c *claims.Claims) ([]byte, Minted, error) {
 	ws := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
@@ -124,8 +126,8 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minte
 	if err != nil {
 		return dst, Minted{}, err
 	}
-	// The payload is written where it is encrypted in place, so that no
-	// plaintext is left in the workspace.
+	// Write the payload where SealBox encrypts it in place, so that no
+	// plaintext stays in the workspace.
 	b, err := ws.encoder.Append(ws.box[:box.Ciphertext], c, s.Room, issuedAt, ttl)
 	if err != nil {
 		return dst, Minted{}, err
@@ -145,8 +147,8 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minte
 	return base64url.Append(append(dst, Prefix...), body), minted, nil
 }
 
-// times settles when a token that is made now counts as issued, in Unix
-// seconds, and for how many seconds it is valid.
+// times returns when a token made now is issued, in Unix seconds, and for how
+// many seconds it is valid.
 func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int64, err error) {
 	if s.Ring == nil {
 		return 0, 0, errSealerRing
@@ -161,7 +163,8 @@ func (s *Sealer) times(now time.Time, sessionMinutes int) (issuedAt, seconds int
 	case longest == 0:
 		return 0, 0, errSealerRing
 	case ttl == 0:
-		// Not less than a clock that is ahead by ClockSkew leaves of it.
+		// A gateway whose clock is ahead by ClockSkew still sees
+		// MinTTL.
 		ttl = min(max(DefaultTTL, limit.ClockSkew+MinTTL), longest)
 	case !limits.Whole(ttl, MinTTL, MaxTTL):
 		return 0, 0, errTTL

@@ -147,8 +147,8 @@ func TestSealRefused(t *testing.T) {
 	}
 }
 
-// A grammar that panics, under a server that recovers, leaves nothing of one
-// user's claims for another user's token.
+// Room panics, and the server recovers: the next token, another user's, has
+// none of the claims.
 func TestSealRoomPanics(t *testing.T) {
 	h := newHouse(t)
 	next := tokentest.Claims()
@@ -201,7 +201,7 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// Without a clock of its own, a Sealer and an Opener use the system's.
+// If Now is nil, Sealer and Opener use the system's clock.
 func TestSystemClock(t *testing.T) {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	require.NoError(t, err)
@@ -214,8 +214,8 @@ func TestSystemClock(t *testing.T) {
 	require.NoError(t, s.Authorize(time.Now(), claims.SendMessage))
 }
 
-// A clock that is read twice may show two seconds, of which a token could be
-// timely in one and its key in the other.
+// If the clock were read twice, the token could be valid at one second and its
+// key at the other only.
 func TestClockIsReadOnce(t *testing.T) {
 	h := newHouse(t)
 	text := h.mint(t, tokentest.Claims())
@@ -236,7 +236,7 @@ func TestClockIsReadOnce(t *testing.T) {
 	}
 }
 
-// No two tokens of the same claims are alike.
+// Two tokens with the same claims differ.
 func TestSealIsRandomized(t *testing.T) {
 	h := newHouse(t)
 	seen := map[string]bool{}
@@ -246,8 +246,8 @@ func TestSealIsRandomized(t *testing.T) {
 	assert.Len(t, seen, 1000)
 }
 
-// A token of the default TTL is not dead on arrival where the clocks differ by
-// as much as the policy allows.
+// A token of the default TTL is still valid if the clocks differ by as much as
+// the policy allows.
 func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
 	for _, skew := range []time.Duration{time.Second, 5 * time.Second, 55 * time.Second, time.Minute} {
 		ring := newRing(t, keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew, Lead: time.Hour})

@@ -10,26 +10,23 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/payload"
 )
 
-// Session is what a verified token says. Only an [Opener] can fill one in, so
-// a Session that has claims is proof that a token was verified. The zero value
-// has none, authorizes nothing, and is ready to be opened into.
+// Session is what a verified token says. Only an [Opener] can fill one in, so a
+// Session that has claims proves that a token was verified. The zero value has
+// no claims, authorizes nothing, and is ready for [Opener.Open]. A Session from
+// [Opener.OpenWithoutSpending] has claims, but authorizes nothing.
 //
-// A Session from [Opener.OpenWithoutSpending] shows the same and authorizes
-// nothing either.
+// Keep one Session per connection. It owns its memory, about the size of the
+// claims. The slices that its methods return are views of that memory: don't
+// write to them, and don't use them after the next Open or Reset.
+// [Session.Claims] copies everything. Reading is safe for concurrent use. Don't
+// copy a Session; use [Session.Clone].
 //
-// A Session owns its memory, of about the size of the claims; keep one per
-// connection. The []byte that its accessors return are lent: they must not be
-// written to, and are valid until the Session is opened into again or reset;
-// [Session.Claims] copies everything out. Reading is safe for concurrent use.
-// A Session must not be copied; there is [Session.Clone].
-//
-// Printed with fmt or slog, a *Session shows its token's ID and times only. A
-// Session that is itself a field of another struct is out of reach for that: to
-// print the struct prints the bytes of the claims.
+// With fmt and slog, a *Session prints its token's ID and times only. A struct
+// with a field of type Session, not *Session, prints the claims.
 type Session struct {
 	_   noCopy
 	v   verified
-	buf []byte // what v.payload is a view of
+	buf []byte // v.payload is a view of it
 }
 
 // noCopy makes go vet report copies of what contains it.
@@ -38,11 +35,11 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// Authorize reports whether the session may do all of want at now: nil, or an
-// error that matches [ErrSessionExpired] or [ErrNotPermitted]. Ask it before
-// every message. An empty want is never authorized. A zero Session, and one
-// whose token was not spent, authorize nothing. Authorize does not know of
-// revocations made since the token was opened.
+// Authorize returns nil if the session may do all of want at now. Otherwise the
+// error matches [ErrSessionExpired] or [ErrNotPermitted]. Call it before every
+// message. It permits nothing if want is empty, if the Session is zero, or if
+// its token was not spent. It does not know of revocations since Open;
+// Guard.Revoked does.
 func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 	if !s.v.isZero() && !s.v.spent {
 		return errNotSpent
@@ -56,41 +53,41 @@ func (s *Session) Authorize(now time.Time, want claims.Capabilities) error {
 	return nil
 }
 
-// Expired reports whether the session is over at now. A zero Session always is,
-// and so is one whose token was not spent, which never began. It decides
-// whether a user may still watch; what a user does takes [Session.Authorize].
+// Expired reports whether the session is over at now. A zero Session, or one
+// whose token was not spent, is always over. Expired decides whether a user may
+// still watch; for whatever a user does, call [Session.Authorize].
 func (s *Session) Expired(now time.Time) bool {
 	return !s.v.spent || now.Unix() >= s.v.sessionExpiration()
 }
 
-// Spent reports whether [Opener.Open] spent the token and let its user in. It
-// is false for a zero Session and after [Opener.OpenWithoutSpending].
+// Spent reports whether [Opener.Open] accepted and spent the token. It is false
+// for a zero Session and after [Opener.OpenWithoutSpending].
 func (s *Session) Spent() bool { return s.v.spent }
 
 // TokenID returns the ID of the token that opened the session.
 func (s *Session) TokenID() ID { return s.v.id }
 
-// RoomIdentifier lends the room identifier. It is 1–128 bytes of UTF-8; that
-// it has the form of an ARN is the minter's promise.
+// RoomIdentifier returns a view of the room identifier: 1–128 bytes of UTF-8.
+// Whether it is an ARN depends on [Sealer.Room]; Open doesn't check that.
 func (s *Session) RoomIdentifier() []byte { return s.v.payload.RoomIdentifier() }
 
-// UserID lends the user ID, byte for byte as it was when minting.
+// UserID returns a view of the user ID, byte for byte as minted.
 func (s *Session) UserID() []byte { return s.v.payload.UserID() }
 
-// Capabilities returns the capabilities for display. To decide, use
-// [Session.Authorize], which heeds the deadline too.
+// Capabilities returns the capabilities, for display. To decide, call
+// [Session.Authorize], which checks the deadline too.
 func (s *Session) Capabilities() claims.Capabilities { return s.v.payload.Capabilities }
 
-// Attributes yields the attributes, lent: shorter keys first, keys of one
+// Attributes yields views of the attributes: shorter keys first, keys of one
 // length in bytewise order.
 func (s *Session) Attributes() iter.Seq2[[]byte, []byte] { return s.v.payload.Attributes() }
 
-// Attribute lends the value of one attribute and reports whether it is there.
+// Attribute returns a view of one attribute's value, and whether it is there.
 func (s *Session) Attribute(key string) (value []byte, ok bool) {
 	return s.v.payload.Attribute(key)
 }
 
-// IssuedAt returns when the token was made, floored to the second.
+// IssuedAt returns when the token was minted, rounded down to the second.
 func (s *Session) IssuedAt() time.Time {
 	if s.v.isZero() {
 		return time.Time{}
@@ -98,8 +95,8 @@ func (s *Session) IssuedAt() time.Time {
 	return unixTime(s.v.payload.IssuedAt)
 }
 
-// SessionExpiration returns the first moment at which the session is over, for
-// a timer that closes the connection.
+// SessionExpiration returns the first moment at which the session is over.
+// Close the connection then.
 func (s *Session) SessionExpiration() time.Time {
 	if s.v.isZero() {
 		return time.Time{}
@@ -107,11 +104,11 @@ func (s *Session) SessionExpiration() time.Time {
 	return unixTime(s.v.sessionExpiration())
 }
 
-// Claims copies everything out. Of a zero Session it is the zero Claims.
+// Claims returns a copy of the claims. For a zero Session it is zero.
 func (s *Session) Claims() claims.Claims { return s.v.payload.Claims() }
 
-// Summary returns what a guard needs to know to tell whether this session was
-// revoked since. It lends the room identifier and the user ID.
+// Summary returns what Guard.Revoked needs. Its slices are views of the
+// Session.
 func (s *Session) Summary() Summary { return s.v.summary() }
 
 // Clone returns a copy that shares nothing with s.
@@ -121,8 +118,8 @@ func (s *Session) Clone() *Session {
 	return c
 }
 
-// Reset makes s zero and clears the claims from its memory, which it keeps for
-// the next token.
+// Reset makes s zero and overwrites the claims. It keeps the memory for the
+// next token.
 func (s *Session) Reset() {
 	s.v = verified{}
 	clear(s.buf)
@@ -139,7 +136,7 @@ func (s *Session) Format(f fmt.State, _ rune) {
 		s.IssuedAt().Format(time.RFC3339), s.SessionExpiration().Format(time.RFC3339))
 }
 
-// LogValue is the token's ID and times as a group.
+// LogValue returns the token's ID and times as a group.
 func (s *Session) LogValue() slog.Value {
 	if s == nil || s.v.isZero() {
 		return slog.StringValue("zero")
@@ -158,12 +155,12 @@ type verified struct {
 	skew    time.Duration // of the ring's policy
 }
 
-// isZero reports whether there is nothing: a payload has at least a minute.
+// isZero reports whether v is empty: a payload has a session of at least a
+// minute.
 func (v *verified) isZero() bool { return v.payload.SessionMinutes == 0 }
 
-// checkTimes judges the token's times. All of them, and the skew, are whole
-// seconds, so that comparing them with now, which is floored, is exact to the
-// nanosecond.
+// checkTimes checks the token's times. They and the skew are whole seconds, so
+// comparing them with now, which is rounded down, is exact.
 func (v *verified) checkTimes(now int64) error {
 	p, skew := &v.payload, int64(v.skew/time.Second)
 	if p.IssuedAt-skew > now {
@@ -179,11 +176,10 @@ func (v *verified) checkTimes(now int64) error {
 	return nil
 }
 
-// expiration is the token's, in Unix seconds.
+// expiration returns the token's expiration, in Unix seconds.
 func (v *verified) expiration() int64 { return v.payload.IssuedAt + int64(v.payload.TTL) }
 
-// sessionExpiration is in Unix seconds: comparing it with the floor of a time
-// is exact.
+// sessionExpiration returns the session's expiration, in Unix seconds.
 func (v *verified) sessionExpiration() int64 {
 	return v.payload.IssuedAt + int64(v.payload.SessionMinutes)*60
 }

@@ -69,8 +69,7 @@ func TestAuthorize(t *testing.T) {
 	requireZero(t, &zero)
 }
 
-// A Session keeps the claims of its own token, whatever happens to the text,
-// to the pool, and to other Sessions.
+// Neither the text, the pool, nor another Session changes a Session's claims.
 func TestSessionOwnsItsMemory(t *testing.T) {
 	h, first := opened(t, tokentest.Claims())
 	clone := first.Clone()
@@ -91,7 +90,7 @@ func TestSessionOwnsItsMemory(t *testing.T) {
 	requireZero(t, (&token.Session{}).Clone())
 }
 
-// A reused Session shows nothing of the token before.
+// A reused Session shows nothing of the earlier token.
 func TestSessionReused(t *testing.T) {
 	h, s := opened(t, testenv.LongestClaims())
 	lent := s.UserID()
@@ -118,8 +117,8 @@ func TestSessionMemoryFollowsTheToken(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / sessions
 	}
-	// The least of some: a collection, or another processor, finds the pool
-	// empty.
+	// Take the least of some: after a collection, or on another processor,
+	// the pool is empty.
 	least := func(text string) uint64 {
 		n := size(text)
 		for range 9 {

@@ -7,14 +7,19 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// Target names whose tokens a guard's Revoke revokes. It is one of: a Room; a
-// User, in every room; a Room and a User, which is that user in that room; one
-// Token; Everyone. Targets can be compared and used as keys of a map.
+// Target says whose tokens a guard's Revoke revokes. Targets are comparable.
+// One of these is set:
+//
+//	Room            everyone in that room
+//	User            that user, in every room
+//	Room and User   that user, in that room
+//	Token           one token
+//	Everyone        everyone, in every room
 type Target struct {
 	Room     string // a room identifier
 	User     string // a user ID
-	Token    ID     // as [Minted] and [Session.TokenID] have it
-	Everyone bool   // in every room
+	Token    ID     // of Minted or Session.TokenID
+	Everyone bool
 }
 
 var (
@@ -23,9 +28,9 @@ var (
 	errTargetName  = errors.New("token: the Target's Room or User is too long or not UTF-8")
 )
 
-// Validate returns an error unless t is one of what [Target] lists, and could
-// name a token: a room or a user that is longer than claims allow, or not
-// UTF-8, is nobody's.
+// Validate returns an error unless t is a row of that table, and Room and User
+// are valid UTF-8 within the limits of package claims. Nothing else names a
+// token.
 func (t Target) Validate() error {
 	named := Target{Room: t.Room, User: t.User}
 	switch t {

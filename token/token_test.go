@@ -15,7 +15,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// start is when the tests begin: half past a second, so that flooring shows.
+// start is when the tests begin: half past a second, so that rounding down
+// shows.
 var start = time.Date(2022, 3, 16, 4, 43, 9, 500_000_000, time.UTC)
 
 // house is an application and a gateway that share a ring and a clock.
@@ -51,7 +52,7 @@ func (h *house) mint(t testing.TB, c claims.Claims) string {
 	return minted.Token
 }
 
-// sealPayload makes an authentic token of any payload.
+// sealPayload seals any payload.
 func (h *house) sealPayload(t testing.TB, payload []byte) string {
 	t.Helper()
 	b, err := h.ring.SealBox(box.Inside(), nil, payload, h.now)
@@ -59,7 +60,7 @@ func (h *house) sealPayload(t testing.TB, payload []byte) string {
 	return spell(b)
 }
 
-// spell writes a box as a token, and unspell reads one back.
+// spell writes a box as a token; unspell reads one back.
 func spell(b []byte) string {
 	return string(base64url.Append([]byte(token.Prefix), b[len(token.Prefix):]))
 }
@@ -73,8 +74,8 @@ func unspell(t testing.TB, text string) []byte {
 	return b[:len(token.Prefix)+n]
 }
 
-// requireRefused opens text into a used and a fresh Session: both must be zero
-// after the refusal, and the guard untouched.
+// requireRefused opens text into a used and a fresh Session. After the refusal
+// both must be zero, and the guard untouched.
 func (h *house) requireRefused(t testing.TB, want error, text string) {
 	t.Helper()
 	before := h.guard.calls
@@ -87,7 +88,7 @@ func (h *house) requireRefused(t testing.TB, want error, text string) {
 	require.Equal(t, before, h.guard.calls, "the guard was asked")
 }
 
-// usedSession returns a Session that holds claims already.
+// usedSession returns a Session that has claims.
 func (h *house) usedSession(t testing.TB) *token.Session {
 	t.Helper()
 	s := new(token.Session)

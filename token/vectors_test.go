@@ -130,7 +130,8 @@ func TestVectorsMints(t *testing.T) {
 			if v.AnyRoom {
 				s.Room = anyRoom
 			}
-			// The one without a token has no nonce, and must not draw any.
+			// A request without a token has no nonce and must draw
+			// none.
 			randomIs(t, v.Nonce)
 			got, err := mint(&s, v.Claims)
 			assert.Equal(t, v.Token, got)
@@ -157,7 +158,7 @@ func TestVectorsMints(t *testing.T) {
 	assert.Equal(t, [2]int{30, 38}, [2]int{minted, refused})
 }
 
-// mint mints what a request asks for.
+// mint mints a token from a request.
 func mint(s *token.Sealer, request []byte) (string, error) {
 	c, err := claims.ParseJSON(request, s.Room)
 	if err != nil {
@@ -167,8 +168,8 @@ func mint(s *token.Sealer, request []byte) (string, error) {
 	return minted.Token, err
 }
 
-// TestVectorsAccumulated mints as many tokens as would take too much room for
-// vectors, of all kinds of text: SPEC.md says how.
+// TestVectorsAccumulated mints more tokens than vectors could hold, with all
+// kinds of text. SPEC.md says how.
 func TestVectorsAccumulated(t *testing.T) {
 	want := readVectors(t).Accumulated
 	require.Positive(t, want.Tokens)
@@ -198,7 +199,7 @@ func TestVectorsAccumulated(t *testing.T) {
 	require.Equal(t, []byte(want.SHA256), all.Sum(nil))
 }
 
-// stream is the one of SPEC.md.
+// stream is the one that SPEC.md describes.
 type stream struct {
 	block uint64
 	rest  []byte
@@ -248,7 +249,7 @@ func open(t *testing.T, ring *keyring.Ring, s *token.Session, text string, now i
 	return opener.OpenWithoutSpending(t.Context(), s, text)
 }
 
-// randomIs makes the given bytes all that there is of randomness.
+// randomIs makes b all the randomness that there is.
 func randomIs(t *testing.T, b []byte) {
 	t.Helper()
 	old := rand.Reader
@@ -276,7 +277,7 @@ func (clearKEK) Unwrap(_ context.Context, _ string, wrapped []byte) ([]byte, err
 	return slices.Clone(wrapped), nil
 }
 
-// ringOf makes a ring of one key, which seals and opens at any time.
+// ringOf makes a ring of one key that seals and opens at any time.
 func ringOf(t *testing.T, secret, context []byte, maxTTL, clockSkew int64) *keyring.Ring {
 	t.Helper()
 	document, err := cbor.Marshal([]any{1, []any{maxTTL, clockSkew, 3600, 3600}, []any{[]any{secret, 0, 0, 0, 0, 0}}, []any{}})
@@ -291,7 +292,7 @@ func ringOf(t *testing.T, secret, context []byte, maxTTL, clockSkew int64) *keyr
 	return ring
 }
 
-// The functions below do by hand, from the primitives, what SPEC.md says.
+// The functions below do by hand, with the primitives, what SPEC.md says.
 
 func deriveByHand(t *testing.T, secret, context []byte) (key, id []byte) {
 	t.Helper()

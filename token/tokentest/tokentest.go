@@ -1,19 +1,19 @@
-// Package tokentest helps to test programs that mint chat tokens or let users
-// in with them.
+// Package tokentest helps to test programs that mint or accept chat tokens.
+// Make an [Env] with [New]:
 //
 //	env := tokentest.New(t)
 //	gateway := newGateway(&env.Opener)         // the program under test
-//	gateway.connect(env.Mint().Token)          // is let in
+//	gateway.connect(env.Mint().Token)          // is accepted
 //	gateway.connect(env.Spent())               // is refused
-//	env.Advance(2 * time.Minute)               // its clock moves on
+//	env.Advance(2 * time.Minute)               // moves the clock
 //
-// The program under test has to read the clock of [Env.Now], or time.Now under
-// testing/synctest, where the bubble's clock is used: there time.Sleep moves
-// the clock and fires timers, and Advance fires none.
+// The program under test must read the clock with [Env.Now]. Under
+// [testing/synctest] it may use time.Now: there time.Sleep moves the clock and
+// fires timers. Advance fires none.
 //
-// For a guard that is down, put one of your own into Opener.Guard. To revoke
-// everyone, call Guard.Revoke; what is minted within six seconds of that is
-// revoked, too, so Advance the clock.
+// For a guard that is down, set Opener.Guard to one of your own. To revoke
+// everyone, call Guard.Revoke. That covers what is minted within the next six
+// seconds, too, so Advance the clock.
 package tokentest
 
 import (
@@ -27,13 +27,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The room and the user of [Claims].
+// The room and the user in [Claims].
 const (
 	Room   = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 	UserID = "11231234"
 )
 
-// Claims returns the example of the service's documentation, anew each time.
+// Claims returns a new copy of the example in the service's documentation.
 func Claims() claims.Claims {
 	return claims.Claims{
 		RoomIdentifier: Room,
@@ -45,10 +45,9 @@ func Claims() claims.Claims {
 }
 
 // Env is all that a program with tokens needs, on one clock: fresh keys with
-// the default policy, and a guard that accepts every token of theirs at once.
-// It is made by [New]. Its methods are safe for concurrent use; its fields may
-// be changed before anybody else uses them. Mint returns a token.ChatToken, and
-// the methods for tokens that are refused return the text.
+// the default policy, and a guard that accepts their tokens from the start.
+// [New] makes it. Its methods are safe for concurrent use. Change its fields
+// before anybody else uses them.
 type Env struct {
 	Ring   *keyring.Ring // shared by Sealer and Opener
 	Guard  *replay.Guard // of Opener
@@ -56,10 +55,10 @@ type Env struct {
 	Opener token.Opener  // what opens it
 
 	tb    testing.TB
-	ahead atomic.Int64 // nanoseconds by which the clock is ahead of time.Now
+	ahead atomic.Int64 // nanoseconds that the clock is ahead of time.Now
 }
 
-// New makes an Env that fails tb if anything goes wrong in it.
+// New makes an Env. It fails tb if anything goes wrong, and so do the methods.
 func New(tb testing.TB) *Env {
 	tb.Helper()
 	e := &Env{tb: tb}
@@ -83,14 +82,13 @@ func (e *Env) newRing() *keyring.Ring {
 	return ring
 }
 
-// Now is the clock of all parts: time.Now, and what [Env.Advance] added.
+// Now is the clock of all parts: time.Now, plus what [Env.Advance] added.
 func (e *Env) Now() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
 
 // Advance moves the clock on, or back if d is negative.
 func (e *Env) Advance(d time.Duration) { e.ahead.Add(int64(d)) }
 
-// Mint mints a token that is accepted once. It says what [Claims] does, with
-// the changes applied.
+// Mint mints a token with the claims of [Claims], after the changes.
 func (e *Env) Mint(changes ...func(*claims.Claims)) token.ChatToken {
 	e.tb.Helper()
 	return e.mint(e.Sealer, changes...)
@@ -109,7 +107,7 @@ func (e *Env) mint(s token.Sealer, changes ...func(*claims.Claims)) token.ChatTo
 	return minted
 }
 
-// mintAt mints a token that was issued at another time than now.
+// mintAt mints a token that was issued at another time.
 func (e *Env) mintAt(ahead time.Duration) string {
 	e.tb.Helper()
 	s := e.Sealer
@@ -117,17 +115,18 @@ func (e *Env) mintAt(ahead time.Duration) string {
 	return e.mint(s).Token
 }
 
-// Expired returns a token that is refused with token.ErrTokenExpired.
+// Expired returns a token that the Opener refuses with [token.ErrTokenExpired].
 func (e *Env) Expired() string { e.tb.Helper(); return e.mintAt(-token.MaxTTL) }
 
-// FromTheFuture returns a token that is refused with token.ErrNotYetValid: its
-// minter's clock is ahead by a minute more than ClockSkew.
+// FromTheFuture returns a token that the Opener refuses with
+// [token.ErrNotYetValid]: its issuer's clock is ahead by ClockSkew and a
+// minute.
 func (e *Env) FromTheFuture() string {
 	e.tb.Helper()
 	return e.mintAt(time.Minute + e.Ring.Limits().ClockSkew)
 }
 
-// Spent returns a token that is refused with token.ErrSpent by Env.Guard.
+// Spent returns a token that the Env's Guard refuses with [token.ErrSpent].
 func (e *Env) Spent() string {
 	e.tb.Helper()
 	minted := e.Mint()
@@ -138,8 +137,8 @@ func (e *Env) Spent() string {
 	return minted.Token
 }
 
-// Revoked returns a token that is refused with token.ErrRevoked by Env.Guard.
-// It is revoked by its ID, and no other token is.
+// Revoked returns a token that the Env's Guard refuses with [token.ErrRevoked].
+// No other token is revoked.
 func (e *Env) Revoked() string {
 	e.tb.Helper()
 	minted := e.Mint()
@@ -149,15 +148,15 @@ func (e *Env) Revoked() string {
 	return minted.Token
 }
 
-// UnknownKey returns a token that is refused with token.ErrUnknownKey: somebody
-// else's.
+// UnknownKey returns a token of another ring. The Opener refuses it with
+// [token.ErrUnknownKey].
 func (e *Env) UnknownKey() string {
 	e.tb.Helper()
 	return e.mint(token.Sealer{Ring: e.newRing(), Now: e.Now}).Token
 }
 
-// Forged returns a token that is refused with token.ErrForged: a good one with
-// one character changed.
+// Forged returns a token with one character changed. The Opener refuses it with
+// [token.ErrForged].
 func (e *Env) Forged() string {
 	e.tb.Helper()
 	text := []byte(e.Mint().Token)
