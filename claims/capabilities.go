@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Capabilities is a set of things that a user may do in a room beside viewing,
-// which every token allows. The zero value is the empty set: view only.
-// Values are comparable; combine them with |.
+// Capabilities is a set of things that a user may do in a room. Every token
+// allows viewing; the zero value, the empty set, allows nothing else. Sets are
+// comparable. Combine them with |.
 //
-// Its text form is a comma-separated list of the service's names, its JSON
-// form an array of them.
+// The text form is a comma-separated list of the service's names. The JSON form
+// is an array of them.
 type Capabilities uint8
 
 // The capabilities of the service model.
@@ -23,8 +23,8 @@ const (
 	DisconnectUser                          // DISCONNECT_USER
 	DeleteMessage                           // DELETE_MESSAGE
 
-	// There is no name for "all": code that meant the capabilities of today
-	// must not come to mean those of tomorrow.
+	// There is no name for "all". Code that meant all capabilities of today
+	// would get those of tomorrow, too.
 	known = SendMessage | DisconnectUser | DeleteMessage
 )
 
@@ -38,9 +38,9 @@ var (
 	errUnknownBits       = errors.New("claims: capabilities have unknown bits set")
 )
 
-// ParseCapabilities returns the set of the named capabilities. A name that the
-// service does not have is an error, in another case too; a repeated one is
-// harmless.
+// ParseCapabilities returns the set of the named capabilities. It refuses a
+// name that the service doesn't have, also if only the case is wrong. A name
+// may be repeated.
 func ParseCapabilities(names ...string) (Capabilities, error) {
 	var c Capabilities
 	for _, name := range names {
@@ -53,7 +53,7 @@ func ParseCapabilities(names ...string) (Capabilities, error) {
 	return c, nil
 }
 
-// capability returns the one of that name, or 0.
+// capability returns the capability with that name, or 0.
 func capability(name string) Capabilities {
 	i := slices.Index(capabilityNames[:], name)
 	if i < 0 {
@@ -62,17 +62,17 @@ func capability(name string) Capabilities {
 	return 1 << i
 }
 
-// Has reports whether c has all of want. If want is empty it is always false: a
-// check that asks for nothing is a mistake.
+// Has reports whether c has all of want. It is false if want is empty: a check
+// for nothing is a mistake.
 func (c Capabilities) Has(want Capabilities) bool {
 	return want != 0 && c&want == want
 }
 
-// Valid reports whether c has no bit outside the three capabilities.
+// Valid reports whether c has no unknown bits.
 func (c Capabilities) Valid() bool { return c&^known == 0 }
 
 // Names yields the service's names of the capabilities in c, in a fixed order.
-// Unknown bits have none.
+// It passes over unknown bits.
 func (c Capabilities) Names() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i, name := range capabilityNames {
@@ -98,8 +98,8 @@ func (c Capabilities) join() string {
 	return strings.Join(slices.Collect(c.Names()), ",")
 }
 
-// MarshalText returns the names separated by commas, and nothing for the empty
-// set. Unknown bits are an error.
+// MarshalText returns the names separated by commas; for the empty set,
+// nothing. It refuses unknown bits.
 func (c Capabilities) MarshalText() ([]byte, error) {
 	if !c.Valid() {
 		return nil, errUnknownBits
@@ -108,7 +108,7 @@ func (c Capabilities) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText reads what MarshalText writes, as strictly as
-// [ParseCapabilities]. On an error c is left as it was.
+// [ParseCapabilities]. On an error c keeps its value.
 func (c *Capabilities) UnmarshalText(text []byte) error {
 	var names []string
 	if len(text) > 0 {
@@ -117,7 +117,7 @@ func (c *Capabilities) UnmarshalText(text []byte) error {
 	return c.set(names)
 }
 
-// MarshalJSON returns an array of names. Unknown bits are an error.
+// MarshalJSON returns an array of names. It refuses unknown bits.
 func (c Capabilities) MarshalJSON() ([]byte, error) {
 	if !c.Valid() {
 		return nil, errUnknownBits
@@ -126,8 +126,8 @@ func (c Capabilities) MarshalJSON() ([]byte, error) {
 	return json.Marshal(names)
 }
 
-// UnmarshalJSON reads an array of names, as strictly as [ParseCapabilities];
-// null stands for none. On an error c is left as it was.
+// UnmarshalJSON reads an array of names, as strictly as [ParseCapabilities].
+// null is the empty set. On an error c keeps its value.
 func (c *Capabilities) UnmarshalJSON(data []byte) error {
 	var names []string
 	if err := json.Unmarshal(data, &names); err != nil {

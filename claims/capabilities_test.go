@@ -11,7 +11,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// Every set, with its text and JSON forms.
+// capabilitySets has every set, with its text and JSON forms.
 var capabilitySets = []struct {
 	set        claims.Capabilities
 	text, json string

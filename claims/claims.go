@@ -1,25 +1,27 @@
 // Package claims defines what a chat token says: one user may enter one chat
 // room, with these capabilities and attributes, for this long.
 //
-// An application fills in a [Claims] and hands it to token.Sealer; a gateway
-// gets the same claims back from a verified token.Session. An HTTP front end
-// reads the request of CreateChatToken with [ParseJSON].
+// An application fills in a [Claims] and passes it to a
+// [github.com/seed17cb2b26/chattoken/token.Sealer]. A gateway gets the same
+// claims from a verified token.Session. An HTTP server reads a CreateChatToken
+// request with [ParseJSON].
 //
 // # Limits
 //
-// The limits are those of the Amazon IVS Chat service model, API version
-// 2020-07-14, operation CreateChatToken. Each is enforced when a token is
-// minted, with a [*ValidationError] that lists every offending field, and
-// again, but for the grammar of the room identifier, when one is opened:
+// The limits are those of the operation CreateChatToken in the Amazon IVS Chat
+// service model, API version 2020-07-14:
 //
-//	room identifier   1–128 bytes of UTF-8; by default the ARN of a room
-//	user ID           1–128 Unicode code points of UTF-8
-//	capabilities      any subset of the three, possibly none
-//	attributes        keys and values of UTF-8, no empty key, and at most
-//	                  1,024 bytes in all keys and values together
-//	session duration  1–180 whole minutes, 60 where absent
+//	room identifier    1–128 bytes of UTF-8; by default the ARN of a room
+//	user ID            1–128 Unicode code points of UTF-8
+//	capabilities       any subset of the three, possibly none
+//	attributes         keys and values of UTF-8, no empty key, and at most
+//	                   1,024 bytes in all keys and values together
+//	session duration   1–180 whole minutes, 60 if absent
 //
-// How they are written into a token is in SPEC.md.
+// Package token checks them when it mints a token, and returns a
+// [*ValidationError] that lists every wrong field. It checks them again when it
+// opens one, except the form of the room identifier. SPEC.md says how a token
+// encodes them.
 package claims
 
 import (
@@ -34,43 +36,46 @@ import (
 
 // The limits of a token's claims.
 const (
-	MaxRoomIdentifierBytes = 128                      // bytes of a room identifier
-	MaxUserIDRunes         = 128                      // Unicode code points of a user ID
-	MaxAttributeBytes      = limits.MaxAttributeBytes // 1,024 bytes of all attribute keys and values together
-	MinSessionMinutes      = 1                        // shortest session
-	MaxSessionMinutes      = 180                      // longest session
-	DefaultSessionMinutes  = 60                       // session where none is stated
+	MaxRoomIdentifierBytes = 128
+	MaxUserIDRunes         = 128 // Unicode code points
+
+	// MaxAttributeBytes is 1,024, for all keys and values together.
+	MaxAttributeBytes = limits.MaxAttributeBytes
+
+	MinSessionMinutes     = 1
+	MaxSessionMinutes     = 180
+	DefaultSessionMinutes = 60
 )
 
-// Claims is what an application asks for. The JSON form has the member names
-// of a CreateChatToken request; to read one from a client, use [ParseJSON],
-// which is strict where encoding/json is not.
+// Claims is what an application asks for. The JSON form has the member names of
+// a CreateChatToken request. To read a client's request use [ParseJSON], which
+// is stricter than encoding/json.
 type Claims struct {
-	// RoomIdentifier names the room: 1–128 bytes, by default an ARN as
-	// [IsRoomARN] describes it.
+	// RoomIdentifier names the room: 1–128 bytes, by default an ARN; see
+	// [IsRoomARN].
 	RoomIdentifier string `json:"roomIdentifier"`
 
 	// UserID names the user within the application: 1–128 code points of
-	// UTF-8, returned byte for byte. No normalization is applied, so the
+	// UTF-8. It is kept byte for byte, without normalization, so the
 	// application must not take two spellings for one user.
 	UserID string `json:"userId"`
 
-	// Capabilities is what the user may do beside viewing, which is implicit.
+	// Capabilities is what the user may do besides viewing.
 	Capabilities Capabilities `json:"capabilities,omitempty"`
 
-	// Attributes are shown beside the user's messages. They are encrypted in
-	// the token, but every client in the room is meant to see them.
+	// Attributes are shown with the user's messages. The token encrypts
+	// them, but every client in the room is meant to see them.
 	Attributes map[string]string `json:"attributes,omitempty"`
 
-	// SessionMinutes is how long the connection may last, in minutes from the
-	// moment the token is made. Zero means [DefaultSessionMinutes].
+	// SessionMinutes is how long the connection may last, in minutes after
+	// the token is minted. Zero means [DefaultSessionMinutes].
 	SessionMinutes int `json:"sessionDurationInMinutes,omitempty"`
 }
 
-// Validate checks c against every limit. room is the grammar of the room
-// identifier; nil means [IsRoomARN], and the limit of 128 bytes of UTF-8 holds
-// whatever it says. The error is a [*ValidationError]. A valid c costs no
-// allocation.
+// Validate checks c against every limit. room reports whether a room identifier
+// is well-formed; nil means [IsRoomARN]. The limit of 128 bytes of UTF-8 holds
+// in any case. The error is a [*ValidationError]. For valid claims Validate
+// does not allocate.
 func (c *Claims) Validate(room func(string) bool) error {
 	var sum limits.Attributes
 	for key, value := range c.Attributes {
@@ -89,8 +94,7 @@ func (c *Claims) Validate(room func(string) bool) error {
 	return v.err()
 }
 
-// SessionDuration returns how long the connection may last, with the default
-// filled in.
+// SessionDuration returns how long the connection may last, or the default.
 func (c *Claims) SessionDuration() time.Duration {
 	return time.Duration(cmp.Or(c.SessionMinutes, DefaultSessionMinutes)) * time.Minute
 }
@@ -120,7 +124,7 @@ func (v *violations) userID(s string) {
 	if s == "" {
 		v.add(fieldUserID, fmt.Sprintf("required; 1–%d code points allowed", MaxUserIDRunes))
 	} else if len(s) <= MaxUserIDRunes {
-		return // a code point has a byte at least
+		return // a code point has at least one byte
 	} else if n := utf8.RuneCountInString(s); n > MaxUserIDRunes {
 		v.add(fieldUserID, fmt.Sprintf("%d code points used; 1–%d allowed", n, MaxUserIDRunes))
 	}

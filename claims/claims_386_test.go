@@ -10,8 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Values that share their memory add up to more than an int holds, which is
-// here zero again.
+// The values share their memory. Their lengths add up to 1<<32, which is 0 in
+// an int of 32 bits.
 func TestAttributesBeyondAnInt(t *testing.T) {
 	const entries = 1024
 	shared := strings.Repeat("x", 1<<32/entries)

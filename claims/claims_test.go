@@ -20,7 +20,7 @@ func TestValidateLimits(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*claims.Claims)
-		field  string // "" where valid
+		field  string // "" if valid
 		says   string
 	}{
 		{"example", func(c *claims.Claims) {}, "", ""},
@@ -138,7 +138,7 @@ func TestIsRoomARN(t *testing.T) {
 	}
 }
 
-// TestIsRoomARNBytes has every byte in every part, and compares with the
+// TestIsRoomARNBytes puts every byte into every part, and compares with the
 // pattern of the service model.
 func TestIsRoomARNBytes(t *testing.T) {
 	pattern := regexp.MustCompile(`^arn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+$`)
@@ -168,8 +168,7 @@ func TestValidationErrorIsNotNilInDisguise(t *testing.T) {
 	assert.False(t, errors.As(err, &invalid))
 }
 
-// What is wrong with a field is said without repeating it, whichever field it
-// is and however it came.
+// No field error repeats the value.
 func TestFieldErrorsDoNotEcho(t *testing.T) {
 	const secret = "s3cr3t"
 	long := strings.Repeat(secret, 200)

@@ -14,28 +14,31 @@ const (
 	fieldAttributes   = "attributes"
 	fieldSession      = "sessionDurationInMinutes"
 
-	// fieldUnknown stands for the name of a member that the request does not
-	// have: the stranger's own is not echoed.
+	// fieldUnknown stands for any unknown member. The error doesn't echo a
+	// stranger's name.
 	fieldUnknown = "(unknown)"
 )
 
 var fieldOrder = [...]string{fieldRoom, fieldUserID, fieldCapabilities, fieldAttributes, fieldSession, fieldUnknown}
 
-// ValidationError says which fields of a request are outside the limits: all
-// of them, not the first. It is what the service reports as a
-// ValidationException with reason FIELD_VALIDATION_FAILED and a fieldList.
+// ValidationError lists every field of a request that is outside the limits.
+// The service reports the same as a ValidationException with the reason
+// FIELD_VALIDATION_FAILED and a fieldList.
 type ValidationError struct {
-	// Fields has at least one element. They are in the order roomIdentifier,
-	// userId, capabilities, attributes, sessionDurationInMinutes, and last
-	// "(unknown)", which stands for members that the request does not have.
+	// Fields has at least one element. The order is roomIdentifier, userId,
+	// capabilities, attributes, sessionDurationInMinutes, and "(unknown)",
+	// which stands for all unknown members.
 	Fields []FieldError `json:"fieldList"`
 }
 
-// FieldError is what is wrong with one field, and what is allowed. Its JSON
+// FieldError says what is wrong with one field, and what is allowed. Its JSON
 // form is that of the service's ValidationExceptionField.
 type FieldError struct {
-	Name    string `json:"name"`    // the member of the request, as the service spells it
-	Message string `json:"message"` // never contains the value, but may tell its length
+	// Name is the member of the request, as the service spells it.
+	Name string `json:"name"`
+
+	// Message never contains the value, but may tell its length.
+	Message string `json:"message"`
 }
 
 // Error lists every field.
@@ -51,14 +54,15 @@ func (e *ValidationError) Error() string {
 	return b.String()
 }
 
-// violations collects field errors. The zero value is empty and costs nothing.
+// violations collects field errors. The zero value is empty and needs no
+// memory.
 type violations []FieldError
 
 func (v *violations) add(name, message string) {
 	*v = append(*v, FieldError{name, message})
 }
 
-// has reports whether something is already known to be wrong with a field.
+// has reports whether v already has an error of that field.
 func (v violations) has(name string) bool {
 	for _, f := range v {
 		if f.Name == name {

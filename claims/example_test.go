@@ -34,6 +34,18 @@ func ExampleValidationError() {
 	// capabilities: unknown name; allowed: SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE
 }
 
+// By default a room is an ARN. An application may name rooms otherwise.
+func ExampleClaims() {
+	c := claims.Claims{RoomIdentifier: "lobby", UserID: "11231234"}
+	fmt.Println(c.Validate(nil) == nil)
+	fmt.Println(c.Validate(func(room string) bool { return room == "lobby" }) == nil)
+	fmt.Println(c.SessionDuration())
+	// Output:
+	// false
+	// true
+	// 1h0m0s
+}
+
 func ExampleCapabilities() {
 	c, err := claims.ParseCapabilities("DELETE_MESSAGE", "SEND_MESSAGE")
 	fmt.Println(c, err)

@@ -8,20 +8,24 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/text"
 )
 
-// ErrJSON is the error of [ParseJSON] where the input is not one JSON object
-// of valid UTF-8, so that no field of it could be judged.
+// ErrJSON is the error of [ParseJSON] if the input is not one JSON object of
+// valid UTF-8.
 var ErrJSON = errors.New("claims: malformed JSON")
 
-// ParseJSON reads the JSON form of a CreateChatToken request and validates it,
-// with room as in [Claims.Validate]. It refuses what encoding/json would let
-// pass or quietly change: members spelt in another case, given twice or not
-// known; invalid UTF-8 and lone surrogates, which would become U+FFFD and let
-// two user IDs meet; a session duration of 0. As with the service, null stands
-// for an absent member. Where tokens are minted with a grammar of their own,
-// room must be the same. The caller limits the size of data: 64 KiB is enough
-// for every valid request.
+// ParseJSON reads the JSON form of a CreateChatToken request and validates it.
+// room is as in [Claims.Validate]: pass the same function as in token.Sealer.
+// As with the service, null stands for an absent member.
 //
-// The error is [ErrJSON] or a [*ValidationError] that lists every field.
+// ParseJSON refuses what encoding/json accepts or quietly changes:
+//
+//   - a member in another case, given twice, or unknown
+//   - invalid UTF-8 or a lone surrogate, which would become U+FFFD, so that
+//     two user IDs could become one
+//   - a session duration of 0
+//
+// The caller limits the size of data. 64 KiB are enough for every valid
+// request. The error is [ErrJSON], or a [*ValidationError] that lists every
+// wrong field.
 func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
 	var c Claims
 	var v violations
@@ -30,7 +34,7 @@ func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
 	if !r.end() || !text.ValidBytes(data) {
 		return Claims{}, ErrJSON
 	}
-	// What could not be read was left zero: say what is wrong with it once.
+	// What could not be read is zero. Report each field only once.
 	if err, ok := c.Validate(room).(*ValidationError); ok {
 		for _, f := range err.Fields {
 			if !v.has(f.Name) {
@@ -44,7 +48,7 @@ func ParseJSON(data []byte, room func(string) bool) (Claims, error) {
 	return c, nil
 }
 
-// readMembers fills in what can be read and notes what is wrong with the rest.
+// readMembers fills in what it can read and notes what is wrong with the rest.
 func (c *Claims) readMembers(r *reader, v *violations) {
 	var seen [len(fieldOrder)]bool
 	for r.open('{'); r.more('}'); {
@@ -69,7 +73,7 @@ func (c *Claims) readMembers(r *reader, v *violations) {
 }
 
 // readMember reads the value of one member and returns what is wrong with it,
-// if anything.
+// or "".
 func (c *Claims) readMember(r *reader, field string) (message string) {
 	if field == fieldUnknown {
 		r.skip()
@@ -157,7 +161,7 @@ func readMinutes(r *reader) (n int, message string) {
 	if err != nil {
 		return 0, "not a whole number of minutes"
 	}
-	// Claims has no zero but the absent one, so it is judged here.
+	// In Claims zero means absent, so check here for a request of 0.
 	var v violations
 	if v.sessionMinutes(n); len(v) > 0 {
 		return 0, v[0].Message

@@ -41,8 +41,8 @@ func TestParseJSON(t *testing.T) {
 	}
 }
 
-// TestParseJSONSurrogates has the first and last of both halves, and what lies
-// beside them, in every order.
+// TestParseJSONSurrogates tries the first and last surrogate of both halves,
+// and their neighbors, in every order.
 func TestParseJSONSurrogates(t *testing.T) {
 	units := []rune{0x41, 0xD7FF, 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xE000}
 	high := func(u rune) bool { return u >= 0xD800 && u < 0xDC00 }
@@ -70,9 +70,9 @@ func TestParseJSONMalformed(t *testing.T) {
 	}
 }
 
-// TestParseJSONGrammar has all short sequences of tokens and of characters, in
-// the place of a value and of all that follows: what encoding/json finds valid
-// is judged field by field, and nothing else is.
+// TestParseJSONGrammar tries all short sequences of tokens and of characters,
+// as one value and as the rest of the object. ParseJSON judges the fields of
+// what encoding/json finds valid, and of nothing else.
 func TestParseJSONGrammar(t *testing.T) {
 	for name, alphabet := range map[string][]string{
 		"structure": {"{", "}", "[", "]", ",", ":", `"a"`, "1", "null", " ", "\x00"},
@@ -114,12 +114,13 @@ func eachSequence(alphabet []string, n int, do func(string)) {
 }
 
 func TestParseJSONNesting(t *testing.T) {
-	const most = 10_000 // with the outer object
+	const most = 10_000 // including the outer object
 	for depth, ok := range map[int]bool{most: true, most + 1: false} {
 		for _, text := range []string{
 			`{"x":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + "}",
 			strings.Repeat(`{"x":`, depth) + "1" + strings.Repeat("}", depth),
-			`{"x":[[[]],{"a":{}},` + strings.Repeat("[", depth-2) + strings.Repeat("]", depth-2) + "]}", // what was closed does not count
+			// What was closed does not count.
+			`{"x":[[[]],{"a":{}},` + strings.Repeat("[", depth-2) + strings.Repeat("]", depth-2) + "]}",
 		} {
 			_, err := claims.ParseJSON([]byte(text), nil)
 			assert.Equal(t, ok, json.Valid([]byte(text)))
@@ -139,7 +140,7 @@ func TestParseJSONAllocs(t *testing.T) {
 
 func TestParseJSONViolations(t *testing.T) {
 	tests := []struct {
-		name, member string // the member replaces or joins a valid request
+		name, member string // member is put into a valid request
 		field, says  string
 	}{
 		{"number as user", `"userId":7`, "userId", "not a string"},

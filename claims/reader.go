@@ -6,35 +6,35 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep JSON may be nested. It is encoding/json's limit, and
-// bounds the recursion of skip.
+// maxDepth limits how deep JSON is nested, and so the recursion of skip.
+// encoding/json has the same limit.
 const maxDepth = 10_000
 
-// reader reads JSON (RFC 8259) that is valid UTF-8. It takes what encoding/json
-// takes. It is faster because it knows what to expect, and needs no second pass
-// to find where a value ends.
+// reader reads JSON (RFC 8259) that is valid UTF-8. It accepts what
+// encoding/json accepts. It is faster because it knows what to expect, and
+// needs no second pass to find the end of a value.
 //
 // A reader is sticky: after a failure nothing is left to read, and every loop
-// over an array or an object ends. So checking end is enough.
+// over an array or object ends. So checking end is enough.
 type reader struct {
 	text    []byte
 	at      int    // where the next token begins, or white space before it
-	scratch []byte // what the last string with an escape says
-	depth   int    // arrays and objects that are open
-	first   bool   // the innermost one was opened just now
+	scratch []byte // the last string with an escape, decoded
+	depth   int    // how many arrays and objects are open
+	first   bool   // no element of the innermost one has been read
 	failed  bool
 }
 
 func (r *reader) fail() { r.at, r.failed = len(r.text), true }
 
-// end reports whether all was read, and was JSON.
+// end reports whether r has read everything, and it was JSON.
 func (r *reader) end() bool {
 	r.next()
 	return r.at == len(r.text) && !r.failed
 }
 
-// next skips white space and returns the byte behind it, which tells the kind
-// of a value. At the end it returns 0, which begins no token.
+// next skips white space and returns the byte after it, which tells the kind of
+// a value. At the end it returns 0, which begins no value.
 func (r *reader) next() byte {
 	for ; r.at < len(r.text); r.at++ {
 		if c := r.text[r.at]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
@@ -59,10 +59,10 @@ func (r *reader) expect(c byte) {
 	}
 }
 
-// open and more go through an array or an object:
+// open and more read an array or an object:
 //
 //	for r.open('['); r.more(']'); {
-//		r.skip() // reads an element; in an object, name comes first
+//		r.skip() // reads an element; in an object, call name first
 //	}
 func (r *reader) open(bracket byte) {
 	r.depth++
@@ -86,14 +86,14 @@ func (r *reader) more(bracket byte) bool {
 	return !r.failed
 }
 
-// name reads the name of a member and the colon behind it.
+// name reads the name of a member and its colon.
 func (r *reader) name() (s []byte, lone bool) {
 	s, lone = r.string()
 	r.expect(':')
 	return s, lone
 }
 
-// skip reads one value, whatever it is.
+// skip reads one value of any kind.
 func (r *reader) skip() {
 	switch r.next() {
 	case '{':
@@ -172,10 +172,9 @@ func (r *reader) number() {
 	}
 }
 
-// string reads a string and returns what it says: a view of the input, or of
-// scratch if anything in it is escaped. The view is valid until the next
-// string. lone says that half of a surrogate pair is escaped; U+FFFD is in its
-// place.
+// string reads and decodes a string. s is a view of the input, or of scratch if
+// anything was escaped; it is valid until the next string. lone reports half of
+// an escaped surrogate pair, which becomes U+FFFD.
 func (r *reader) string() (s []byte, lone bool) {
 	r.expect('"')
 	for i, c := range r.text[r.at:] {
@@ -197,7 +196,7 @@ func (r *reader) string() (s []byte, lone bool) {
 	return nil, false
 }
 
-// escaped reads a string on from its first escape.
+// escaped reads the rest of a string, from its first escape.
 func (r *reader) escaped() (s []byte, lone bool) {
 	for r.at < len(r.text) {
 		c := r.text[r.at]
@@ -217,7 +216,7 @@ func (r *reader) escaped() (s []byte, lone bool) {
 	return nil, false
 }
 
-// escape reads what is behind a backslash. lone is as in string.
+// escape reads what follows a backslash. lone is as in string.
 func (r *reader) escape() (lone bool) {
 	const plain, means = `"\/bfnrt`, "\"\\/\b\f\n\r\t"
 	if r.at < len(r.text) {
@@ -236,7 +235,7 @@ func (r *reader) escape() (lone bool) {
 		behind := r.at
 		low, _ := r.codeUnit(`\u`)
 		if u = utf16.DecodeRune(u, low); u == utf8.RuneError {
-			r.at, lone = behind, true // low may be the first half of a pair
+			r.at, lone = behind, true // low may begin another pair
 		}
 	}
 	r.scratch = utf8.AppendRune(r.scratch, u)

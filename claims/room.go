@@ -1,12 +1,15 @@
 package claims
 
-// IsRoomARN reports whether s, all of it, is the Amazon Resource Name of a
-// chat room:
+// IsRoomARN reports whether s is the Amazon Resource Name of a chat room:
 //
-//	arn:aws:ivschat:<region [a-z0-9-]+>:<account [0-9]+>:room/<id [a-zA-Z0-9-]+>
+//	arn:aws:ivschat:<region>:<account>:room/<id>
 //
-// This is the service model's pattern, anchored at both ends. It says nothing
-// of the length.
+//	region    [a-z0-9-]+
+//	account   [0-9]+
+//	id        [a-zA-Z0-9-]+
+//
+// This is the service model's pattern, anchored at both ends. It does not limit
+// the length.
 func IsRoomARN(s string) bool {
 	const prefix = "arn:aws:ivschat:"
 	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
@@ -32,7 +35,7 @@ const (
 	dash
 )
 
-// classes maps a byte to the class that it belongs to, or 0.
+// classes maps a byte to its class, or to 0.
 var classes = func() (t [256]charClass) {
 	for c := range t {
 		switch {
@@ -49,8 +52,8 @@ var classes = func() (t [256]charClass) {
 	return t
 }()
 
-// skip passes over one or more characters of the class and the separator
-// behind them, and returns the rest.
+// skip passes over at least one character of the class and over the separator,
+// and returns the rest.
 func skip(s string, class charClass, separator string) (rest string, ok bool) {
 	n := 0
 	for n < len(s) && classes[s[n]]&class != 0 {
