@@ -38,3 +38,13 @@ func TestConfigInReadme(t *testing.T) {
 	assert.Len(t, registry.Rooms, 1)
 	assert.Len(t, registry.Credentials, 1)
 }
+
+// AWS-DEMO.md has the demonstration's room and credentials.
+func TestDemoInDocument(t *testing.T) {
+	document, err := os.ReadFile("AWS-DEMO.md")
+	require.NoError(t, err)
+	demo := ivschat.Demo()
+	for _, text := range []string{demo.Region, demo.Rooms[0], demo.Credentials[0].AccessKeyID, demo.Credentials[0].SecretAccessKey} {
+		assert.Contains(t, string(document), text)
+	}
+}

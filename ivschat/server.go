@@ -28,6 +28,8 @@
 //     one is not ignored.
 //   - Temporary credentials and presigned requests are refused.
 //   - ConflictException and InternalServerException do not occur.
+//   - A client can renew its session on the connection: README.md has the
+//     messages. One that does not ask for it never notices.
 //
 // # How a connection ends
 //
@@ -56,9 +58,9 @@
 // and the service's errors (errors.go). gateway.go lets a client in, client.go
 // serves its connection, flood.go limits what it may send, endings.go says how
 // it may end, and room.go knows who is in a room. Of the messages, messages.go
-// is what a client may send, actions.go what then happens, and frames.go what
-// clients are sent. join.go is an application's side, and page a web page that
-// uses it.
+// is what a client may send, actions.go what then happens, renew.go an action
+// that the service lacks, and frames.go what clients are sent. join.go is an
+// application's side, and page a web page that uses it.
 package ivschat
 
 import (
