@@ -6,8 +6,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// An implementation of one's own reads the vectors, and says what it makes of
-// each.
+// An implementation reads the vectors and compares each answer.
 func ExampleRead() {
 	v, err := vectors.Read()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 const maxTime = 253402300799
 
-// loader makes the vectors of rings to load.
+// loader collects the vectors of rings to load.
 type loader struct{ all []vectors.Ring }
 
 func (l *loader) add(name, reason string, e *envelope, serial uint64) *vectors.Ring {
@@ -41,26 +41,26 @@ func makeLoads() []vectors.Ring {
 	return l.all
 }
 
-// changed is the house with a change.
+// changed returns the house, changed by f.
 func changed(f func(*ring)) ring {
 	r := house()
 	f(&r)
 	return r
 }
 
-// small is the pair with a change.
+// small returns the pair, changed by f.
 func small(f func(*ring)) ring {
 	r := pair()
 	f(&r)
 	return r
 }
 
-// makeRings has the house at moments at which the states change.
+// makeRings loads the house at the moments at which states change.
 func makeRings() (all []vectors.Ring) {
 	for _, c := range []struct {
 		name   string
 		now    int64
-		states string // of the chain
+		states string // of the chain's keys
 	}{
 		{"a key of each state", base, "expired retired primary pending"},
 		{"a second before a key activates", base - 31, "expired primary pending pending"},
@@ -91,7 +91,7 @@ func makeRings() (all []vectors.Ring) {
 	return all
 }
 
-// pair is the house without what most vectors do not need.
+// pair returns the house without what most vectors don't need.
 func pair() ring {
 	return changed(func(r *ring) {
 		r.chain, r.revoked = r.chain[2:], r.revoked[:1]
@@ -267,11 +267,11 @@ func (l *loader) context() {
 	add("two faults, no document", "another", e)
 	add("form 1, which the host refuses", production, of("form 1", production).asForm1()).RefuseForm1 = true
 	l.add("form 2, where the host refuses form 1", "", of("form 2", production), 7).RefuseForm1 = true
-	// Form 1 names no context, so that it loads under any.
+	// Form 1 has no context, so it loads under any.
 	l.addSealed("form 1 under another context", "", "another", of("form 1, another", production).asForm1().seal(), 7)
 }
 
-// encoding has documents that are not in the one encoding, or of other types.
+// encoding has documents with another encoding, or with other types.
 func (l *loader) encoding() {
 	add := func(name, document string) {
 		l.add("document: "+name, "document", newEnvelope("document: "+name, production, document), 0)
@@ -344,7 +344,7 @@ func (l *loader) encoding() {
 	}
 }
 
-// content has rings that are encoded as they should be, and break a rule.
+// content has rings that are well encoded, but break a rule.
 func (l *loader) content() {
 	add := func(name string, r ring) {
 		l.add("ring: "+name, "document", newEnvelope("ring: "+name, production, r.encode()), 0)
@@ -426,13 +426,13 @@ func (l *loader) content() {
 	}
 }
 
-// Two secrets of one ID, which 124,000 attempts found.
+// sameID has two secrets with one key ID. Finding them took 124,000 attempts.
 var sameID = [2]string{
 	"two secrets of one ID   \x00\x00\x00\x00\x00\x00\x1f\x04",
 	"two secrets of one ID   \x00\x00\x00\x00\x00\x01\xe2\x8a",
 }
 
-// serials has versions in place of others.
+// serials has versions that replace others.
 func (l *loader) serials() {
 	sealed := func(name string, serial uint64) *envelope {
 		return newEnvelope(name, production, small(func(r *ring) { r.serial = serial }).encode())

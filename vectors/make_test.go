@@ -22,13 +22,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// What makes edition2.json: SPEC.md by hand, from the primitives. Nothing here
-// calls what the vectors are to test.
+// The functions below make edition2.json. They do by hand, with the primitives,
+// what SPEC.md says, and call nothing that the vectors test.
 
 var update = flag.Bool("update", false, "write edition2.json anew")
 
-// edition1 is the digest of the first file. There is nothing that makes it
-// again: it is what version 1 promised.
+// edition1 is the digest of the first file. Nothing makes that file again:
+// version 1 has promised it.
 const edition1 = "cf73b3f96323347fc842a0ece2f7bcde24840427683c526afbe6aae007dac03c"
 
 func TestPublished(t *testing.T) {
@@ -71,8 +71,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// edition2 is all that is in edition2.json. The tokens of accumulated, 560 KB of
-// text, are made by the tests of package token.
+// edition2 returns all of edition2.json, but for the tokens of accumulated, 560
+// KB of text. The tests of package token make those.
 func edition2(t *testing.T) vectors.Vectors {
 	t.Helper()
 	v := vectors.Vectors{
@@ -92,7 +92,7 @@ func edition2(t *testing.T) vectors.Vectors {
 // base is when most tokens are issued: 2022-03-16T04:43:09Z.
 const base = 1647405789
 
-// random returns n bytes that follow from a name.
+// random returns n bytes, derived from name.
 func random(name string, n int) []byte {
 	sum := sha256.Sum256([]byte("chattoken vectors, edition 2: " + name))
 	return sum[:n]
@@ -130,7 +130,7 @@ func tokenOf(secret, context string, nonce []byte, payload string) string {
 	return "ct1_" + spell(append([]byte(header[4:]), seal(keyOf(secret, context), nonce, payload, header)...))
 }
 
-// The encodings of CBOR that SPEC.md has.
+// The CBOR encodings that SPEC.md uses.
 
 func head(major byte, n uint64) string {
 	major <<= 5
@@ -158,7 +158,7 @@ func text(s string) string { return head(3, uint64(len(s))) + s }
 
 func array(items ...string) string { return head(4, uint64(len(items))) + strings.Join(items, "") }
 
-// pairs is a map, in the order that is given.
+// pairs encodes a map, in the given order.
 func pairs(texts ...string) string {
 	s := head(5, uint64(len(texts)/2))
 	for _, t := range texts {
@@ -167,7 +167,7 @@ func pairs(texts ...string) string {
 	return s
 }
 
-// payload of a token whose other items are those of the example in the
+// payload encodes a payload whose other items are those of the example in the
 // service's documentation.
 func payload(room, user, attributes string) string {
 	return array(room, user, uints(1), attributes, uints(base), uints(60), uints(30))
@@ -182,13 +182,13 @@ var (
 	textSecret = string(random("secret of the texts", 32))
 )
 
-// attribute is a key and a value, in a list because their order counts.
+// attribute is a key and a value. It is not a map's, because the order counts.
 type attribute [2]string
 
 type textCase struct {
 	name       string
 	room, user string
-	attributes []attribute // in the order of their encoding
+	attributes []attribute // in the encoding's order
 }
 
 var validTexts = []textCase{
@@ -245,7 +245,7 @@ func makeTexts() (all []vectors.Token) {
 // edges are the arguments at which a head gets longer.
 var edges = []uint64{23, 24, 255, 256, 65535, 65536, 1<<32 - 1, 1 << 32}
 
-// longer encodes an argument one size longer than it needs.
+// longer encodes an argument one size longer than necessary.
 func longer(major byte, n uint64) string {
 	major <<= 5
 	switch {
@@ -273,7 +273,7 @@ func makeEdges() (all []vectors.Token) {
 	return all
 }
 
-// quote writes ASCII only, so that no editor and no tool changes the text.
+// quote writes only ASCII, so that no editor or tool changes the text.
 func quote(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -293,8 +293,7 @@ func quote(s string) string {
 	return out.String()
 }
 
-// notUTF8 are the ways in which bytes are not UTF-8 that some decoders let
-// pass.
+// notUTF8 has bytes that are not UTF-8, though some decoders accept them.
 var notUTF8 = []struct{ name, text string }{
 	{"NUL in two bytes", "\xc0\x80"},
 	{"an overlong form of 2 bytes", "\xc1\xbf"},
@@ -374,7 +373,7 @@ func invalidTexts() (all []vectors.Token) {
 	return all
 }
 
-// pairsOfLetters are n attributes without their head.
+// pairsOfLetters encodes n attributes, without the head of their map.
 func pairsOfLetters(n int) (s string) {
 	for i := range n {
 		s += text(string(rune('a'+i))) + text("")
@@ -382,8 +381,7 @@ func pairsOfLetters(n int) (s string) {
 	return s
 }
 
-// ring is a ring to be sealed. The strings of a key are its secret and its
-// times.
+// ring is a ring to seal. The strings of a key are its secret and its times.
 type ring struct {
 	serial         uint64
 	policy         [4]uint64 // maxTTL, clockSkew, period, lead
@@ -426,7 +424,8 @@ var defaultPolicy = [4]uint64{60, 5, 30 * day, hour}
 
 func secret(name string) string { return string(random("secret "+name, 32)) }
 
-// house is the ring that most vectors start from: a key of each state at base.
+// house returns the ring that most vectors start from: at base it has a key of
+// each state.
 func house() ring {
 	return ring{7, defaultPolicy,
 		[]key{
@@ -447,7 +446,7 @@ func single(secret string, maxTTL, clockSkew uint64) ring {
 	return ring{1, [4]uint64{maxTTL, clockSkew, 30 * day, hour}, []key{{secret, [5]uint64{}}}, nil}
 }
 
-// envelope is how a ring is sealed; edit changes what is not as it should be.
+// envelope is how to seal a ring; edit makes what is wrong with it.
 type envelope struct {
 	form             byte
 	magic, kekID     string
@@ -455,9 +454,9 @@ type envelope struct {
 	wrapKey, wrapped []byte
 	wrapAAD          string
 	context          string
-	prefix           string // before the document: the digest of the context
+	prefix           string // the context's digest, before the document
 	document         string
-	aad, nonce       []byte // aad: nil stands for the header
+	aad, nonce       []byte // aad: nil is the header
 }
 
 func newEnvelope(name, context, document string) *envelope {
@@ -579,7 +578,7 @@ func makeMints() (all []vectors.Mint) {
 	}
 	plain := request("")
 	mintSecret := secret("mint")
-	// add adds a token to be minted; ttl and minutes are what is to come out.
+	// add adds a token to mint. ttl and minutes are the expected ones.
 	add := func(name string, m vectors.Mint, ttl, minutes, capabilities uint64) {
 		m.Name, m.Secret, m.Context, m.Nonce = name, []byte(mintSecret), []byte{}, random(name, 24)
 		m.Now, m.MaxTTL, m.ClockSkew = cmp.Or(m.Now, base), cmp.Or(m.MaxTTL, 60), cmp.Or(m.ClockSkew, 5)
@@ -617,7 +616,7 @@ func makeMints() (all []vectors.Mint) {
 	add("room of the shortest form", vectors.Mint{Claims: json.RawMessage(`{"roomIdentifier":"arn:aws:ivschat:-:0:room/-","userId":"u"}`)}, 60, 60, 0)
 	add("in the last second of 9999", vectors.Mint{Claims: plain, Now: 253402300799}, 60, 60, 0)
 
-	// Which key of a ring seals.
+	// Which key of a ring seals?
 	sealed := newEnvelope("opens", production, house().encode()).seal()
 	for _, c := range []struct {
 		name, key string

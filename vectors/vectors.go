@@ -1,10 +1,10 @@
-// Package vectors has the test vectors of chattoken: the files, and a reader of
-// them. SPEC.md, in the root of the module, says what each member means, and
-// how an implementation in another language runs them.
+// Package vectors has the test vectors of chattoken, and [Read], which reads
+// them. SPEC.md, in the root of the module, says what each member means and how
+// to run the vectors in another language.
 //
-// The files are edition1.json and edition2.json, and have groups of the same
-// names. A file that was published does not change; an edition of SPEC.md adds
-// one. [Read] joins them.
+// The files are edition1.json and edition2.json. Their groups have the same
+// names, and Read joins them. A published file doesn't change; a new edition of
+// SPEC.md adds one.
 package vectors
 
 import (
@@ -14,21 +14,34 @@ import (
 	"io/fs"
 )
 
-// Files are the files as published.
+// Files has the files as published.
 //
 //go:embed *.json
 var Files embed.FS
 
-// Vectors are all groups of all files.
+// Vectors has all groups of all files.
 type Vectors struct {
 	Derivations []Derivation `json:"derivations,omitempty"`
-	Valid       []Token      `json:"valid,omitempty"`   // open to Claims, and are minted from them
-	Invalid     []Token      `json:"invalid,omitempty"` // are refused for Reason
-	Opens       []Token      `json:"opens,omitempty"`   // open under a sealed ring, or are refused for Reason
-	Mints       []Mint       `json:"mints,omitempty"`
-	KEKs        []KEK        `json:"keks,omitempty"`
-	Rings       []Ring       `json:"rings,omitempty"` // load, to Keys
-	Loads       []Ring       `json:"loads,omitempty"` // load, or are refused for Reason
+
+	// Valid tokens are minted from Claims, and open to them.
+	Valid []Token `json:"valid,omitempty"`
+
+	// Invalid tokens are refused for Reason.
+	Invalid []Token `json:"invalid,omitempty"`
+
+	// Opens are tokens to open under a sealed ring.
+	Opens []Token `json:"opens,omitempty"`
+
+	Mints []Mint `json:"mints,omitempty"`
+	KEKs  []KEK  `json:"keks,omitempty"`
+
+	// Rings load, to Keys.
+	Rings []Ring `json:"rings,omitempty"`
+
+	// Loads are rings that load or, if there is a Reason, are refused for
+	// it.
+	Loads []Ring `json:"loads,omitempty"`
+
 	Accumulated struct {
 		Tokens int   `json:"tokens"`
 		SHA256 Bytes `json:"sha256"`
@@ -36,7 +49,7 @@ type Vectors struct {
 }
 
 // Read returns the vectors of all files, in the order of the editions. Each
-// call returns a copy of its own.
+// call returns a new copy.
 func Read() (Vectors, error) {
 	var v Vectors
 	names, err := fs.Glob(Files, "*.json")
@@ -71,7 +84,7 @@ func (v *Vectors) add(file Vectors) {
 	}
 }
 
-// Derivation is a key and its ID, from a secret and a context.
+// Derivation is a key and its ID, derived from a secret and a context.
 type Derivation struct {
 	Name    string `json:"name"`
 	Secret  Bytes  `json:"secret"`
@@ -80,8 +93,8 @@ type Derivation struct {
 	KeyID   Bytes  `json:"keyID"`
 }
 
-// Token is a token to open. The key is that of Secret; in Opens it is one of
-// the ring Sealed, under KEK.
+// Token is a token to open. Its key is derived from Secret. In Opens it is a
+// key of the ring Sealed, which KEK opens.
 type Token struct {
 	Name    string `json:"name"`
 	Reason  string `json:"reason,omitempty"` // empty if it opens
@@ -91,8 +104,8 @@ type Token struct {
 	Sealed  Bytes  `json:"sealed,omitempty"`
 	Now     int64  `json:"now"`
 
-	// The members of a CreateChatToken request. Only tokens of Valid have
-	// these, up to Nonce.
+	// Valid has the fields from Claims to Nonce; other groups don't. Claims
+	// has the members of a CreateChatToken request.
 	Claims   json.RawMessage `json:"claims,omitempty"`
 	IssuedAt int64           `json:"issuedAt,omitempty"`
 	TTL      int64           `json:"ttl,omitempty"`
@@ -103,23 +116,27 @@ type Token struct {
 }
 
 // Mint is a request to mint a token. The key is that of Secret, in a ring whose
-// policy has MaxTTL and ClockSkew; or it is the primary of the ring Sealed.
+// policy has MaxTTL and ClockSkew. Or it is the primary key of the ring Sealed.
 type Mint struct {
-	Name      string          `json:"name"`
-	Secret    Bytes           `json:"secret,omitempty"`
-	MaxTTL    int64           `json:"maxTTL,omitempty"`
-	ClockSkew int64           `json:"clockSkew,omitempty"`
-	KEK       string          `json:"kek,omitempty"`
-	Context   Bytes           `json:"context"`
-	Sealed    Bytes           `json:"sealed,omitempty"`
-	Now       int64           `json:"now"`
-	TTL       int64           `json:"ttl,omitempty"`     // zero if none is configured
-	AnyRoom   bool            `json:"anyRoom,omitempty"` // no grammar of room identifiers
-	Claims    json.RawMessage `json:"claims"`            // the members of a CreateChatToken request
-	Nonce     Bytes           `json:"nonce,omitempty"`
+	Name      string `json:"name"`
+	Secret    Bytes  `json:"secret,omitempty"`
+	MaxTTL    int64  `json:"maxTTL,omitempty"`
+	ClockSkew int64  `json:"clockSkew,omitempty"`
+	KEK       string `json:"kek,omitempty"`
+	Context   Bytes  `json:"context"`
+	Sealed    Bytes  `json:"sealed,omitempty"`
+	Now       int64  `json:"now"`
+	TTL       int64  `json:"ttl,omitempty"` // zero: not configured
 
-	// One of these: the token; the fields that are wrong, all of them; or
-	// "ttl" or "clock", if that is outside its limits.
+	// AnyRoom says that a room identifier need not be an ARN.
+	AnyRoom bool `json:"anyRoom,omitempty"`
+
+	// Claims has the members of a CreateChatToken request.
+	Claims json.RawMessage `json:"claims"`
+	Nonce  Bytes           `json:"nonce,omitempty"`
+
+	// The answer is one of these. Fields has every wrong field. Error is
+	// "ttl" or "clock" if that is outside its limits.
 	Token  string   `json:"token,omitempty"`
 	Fields []string `json:"fields,omitempty"`
 	Error  string   `json:"error,omitempty"`
@@ -129,7 +146,7 @@ type Mint struct {
 type KEK struct {
 	Name   string `json:"name"`
 	Text   string `json:"text"`
-	Reason string `json:"reason,omitempty"` // "kek" if the text is none
+	Reason string `json:"reason,omitempty"` // "kek" if Text is no KEK
 	KEKID  string `json:"kekID,omitempty"`
 	Key    Bytes  `json:"key,omitempty"` // the wrapping key
 }
@@ -142,11 +159,13 @@ type Ring struct {
 	Context     Bytes  `json:"context"`
 	Now         int64  `json:"now,omitempty"`
 	RefuseForm1 bool   `json:"refuseForm1,omitempty"`
-	MinSerial   uint64 `json:"minSerial,omitempty"` // zero if none is known
-	Current     Bytes  `json:"current,omitempty"`   // the sealed ring in force, if there is one
+	MinSerial   uint64 `json:"minSerial,omitempty"` // zero: none
+	Current     Bytes  `json:"current,omitempty"`   // also sealed
 	Sealed      Bytes  `json:"sealed"`
 	Serial      uint64 `json:"serial,omitempty"`
-	Keys        []Key  `json:"keys,omitempty"` // only in Rings: the chain, then the revoked ones
+
+	// Keys has the chain, then the revoked keys. Only Rings have it.
+	Keys []Key `json:"keys,omitempty"`
 }
 
 // Key is a key of a ring. A time of zero is not set.
@@ -160,7 +179,7 @@ type Key struct {
 	Revoked   int64  `json:"revoked"`
 }
 
-// Bytes is a byte string, which JSON has in hexadecimal.
+// Bytes is a byte string. In JSON it is hexadecimal.
 type Bytes []byte
 
 // MarshalText returns the hexadecimal form, in lower case.

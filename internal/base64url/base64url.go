@@ -1,13 +1,14 @@
 // Package base64url is the text encoding of a token: base64url without padding
-// (RFC 4648, section 5), in which every byte string has exactly one spelling.
-// Whatever [Decode] accepts, [Append] would have written.
+// (RFC 4648, section 5). Every byte string has exactly one encoding: whatever
+// [Decode] accepts, [Append] would have written.
 //
-// It differs from encoding/base64's RawURLEncoding.Strict in that CR and LF
-// are refused like any other character outside the alphabet, and in speed.
+// It is faster than encoding/base64's RawURLEncoding.Strict, and unlike that it
+// refuses CR and LF.
 //
-// The text of a token is public, so nothing here runs in constant time: which
-// characters there are shows in the cache. Do not use it for keys that a
-// stranger can have decoded: the text of a KEK is, once, when it is loaded.
+// Nothing here runs in constant time: table look-ups show the characters in the
+// cache. That is no harm to a token, whose text the client knows. Don't use it
+// for keys that a stranger can have decoded. The text of a KEK is decoded once,
+// when it is loaded.
 package base64url
 
 import (
@@ -17,17 +18,17 @@ import (
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// EncodedLen returns the number of characters that encode n bytes. It
-// overflows an int for n above three quarters of the largest.
+// EncodedLen returns the number of characters that encode n bytes. It overflows
+// if n is above three quarters of the largest int.
 func EncodedLen(n int) int { return n/3*4 + (n%3*8+5)/6 }
 
 // DecodedLen returns the number of bytes that n characters decode to, rounded
-// down: no encoding has n = 1 modulo 4 characters, and [Decode] refuses those.
+// down. No encoding has n = 1 modulo 4 characters; [Decode] refuses those.
 func DecodedLen(n int) int { return n/4*3 + n%4*6/8 }
 
 // Append appends the encoding of src to dst and returns the extended slice. It
-// allocates nothing if dst has room for [EncodedLen](len(src)) more bytes, and
-// never writes to the room beyond them. That room must not overlap src.
+// doesn't allocate if dst has room for [EncodedLen](len(src)) more bytes, and
+// never writes beyond them. That room must not overlap src.
 func Append(dst, src []byte) []byte {
 	n := len(dst)
 	dst = slices.Grow(dst, EncodedLen(len(src)))[:n+EncodedLen(len(src))]
@@ -35,15 +36,17 @@ func Append(dst, src []byte) []byte {
 	return dst
 }
 
-// Decode decodes src into dst and returns the number of bytes written, which
-// is [DecodedLen](len(src)). It never writes to dst beyond that, nor allocates.
+// Decode decodes src into dst and returns the number of bytes written,
+// [DecodedLen](len(src)). It never writes beyond them, and never allocates.
 //
-// It reports false, with n = 0, if dst is shorter than that or if src is not
-// what [Append] writes: its length is 1 modulo 4, a character is not in the
-// alphabet (padding and line breaks are not), or the bits that the last
-// character has to spare are not zero. If dst was long enough, its first
-// DecodedLen(len(src)) bytes are then unspecified; they hold nothing but bits
-// of src.
+// It reports false, with n = 0, in these cases:
+//   - dst is shorter than DecodedLen(len(src))
+//   - the length of src is 1 modulo 4
+//   - a character is outside the alphabet, such as padding or a line break
+//   - the spare bits of the last character are not zero
+//
+// If dst is long enough, its first DecodedLen(len(src)) bytes are then
+// unspecified, but hold only bits of src.
 func Decode(dst []byte, src string) (n int, ok bool) {
 	n = DecodedLen(len(src))
 	if len(src)%4 == 1 || len(dst) < n || !decoding.decode(dst[:n], src) {
@@ -52,7 +55,7 @@ func Decode(dst []byte, src string) (n int, ok bool) {
 	return n, true
 }
 
-// An encoder maps 12 bits to their two characters, the first in the low byte.
+// An encoder maps 12 bits to their two characters. The low byte has the first.
 type encoder [1 << 12]uint16
 
 var encoding = newEncoder()
@@ -65,11 +68,11 @@ func newEncoder() *encoder {
 	return t
 }
 
-// encode fills dst, which has exactly the length of src's encoding.
+// encode fills dst, which has exactly the length of the encoding.
 func (t *encoder) encode(dst, src []byte) {
-	// Strictly more than a round, because quad loads one byte too many. That
-	// both slices have more is one fact, stated twice so that the compiler
-	// drops every bounds check.
+	// More than a round must be left, because quad loads one byte too many.
+	// To check both lengths is redundant, but lets the compiler drop every
+	// bounds check.
 	for len(src) > 12 && len(dst) > 16 {
 		t.quad(dst, src)
 		t.quad(dst[4:], src[3:])
@@ -90,7 +93,7 @@ func (t *encoder) encode(dst, src []byte) {
 	}
 }
 
-// quad encodes src[:3] to dst[:4]. It loads src[3] too.
+// quad encodes src[:3] to dst[:4]. It also loads src[3].
 func (t *encoder) quad(dst, src []byte) {
 	x := binary.BigEndian.Uint32(src)
 	binary.LittleEndian.PutUint16(dst, t[x>>20])
@@ -98,16 +101,16 @@ func (t *encoder) quad(dst, src []byte) {
 }
 
 // A decoder maps a character, by its position in a group of four, to its six
-// bits where they belong in the group's three bytes, the first of which is the
-// low one. A group is the OR of four entries and one store.
+// bits where the group's three bytes have them; the low byte is the first. So a
+// group takes four loads, an OR and one store.
 //
-// The two loads that a character takes bound the speed. Arithmetic on eight
-// characters in one register, without tables, takes three times as long; a
-// table of character pairs is slower too, and fills a first-level cache.
+// Two loads a character bound the speed. Two alternatives are slower:
+// arithmetic on eight characters in a register takes three times as long, and a
+// table of character pairs fills a first-level cache.
 type decoder [4][256]uint32
 
-// invalid marks a character outside the alphabet. It lies above the three
-// bytes, so the OR of all entries tells in the end whether there was one.
+// invalid marks a character outside the alphabet. It is a bit above the three
+// bytes, so the OR of all entries shows in the end whether there was one.
 const invalid = 1 << 24
 
 var decoding = newDecoder()
@@ -127,13 +130,13 @@ func newDecoder() *decoder {
 	return t
 }
 
-// decode fills dst, which has exactly the length of src decoded, and reports
-// whether src is an encoding. The length of src is not 1 modulo 4.
+// decode fills dst, which has exactly the decoded length, and reports whether
+// src is an encoding. The length of src is not 1 modulo 4.
 func (t *decoder) decode(dst []byte, src string) bool {
 	var seen uint32
-	// Strictly more than a round, because quad stores one byte too many, for
-	// the next store to overwrite. That both have more is one fact, stated
-	// twice so that the compiler drops every bounds check.
+	// More than a round must be left, because quad stores one byte too
+	// many, which the next store overwrites. To check both lengths is
+	// redundant, but lets the compiler drop every bounds check.
 	for len(src) > 16 && len(dst) > 12 {
 		seen |= t.quad(dst, src)
 		seen |= t.quad(dst[3:], src[4:])
@@ -157,8 +160,8 @@ func (t *decoder) decode(dst []byte, src string) bool {
 	return seen < invalid && last == 0
 }
 
-// quad decodes src[:4] to dst[:3], and returns the OR of the entries. It
-// stores to dst[3] too.
+// quad decodes src[:4] to dst[:3] and returns the OR of the entries. It also
+// stores to dst[3].
 func (t *decoder) quad(dst []byte, src string) uint32 {
 	v := t[0][src[0]] | t[1][src[1]] | t[2][src[2]] | t[3][src[3]]
 	binary.LittleEndian.PutUint32(dst, v)

@@ -19,8 +19,8 @@ const maxLen = 70
 
 var std = base64.RawURLEncoding.Strict()
 
-// slowDecode is the twin: the standard library's decoder, without the line
-// breaks that it skips.
+// slowDecode is a slow, simple twin: the standard library's decoder, without
+// the line breaks that it skips.
 func slowDecode(src string) ([]byte, bool) {
 	if strings.ContainsAny(src, "\r\n") {
 		return nil, false
@@ -122,8 +122,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"neighbours of the alphabet", ",./:@[^`{"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// Every fill, so that the length alone is not what decides, and
-			// a prefix that takes whole rounds.
+			// Try every fill, so that not only the length decides,
+			// and a prefix of whole rounds.
 			for n := range 4 {
 				fill := strings.Repeat("A", n)
 				require.False(t, check(t, tt.text+fill))
@@ -135,7 +135,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestLengths has every length, the impossible ones too, at every alignment.
+// TestLengths tries every length, impossible ones too, at every alignment.
 func TestLengths(t *testing.T) {
 	raw := randomBytes(newRand(t), 8+maxLen)
 	text := strings.Repeat("A", 8+2*maxLen)
@@ -171,7 +171,7 @@ func TestSubstitutions(t *testing.T) {
 	require.NotZero(t, accepted)
 }
 
-// TestSpareBits has every pair of bytes as the last two characters.
+// TestSpareBits tries every pair of bytes as the last two characters.
 func TestSpareBits(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -227,8 +227,8 @@ func TestAppend(t *testing.T) {
 	require.Nil(t, base64url.Append(nil, nil))
 }
 
-// TestRandom compares random strings, half of them nearly encodings, with the
-// twin.
+// TestRandom compares random strings with the twin. Half of them are almost
+// encodings.
 func TestRandom(t *testing.T) {
 	const characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	bytesFrom := newRand(t)

@@ -7,9 +7,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/base64url"
 )
 
-// The benchmarks set the codec beside the standard library's strict one, at
-// the sizes of a typical token, a larger one, and one with a full kilobyte of
-// attributes. Only the ratio of two lines of one run means anything.
+// The benchmarks compare the codec with the standard library's strict one. The
+// sizes are those of a typical token, a larger one, and one with a full
+// kilobyte of attributes. Only the ratio of two lines of one run means
+// anything.
 
 var sizes = []int{100, 300, 1100}
 

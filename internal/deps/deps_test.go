@@ -1,4 +1,4 @@
-// Package deps_test guards what the module depends on: which packages each
+// Package deps_test checks what the module depends on: which packages each
 // public one pulls in, which of ours imports which, and what none may import.
 package deps_test
 
@@ -24,16 +24,16 @@ const (
 	cbor   = "github.com/fxamacker/cbor/v2"
 )
 
-// A pkg is what go list says of a package of this module. Its names and those
-// of its imports from this module are without the module path.
+// A pkg is what go list says about a package. Names of this module's packages
+// are without the module path.
 type pkg struct {
 	ImportPath string
 	Standard   bool
 	Imports    []string // by files that are not tests
-	Deps       []string // Imports, and theirs
+	Deps       []string // Imports, and their Deps
 }
 
-// list runs go list on patterns.
+// list runs go list.
 func list(t *testing.T, patterns ...string) []pkg {
 	t.Helper()
 	out := run(t, append([]string{"list", "-json=ImportPath,Standard,Imports,Deps"}, patterns...)...)
@@ -71,8 +71,8 @@ func short(importPath string) string {
 	return strings.TrimPrefix(importPath, module+"/")
 }
 
-// TestDependencies compares the dependencies of the public packages with the
-// list in testdata.
+// TestDependencies compares the dependencies of the public packages with
+// testdata/allowed.txt.
 func TestDependencies(t *testing.T) {
 	standard := make(map[string]bool)
 	for _, p := range list(t, "-deps", "./...") {
@@ -91,8 +91,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestCodec checks that the reflecting codec serves the keyring's file and
-// nothing else: tokens are read and written by hand.
+// TestCodec checks that only the keyring's file is read and written by a codec
+// that uses reflection. Tokens are read and written by hand.
 func TestCodec(t *testing.T) {
 	var patterns []string
 	for name := range readAllowed(t) {
@@ -105,9 +105,9 @@ func TestCodec(t *testing.T) {
 	}
 }
 
-// readAllowed reads testdata/allowed.txt: a package on a line of its own, and
-// what it may depend on in the indented lines below. A package without a
-// directory is left out: it is yet to be written.
+// readAllowed reads testdata/allowed.txt: a package on a line, and in indented
+// lines below it what it may depend on. It leaves out packages that have no
+// directory.
 func readAllowed(t *testing.T) map[string][]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "allowed.txt"))
@@ -135,8 +135,8 @@ func readAllowed(t *testing.T) map[string][]string {
 	return allowed
 }
 
-// direction holds which trees of this module the packages of each tree may
-// import, tests aside. Nothing may import cmd or the examples.
+// direction says which trees of the module a tree's packages may import, except
+// in tests. Nothing may import cmd or the examples.
 var direction = map[string][]string{
 	"claims":   {"internal"},
 	"keyring":  {"keyring", "internal"},
@@ -159,7 +159,7 @@ func TestDirection(t *testing.T) {
 	}
 	for _, p := range ours {
 		if p.ImportPath == "token/tokentest" {
-			continue // is for tests, and above all of them
+			continue // for tests, so it may import everything
 		}
 		may, ok := direction[tree(p.ImportPath)]
 		assert.True(t, ok, "%s has no place in the direction of imports", p.ImportPath)
@@ -177,8 +177,7 @@ func tree(name string) string {
 	return first
 }
 
-// TestRequirements checks that who imports the module gets three others with
-// it, and what those require.
+// TestRequirements checks that the module requires only three others.
 func TestRequirements(t *testing.T) {
 	var mod struct {
 		Require []struct {

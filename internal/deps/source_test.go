@@ -17,16 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// forbidden holds what the packages of a tree must not import themselves; the
-// empty tree stands for all.
+// forbidden says what the packages of a tree must not import themselves. The
+// empty tree is all of them.
 var forbidden = map[string][]string{
 	"":                   {"unsafe", "reflect", "encoding/gob"},
 	"token":              {"encoding/json"},
 	"internal/base64url": {"encoding/json"},
 }
 
-// TestSource reads every source file that is not a test, whatever it is built
-// for.
+// TestSource reads every source file except tests, for every platform.
 func TestSource(t *testing.T) {
 	files := sources(t)
 	require.NotEmpty(t, files)
@@ -57,8 +56,8 @@ func isInit(d ast.Decl) bool {
 	return ok && f.Recv == nil && f.Name.Name == "init"
 }
 
-// sources returns the Go files of this module that are not tests, by their
-// names from the root.
+// sources returns the names of this module's Go files, except tests, relative
+// to the root.
 func sources(t *testing.T) []string {
 	t.Helper()
 	var files []string
@@ -77,8 +76,7 @@ func sources(t *testing.T) []string {
 	return files
 }
 
-// isOurs reports whether the go command takes the directory for a part of this
-// module.
+// isOurs reports whether the go command counts the directory to this module.
 func isOurs(dir string) bool {
 	base := filepath.Base(dir)
 	if base == "testdata" || base[0] == '.' || base[0] == '_' {
@@ -88,9 +86,9 @@ func isOurs(dir string) bool {
 	return os.IsNotExist(err)
 }
 
-// TestNestedModules checks that nested modules, and their tests, import only what
-// is public of the root: the module graph may pair any release of theirs with any
-// other of the root's.
+// TestNestedModules checks that nested modules, and their tests, import only
+// public packages of the root: any release of a nested module may be built with
+// any release of the root.
 func TestNestedModules(t *testing.T) {
 	files := 0
 	require.NoError(t, filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {

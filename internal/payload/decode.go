@@ -16,33 +16,33 @@ import (
 // ErrMalformed is the error of [Parse], whatever is wrong.
 var ErrMalformed = errors.New("payload: not of version 1")
 
-// Payload is a view of the bytes of a payload: it copies nothing out of them
-// and is valid as long as they are. The zero value has no claims. It is a
-// small value, but a copy lends the same bytes.
+// Payload is a view of an encoded payload. It copies nothing, and is valid as
+// long as those bytes are. The zero value has no claims. It is a small value; a
+// copy is a view of the same bytes.
 type Payload struct {
 	raw              []byte
 	room, user       span
 	attributes       span // the encoded pairs, behind the map's head
 	IssuedAt         int64
-	TTL              uint64 // seconds; any value, the limits of a token are the opener's to check
+	TTL              uint64 // seconds, of any value: the opener checks it
 	SessionMinutes   uint8
 	Capabilities     claims.Capabilities
 	attributeEntries uint16
 }
 
-// span is a range of Payload.raw. A payload of legal fields is shorter than
+// span is a range of Payload.raw. A payload with legal fields is shorter than
 // 2^16 bytes.
 type span struct{ from, to uint16 }
 
 func (p *Payload) at(s span) []byte { return p.raw[s.from:s.to:s.to] }
 
-// RoomIdentifier lends the room identifier.
+// RoomIdentifier returns a view of the room identifier.
 func (p *Payload) RoomIdentifier() []byte { return p.at(p.room) }
 
-// UserID lends the user ID.
+// UserID returns a view of the user ID.
 func (p *Payload) UserID() []byte { return p.at(p.user) }
 
-// Attributes yields keys and values, lent, in the order of their encoding:
+// Attributes yields views of keys and values, in the order of their encoding:
 // shorter keys first, keys of one length in bytewise order.
 func (p *Payload) Attributes() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
@@ -58,7 +58,7 @@ func (p *Payload) Attributes() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// Attribute lends the value of one attribute and reports whether it is there.
+// Attribute returns a view of one attribute's value, and whether it is there.
 func (p *Payload) Attribute(key string) (value []byte, ok bool) {
 	for k, v := range p.Attributes() {
 		if string(k) == key {
@@ -68,7 +68,7 @@ func (p *Payload) Attribute(key string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Claims copies everything out. Attributes is nil where there are none.
+// Claims returns a copy of the claims. Attributes is nil if there are none.
 func (p *Payload) Claims() claims.Claims {
 	c := claims.Claims{
 		RoomIdentifier: string(p.RoomIdentifier()),
@@ -85,8 +85,8 @@ func (p *Payload) Claims() claims.Claims {
 	return c
 }
 
-// MoveTo copies the bytes that p is a view of to the end of dst, and makes p a
-// view of the copy. It returns the extended slice.
+// MoveTo appends the payload's bytes to dst and makes p a view of that copy. It
+// returns the extended slice.
 func (p *Payload) MoveTo(dst []byte) []byte {
 	n := len(dst)
 	dst = append(dst, p.raw...)
@@ -94,8 +94,8 @@ func (p *Payload) MoveTo(dst []byte) []byte {
 	return dst
 }
 
-// nextText splits the first text string off b, which must come from a payload
-// that has been parsed: a key or value of at most 1,024 bytes.
+// nextText splits the first text string off b: a key or value of at most 1,024
+// bytes, in a payload that parse has accepted.
 func nextText(b []byte) (text, rest []byte) {
 	from, n := 1, int(b[0]&^majorText)
 	switch n {
@@ -107,11 +107,11 @@ func nextText(b []byte) (text, rest []byte) {
 	return b[from : from+n : from+n], b[from+n:]
 }
 
-// Parse reads a payload of which every bit is as [Encoder.Append] would
-// have written it, within the limits that package claims documents; anything
-// else is [ErrMalformed] and the zero Payload. The grammar of room identifiers
-// is the minter's policy and not checked. The result is a view of b. It costs
-// no allocation, whatever b announces.
+// Parse reads a payload. It accepts exactly what [Encoder.Append] writes for
+// claims within the limits of package claims, but doesn't check the form of the
+// room identifier, which is the issuer's policy. For anything else it returns
+// [ErrMalformed] and the zero Payload. The result is a view of b. Parse never
+// allocates, whatever lengths b announces.
 func Parse(b []byte) (Payload, error) {
 	p := Payload{raw: b}
 	if len(b) >= 1<<16 || !p.parse() {
@@ -120,9 +120,8 @@ func Parse(b []byte) (Payload, error) {
 	return p, nil
 }
 
-// parse fills in p from p.raw. Where something cannot be read, nothing is left
-// to read, so that all that follows is missing: the last field is enough to
-// tell, and its limits refuse what is not there.
+// parse fills in p from p.raw. Reads are sticky: after a failure nothing is
+// left, so every later read fails too. Checking the last field is enough.
 func (p *Payload) parse() bool {
 	n, rest := cutHead(p.raw, majorArray)
 	if n != items {
@@ -151,15 +150,15 @@ func (p *Payload) parse() bool {
 	return len(rest) == 0 && p.validTexts()
 }
 
-// validTexts reports whether all texts are valid UTF-8, and the user ID is not
-// too long. Most have nothing but ASCII, and so have the heads between them:
-// that takes one look at all of them, not one at each.
+// validTexts reports whether all texts are valid UTF-8 and the user ID is not
+// too long. Most texts are ASCII, and so are the heads between them. One look
+// at all of them is faster than one at each.
 func (p *Payload) validTexts() bool {
 	user := p.UserID()
 	if !text.IsASCII(p.raw[p.room.from:p.user.to]) && !(text.ValidBytes(p.RoomIdentifier()) && text.ValidBytes(user)) {
 		return false
 	}
-	// A code point has a byte at least.
+	// A code point has at least one byte.
 	return (len(user) <= claims.MaxUserIDRunes || runeCount(user) <= claims.MaxUserIDRunes) && p.validAttributes()
 }
 
@@ -175,11 +174,11 @@ func (p *Payload) validAttributes() bool {
 	return true
 }
 
-// parseAttributes reads the map: keys not empty, in strictly ascending order of
-// their encoding, all within the limit on bytes.
+// parseAttributes reads the map. Its keys are not empty, strictly ascending in
+// the order of their encoding, and with the values within the limit on bytes.
 func (p *Payload) parseAttributes(b []byte) (rest []byte, ok bool) {
 	entries, rest := cutHead(b, majorMap)
-	// Each entry has a key of at least one byte, so this bounds the loop too.
+	// Each key has at least one byte, so this also bounds the loop.
 	if entries > claims.MaxAttributeBytes {
 		return nil, false
 	}
@@ -200,14 +199,14 @@ func (p *Payload) parseAttributes(b []byte) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// span is where b lies in p.raw, if rest is what follows it to the end.
+// span returns where b is in p.raw, if rest is all that follows b.
 func (p *Payload) span(b, rest []byte) span {
 	to := len(p.raw) - len(rest)
 	return span{uint16(to - len(b)), uint16(to)}
 }
 
 // encodedBefore reports whether the encoding of a sorts before that of b. The
-// empty string sorts before all others, so an empty key is never after one.
+// empty string sorts before all others, so no key can be empty.
 func encodedBefore(a, b []byte) bool {
 	if len(a) != len(b) {
 		return len(a) < len(b)
@@ -215,9 +214,8 @@ func encodedBefore(a, b []byte) bool {
 	return bytes.Compare(a, b) < 0
 }
 
-// runeCount counts the code points of b, which is valid UTF-8: the bytes that
-// continue none. (utf8.RuneCount allocates for long arguments where the
-// compiler inlines it.)
+// runeCount counts the code points of b, which is valid UTF-8: all bytes but
+// continuation bytes. (utf8.RuneCount allocates for a long b if it is inlined.)
 func runeCount(b []byte) int {
 	n := 0
 	for _, c := range b {
@@ -228,8 +226,8 @@ func runeCount(b []byte) int {
 	return n
 }
 
-// cutText splits a text string of at most limit bytes off b, which need not be
-// valid UTF-8. Where there is none, it leaves nothing.
+// cutText splits a text string of at most limit bytes off b. It need not be
+// valid UTF-8. If there is none, cutText leaves nothing.
 func cutText(b []byte, limit uint64) (text, rest []byte) {
 	n, size := uint64(0), 1
 	if len(b) > 0 && b[0]-majorText < 24 {
@@ -244,13 +242,13 @@ func cutText(b []byte, limit uint64) (text, rest []byte) {
 	return b[:n], b[n:]
 }
 
-// noHead is the argument of a head that is not there: more than any limit.
+// noHead is the argument of a missing head: more than any limit.
 const noHead = math.MaxUint64
 
-// cutHead splits a head of the major type off b and returns its argument.
-// Where there is none, it leaves nothing.
+// cutHead splits a head of the major type off b and returns its argument. If
+// there is none, cutHead leaves nothing.
 func cutHead(b []byte, major byte) (n uint64, rest []byte) {
-	// Of another major type the difference is at least 32.
+	// If the major type is another, the difference is at least 32.
 	if len(b) > 0 && b[0]-major < 24 {
 		return uint64(b[0] - major), b[1:]
 	}
@@ -258,9 +256,9 @@ func cutHead(b []byte, major byte) (n uint64, rest []byte) {
 	return n, b[size:]
 }
 
-// longHead returns the argument of a head and its size, where the argument
-// follows in 1, 2, 4 or 8 bytes. An argument that a shorter head could have
-// carried would be a second encoding.
+// longHead returns the argument and the size of a head whose argument follows
+// in 1, 2, 4 or 8 bytes. It refuses an argument for which a shorter head
+// exists, because that would be a second encoding.
 func longHead(b []byte, major byte) (n uint64, size int) {
 	var least uint64
 	switch {

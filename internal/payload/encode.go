@@ -1,13 +1,13 @@
-// Package payload is what a token says, in bytes: an array of seven in
-// deterministic CBOR (RFC 8949, section 4.2.1), written by [Encoder.Append] and
-// read by [Parse].
+// Package payload encodes what a token says, with [Encoder.Append], and decodes
+// it, with [Parse]. A payload is an array of seven in deterministic CBOR (RFC
+// 8949, section 4.2.1):
 //
 //	[ room identifier tstr, user ID tstr, capabilities uint,
 //	  attributes {* tstr => tstr}, issued-at uint (Unix seconds),
 //	  token TTL uint (seconds), session duration uint (minutes) ]
 //
-// There is one encoding of every value, and the reader refuses all others.
-// SPEC.md has the details.
+// Every value has one encoding, and Parse refuses all others. SPEC.md has the
+// details.
 package payload
 
 import (
@@ -36,10 +36,10 @@ const items = 7
 
 var errTimes = errors.New("payload: issued-at or token TTL out of range")
 
-// Encoder writes payloads. The zero value is ready. It holds the space in
-// which attributes are sorted, so that a reused Encoder does not allocate, and
-// is not safe for concurrent use. It must not be copied: the copies would share
-// that space. It retains nothing of the claims.
+// Encoder writes payloads. The zero value is ready. A reused Encoder doesn't
+// allocate: it keeps the space in which it sorts attributes, but none of the
+// claims. It is not safe for concurrent use. Don't copy it: the copies would
+// share that space.
 type Encoder struct {
 	_      noCopy
 	sorted []attribute
@@ -53,16 +53,15 @@ func (*noCopy) Unlock() {}
 
 type attribute struct{ key, value string }
 
-// Append validates c, with room as in [claims.Claims.Validate], and appends the
-// payload of a token issued at that Unix second and valid for ttl seconds. The
-// caller answers for ttl being within the limits of a token; here it only has
-// to be positive. On an error dst is returned as it was.
+// Append validates c, with room as in [claims.Claims.Validate]. Then it appends
+// the payload of a token issued at that Unix second and valid for ttl seconds.
+// ttl must be positive; the caller checks it against the limits of a token. On
+// an error Append returns dst unchanged.
 //
-// c is a copy, so that room, which is foreign code, cannot change what was
-// validated.
+// c is a copy, so that room cannot change what was validated.
 func (e *Encoder) Append(dst []byte, c claims.Claims, room func(string) bool, issuedAt, ttl int64) ([]byte, error) {
-	// First of all, because room may panic: what is left here would be in the
-	// next payload, which is somebody else's.
+	// Defer this first, because room may panic. What it left here would be
+	// in the next payload, which is somebody else's.
 	defer e.release()
 	if err := e.sort(c, room); err != nil {
 		return dst, err
@@ -84,11 +83,11 @@ func (e *Encoder) Append(dst []byte, c claims.Claims, room func(string) bool, is
 	return appendHead(dst, majorUint, uint64(c.SessionDuration()/time.Minute)), nil
 }
 
-// sort validates c and puts its attributes in order. It goes through the map
-// once, which costs as much as the rest of a small payload.
+// sort validates c and sorts its attributes. It goes through the map once,
+// because that costs as much as the rest of a small payload.
 func (e *Encoder) sort(c claims.Claims, room func(string) bool) error {
 	if len(c.Attributes) > claims.MaxAttributeBytes {
-		return c.Validate(room) // too many to be legal, or to make room for
+		return c.Validate(room) // an error; too many to sort
 	}
 	var sum limits.Attributes
 	for key, value := range c.Attributes {
@@ -96,7 +95,7 @@ func (e *Encoder) sort(c claims.Claims, room func(string) bool) error {
 		e.sorted = append(e.sorted, attribute{key, value})
 	}
 	if sum.Legal() {
-		c.Attributes = nil // they need not be gone through again
+		c.Attributes = nil // Validate need not go through them again
 	}
 	if err := c.Validate(room); err != nil {
 		return err
@@ -105,15 +104,15 @@ func (e *Encoder) sort(c claims.Claims, room func(string) bool) error {
 	return nil
 }
 
-// release lets go of the caller's strings, which a pooled Encoder must not keep
-// alive.
+// release drops the caller's strings, so that a pooled Encoder doesn't keep
+// them alive.
 func (e *Encoder) release() {
 	clear(e.sorted)
 	e.sorted = e.sorted[:0]
 }
 
-// byEncoding orders keys by the bytes of their encoding, which begins with
-// their length: shorter first.
+// byEncoding orders keys by the bytes of their encoding. That begins with the
+// length, so shorter keys come first.
 func byEncoding(a, b attribute) int {
 	if c := cmp.Compare(len(a.key), len(b.key)); c != 0 {
 		return c

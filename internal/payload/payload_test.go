@@ -67,8 +67,8 @@ func TestPayloadRoundTrip(t *testing.T) {
 	}
 }
 
-// Heads of strings and maps change form at 24 and 256; order is by length
-// first, then by bytes.
+// The heads of strings and maps change form at 24 and 256. Keys are ordered by
+// length first, then by bytes.
 func TestPayloadHeadSizes(t *testing.T) {
 	c := tokentest.Claims()
 	for n := range claims.MaxAttributeBytes {
@@ -95,8 +95,8 @@ func TestPayloadHeadSizes(t *testing.T) {
 	assert.Greater(t, len(c.Attributes), 256)
 }
 
-// So do heads of times, which go on to four and eight bytes behind them: in
-// 1970, and after 2106. However many of those are missing, it is no payload.
+// The heads of times also have four and eight bytes: in 1970, and after 2106.
+// If any of those bytes is missing, Parse refuses the payload.
 func TestPayloadTimes(t *testing.T) {
 	c := tokentest.Claims()
 	for _, edge := range []int64{0, 23, 24, 1<<8 - 1, 1 << 8, 1<<16 - 1, 1 << 16, 1<<17 - 1, 1<<32 - 1, 1 << 32, 1<<33 - 1, maxUnix} {
@@ -131,8 +131,8 @@ func TestEncoderRefusesTimes(t *testing.T) {
 	}
 }
 
-// A grammar that panics, under a server that recovers, leaves nothing of these
-// claims for the next ones.
+// room panics, and the server recovers: the next payload has none of the
+// claims.
 func TestEncoderRoomPanics(t *testing.T) {
 	var e payload.Encoder
 	victim, next := tokentest.Claims(), tokentest.Claims()
@@ -144,7 +144,7 @@ func TestEncoderRoomPanics(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, next, p.Claims())
 
-	// Nor do claims that are refused.
+	// The same for claims that Append refuses.
 	_, err = e.Append(nil, victim, func(string) bool { return false }, issuedAt, 60)
 	require.Error(t, err)
 	b, err = e.Append(nil, next, nil, issuedAt, 60)
@@ -164,8 +164,8 @@ func TestMoveTo(t *testing.T) {
 	assert.NotEqual(t, "11231234", string(p.UserID()), "it is a view of the new ones")
 }
 
-// What is lent has no capacity beyond its end, so that appending to it does
-// not write into its neighbour.
+// A view has no spare capacity, so appending to it doesn't overwrite its
+// neighbor.
 func TestLentSlicesHaveNoSpareCapacity(t *testing.T) {
 	p, err := payload.Parse(encode(t, tokentest.Claims(), issuedAt, 60))
 	require.NoError(t, err)
@@ -194,7 +194,7 @@ func TestPayloadEveryTruncationAndExtension(t *testing.T) {
 	}
 }
 
-// Whatever is accepted after a change is what the encoder writes for it.
+// Whatever Parse accepts after a change, Append writes.
 func TestPayloadEveryByteChanged(t *testing.T) {
 	accepted := 0
 	b := encode(t, tokentest.Claims(), issuedAt, 60)
@@ -213,7 +213,7 @@ func TestPayloadEveryByteChanged(t *testing.T) {
 	assert.NotZero(t, accepted)
 }
 
-// item is CBOR written out by hand.
+// item writes CBOR by hand.
 func item(parts ...any) []byte {
 	var b []byte
 	for _, part := range parts {
@@ -229,8 +229,7 @@ func item(parts ...any) []byte {
 	return b
 }
 
-// payloadWith builds one from seven encoded elements, of which change replaces
-// those that it names.
+// payloadWith builds a payload from seven encoded items, some of them changed.
 func payloadWith(change map[int][]byte) []byte {
 	elements := [7][]byte{
 		item(0x61, "r"), item(0x61, "u"), item(0), item(0xA1, 0x61, "k", 0x61, "v"),
@@ -333,7 +332,7 @@ func TestParsePayloadRefused(t *testing.T) {
 		"ttl float16":            one(ttlItem, 0xF9, 0x53, 0x80),
 		"session 0":              one(sessionItem, 0),
 		"session 181":            one(sessionItem, 0x18, 181),
-		"session 286":            one(sessionItem, 0x19, 1, 30), // 30 in its low byte
+		"session 286 (0x011e)":   one(sessionItem, 0x19, 1, 30),
 		"session head long":      one(sessionItem, 0x18, 23),
 		"session break":          one(sessionItem, 0xFF),
 	}
@@ -356,7 +355,7 @@ func TestParsePayloadLimitsAccepted(t *testing.T) {
 		"attributes 1024":   {3: item(0xA1, 0x61, "k", marshal(t, strings.Repeat("v", 1023)))},
 		"issued 0":          {4: {0}},
 		"issued 9999-12-31": {4: item(0x1B, 0, 0, 0, 0x3A, 0xFF, 0xF4, 0x41, 0x7F)},
-		"ttl any":           {5: item(0x1B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF)}, // the opener's to judge
+		"ttl any":           {5: item(0x1B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF)},
 		"session 1":         {6: {1}},
 		"session 180":       {6: {0x18, 180}},
 	} {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// twin is the payload as fxamacker/cbor sees it: slow, and obviously right.
+// twin is a payload as fxamacker/cbor reads it: slow, and obviously right.
 type twin struct {
 	_              struct{} `cbor:",toarray"`
 	RoomIdentifier string
@@ -21,8 +21,8 @@ type twin struct {
 	SessionMinutes uint64
 }
 
-// coreDeterministic is RFC 8949, section 4.2.1, and writes a nil map as an
-// empty one.
+// coreDeterministic is the encoding of RFC 8949, section 4.2.1. It writes a nil
+// map as an empty one.
 func coreDeterministic(t testing.TB) cbor.EncMode {
 	t.Helper()
 	options := cbor.CoreDetEncOptions()

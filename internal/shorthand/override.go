@@ -17,10 +17,10 @@ type Member struct {
 	Value json.RawMessage // valid JSON
 }
 
-// Override returns a JSON object with the members of object, but for those
-// whose names are in members, and after them members. The values are copied as
-// they are: whoever reads the result still sees, and may refuse, what occurs
-// twice in object, or is not UTF-8. The error is [ErrObject].
+// Override returns object without the members that members names, followed by
+// members. It copies the values as they are, so the reader of the result still
+// sees, and may refuse, duplicates in object or text that is not UTF-8. The
+// error is [ErrObject].
 func Override(object []byte, members []Member) ([]byte, error) {
 	all, err := parseObject(object)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package shorthand reads what the aws command line takes in place of a JSON
-// request: maps in its shorthand, and objects of which flags replace members.
+// Package shorthand reads what the aws command line accepts in place of a JSON
+// request: [Parse] reads a map in its shorthand, and [Override] replaces
+// members of an object by flags.
 package shorthand
 
 import (
@@ -19,24 +20,24 @@ var (
 	errComma     = errors.New("expected a comma after a quoted value")
 )
 
-// keyBytes are what a key may consist of. A key cannot be quoted.
+// keyBytes are the bytes of a key. A key cannot be quoted.
 const keyBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.#/:"
 
-// whitespace may stand on either side of a comma or an equals sign.
+// whitespace may stand before and after a comma or an equals sign.
 const whitespace = " \t\n\r\v\f"
 
 // Parse reads a map of strings:
 //
 //	key=value,key='a value, in quotes',key="a value, in quotes"
 //
-// A bare value ends at a comma, which \, includes in it; white space around it
-// does not count. In quotes, \' or \" stands for the quote and \\ for a
-// backslash; every other backslash stands for itself. Values may be empty.
+// A bare value ends at a comma, or includes it as \, and has no white space at
+// its ends. In quotes, \' or \" is the quote and \\ a backslash; every other
+// backslash is itself. A value may be empty.
 //
-// This is a subset of the aws command line's shorthand: what both read, both
-// read alike. Lists, nested maps, files (key@=) and the cases in which that
-// parser reads a backslash in a surprising way are errors. They do not repeat
-// the input. It is not checked for being UTF-8.
+// This is a subset of the aws command line's shorthand: whatever both accept,
+// both read alike. Parse refuses lists, nested maps, files (key@=), and
+// backslashes that the aws command line reads in a surprising way. Errors don't
+// repeat the input. Parse doesn't check for UTF-8.
 func Parse(s string) (map[string]string, error) {
 	p := parser{rest: strings.TrimLeft(s, whitespace)}
 	m := make(map[string]string)
@@ -56,15 +57,15 @@ func Parse(s string) (map[string]string, error) {
 		if p.rest == "" {
 			return m, nil
 		}
-		// What follows a value is a comma.
+		// A comma follows the value.
 		p.skip(1)
 	}
 }
 
-// parser holds what is still to be read.
+// parser has the text that is still to be read.
 type parser struct{ rest string }
 
-// skip passes over n bytes and the white space behind them.
+// skip passes over n bytes and the white space after them.
 func (p *parser) skip(n int) { p.rest = strings.TrimLeft(p.rest[n:], whitespace) }
 
 // key reads a key and its equals sign.
@@ -82,7 +83,7 @@ func (p *parser) key() (string, error) {
 	return key, nil
 }
 
-// value reads a value; what is left is empty or begins with a comma.
+// value reads a value. What is left is empty or begins with a comma.
 func (p *parser) value() (string, error) {
 	if strings.HasPrefix(p.rest, "'") || strings.HasPrefix(p.rest, `"`) {
 		return p.quoted()
@@ -103,8 +104,8 @@ func (p *parser) quoted() (string, error) {
 			return value.String(), nil
 		}
 		if next := p.rest[i+1:]; c == '\\' && next != "" && (next[0] == quote || next[0] == '\\') {
-			// Here the aws command line takes the second backslash for the
-			// quote's, if another quote follows anywhere.
+			// If another quote follows anywhere, the aws command
+			// line takes the second backslash as the quote's.
 			if next[0] == '\\' && len(next) > 1 && next[1] == quote {
 				return "", errBackslash
 			}
@@ -127,8 +128,8 @@ func (p *parser) bare() (string, error) {
 	return value, nil
 }
 
-// comma returns the index of the first comma that is not escaped, or the
-// length of s.
+// comma returns the index of the first comma that is not escaped, or the length
+// of s.
 func comma(s string) int {
 	for i := range len(s) {
 		if s[i] == ',' && (i == 0 || s[i-1] != '\\') {

@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/shorthand"
 )
 
-// TestParse has what the aws command line's own parser makes of each input,
-// unless the name says that it refuses it.
+// TestParse expects what the aws command line's parser reads, unless the name
+// says that the parser refuses the input.
 func TestParse(t *testing.T) {
 	type m = map[string]string
 	tests := []struct {
@@ -56,9 +56,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseErrors has inputs that the aws command line's own parser refuses or
-// reads as something else than a map of strings, unless the name says that it
-// accepts it.
+// TestParseErrors has inputs that the aws command line's parser refuses or
+// doesn't read as a map of strings, unless the name says that it accepts them.
 func TestParseErrors(t *testing.T) {
 	tests := []struct {
 		name string
@@ -104,7 +103,7 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// TestParseQuoted checks that every text can be written as a value, but for a
+// TestParseQuoted checks that every text can be written as a value, except a
 // backslash before a quote or the end.
 func TestParseQuoted(t *testing.T) {
 	for _, text := range []string{"", "a,b=c", `\x`, "[{'\"}]", "\x00\xff\n", strings.Repeat("'", 5000)} {

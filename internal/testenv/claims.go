@@ -6,9 +6,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// LongestClaims returns the claims of the longest legal token. The most
-// attributes that 1,024 bytes allow are all keys of one byte, and then keys of
-// two.
+// LongestClaims returns the claims of the longest legal token. Its 1,024 bytes
+// hold the most attributes: all keys of one byte, then keys of two.
 func LongestClaims() claims.Claims {
 	attributes := map[string]string{}
 	for i := range 128 {
@@ -26,7 +25,7 @@ func LongestClaims() claims.Claims {
 	}
 }
 
-// LongestRoom returns a room identifier of as many bytes as are allowed.
+// LongestRoom returns a room identifier of the greatest length.
 func LongestRoom() string {
 	const room = "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6"
 	return room + strings.Repeat("x", claims.MaxRoomIdentifierBytes-len(room))

@@ -7,7 +7,7 @@ import (
 )
 
 // Skip skips the test because something outside the Go toolchain is missing.
-// With CHATTOKEN_REQUIRE=1, as in CI, nothing may be missing: it fails instead.
+// With CHATTOKEN_REQUIRE=1, as in CI, it fails instead.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
@@ -16,17 +16,16 @@ func Skip(t testing.TB, reason string) {
 	t.Skipf("SKIPPED: %s", reason)
 }
 
-// NotAllowed skips the test because the kernel, the hypervisor or the container
-// refuses something that the test has tried. Nothing that can be installed
-// changes that, so CHATTOKEN_REQUIRE=1 accepts it.
+// NotAllowed skips the test because the kernel, hypervisor or container refused
+// something that the test tried. Nothing that can be installed changes that, so
+// CHATTOKEN_REQUIRE=1 makes no difference.
 func NotAllowed(t testing.TB, reason string) {
 	t.Helper()
 	t.Skipf("NOT ALLOWED HERE: %s", reason)
 }
 
-// SkipAllocs skips a test that counts allocations where the build itself
-// changes the count: the race detector adds some, and x/crypto's generic code
-// has one of its own.
+// SkipAllocs skips a test that counts allocations if the build changes the
+// count: the race detector adds some, and x/crypto's generic code has one.
 func SkipAllocs(t testing.TB) {
 	t.Helper()
 	if Race || PureGo {

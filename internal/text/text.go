@@ -1,19 +1,19 @@
-// Package text tells valid UTF-8 from other bytes, faster than unicode/utf8 for
-// the short ASCII that nearly all of it is.
+// Package text checks UTF-8. For short ASCII, which nearly all text here is, it
+// is faster than unicode/utf8.
 package text
 
 import "unicode/utf8"
 
-// Most text is short and ASCII. To look at eight bytes at a time, the last
-// eight once more, takes a third of the time that package unicode/utf8 needs
-// for such, and the check would else be most of the cost of a payload.
+// Looking at eight bytes at a time, the last eight perhaps twice, takes a third
+// of the time that unicode/utf8 needs for short ASCII. With that package the
+// check would be most of the cost of a payload.
 
 const highBits = 0x8080808080808080
 
 // ValidBytes reports whether b is valid UTF-8.
 func ValidBytes(b []byte) bool { return IsASCII(b) || utf8.Valid(b) }
 
-// Valid is ValidBytes for a string.
+// Valid is [ValidBytes] for a string.
 func Valid(s string) bool { return IsASCII(s) || utf8.ValidString(s) }
 
 // IsASCII reports whether s has no byte above 127.
@@ -35,7 +35,7 @@ func IsASCII[T string | []byte](s T) bool {
 	return x&highBits == 0
 }
 
-// load returns s[:8], in one load.
+// load returns s[:8] with one load instruction.
 func load[T string | []byte](s T) uint64 {
 	_ = s[7]
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |

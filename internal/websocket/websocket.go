@@ -1,5 +1,5 @@
-// Package websocket stands in for a WebSocket library in the examples of the
-// root module, which depends on none. It has the names of
+// Package websocket stands in for a WebSocket library in the root module's
+// examples, because that module depends on none. It has the names of
 // github.com/coder/websocket, and no connections. The tests in examples run the
 // same code on real ones.
 package websocket
