@@ -12,8 +12,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// rehearse does all that a guard does, in a transaction whose condition is
-// never met: permissions are checked all the same.
+// rehearse sends all that a guard does, in a transaction whose condition is
+// never met. The cluster checks the permissions all the same.
 func (g *Guard) rehearse(ctx context.Context) error {
 	p := g.config.Prefix
 	_, err := g.link.txn(ctx,
@@ -27,9 +27,9 @@ func (g *Guard) rehearse(ctx context.Context) error {
 	return err
 }
 
-// beat raises the gateway's counter every second, and so learns what was
-// revoked, until the guard is closed. It also looks at the clocks, if nobody
-// spends.
+// beat sends the heartbeat every second until the guard is closed: it raises
+// the gateway's counter, and learns what was revoked. It also looks at the
+// clocks, in case nobody spends.
 func (g *Guard) beat() {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
@@ -53,8 +53,8 @@ func (g *Guard) beat() {
 	}
 }
 
-// measure asks the member for the size of its data. If it fails, Stats shows
-// what was there before.
+// measure asks the member for the size of its data. If it fails, Stats keeps
+// the last answer.
 func (g *Guard) measure() {
 	_ = g.link.do(g.ctx, func(ctx context.Context, c *clientv3.Client) error {
 		status, err := c.Status(ctx, c.Endpoints()[0])
@@ -67,12 +67,12 @@ func (g *Guard) measure() {
 	})
 }
 
-// update reads the cluster until it is as believed and all revocations are
-// known. If it is not, update believes something else, and raises the mark.
+// update reads the cluster until the belief holds and all revocations are
+// known. If the belief doesn't hold, update makes another, and raises the mark.
 //
 // A watch would tell of revocations a little earlier, but it can be compacted
-// away, break or fall silent. This reading misses none, and has to be made each
-// second anyway.
+// away, break or fall silent. This read misses none, and happens each second
+// anyway.
 func (g *Guard) update(ctx context.Context, beating bool) error {
 	select {
 	case g.updating <- struct{}{}:
@@ -120,8 +120,8 @@ func (g *Guard) update(ctx context.Context, beating bool) error {
 	return errChanging
 }
 
-// believed returns the belief, or nobody's if it is over or in doubt. g.mu is
-// held.
+// believed returns the belief, or nobody's if it is over or in doubt. The
+// caller holds g.mu.
 func (g *Guard) believed() (belief, instant) {
 	at := g.instant()
 	if g.doubted || g.belief.over(at) {
@@ -130,7 +130,7 @@ func (g *Guard) believed() (belief, instant) {
 	return g.belief, at
 }
 
-// doubt gives up the belief until the gateway has joined: the cluster's
+// doubt gives up the belief until the gateway has joined. The cluster's
 // revision was lower than before, so it was restored.
 func (g *Guard) doubt() {
 	g.mu.Lock()
@@ -144,8 +144,8 @@ func (g *Guard) believe(b belief) {
 	g.belief = b
 }
 
-// read asks for what is new if the cluster is as believed, and raises the
-// counter if it is to beat; else for what there is.
+// read asks for what is new if the cluster is as believed, and otherwise for
+// the marker and the own key. If beating, it also raises the counter.
 func (g *Guard) read(ctx context.Context, b *belief, beating bool) (*clientv3.TxnResponse, error) {
 	p := g.config.Prefix
 	own := condition{b.gateway, ">", b.atLeast()}
@@ -182,8 +182,8 @@ func (g *Guard) ownLease(ctx context.Context) (_ *lease, err error) {
 	return g.beatsOn, err
 }
 
-// learn enters what was revoked. Only then is the counter known, so that no
-// spend passes until all is entered.
+// learn enters what was revoked. Only then is the counter known, so no spend
+// passes before.
 func (g *Guard) learn(b belief, reply *clientv3.TxnResponse) error {
 	if len(reply.Responses) < 2 {
 		return errReply
@@ -199,7 +199,7 @@ func (g *Guard) learn(b belief, reply *clientv3.TxnResponse) error {
 	for _, kv := range news.Responses[0].GetResponseRange().GetKvs() {
 		second, ok := momentOf(kv.Value)
 		if !ok {
-			continue // nothing that a guard wrote
+			continue // no guard wrote it
 		}
 		err := g.enlist(targetOf(kv.Key[len(g.config.Prefix+revokedKey):]), second)
 		if errors.Is(err, replay.ErrFull) {
@@ -211,21 +211,21 @@ func (g *Guard) learn(b belief, reply *clientv3.TxnResponse) error {
 	return nil
 }
 
-// enlist enters what somebody revoked. It is dated by the clock: a moment may be
-// in the future, which would make others seem to be over.
+// enlist enters a revocation, dated by the clock: its moment may be in the
+// future, and would make others seem to have expired.
 func (g *Guard) enlist(t token.Target, second int64) error {
 	now := g.config.Now()
 	if t.Token != (token.ID{}) {
-		_ = g.reserve(now, t) // that it is full matters to Revoke
+		_ = g.reserve(now, t) // only Revoke minds if that is full
 	}
 	return g.revoked.Revoke(now, t, time.Unix(second, 0))
 }
 
-// join makes the gateway a new key under the marker that was read, or under a
-// new one, and believes that. If the marker has changed meanwhile, nothing is
-// written. The mark is raised when all is done, by the clock as it is then.
+// join gives the gateway a new key under the marker that was read, or under a
+// new one, and believes in that. If the marker has changed since, it writes
+// nothing. It raises the mark last, by the clock at that time.
 //
-// The key is new in each attempt: what is executed late is nobody's.
+// Each attempt has a new key, so one that is executed late has no effect.
 func (g *Guard) join(ctx context.Context, r reading, replace bool) error {
 	g.beatsOn = nil
 	l, err := g.ownLease(ctx)

@@ -13,7 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// The values of [Config] if none are stated.
+// Defaults of [Config].
 const (
 	DefaultPrefix     = "chattoken/"
 	DefaultTimeout    = 5 * time.Second
@@ -21,35 +21,35 @@ const (
 )
 
 // Config says where the cluster is and how to reach it. Only Endpoints must be
-// stated. Gateways of one fleet need the same Prefix and MaxRevocations; other
-// fields may differ. The guard keeps a copy; what the fields refer to must not
-// be changed.
+// set. Gateways of one fleet need the same Prefix and MaxRevocations; other
+// fields may differ. The guard keeps a copy; do not change what the fields
+// refer to.
 type Config struct {
-	// Endpoints are the addresses of the members: host:port, or a URL. One is
-	// used at a time, and the next one after each failure, so all should be
-	// listed.
+	// Endpoints are the addresses of the members: host:port, or a URL. The
+	// guard uses one at a time, and the next after each failure, so list
+	// all.
 	Endpoints []string
 
 	// Username and Password are the user of the cluster, if it has
-	// authentication turned on and does not take the name from the certificate
-	// in TLS.
+	// authentication turned on and does not take the name from the
+	// certificate in TLS.
 	Username, Password string
 
-	// Credentials, if not nil, is asked for both before each new connection. It
+	// Credentials, if not nil, returns both for each new connection. It
 	// must return within a second, and be safe for concurrent use.
 	Credentials func() (username, password string, err error)
 
-	// TLS, if not nil, has connections encrypted.
+	// TLS, if not nil, encrypts connections.
 	TLS *tls.Config
 
-	// Prefix begins the name of each key: deployments that share a cluster need
-	// different ones. The user needs to read and write there, and nothing else.
-	// It is at most 64 bytes. Empty means DefaultPrefix.
+	// Prefix begins the name of each key. Deployments that share a cluster
+	// need different ones. The user needs to read and write there, and
+	// nothing else. It is at most 64 bytes. Empty means DefaultPrefix.
 	Prefix string
 
-	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used,
-	// for [Guard.ReadyAt]; zero means 5 s. For tokens the skew that comes with
-	// them counts.
+	// Limits are the ring's, from [keyring.Ring.Limits]. Only ClockSkew is
+	// used, for [Guard.ReadyAt]; zero means 5 s. Each token brings the skew
+	// that counts for it.
 	Limits keyring.Limits
 
 	// Timeout is how long a call of Spend, Revoke or Sync waits at most; a
@@ -57,24 +57,24 @@ type Config struct {
 	// DefaultTimeout, which outlasts the election of a leader.
 	Timeout time.Duration
 
-	// MaxWaiting is how many calls of Spend may wait at a time, at most 2^20.
-	// Further ones are refused at once. Each takes about a kilobyte. Zero means
-	// DefaultMaxWaiting.
+	// MaxWaiting is the most calls of Spend that may wait at a time, at
+	// most 2^20. Further calls are refused at once. Each takes about a
+	// kilobyte. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is how many revocations there may be at a time, at most
-	// 2^20, apart from that of everyone. Three eighths may be of single tokens:
-	// see [Guard.Revoke]. Zero means replay.DefaultMaxRevocations.
+	// MaxRevocations is the most revocations at a time, at most 2^20, apart
+	// from everyone's. Three eighths may be of single tokens: see
+	// [Guard.Revoke]. Zero means [replay.DefaultMaxRevocations].
 	MaxRevocations int
 
-	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
-	// says whether the token was timely.
+	// Now is the gateway's clock; nil means time.Now. The time given to
+	// Spend only says whether the token was timely.
 	Now func() time.Time
 }
 
 // Format writes the endpoints and the prefix, whatever the verb, so that no
-// password gets into a log. Package fmt does not ask it if c is in an unexported
-// field of what is printed.
+// password gets into a log. Package fmt does not call it if c is in an
+// unexported field of what is printed.
 func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "etcd(endpoints %s, prefix %s)", strings.Join(c.Endpoints, " "), c.Prefix)
 }
@@ -94,8 +94,8 @@ var (
 	errCredentials    = errors.New("etcd: Config.Credentials failed")
 )
 
-// withDefaults returns c with nothing left at zero that has a default, or says
-// which field is outside its limits.
+// withDefaults returns c with its defaults, or says which field is outside its
+// limits.
 func (c Config) withDefaults() (Config, error) {
 	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
 	c.Limits.ClockSkew = cmp.Or(c.Limits.ClockSkew, defaultSkew)

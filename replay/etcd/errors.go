@@ -12,41 +12,40 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The reasons of a [Guard] for not telling, one for each thing that can be done
-// about it. All match token.ErrUnavailable. After one, the token may be spent
-// or not. What the guard returns matches one of these with errors.Is, and its
-// text may say more.
+// Why a [Guard] could not tell: one error for each thing that you can do about
+// it. All match [token.ErrUnavailable]. After one, the token may be spent or
+// not. Compare with [errors.Is]; the text may say more.
 var (
-	// ErrDataLost says that the token was issued before the cluster may have
-	// lost what was spent, or before this guard started. Tokens that are issued
-	// from [Guard.ReadyAt] on are accepted; this one never will be.
+	// ErrDataLost: the token was issued before the cluster may have lost
+	// what was spent, or before this guard started. It is never accepted;
+	// tokens issued from [Guard.ReadyAt] on are.
 	ErrDataLost error = &fault{"data-lost", "etcd: issued before the cluster may have lost data", nil}
 
-	// ErrBusy says that Config.MaxWaiting calls are waiting already: more
-	// gateways or a faster cluster are needed.
+	// ErrBusy: Config.MaxWaiting calls wait. Add gateways, or a faster
+	// cluster.
 	ErrBusy error = &fault{"busy", "etcd: too many calls are waiting", nil}
 
-	// ErrCanceled says that the context of the call ended first. It also
-	// matches the errors of package context.
+	// ErrCanceled: the context of the call ended first. It matches the
+	// errors of package context, too.
 	ErrCanceled error = &fault{"canceled", "etcd: the context of the call ended", nil}
 
-	// ErrClosed says that the guard is closed, or was not made with [New].
+	// ErrClosed: the guard is closed, or was not made with [New].
 	ErrClosed error = &fault{"closed", "etcd: the guard is closed", nil}
 
-	// ErrUnreachable says that no member answered in time, or none that has a
-	// leader: see to the network, and whether a quorum runs.
+	// ErrUnreachable: no member with a leader answered in time. Check the
+	// network, and whether a quorum runs.
 	ErrUnreachable error = &fault{"unreachable", "etcd: the cluster does not answer", nil}
 
-	// ErrAuth says that the cluster refused the user, the password or a key:
-	// see to Config and to the user's role.
+	// ErrAuth: the cluster refused the user, the password or a key. Check
+	// Config and the user's role.
 	ErrAuth error = &fault{"auth", "etcd: not authorized by the cluster", nil}
 
-	// ErrServer says that the cluster answers and does not do what is needed:
-	// see to its quota and its configuration.
+	// ErrServer: the cluster answers, but does not do what is needed. Check
+	// its quota and its configuration.
 	ErrServer error = &fault{"server", "etcd: the cluster cannot do it", nil}
 
-	// ErrClock says that the clocks of gateways and minters are further apart
-	// than ClockSkew, or that one was set: set them right.
+	// ErrClock: the clocks of gateways and issuers are further apart than
+	// ClockSkew, or one was set. Set them right.
 	ErrClock error = &fault{"clock", "etcd: the clocks differ by too much", nil}
 )
 
@@ -62,8 +61,8 @@ var (
 	errLimit   error = &fault{"limit", "etcd: the cluster refuses a request of that size", ErrServer}
 	errReply   error = &fault{"reply", "etcd: unexpected reply", ErrServer}
 
-	// errRevocations says that there is no room here for a revocation that the
-	// cluster has. Until there is, all is refused.
+	// errRevocations says that the cluster has a revocation for which there
+	// is no room here. Until there is, the guard refuses everything.
 	errRevocations error = &fault{"revocations", "etcd: no room for all revocations", ErrServer}
 
 	errTokenAhead error = &fault{"token-ahead", "etcd: issued later than this clock shows, by more than the skew", ErrClock}
@@ -90,8 +89,8 @@ func (f *fault) Is(target error) bool {
 	return f.kind != nil && target == f.kind
 }
 
-// passes reports whether another attempt may succeed. After such an error the
-// request may have been executed, or may yet be.
+// passes reports whether another attempt may succeed. The request may have been
+// executed, or may be yet.
 func passes(err error) bool { return errors.Is(err, ErrUnreachable) }
 
 // reason returns the fault for an error of the client.

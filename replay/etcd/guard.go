@@ -13,7 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Guard spends tokens on etcd, and implements token.Guard. It must be made with
+// Guard spends tokens on etcd, and implements [token.Guard]. Make it with
 // [New]; a zero or nil Guard refuses everything. It is safe for concurrent use,
 // must not be copied, and runs a few goroutines until [Guard.Close].
 type Guard struct {
@@ -21,33 +21,33 @@ type Guard struct {
 	began   time.Time
 	link    link
 	revoked replay.Revocations
-	tokens  replay.Revocations // single tokens once more, with less room
+	tokens  replay.Revocations // single tokens again, with less room
 	count   counters
-	synced  atomic.Pointer[time.Time] // Config.Now before the latest reading
+	synced  atomic.Pointer[time.Time] // when the latest read began
 
 	ctx    context.Context // ends with the guard
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
-	wake   chan struct{} // of capacity 1: there may be a batch to form
+	wake   chan struct{} // capacity 1: there may be a batch to form
 
 	mu      sync.Mutex
 	history history
 	belief  belief
-	doubted bool // the belief, until the next join
+	doubted bool // until the next join, believe nothing
 	leases  leases
 	queue   []*call
-	waiting int // calls that are not answered, those that were left included
+	waiting int // calls not answered, abandoned ones too
 	recent  []recent
 
-	updating chan struct{} // of capacity 1; update holds it, and has what follows
+	updating chan struct{} // capacity 1; update holds it to use the rest
 	beatsOn  *lease        // of the own key
 	owing    bool          // recent has to be written back
 }
 
-// New makes a guard. It sends a transaction that writes all that a guard writes
-// and is not executed, so that a missing permission fails now. The errors are
-// those above, or say which field of c is outside its limits. New takes twice
-// Config.Timeout at most, and not longer than ctx.
+// New makes a guard. It sends a transaction with everything that a guard
+// writes, whose condition fails, so that a missing permission shows now. The
+// errors are those above, or say which field of c is outside its limits. New
+// takes twice Config.Timeout at most, and not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
@@ -59,7 +59,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		config:   c,
 		began:    time.Now(),
 		revoked:  replay.Revocations{MaxEntries: c.MaxRevocations},
-		tokens:   replay.Revocations{MaxEntries: max(1, c.MaxRevocations*3/4)}, // half of which may be tokens
+		tokens:   replay.Revocations{MaxEntries: max(1, c.MaxRevocations*3/4)}, // half: tokens
 		belief:   belief{gateway: c.Prefix + gatewayKey},                       // nobody's
 		leases:   leases{},
 		wake:     make(chan struct{}, 1),
@@ -89,10 +89,10 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	return g, nil
 }
 
-// Format writes what Config.Format does.
+// Format writes what [Config.Format] does.
 func (g *Guard) Format(f fmt.State, verb rune) { g.shown().Format(f, verb) }
 
-// LogValue returns what Config.LogValue does.
+// LogValue returns what [Config.LogValue] does.
 func (g *Guard) LogValue() slog.Value { return g.shown().LogValue() }
 
 func (g *Guard) shown() Config {
@@ -117,7 +117,7 @@ func (g *Guard) Close() {
 }
 
 // instant reads both clocks. If the process stood still in between, it reads
-// them again: they would seem to have moved apart.
+// them again, because they would seem to have moved apart.
 func (g *Guard) instant() instant {
 	for {
 		before := time.Since(g.began)
@@ -128,11 +128,11 @@ func (g *Guard) instant() instant {
 	}
 }
 
-// Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why
-// the guard could not tell. now is the time at which the token was found not to
-// be expired yet. Spend waits for Config.Timeout at most and not longer than
-// ctx, and retains nothing of s.
+// Spend reports whether the token is fresh, and marks it as spent on every
+// gateway. The error is [token.ErrRevoked] or [token.ErrAllRevoked], or says
+// why the guard could not tell. now is the time at which the token had not
+// expired. Spend waits for Config.Timeout at most and not longer than ctx, and
+// retains nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -158,12 +158,12 @@ func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool
 	}
 	fresh, err := g.wait(ctx, c)
 	if fresh {
-		err = g.revoked.Revoked(s) // the round trip may have told of it
+		err = g.revoked.Revoked(s) // the reply may have told of it
 	}
 	return fresh && err == nil, err
 }
 
-// enter puts a call into the queue, or returns why it is refused at once.
+// enter puts a call into the queue, or returns why it refuses it at once.
 func (g *Guard) enter(now time.Time, s token.Summary) (*call, error) {
 	s.RoomIdentifier, s.UserID = nil, nil
 	c := &call{
@@ -225,10 +225,10 @@ func (g *Guard) wait(ctx context.Context, c *call) (fresh bool, err error) {
 	return false, err
 }
 
-// Revoked reports whether the token, or the session that was opened with it,
-// was revoked, as far as this gateway knows, which is as of [Guard.Synced]:
-// nil, token.ErrRevoked or token.ErrAllRevoked. It asks nobody, takes no lock
-// and does not allocate.
+// Revoked returns [token.ErrRevoked] or [token.ErrAllRevoked] if the token, or
+// the session that it opened, was revoked, and nil otherwise. It knows what
+// this gateway knew at [Guard.Synced]. It sends no request, takes no lock and
+// does not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed
@@ -239,13 +239,12 @@ func (g *Guard) Revoked(s token.Summary) error {
 // ReadyAt returns the moment from which on all newly issued tokens are
 // accepted, if the issuer's clock agrees with this one. Until then some are
 // refused with [ErrDataLost], and a gateway should not report itself ready. It
-// is ClockSkew and a second after the guard was made, and moves ahead if data
-// may have been lost or a clock was set back. It goes by Config.Limits: tokens
-// of a ring with a larger ClockSkew are refused for longer, by the difference.
-// A zero or nil Guard is ready at the end of the year 9999.
+// is ClockSkew and a second after the guard was made. It moves ahead if data
+// may have been lost or a clock was set back. It goes by [Config.Limits]:
+// tokens of a ring with a larger ClockSkew are refused for longer, by the
+// difference. For a zero or nil Guard it is the end of the year 9999.
 //
-// It says nothing of whether the cluster can be reached now. [Guard.Synced]
-// does.
+// It does not say whether the cluster can be reached now; [Guard.Synced] does.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(maxSecond, 0).UTC()

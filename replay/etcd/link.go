@@ -14,12 +14,12 @@ const (
 	// holds up what was sent to it for as long.
 	patience = time.Second
 
-	// Between attempts the pause doubles from the first to the second of these.
+	// The pause between attempts doubles from the first to the second.
 	minPause, maxPause = 10 * time.Millisecond, 320 * time.Millisecond
 )
 
-// link has the connection to one of the members. The client's own balancing
-// would go on sending to one that stands still, so after each failure there is
+// link holds the connection to one member. The client's own balancing would
+// keep sending to a member that stands still. So after each failure link makes
 // a new connection, to the next member.
 type link struct {
 	config *Config
@@ -31,7 +31,7 @@ type link struct {
 	closed bool
 }
 
-// get returns the connection. Making one takes no longer than patience.
+// get returns the connection. It takes no longer than patience to make one.
 func (l *link) get() (*clientv3.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,11 +68,11 @@ func (l *link) dial() (*clientv3.Client, error) {
 		DialTimeout:          patience,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: patience,
-		Logger:               zap.NewNop(), // else it prints a line for each failure
+		Logger:               zap.NewNop(), // or it prints each failure
 	})
 }
 
-// drop gives c up for the next member, if that has not been done.
+// drop gives up c for the next member, unless someone has.
 func (l *link) drop(c *clientv3.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,7 +88,7 @@ func (l *link) close() {
 	defer l.mu.Unlock()
 	l.closed = true
 	if l.client != nil {
-		_ = l.client.Close() // what failed is of no use to anybody
+		_ = l.client.Close() // the error is of no use
 	}
 }
 
@@ -110,7 +110,7 @@ func (l *link) do(ctx context.Context, request func(ctx context.Context, c *clie
 		return nil
 	}
 	err = reason(err)
-	// A caller that ends its context early does not make the connection bad.
+	// A connection is not bad because a caller ends its context early.
 	if passes(err) && err != errLease && ctx.Err() == nil || err == ErrAuth {
 		l.drop(c)
 	}
@@ -126,7 +126,7 @@ func (l *link) txn(ctx context.Context, ifs []clientv3.Cmp, then, otherwise []cl
 	return reply, err
 }
 
-// grant asks for a lease of so many seconds, as of an instant before.
+// grant asks for a lease of so many seconds from at, which is before now.
 func (l *link) grant(ctx context.Context, seconds int64, at instant) (granted *lease, err error) {
 	err = l.do(ctx, func(ctx context.Context, c *clientv3.Client) error {
 		reply, err := c.Grant(ctx, seconds)

@@ -10,35 +10,34 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// recent is a revocation of the last minute. A restored cluster may not have
-// it.
+// recent is a revocation of the last minute, which a restored cluster may lack.
 type recent struct {
 	target token.Target
 	second int64
 	at     millis // on the monotonic clock
 }
 
-// maxRecent is how many of them are written back.
+// maxRecent is how many recent revocations are written back.
 const maxRecent = 1024
 
-// Revoke ends the tokens and sessions of t that were issued before the moment
-// issuedBefore, as token.Summary.IssuedBefore has it. For a Token the moment
-// does not matter. When Revoke returns nil, every gateway refuses the tokens in
-// each Spend that begins later, and knows of it for its sessions within about a
-// second. Of several calls the latest moment counts.
+// Revoke ends the tokens and sessions of t that were issued before issuedBefore
+// by [token.Summary.IssuedBefore]. For a Token the moment does not matter. Of
+// several calls the latest moment counts. Once Revoke returns nil, every
+// gateway refuses these tokens in each Spend that begins later, and knows for
+// its sessions within about a second.
 //
-// After an error of this package it is in force here, and may be elsewhere:
-// repeat the call. The other errors are those of replay.Revocations, after
-// which nothing is revoked. Revoke takes Config.Timeout at most, and not longer
-// than ctx.
+// After an error of this package, repeat the call: the revocation holds here,
+// and may hold elsewhere. The other errors are those of [replay.Revocations],
+// after which nothing is revoked. Revoke takes Config.Timeout at most, and not
+// longer than ctx.
 //
-// The cluster keeps a revocation for three hours and a minute, which is as long
-// as a session that it applies to can last. Each gateway has room for
-// Config.MaxRevocations, and then makes the earlier moments one revocation of
-// everyone, as replay.Revocations does. Single tokens are not merged: beyond
-// three eighths of MaxRevocations Revoke refuses them with replay.ErrFull. The
-// next eighth is kept free for what other gateways revoke at the same moment.
-// If that is used up, too, everything is refused until there is room.
+// The cluster keeps a revocation for three hours and a minute, the longest that
+// a session it ends can last. Each gateway has room for Config.MaxRevocations.
+// Beyond that it merges the earlier moments into one revocation of everyone, as
+// replay.Revocations does. Single tokens are not merged: beyond three eighths
+// of MaxRevocations Revoke refuses them with [replay.ErrFull]. The next eighth
+// is kept free for what other gateways revoke at the same moment. If that is
+// used up, too, the guard refuses everything until there is room.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
@@ -83,8 +82,8 @@ func (g *Guard) within(ctx context.Context, f func(ctx context.Context) error) e
 }
 
 // store writes a revocation, unless there is a later one of the same target,
-// and with it another value of the counter: it is there for every spend, or for
-// none.
+// and together with it another value of the counter. So every spend finds both
+// or neither.
 func (g *Guard) store(ctx context.Context, t token.Target, second int64) error {
 	key, counter := g.config.Prefix+revokedKey+nameOf(t), random()
 	enough := clientv3.Compare(clientv3.Value(key), ">", momentValue(second-1))
@@ -119,7 +118,7 @@ func (g *Guard) remember(t token.Target, second int64) {
 
 func (r *recent) over(at millis) bool { return at-r.at > duration(time.Minute) }
 
-// writeBack stores again, after a loss, what a restored cluster may not have.
+// writeBack stores again, after a loss, what a restored cluster may lack.
 func (g *Guard) writeBack(ctx context.Context) error {
 	if !g.owing {
 		return nil
@@ -139,10 +138,10 @@ func (g *Guard) writeBack(ctx context.Context) error {
 	return nil
 }
 
-// Sync learns what other gateways have revoked, and hands over every target
-// that came into force here since the last call, as replay.Revocations.News
-// does, also if it fails to learn more. One goroutine calls it, every few
-// seconds. It takes Config.Timeout at most, and not longer than ctx.
+// Sync learns what other gateways have revoked. It reports every target revoked
+// here since the last call as [replay.Revocations.News] does, even if it fails
+// to learn more. Call it in one goroutine, every few seconds. It takes
+// Config.Timeout at most, and not longer than ctx.
 func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) error {
 	if !g.made() {
 		return ErrClosed
@@ -155,9 +154,9 @@ func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) er
 }
 
 // Synced returns the moment up to which this process knows what others revoked,
-// by Config.Now. While the cluster answers, that is
-// a second ago, whether anybody calls [Guard.Sync] or not. Of a zero or nil
-// Guard it is the zero time.
+// by Config.Now. While the cluster answers, that is a second ago, whether
+// anybody calls [Guard.Sync] or not. For a zero or nil Guard it is the zero
+// time.
 func (g *Guard) Synced() time.Time {
 	if !g.made() {
 		return time.Time{}

@@ -12,44 +12,45 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The decisions of the guard, as pure functions. The I/O asks them and decides
-// nothing. The model in the tests explores them. What changes here is changed
-// under the guard's lock.
+// The decisions of the guard, as pure functions. The I/O calls them and decides
+// nothing. The model in the tests explores them. The guard's lock covers every
+// change.
 
 const (
-	// beatEvery is how often a gateway raises its counter, whether anybody
-	// spends or not.
+	// beatEvery is the interval of the heartbeat, whether anybody spends or
+	// not.
 	beatEvery = time.Second
 
-	// beatLife is for how long a gateway's key outlives its last beat, and for
-	// how long the gateway relies on it. A gateway that stood still for longer,
-	// with all of its clocks, finds its key gone. It is half of margin, so that
-	// the other half is left of a lease that such a gateway takes for whole.
+	// beatLife is how long a gateway's key outlives its last heartbeat, and
+	// how long the gateway relies on it. A gateway that stood still for
+	// longer, with all of its clocks, finds its key gone. It is half of
+	// margin: such a gateway takes a lease for whole, and the other half of
+	// it is left.
 	beatLife = 30 * time.Second
 
 	// margin is for how long the cluster remembers a token after it has
-	// expired. The clocks of two gateways may be apart by as much, less
-	// beatLife and setBack, which are not noticed.
+	// expired. The clocks of two gateways may be apart by that, less
+	// beatLife and setBack, which nobody notices.
 	margin = time.Minute
 
-	// setBack is by how much a clock may go back, all steps together, before
-	// what was spent is judged anew.
+	// setBack is how far a clock may go back, all steps together, before
+	// the guard raises its mark.
 	setBack = 10 * time.Second
 
-	// leaseSlack is what a lease is granted for beyond its need, because it is
+	// leaseSlack is what a lease is granted beyond its need, because it is
 	// used a little later.
 	leaseSlack = 5 * time.Second
 
-	// leaseKeys is how many keys a lease may have: the end of a lease with more
-	// would hold up the cluster.
+	// leaseKeys is the most keys of a lease. A larger lease would hold up
+	// the cluster when it ends.
 	leaseKeys = 1000
 
-	// maxBatch is how many tokens share a transaction. The cluster allows 128
-	// operations by default.
+	// maxBatch is how many tokens share a transaction. The cluster allows
+	// 128 operations by default.
 	maxBatch = 100
 
-	// revocationLife is how long the longest session lasts that a revocation
-	// can end: three hours and the largest skew.
+	// revocationLife is how long the longest session that a revocation can
+	// end lasts: three hours and the largest skew.
 	revocationLife = 3*time.Hour + maxSkew
 
 	// Limits of the format, which keyring.Policy has, too.
@@ -67,8 +68,8 @@ const (
 	revokedKey = "revoked/"    // and what nameOf returns
 )
 
-// millis is a time, in Unix milliseconds, or a duration. A number has no
-// monotonic part, which a comparison of two times would prefer.
+// millis is a time, in Unix milliseconds, or a duration. Unlike a time.Time it
+// has no monotonic part, which a comparison would prefer.
 type millis int64
 
 func millisOf(t time.Time) millis { return millis(t.UnixMilli()) }
@@ -83,20 +84,19 @@ type instant struct {
 	steady millis // the monotonic clock of this process
 }
 
-// history is what this gateway's clock has shown, and which tokens are refused
-// for it.
+// history is what this gateway's clock has shown, and the mark that follows.
 type history struct {
 	mark   millis // tokens issued before are refused
 	latest millis // the latest issue of a token that was to be spent, less its skew
 	ahead  millis // the most that wall was ahead of steady since mark was raised
 }
 
-// start returns the history of a gateway that starts: it does not know what an
-// earlier one let in.
+// start returns the history of a gateway that starts. It does not know what an
+// earlier one accepted.
 func start(at instant) history { return history{mark: at.wall, ahead: at.wall - at.steady} }
 
 // notice raises the mark if the wall clock was set back: the cluster may have
-// forgotten tokens that now seem to be timely again.
+// forgotten tokens that now seem timely again.
 func (h *history) notice(at instant) {
 	if at.wall-at.steady < h.ahead-duration(setBack) {
 		h.raise(at)
@@ -106,7 +106,7 @@ func (h *history) notice(at instant) {
 
 // raise refuses whatever anybody may have spent until now: tokens issued before
 // what the clock shows, or would show if it had not been set back. If that is
-// by more than a day, the clock was wrong before and not after: then only
+// by more than a day, the clock was wrong before and is right now. Then only
 // tokens that this gateway was shown count, or it would be out of use for
 // years.
 func (h *history) raise(at instant) {
@@ -117,8 +117,8 @@ func (h *history) raise(at instant) {
 	h.ahead = at.wall - at.steady
 }
 
-// ruling returns why a token is refused without asking the cluster. now is the
-// caller's clock.
+// ruling returns why a token is refused without a request to the cluster. now
+// is the caller's clock.
 func (h *history) ruling(s token.Summary, now millis, at instant) error {
 	switch {
 	case s.IssuedBefore(h.mark.time()):
@@ -145,11 +145,10 @@ func skewOf(s token.Summary) time.Duration {
 	return s.ClockSkew
 }
 
-// belief is what this gateway relies on. As long as the cluster has the marker,
-// and a value of the gateway's own key that is no older than the last
-// acknowledged one, it has all that it acknowledged to this gateway before
-// that. A restored cluster has an older value or none, whatever its revisions
-// are.
+// belief is what this gateway relies on. While the cluster has the marker, and
+// a value of the gateway's own key no older than the last acknowledged one, it
+// has everything that it acknowledged to this gateway before. A restored
+// cluster has an older value or none, whatever its revisions are.
 type belief struct {
 	marker  string  // empty if there is no belief
 	gateway string  // the name of the own key
@@ -162,9 +161,10 @@ type belief struct {
 	revision    int64
 }
 
-// over reports whether the last beat is so long ago that nothing is believed: a
-// snapshot may be newer than it. If the monotonic clock stood still with the
-// machine, the wall clock may tell. One that is more than a day ahead is wrong.
+// over reports whether the last heartbeat is so long ago that a snapshot may be
+// newer than it: then nothing is believed. If the monotonic clock stood still
+// with the machine, the wall clock may tell. One that is more than a day ahead
+// is wrong.
 func (b *belief) over(at instant) bool {
 	wall := at.wall - b.beat.wall
 	return at.steady-b.beat.steady > duration(beatLife) ||
@@ -176,18 +176,18 @@ func believeIn(marker, gateway, random, next string) belief {
 	return belief{marker: marker, gateway: gateway, count: 1, value: beatValue(1, random), next: beatValue(2, next)}
 }
 
-// beaten records that the beat under way was executed.
+// beaten records that the heartbeat under way was executed.
 func (b *belief) beaten(next string) {
 	b.count++
 	b.value, b.next = b.next, beatValue(b.count+1, next)
 }
 
-// beatValue returns the value of a beat: a counter of fixed width, and
+// beatValue returns the value of a heartbeat: a counter of fixed width, and
 // something random, so that a clone of the gateway is noticed.
 func beatValue(count uint64, random string) string { return fmt.Sprintf("%016x", count) + random }
 
-// atLeast returns what the values of this beat and all later ones are greater
-// than.
+// atLeast returns what the values of this heartbeat and all later ones are
+// greater than.
 func (b *belief) atLeast() string { return beatValue(b.count, "") }
 
 // condition is what a transaction compares: the value of a key. A missing key
@@ -195,7 +195,7 @@ func (b *belief) atLeast() string { return beatValue(b.count, "") }
 type condition struct{ key, op, value string }
 
 // conditions are those of every transaction that spends. If they do not hold,
-// it writes nothing. A counter that is not known is never met.
+// it writes nothing. While the counter is not known, they never hold.
 func (b *belief) conditions(prefix string) []condition {
 	return []condition{
 		{prefix + markerKey, "=", b.marker},
@@ -243,8 +243,8 @@ type lease struct {
 	missing bool // the cluster does not have it
 }
 
-// left returns for how long the cluster has it at least. If the monotonic clock
-// stood still with the machine, the wall clock may tell.
+// left returns how much longer the cluster has the lease, at least. If the
+// monotonic clock stood still with the machine, the wall clock may tell.
 func (l *lease) left(at instant) millis {
 	return l.ttl - max(at.steady-l.asked.steady, at.wall-l.asked.wall)
 }
@@ -263,7 +263,7 @@ func leaseTTL(expires int64, now millis) int64 {
 // nil stands for one that was asked for.
 type leases map[int64][]*lease
 
-// take returns a lease for a token and counts it as used, or nil.
+// take returns a lease for a token and counts it as used, or returns nil.
 func (ls leases) take(expires int64, now millis, at instant) *lease {
 	for _, l := range ls[expires] {
 		if l != nil && l.keys < leaseKeys && l.fits(expires, now, at) {
@@ -274,9 +274,9 @@ func (ls leases) take(expires int64, now millis, at instant) *lease {
 	return nil
 }
 
-// ask returns the seconds for which to ask for a lease, and records that. There
-// is one more before the last one is full, and where tokens are many one for
-// the second to come, so that they seldom wait.
+// ask returns the seconds for which to ask for a lease, and records them. It
+// asks for another before the last one is full. If tokens are many, it also
+// asks for one for the next second, so that they seldom wait.
 func (ls leases) ask(expires int64, now millis, at instant) (seconds []int64) {
 	enough := func(l *lease) bool {
 		return l == nil || l.keys < leaseKeys/2 && l.fits(expires, now, at)
@@ -343,12 +343,12 @@ type answer struct {
 // time returns the caller's clock at a later instant.
 func (c *call) time(at instant) millis { return c.now + at.steady - c.began.steady }
 
-// slowest returns the same, or this process's clock if it is behind.
+// slowest returns the same, or this process's clock if that is behind.
 func (c *call) slowest(at instant) millis { return min(c.time(at), at.wall) }
 
 // form takes the calls for one transaction from the queue, each with a lease
-// and no token twice. It returns what stays in the queue, and which calls were
-// left. It calls take for each call that needs a lease.
+// and no token twice. It also returns the rest of the queue, and the calls
+// whose callers have gone. It calls take for each call that needs a lease.
 func form(queue []*call, at instant, take func(c *call) *lease) (batch, rest, gone []*call) {
 	tokens := make(map[token.ID]bool, maxBatch)
 	for i, c := range queue {
@@ -367,7 +367,8 @@ func form(queue []*call, at instant, take func(c *call) *lease) (batch, rest, go
 	return batch, rest, gone
 }
 
-// ready reports whether c has a lease to be used now: the last one of used.
+// ready reports whether c has a usable lease, the last of used, and takes one
+// if not.
 func (c *call) ready(at instant, take func(c *call) *lease) bool {
 	if n := len(c.used); n > 0 && c.used[n-1].fits(c.token.Expiration.Unix(), c.slowest(at), at) {
 		return true
@@ -401,7 +402,7 @@ func (c *call) judge(o outcome, h *history, at instant) (fresh bool, err error) 
 		return false, errTokenOver
 	}
 	for _, l := range c.used {
-		// The key may have any of them.
+		// The key may have any of these leases.
 		if !l.missing && l.left(at) < expires-c.slowest(at)+duration(margin)/2 {
 			return false, errForgotten
 		}
@@ -409,13 +410,13 @@ func (c *call) judge(o outcome, h *history, at instant) (fresh bool, err error) 
 	return true, nil
 }
 
-// nameOf returns the name of a revocation, which is its target as JSON.
+// nameOf returns the name of a revocation: its target as JSON.
 func nameOf(t token.Target) string {
 	name, _ := json.Marshal(t) // strings, bytes and a bool
 	return string(name)
 }
 
-// targetOf returns the target of a name. If it is none, it is not valid.
+// targetOf returns the target of a name. For no name of ours it is not valid.
 func targetOf(name []byte) (t token.Target) {
 	if err := json.Unmarshal(name, &t); err != nil {
 		return token.Target{}
@@ -424,7 +425,7 @@ func targetOf(name []byte) (t token.Target) {
 }
 
 // momentValue returns the value of a revocation: the Unix second of its moment,
-// in a fixed width. For a single token it is that of the call.
+// in a fixed width. A single token's moment is that of the call.
 func momentValue(second int64) string { return fmt.Sprintf("%012d", second) }
 
 // momentOf returns the second of a value.

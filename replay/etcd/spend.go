@@ -8,11 +8,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// workers is how many transactions are under way at a time: while one is on its
-// way, the next one fills.
+// workers is how many transactions are under way at a time. While one is, the
+// next one fills.
 const workers = 2
 
-// signal has a worker look whether there is a batch to form.
+// signal tells a worker that there may be a batch to form.
 func (g *Guard) signal() {
 	select {
 	case g.wake <- struct{}{}:
@@ -48,8 +48,7 @@ func (g *Guard) pause(d time.Duration) {
 	}
 }
 
-// next takes a batch from the queue, and asks for leases where there are too
-// few.
+// next takes a batch from the queue, and asks for leases if there are too few.
 func (g *Guard) next() ([]*call, belief) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -97,8 +96,8 @@ func (g *Guard) without(expires int64) (calls []*call) {
 	return calls
 }
 
-// try spends a batch in one transaction, and reports false if it is better to
-// wait before the next one.
+// try spends a batch in one transaction. It reports false if the next one
+// should wait.
 func (g *Guard) try(batch []*call, b belief) bool {
 	ops := make([]clientv3.Op, len(batch))
 	for i, c := range batch {
@@ -116,7 +115,7 @@ func (g *Guard) try(batch []*call, b belief) bool {
 	case err == nil && reply.Succeeded && !older && !b.over(g.instant()):
 		g.answer(batch, reply)
 		return true
-	case err == nil: // the cluster is not as believed, and what it wrote does not count
+	case err == nil: // other than believed: what it wrote doesn't count
 		ctx, cancel := context.WithTimeout(g.ctx, 2*patience)
 		defer cancel()
 		err = g.update(ctx, false)
@@ -152,7 +151,7 @@ func (g *Guard) answer(batch []*call, reply *clientv3.TxnResponse) {
 	}
 }
 
-// valueAt returns the value that the i-th request of a transaction got; empty
+// valueAt returns the value that the i-th request of a transaction got, or ""
 // if the key is missing.
 func valueAt(reply *clientv3.TxnResponse, i int) string {
 	if reply == nil || i >= len(reply.Responses) {
@@ -165,14 +164,14 @@ func valueAt(reply *clientv3.TxnResponse, i int) string {
 	return string(kvs[0].Value)
 }
 
-// end answers one call, under the lock.
+// end answers one call. The caller holds g.mu.
 func (g *Guard) end(c *call, a answer) {
 	g.waiting--
 	c.answer <- a
 }
 
-// repeat puts calls back to the front of the queue, or answers those for which
-// another attempt is of no use.
+// repeat puts calls back to the front of the queue, or answers those that
+// another attempt cannot help.
 func (g *Guard) repeat(calls []*call, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -183,7 +182,7 @@ func (g *Guard) repeat(calls []*call, err error) {
 			c.used[len(c.used)-1].missing = true
 		}
 		if c.failed = err; err == nil || passes(err) {
-			err := g.history.ruling(c.token, c.now, at) // the mark may be another one
+			err := g.history.ruling(c.token, c.now, at) // the mark may have moved
 			if err == nil {
 				again = append(again, c)
 				continue

@@ -9,30 +9,33 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Stats is the state of a [Guard] for those who operate it. Counts are since
-// the guard was made.
+// Stats is the state of a [Guard] for operators. Counts are since the guard was
+// made.
 type Stats struct {
-	Waiting int `json:"waiting"` // calls of Spend that take a place of MaxWaiting; some may have returned already
+	// Waiting is how many calls of Spend take a place of MaxWaiting. Some
+	// may have returned already.
+	Waiting int `json:"waiting"`
 
-	Fresh   uint64 `json:"fresh"`   // tokens that were let in
-	Spent   uint64 `json:"spent"`   // refused because they were not fresh
-	Revoked uint64 `json:"revoked"` // refused with token.ErrRevoked or token.ErrAllRevoked
+	Fresh   uint64 `json:"fresh"`   // accepted
+	Spent   uint64 `json:"spent"`   // refused: not fresh
+	Revoked uint64 `json:"revoked"` // refused: revoked
 
-	// Reasons counts all other refusals, and the failures of the guard's own
-	// requests, by a word. "timeout", "connection", "no-leader", "lease" and
-	// "changing" are of ErrUnreachable; "no-space", "limit", "revocations" and
-	// "reply" of ErrServer; "token-ahead", "token-long", "token-over" and
-	// "forgotten" of ErrClock; "data-lost", "busy", "canceled", "closed" and
-	// "auth" are what they say.
+	// Reasons counts all other refusals, and the failures of the guard's
+	// own requests, by a word:
+	//
+	//	ErrUnreachable  timeout, connection, no-leader, lease, changing
+	//	ErrServer       no-space, limit, revocations, reply
+	//	ErrClock        token-ahead, token-long, token-over, forgotten
+	//	themselves      data-lost, busy, canceled, closed, auth
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
-	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included
+	Losses      uint64 `json:"losses"`      // possible losses; the start is one
 	Connections uint64 `json:"connections"` // attempts to connect
 
-	// The member's database in bytes, as of the last half minute.
+	// The member's database in bytes, at most half a minute old.
 	Size  int64 `json:"size"`
 	InUse int64 `json:"inUse"` // the rest is free for use again
-	Quota int64 `json:"quota"` // zero if the member does not tell: before version 3.6
+	Quota int64 `json:"quota"` // zero before version 3.6
 
 	Revocations replay.RevocationStats `json:"revocations"` // known here
 }
@@ -75,7 +78,7 @@ func (c *counters) note(err error) {
 	}
 }
 
-// Stats returns the state. It asks nobody.
+// Stats returns the state. It sends no request.
 func (g *Guard) Stats() (s Stats) {
 	if !g.made() {
 		return Stats{}

@@ -1,7 +1,6 @@
 //go:build unix
 
-// Package etcdtest starts etcd clusters for tests: [Start] starts one member or
-// more on loopback.
+// Package etcdtest starts etcd clusters on loopback for tests: call [Start].
 package etcdtest
 
 import (
@@ -22,13 +21,13 @@ import (
 	"time"
 )
 
-// patience is how long a cluster may take to start. It is no measure of speed:
+// patience is how long a cluster may take to start. It does not measure speed:
 // the machine may be busy.
 const patience = 60 * time.Second
 
-// Program returns the path of the program etcd: from the environment variable
-// CHATTOKEN_ETCD, or as installed. If there is none, the test is skipped, or
-// fails with CHATTOKEN_REQUIRE=1.
+// Program returns the path of etcd: the environment variable CHATTOKEN_ETCD, or
+// what is installed. If there is none, it skips the test, or fails it if
+// CHATTOKEN_REQUIRE=1.
 func Program(t testing.TB) string { return find(t, os.Getenv("CHATTOKEN_ETCD"), "etcd") }
 
 // Tool returns the path of the program that restores snapshots, as [Program]
@@ -56,8 +55,7 @@ func find(t testing.TB, named, installed string) string {
 	return path
 }
 
-// Cluster is some members that the test has started. They are killed at its
-// end.
+// Cluster is members that the test has started. They are killed when it ends.
 type Cluster struct {
 	Members []*Member
 
@@ -69,11 +67,11 @@ type Cluster struct {
 type Member struct {
 	Endpoint string   // host and port for clients
 	Peer     string   // host and port for the other members
-	Listen   string   // where it listens for them, if Peer leads to a proxy
-	Dir      string   // has what the member stores
-	Metrics  string   // host and port for the figures that tell of a leader
-	Scheme   string   // for clients: http, or https with Args that say more
-	Args     []string // further settings; a change is in force after Restart
+	Listen   string   // where it listens for them, if Peer is a proxy
+	Dir      string   // what the member stores
+	Metrics  string   // host and port of its metrics
+	Scheme   string   // for clients: http, or https if Args say so
+	Args     []string // further settings; Restart applies changes
 
 	name    string
 	program string
@@ -84,7 +82,7 @@ type Member struct {
 }
 
 // Start starts a cluster of so many members, and waits until it has a leader.
-// Settings of the command line may follow, for all of them.
+// args are command-line settings for all members.
 func Start(t testing.TB, members int, args ...string) *Cluster {
 	t.Helper()
 	c := New(t, members, args...)
@@ -92,7 +90,7 @@ func Start(t testing.TB, members int, args ...string) *Cluster {
 	return c
 }
 
-// New returns a cluster that is to be started with [Cluster.Launch].
+// New returns a cluster to start with [Cluster.Launch].
 func New(t testing.TB, members int, args ...string) *Cluster {
 	t.Helper()
 	program := Program(t)
@@ -129,7 +127,7 @@ func (c *Cluster) Launch() {
 	}
 }
 
-// Kill kills all members that run, and waits for their ends.
+// Kill kills all running members, and waits until they have ended.
 func (c *Cluster) Kill() {
 	for _, m := range c.Members {
 		m.Kill()
@@ -146,8 +144,8 @@ func (c *Cluster) Forget() {
 	}
 }
 
-// Restore gives all members the data of a snapshot. None may run. Further flags
-// are those of the program that restores.
+// Restore gives all members the data of a snapshot. None may run. flags are
+// further flags of the program that restores.
 func (c *Cluster) Restore(snapshot string, flags ...string) {
 	c.t.Helper()
 	c.Forget()
@@ -226,7 +224,7 @@ func (m *Member) await() {
 	t.Fatal("etcd does not get ready")
 }
 
-// metric returns one of the figures that the member shows, or nothing.
+// metric returns one of the member's metrics, or "".
 func (m *Member) metric(name string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -251,8 +249,8 @@ func (m *Member) metric(name string) string {
 	return ""
 }
 
-// Stop has the member stand still until [Member.Resume]: connections stay, and
-// nothing is answered.
+// Stop makes the member stand still until [Member.Resume]: its connections
+// stay, and it answers nothing.
 func (m *Member) Stop() {
 	m.signal(syscall.SIGSTOP)
 	// The signal takes a moment to reach threads that run.
@@ -266,10 +264,10 @@ func (m *Member) Stop() {
 	}
 }
 
-// Resume ends what [Member.Stop] began.
+// Resume ends [Member.Stop].
 func (m *Member) Resume() { m.signal(syscall.SIGCONT) }
 
-// Kill kills the member, if it runs, and waits for its end.
+// Kill kills the member, if it runs, and waits until it has ended.
 func (m *Member) Kill() {
 	if m.cmd == nil || m.cmd.Process == nil {
 		return
@@ -288,9 +286,9 @@ func (m *Member) Restart() {
 	m.await()
 }
 
-// FreeAddress returns an address on loopback at which nothing listens, and each
-// one once: whoever was there may come back after it was killed. Its port is
-// below those that the system gives to clients.
+// FreeAddress returns an address on loopback at which nothing listens. It
+// returns none twice, because a killed server may come back to its own. The
+// port is below those that the system gives to clients.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -307,4 +305,4 @@ func FreeAddress(t testing.TB) string {
 	return ""
 }
 
-var taken sync.Map // addresses that FreeAddress has returned, or found taken
+var taken sync.Map // those that FreeAddress returned, or found taken
