@@ -12,8 +12,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// TestClockJumps sets the clock, and looks both ways: what was spent stays
-// spent, and the guard goes on working.
+// TestClockJumps sets the clock forward and back: spent tokens stay spent, and
+// the guard keeps working.
 func TestClockJumps(t *testing.T) {
 	type visit struct {
 		at    time.Duration // after epoch
@@ -61,8 +61,7 @@ func TestClockJumps(t *testing.T) {
 				}
 			}
 
-			// What is refused now are the seconds that were forgotten, and no
-			// token of another one.
+			// Only the forgotten seconds are refused now.
 			now := epoch.Add(time.Second)
 			for range 500 {
 				n++
@@ -72,7 +71,7 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// TestClockBackAnHour has an hour of normal running forgotten, and relived.
+// TestClockBackAnHour spends for an hour, then sets the clock back to it.
 func TestClockBackAnHour(t *testing.T) {
 	g := newGuard(t, 100)
 	n := uint64(0)
@@ -90,8 +89,8 @@ func TestClockBackAnHour(t *testing.T) {
 	requireFresh(t, g, now, tokenAt(n+1, now, time.Minute))
 }
 
-// TestStalledGoroutine has a caller that read the clock, and then was held up
-// while others spent its token and went on until its bucket was gone.
+// TestStalledGoroutine stalls a caller after it read the clock. Meanwhile
+// others spend its token and go on until its bucket is gone.
 func TestStalledGoroutine(t *testing.T) {
 	g := newGuard(t, 1000)
 	stale := make([]uint64, 500)
@@ -112,8 +111,8 @@ func TestStalledGoroutine(t *testing.T) {
 	}
 }
 
-// TestTwoClocks has callers whose clocks differ by up to two seconds, across
-// every bucket's edge.
+// TestTwoClocks spends by clocks that differ by up to two seconds, across the
+// edge of every bucket.
 func TestTwoClocks(t *testing.T) {
 	g := newGuard(t, 100)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -127,8 +126,8 @@ func TestTwoClocks(t *testing.T) {
 	}
 }
 
-// TestFullOfTheFuture fills a guard while the clock is ahead. When it is right
-// again, what cannot be looked at for years makes room.
+// TestFullOfTheFuture fills a guard while the clock is ahead. When the clock is
+// right again, tokens that expire in years make room.
 func TestFullOfTheFuture(t *testing.T) {
 	g := newGuard(t, 100)
 	ahead := epoch.Add(tenYears)
@@ -147,8 +146,8 @@ func TestFullOfTheFuture(t *testing.T) {
 	}
 }
 
-// TestForgotten compares the set of intervals with a map. As long as there were
-// never more runs of seconds than the set has intervals, they are equal.
+// TestForgotten compares the set of intervals with a map. They are equal unless
+// there ever were more runs of seconds than the set has intervals.
 func TestForgotten(t *testing.T) {
 	const span = 200
 	for seed := range uint64(500) {
@@ -178,7 +177,7 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// runs is how many intervals a set of seconds consists of.
+// runs returns how many intervals a set of seconds consists of.
 func runs(set map[int64]bool) (n int) {
 	for second := range set {
 		if !set[second-1] {
@@ -188,8 +187,8 @@ func runs(set map[int64]bool) (n int) {
 	return n
 }
 
-// TestForgottenMergesNearest has the clock go where it has no business to be
-// seven times. What lies between stays free, however often the present grows.
+// TestForgottenMergesNearest makes the clock jump far away seven times. The
+// seconds between stay free, however often the present grows.
 func TestForgottenMergesNearest(t *testing.T) {
 	var set replay.Forgotten
 	const decade = int64(tenYears / time.Second)

@@ -12,8 +12,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// A process that mints and opens its own tokens: the keys are born with it, so
-// no token can be older than the guard, and nobody has to wait for it.
+// A process that mints and opens its own tokens. Its keys are made with it, so
+// no token is older than the guard, and nobody has to wait for it.
 func Example() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -42,7 +42,7 @@ func Example() {
 }
 
 // A guard for keys that outlive the process refuses what an earlier process may
-// have let in. Its limits are those of the ring's policy.
+// have accepted. Its limits are those of the ring's policy.
 func ExampleNew() {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	ring, err := keyring.New(start, keyring.Config{})
@@ -72,14 +72,14 @@ func ExampleNew() {
 	// replay: issued before the guard started
 }
 
-// A gateway that drops the connections of a banned user. Whichever comes first,
-// the connection or the ban, one of them notices the other: who connects
-// registers and then asks the guard, who bans tells the guard and then looks
-// around.
+// A gateway that drops the connections of a banned user. Connecting registers
+// first and then asks the guard. Banning tells the guard first and then looks
+// at the connections. So whichever comes first, one notices the other.
 func ExampleGuard_Revoke() {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	guard, err := replay.New(replay.Config{
-		Limits: keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second}, // ring.Limits()
+		// Ring.Limits().
+		Limits: keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second},
 		Now:    func() time.Time { return now },
 	})
 	if err != nil {
@@ -114,4 +114,23 @@ func ExampleGuard_Revoke() {
 	// mallory is disconnected
 	// banned: <nil>
 	// another token from before the ban: token: revoked
+}
+
+// A guard of your own keeps revocations in a Revocations.
+func ExampleRevocations() {
+	var revocations replay.Revocations
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	alice := token.Summary{UserID: []byte("alice"), IssuedAt: now.Add(-time.Minute)}
+
+	if err := revocations.Revoke(now, token.Target{User: "alice"}, now); err != nil {
+		panic(err)
+	}
+	fmt.Println(revocations.Revoked(alice))
+	revocations.News(func(t token.Target, issuedBefore time.Time) {
+		fmt.Println("end the sessions of", t.User)
+	})
+
+	// Output:
+	// token: revoked
+	// end the sessions of alice
 }

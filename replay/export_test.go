@@ -11,7 +11,7 @@ var (
 	ShardCount    = shardCount
 )
 
-// What Stats takes the sizes of the fixed parts to be, and what they are.
+// The sizes that Stats assumes for the fixed parts, and the real ones.
 const (
 	StatedShard, StatedBucket = shardBytes, bucketBytes
 	ActualShard, ActualBucket = unsafe.Sizeof(shard{}), unsafe.Sizeof(bucket{})

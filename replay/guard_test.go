@@ -31,7 +31,7 @@ var (
 
 const tenYears = 10 * 365 * 24 * time.Hour
 
-// tokenID is the ID of token i: as random as a real one, and never repeated.
+// tokenID is the ID of token i: as random as a real one, and unique.
 func tokenID(i uint64) (id token.ID) {
 	for half := range 2 {
 		x := i*2 + uint64(half) + 1
@@ -48,8 +48,7 @@ func tokenAt(i uint64, issued time.Time, ttl time.Duration) token.Summary {
 	return token.Summary{TokenID: tokenID(i), IssuedAt: issued, Expiration: issued.Add(ttl)}
 }
 
-// newAt makes a guard at a moment, with the default limits where none are
-// stated.
+// newAt makes a guard at a moment, with default limits unless c has some.
 func newAt(now time.Time, c replay.Config) (*replay.Guard, error) {
 	c.Now = func() time.Time { return now }
 	c.Limits.MaxTTL = cmp.Or(c.Limits.MaxTTL, time.Minute)
@@ -73,7 +72,7 @@ func requireFresh(t testing.TB, g *replay.Guard, now time.Time, tok token.Summar
 	}
 }
 
-// requireRefused fails if a token is accepted, for whatever reason it is not.
+// requireRefused fails if the guard accepts the token.
 func requireRefused(t testing.TB, g *replay.Guard, now time.Time, tok token.Summary) {
 	t.Helper()
 	fresh, err := g.Spend(ctx, now, tok)
@@ -104,7 +103,7 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// TestIDs has IDs that are as unlike random ones as can be.
+// TestIDs spends IDs that are as unlike random ones as possible.
 func TestIDs(t *testing.T) {
 	g := newGuard(t, 0)
 	ids := []token.ID{{0: 2}, {}, {0: 0xff}, {7: 0x80}, {8: 1}, {0: 2, 8: 1}}
@@ -207,7 +206,7 @@ func TestEdges(t *testing.T) {
 			requireFresh(t, g, issued, tok)
 			requireRefused(t, g, issued.Add(after), tok)
 			requireRefused(t, g, issued, tok)
-			// Off to a time when no other token expires.
+			// A time when no other token expires.
 			g = newGuard(t, 10)
 		}
 	}
@@ -242,7 +241,7 @@ func TestExpiration(t *testing.T) {
 	}
 }
 
-// TestExtremes has times that do not occur: nothing panics, nothing is accepted
+// TestExtremes uses impossible times: nothing panics, and nothing is accepted
 // twice.
 func TestExtremes(t *testing.T) {
 	seconds := []int64{math.MinInt64, -1 << 40, -1, 0, 1, 1 << 31, 1 << 32, limits.MaxUnix, math.MaxInt64}
@@ -264,7 +263,7 @@ func TestFull(t *testing.T) {
 	}{
 		{"spread", func(i int) time.Duration { return time.Duration(5+i%56) * time.Second }},
 		{"in one second", func(int) time.Duration { return time.Minute }},
-		// A bucket further ahead would make room, this one must not.
+		// A later bucket would make room; this one must not.
 		{"as late as can be", func(int) time.Duration { return 66 * time.Second }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -286,7 +285,7 @@ func TestFull(t *testing.T) {
 			assert.EqualValues(t, accepted, st.Fresh)
 			assert.EqualValues(t, 2*capacity-accepted, st.Full)
 
-			// Nothing was evicted: whatever is tried, nobody gets in.
+			// Nothing was evicted, so nothing is accepted.
 			for i := range 2 * capacity {
 				requireRefused(t, g, epoch, tokenAt(uint64(i), epoch, tt.ttl(i)))
 			}
@@ -308,8 +307,8 @@ func TestShardCapacity(t *testing.T) {
 		shards := replay.ShardCount(capacity)
 		mean := float64(capacity) / float64(shards)
 		k := float64(replay.ShardCapacity(capacity, shards)) + 1
-		// The terms from k on, each of which is at most mean/k of the one
-		// before it.
+		// The terms from k on. Each is at most mean/k of the one
+		// before.
 		logFactorial, _ := math.Lgamma(k + 1)
 		tail := math.Exp(k*math.Log(mean)-mean-logFactorial) / (1 - mean/k)
 		if p := tail * float64(shards); p > 1e-8 {
@@ -319,8 +318,8 @@ func TestShardCapacity(t *testing.T) {
 }
 
 // TestBurst fills a guard within one second, with more tokens in a bucket than
-// one table takes, after a minute in which every bucket of every shard got
-// some. No other course of events takes more memory.
+// one table takes. Before that, in a minute, every bucket of every shard got
+// some. Nothing else takes more memory.
 func TestBurst(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		t.Skip("millions of tokens")
@@ -340,7 +339,7 @@ func TestBurst(t *testing.T) {
 	assert.Equal(t, replay.MaxTable, g.LargestTable())
 }
 
-// TestBurstInOneShard has more tokens in one bucket than a table takes.
+// TestBurstInOneShard puts more tokens in one bucket than a table takes.
 func TestBurstInOneShard(t *testing.T) {
 	const tokens = replay.MaxTable
 	g := newGuard(t, 40_000) // a shard takes more than that
@@ -363,7 +362,7 @@ func TestBurstInOneShard(t *testing.T) {
 // hold with what they hold.
 func TestMemory(t *testing.T) {
 	spread := func(i int) time.Duration { return time.Duration(1+i%60) * time.Second }
-	// After some for each second, all the others in one.
+	// Some for each second, then all the others in one.
 	bursts := func(i int) time.Duration { return time.Duration(max(5, 60-i/500)) * time.Second }
 	for _, tt := range []struct {
 		name  string
@@ -403,7 +402,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryOfNew has guards of very many tokens, none of which was spent.
+// TestMemoryOfNew makes guards for very many tokens, and spends none.
 func TestMemoryOfNew(t *testing.T) {
 	for _, rate := range []int{1, 10_000, 14_153, 20_000, 60_000} {
 		g, err := newAt(epoch, replay.Config{Rate: rate, Limits: keyring.Limits{MaxTTL: 10 * time.Minute, ClockSkew: time.Second}})
@@ -413,8 +412,8 @@ func TestMemoryOfNew(t *testing.T) {
 	}
 }
 
-// TestMemoryEvenly has rates at which tables are of the worst size for what is
-// in them.
+// TestMemoryEvenly uses rates that give tables of the worst size for their
+// contents.
 func TestMemoryEvenly(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		t.Skip("millions of tokens")
@@ -433,8 +432,8 @@ func TestMemoryEvenly(t *testing.T) {
 	}
 }
 
-// TestMemoryIsNotHoarded fills a guard in ways that need tables of very unlike
-// sizes. What one leaves behind must make way for the next.
+// TestMemoryIsNotHoarded fills a guard in ways that need tables of very
+// different sizes. The tables of one must make way for the next.
 func TestMemoryIsNotHoarded(t *testing.T) {
 	g := newGuard(t, 3_000)
 	capacity := g.Stats(epoch).Capacity
@@ -521,7 +520,7 @@ func TestRace(t *testing.T) {
 }
 
 // TestRaceInStep lets two goroutines spend each token at the same moment, as
-// nearly as they can tell. Sixty-four that run on their own seldom meet.
+// nearly as they can. Sixty-four that run freely seldom meet.
 func TestRaceInStep(t *testing.T) {
 	tokens := 20_000
 	if testenv.Race {
@@ -536,7 +535,9 @@ func TestRaceInStep(t *testing.T) {
 				arrived.Add(1)
 				for spins := 0; arrived.Load() < 2*(i+1); spins++ {
 					if spins > 1000 {
-						runtime.Gosched() // the other one may need this processor
+						// The other may need this
+						// processor.
+						runtime.Gosched()
 					}
 				}
 				if fresh, _ := g.Spend(ctx, epoch, tokenAt(uint64(i), epoch, time.Duration(5+i%56)*time.Second)); fresh {

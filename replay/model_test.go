@@ -14,14 +14,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// TestModel runs thousands of random histories of a service: tokens are minted
-// by clocks within the skew of this one, spent, spent again, and spent late by
-// goroutines that were held up; the clock is set; the service is restarted. A
-// map that never forgets knows what may be accepted.
+// TestModel runs thousands of random histories of a service. Issuers whose
+// clocks are within the skew of this one mint tokens. Tokens are spent, spent
+// again, and spent late by stalled goroutines. The clock is set, and the
+// service restarts. A map that never forgets knows what may be accepted.
 //
-// Two things must hold. No token is accepted twice, in all of a history. And
-// whatever is refused, is refused for a reason that the documentation states:
-// the model knows which seconds may have been forgotten.
+// Two things must hold. No token is accepted twice in a history. And each
+// refusal has a reason that the documentation states: the model knows which
+// seconds may have been forgotten.
 func TestModel(t *testing.T) {
 	histories := 3000
 	if testing.Short() || testenv.Race {
@@ -44,18 +44,18 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// model is a service, its clock, and all that was ever minted.
+// model is a service, its clock, and every token ever minted.
 type model struct {
 	t    *testing.T
 	seed uint64
 	rng  *rand.Rand
 
 	decade, offset time.Duration // the clock, after epoch
-	latest         time.Time     // that it has ever shown
+	latest         time.Time     // latest time it ever showed
 
 	config  replay.Config
 	guard   *replay.Guard
-	started int64 // tokens issued up to that second are refused
+	started int64 // tokens issued until then are refused
 	memory  memory
 
 	minted []token.Summary
@@ -96,7 +96,7 @@ func (m *model) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(m.rng.Int64N(int64(most-least)+1))
 }
 
-// step lets something happen.
+// step makes something happen.
 func (m *model) step() {
 	switch p := m.rng.IntN(1000); {
 	case p < 500:
@@ -138,11 +138,10 @@ func (m *model) setClock() {
 	}
 }
 
-// restart makes a new guard. All promises about clocks are about those that
-// were right, so tokens are thrown away that a clock has issued which was ahead
-// of the present one by more than the skew; or the embedder has recorded the
-// latest time and they stay. Where the guard accepts what was issued before
-// it, the keys of those tokens are gone too.
+// restart makes a new guard. The guarantees hold for right clocks. So restart
+// drops tokens issued by a clock that was ahead of the present one by more than
+// the skew, unless the caller has recorded the latest time. If the guard
+// accepts what was issued before it, the keys of those tokens are gone too.
 func (m *model) restart() {
 	start := m.now()
 	switch {
@@ -179,7 +178,7 @@ func (m *model) mint(n int) {
 	}
 }
 
-// try spends a token, if an opener would have let it get that far, and judges
+// try spends a token if an opener would have accepted it until then, and checks
 // the answer.
 func (m *model) try(a attempt) {
 	issued, expiration, now := a.token.IssuedAt.Unix(), a.token.Expiration.Unix(), a.now.Unix()
@@ -220,7 +219,7 @@ func (m *model) failf(format string, args ...any) {
 	m.t.Fatalf("seed %d: "+format, append([]any{m.seed}, args...)...)
 }
 
-// memory knows, of one guard, what it must remember and what it may forget.
+// memory tells, for one guard, what it must remember and what it may forget.
 type memory struct {
 	lifetime int64
 	spent    map[int64]int  // tokens accepted, by expiration
@@ -229,8 +228,8 @@ type memory struct {
 
 type span struct{ first, last int64 }
 
-// pass notes that someone called at now: what has expired may be forgotten, and
-// what expires so late that the clock must have been set back.
+// pass notes that someone called at now. Two kinds of second may be forgotten:
+// expired ones, and those so late that the clock must have been set back.
 func (m *memory) pass(now int64) {
 	for second := range m.spent {
 		if second > now && second <= now+m.lifetime {
@@ -246,7 +245,7 @@ func (m *memory) pass(now int64) {
 }
 
 // mayForget reports whether second lies between two that may be forgotten, in
-// one decade: intervals of different ones are never merged here.
+// one decade: intervals of different decades are never merged here.
 func (m *memory) mayForget(second int64) bool {
 	s, ok := m.dropped[decade(second)]
 	return ok && second >= s.first && second <= s.last

@@ -13,10 +13,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// TestRestartWithAnotherSkew has two guards, one after the other, and a minter
-// whose clock is apart from theirs by up to the ring's skew, which is all that
-// bounds it: whatever the guards were told, less than that or more, and the
-// second one less than the first, what the first let in the second does not.
+// TestRestartWithAnotherSkew makes two guards, one after the other, and an
+// issuer whose clock is apart from theirs by up to the ring's skew. Whatever
+// skew the guards were told, the second does not accept what the first
+// accepted.
 func TestRestartWithAnotherSkew(t *testing.T) {
 	const tick = time.Second / ticksPerSecond
 	seconds := []int{1, 2, 4}
@@ -32,7 +32,9 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 						one, err := newAt(at.Add(-time.Hour), replay.Config{Rate: 1, Limits: keyring.Limits{ClockSkew: time.Duration(first) * time.Second}})
 						require.NoError(t, err)
 						if fresh, _ := one.Spend(ctx, at, tok); !fresh {
-							continue // it was told of less than the ring's
+							// It was told less than
+							// the ring's.
+							continue
 						}
 						tries++
 						two, err := newAt(at, replay.Config{Rate: 1, Limits: keyring.Limits{ClockSkew: time.Duration(second) * time.Second}})
@@ -51,10 +53,10 @@ func TestRestartWithAnotherSkew(t *testing.T) {
 	require.Zero(t, replays, "of %d tokens, accepted again", tries)
 }
 
-// TestRestartForgetsNoRevocation has a user whose token was not used yet when
-// it was revoked, and a minter whose clock is ahead by what the ring allows, of
-// which the guards were not told: Revocations end with the process, because the
-// next guard refuses the token.
+// TestRestartForgetsNoRevocation revokes a user before a token is used, and
+// restarts. The issuer's clock is ahead by the ring's skew, which the guards
+// were not told. Revocations end with the process, because the next guard
+// refuses the token.
 func TestRestartForgetsNoRevocation(t *testing.T) {
 	const skew = time.Minute
 	ring, err := keyring.New(epoch, keyring.Config{Policy: keyring.Policy{MaxTTL: 2 * time.Minute, ClockSkew: skew}})

@@ -126,8 +126,7 @@ func TestRevocationExtremes(t *testing.T) {
 	}
 }
 
-// TestRevocationsWithoutLimit has as many revocations as there are, however
-// many that may be.
+// TestRevocationsWithoutLimit uses the largest values of MaxEntries.
 func TestRevocationsWithoutLimit(t *testing.T) {
 	const users = 10_000
 	for _, limit := range []int{math.MaxInt, math.MaxInt/2 + 1, math.MaxInt / 4} {
@@ -154,14 +153,15 @@ func TestRevocationsWithoutLimit(t *testing.T) {
 	}
 }
 
-// TestRevocationsExpire makes more revocations than there is room for, but in
-// the course of hours.
+// TestRevocationsExpire makes more revocations than there is room for, but over
+// hours.
 func TestRevocationsExpire(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 1000}
 	now := epoch
 	for i := range 3_000 {
 		r.Revoke(now, token.Target{User: fmt.Sprint(i)}, now)
-		for back := 0; back < min(i, 500); back += 7 { // 500 × 20 s are less than three hours
+		// 500 × 20 s are less than 3 h.
+		for back := 0; back < min(i, 500); back += 7 {
 			issued := now.Add(-time.Duration(back) * 20 * time.Second)
 			if r.Revoked(chat("r", fmt.Sprint(i-back), issued)) == nil {
 				t.Fatalf("revocation %d is gone after %d more", i-back, back)
@@ -176,9 +176,9 @@ func TestRevocationsExpire(t *testing.T) {
 	assert.True(t, st.All.Before(now.Add(-3*time.Hour)), "only sessions that are over are affected")
 }
 
-// TestRevocationIsKept has one whose last session began by a clock that was
-// ahead as far as may be. While that one lasts, nobody else is revoked for lack
-// of room.
+// TestRevocationIsKept keeps a revocation while its last session lasts, which
+// began by a clock as far ahead as possible. Until then, lack of room revokes
+// nobody else.
 func TestRevocationIsKept(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 16}
 	r.Revoke(epoch, token.Target{User: "u"}, epoch)
@@ -189,14 +189,15 @@ func TestRevocationIsKept(t *testing.T) {
 	}
 	end := epoch.Add(time.Minute + claims.MaxSessionMinutes*time.Minute)
 	for i := range 100 {
-		r.Revoke(end, token.Target{User: "u"}, epoch.Add(-time.Duration(i)*time.Second)) // one that is there
+		// Already there.
+		r.Revoke(end, token.Target{User: "u"}, epoch.Add(-time.Duration(i)*time.Second))
 	}
-	for i := range 8 { // and make the table grow
+	for i := range 8 { // make the table grow
 		r.Revoke(end, token.Target{User: fmt.Sprint(i)}, end)
 	}
 	assert.Error(t, r.Revoked(last("u")))
 	assert.NoError(t, r.Revoked(last("v")))
-	for i := range 1000 { // until there is no room at all
+	for i := range 1000 { // until there is no room
 		r.Revoke(end.Add(time.Second), token.Target{User: fmt.Sprint("more ", i)}, end)
 	}
 	assert.Error(t, r.Revoked(last("u")))
@@ -213,8 +214,8 @@ func TestRevocationsFull(t *testing.T) {
 				st := r.Stats()
 				require.LessOrEqual(t, st.Entries, limit)
 				require.Equal(t, limit, st.MaxEntries)
-				// What does not fit is of the older half: what is revoked for
-				// everybody leaves the newer one to itself.
+				// Merging takes the older half: everyone's
+				// revocation spares the newer one.
 				require.True(t, st.All.Before(now))
 			}
 			for i := range 10 * limit {
@@ -226,9 +227,9 @@ func TestRevocationsFull(t *testing.T) {
 	}
 }
 
-// TestRevocationsModel compares with maps that never forget: a revocation is
-// never lost, whatever the clock does, and while there is room and the clock
-// runs forward, nobody else is revoked.
+// TestRevocationsModel compares with maps that never forget. No revocation is
+// ever lost, whatever the clock does. While there is room and the clock runs
+// forward, nobody else is revoked.
 func TestRevocationsModel(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -280,8 +281,8 @@ func TestRevocationsModel(t *testing.T) {
 	}
 }
 
-// TestRevocationsWhileAsked has readers ask for what is revoked all the time,
-// while writers make the table grow, merge and start again.
+// TestRevocationsWhileAsked reads all the time, while writers make the table
+// grow, merge and start again.
 func TestRevocationsWhileAsked(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 64}
 	for i := range 10 {
@@ -361,7 +362,7 @@ func TestRevocationMemory(t *testing.T) {
 		r.Revoke(now, token.Target{Room: "room", User: fmt.Sprint(i)}, now)
 	}
 	assert.LessOrEqual(t, r.Stats().News, r.Stats().Entries+1)
-	if !testenv.Race { // which makes maps larger
+	if !testenv.Race { // maps are larger with it
 		assert.LessOrEqual(t, heap()-before, 17<<20+heapNoise)
 	}
 	r.News(func(token.Target, time.Time) {})
@@ -370,8 +371,8 @@ func TestRevocationMemory(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
-// What is free when a reader comes by may be another's entry a moment later:
-// the reader must not take that one's mark for its own.
+// A free entry may be another's a moment later. A reader must not take that
+// one's mark for its own.
 func TestRevocationOfAnother(t *testing.T) {
 	var told atomic.Int64
 	for range 200 {
@@ -404,7 +405,7 @@ func TestRevocationOfAnother(t *testing.T) {
 
 func single(i int) token.Target { return token.Target{Token: tokenID(uint64(i))} }
 
-// One token is revoked, whenever it was issued and wherever it is for.
+// One token is revoked, whenever it was issued and for whatever room.
 func TestRevocationOfToken(t *testing.T) {
 	var r replay.Revocations
 	require.NoError(t, r.Revoke(epoch, single(1), time.Time{}))
@@ -421,7 +422,7 @@ func TestRevocationOfToken(t *testing.T) {
 	assert.Equal(t, 1, r.Stats().Entries)
 }
 
-// What names nobody is an error, and not a revocation that does nothing.
+// A target that names nobody is an error, not a revocation without effect.
 func TestRevokeNobody(t *testing.T) {
 	g := newGuard(t, 1)
 	for _, who := range []token.Target{{}, {User: "u", Everyone: true}, {Room: "r", Token: tokenID(1)}, {User: "\xff"}} {
@@ -431,9 +432,9 @@ func TestRevokeNobody(t *testing.T) {
 	assert.Zero(t, g.Stats(epoch).Revocations.All)
 }
 
-// Single tokens take half of the room at most, and none of them is given up.
-// All other targets still find their way in, and revoke nobody else but by
-// merging the earlier of their own kind.
+// Single tokens take at most half of the room, and none is given up. All other
+// targets still fit, and revoke others only by merging the earlier of their own
+// kind.
 func TestRevocationsFullOfTokens(t *testing.T) {
 	for _, limit := range []int{1, 2, 8, 100} {
 		r := replay.Revocations{MaxEntries: limit}
@@ -450,15 +451,15 @@ func TestRevocationsFullOfTokens(t *testing.T) {
 		for i := range (limit + 1) / 2 {
 			require.Equal(t, token.ErrRevoked, r.Revoked(tokenAt(uint64(i), epoch.Add(time.Hour), time.Minute)), "token %d", i)
 		}
-		// Three hours later they are over, and leave room.
+		// Three hours later they have expired, and leave room.
 		later := epoch.Add(4 * time.Hour)
 		require.NoError(t, r.Revoke(later, single(limit), time.Time{}))
 		require.Equal(t, 2, r.Stats().Entries)
 	}
 }
 
-// A single token's revocation merges nobody, and finds its place in a table that
-// is full of users: a guard that learns of it must not fail.
+// A single token's revocation merges nobody, and fits in a table that is full
+// of users: a guard that learns of it must not fail.
 func TestRevocationOfTokenMergesNothing(t *testing.T) {
 	for _, limit := range []int{1, 2, 72, 1000} {
 		r := replay.Revocations{MaxEntries: limit}
@@ -483,7 +484,7 @@ func TestRevocationOfTokenMergesNothing(t *testing.T) {
 	}
 }
 
-// The clock stepped back after everyone was revoked: the news of a single token
+// The clock steps back after everyone was revoked: the news of a single token
 // is told all the same.
 func TestRevocationNewsAfterAClockStep(t *testing.T) {
 	var r replay.Revocations
@@ -501,7 +502,7 @@ func TestRevocationNewsAfterAClockStep(t *testing.T) {
 	require.True(t, told)
 }
 
-// News stays bounded even if whoever is told revokes, and fails.
+// News stays bounded even if its receiver revokes, and panics.
 func TestRevocationNewsBoundedWhereTheyFail(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 64}
 	for round := range 100 {
@@ -537,7 +538,7 @@ func TestRevocationsMergeNoToken(t *testing.T) {
 	}
 }
 
-// News are what came into force, each once, however it did.
+// News tells each target once, however it was revoked.
 func TestRevocationNews(t *testing.T) {
 	var r replay.Revocations
 	news := func() map[token.Target]time.Time {
@@ -562,7 +563,7 @@ func TestRevocationNews(t *testing.T) {
 	require.Equal(t, map[token.Target]time.Time{everyone: epoch.Add(time.Minute)}, news(), "all is in one")
 }
 
-// Whoever is told may revoke, and may fail: the rest is told again.
+// A receiver may revoke, and may panic: the rest is told again.
 func TestRevocationNewsAgain(t *testing.T) {
 	var r replay.Revocations
 	for i := range 10 {
@@ -589,8 +590,8 @@ func TestRevocationNewsAgain(t *testing.T) {
 	}
 }
 
-// Nobody fetches the news, which stays within the table's limits, and is
-// complete: every target is covered by what is told in the end.
+// Nobody fetches the news. It stays within the table's limits, and in the end
+// covers every target.
 func TestRevocationNewsBounded(t *testing.T) {
 	r := replay.Revocations{MaxEntries: 50}
 	for i := range 2000 {
@@ -612,8 +613,7 @@ func TestRevocationNewsBounded(t *testing.T) {
 	}
 }
 
-// The guard refuses what is revoked before it spends it, and hands over the
-// news.
+// The guard refuses a revoked token before it spends it, and tells the news.
 func TestGuardRevokes(t *testing.T) {
 	g := newGuard(t, 1)
 	tok := tokenAt(1, epoch, time.Minute)
@@ -637,7 +637,7 @@ func TestGuardRevokes(t *testing.T) {
 	}
 }
 
-// NotBefore is another start.
+// NotBefore acts like another start.
 func TestNotBefore(t *testing.T) {
 	for _, accept := range []bool{false, true} {
 		g, err := newAt(epoch, replay.Config{NotBefore: epoch.Add(time.Hour), AcceptIssuedBeforeStart: accept})
@@ -656,12 +656,12 @@ func TestNotBefore(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Limits is not set")
 }
 
-// The time of day is set back within one process: the monotonic clock, which
-// goes on, must not make the guard believe that it is later than NotBefore.
+// The wall clock is set back within one process. The monotonic clock goes on,
+// and must not make the guard believe that it is later than NotBefore.
 func TestNotBeforeIsATimeOfDay(t *testing.T) {
 	recorded := time.Now()
 	later := time.Now()
-	// The seconds of a time with a monotonic reading are in the bits above
+	// A time with a monotonic reading has its seconds in the bits above
 	// these.
 	*(*uint64)(unsafe.Pointer(&later)) -= 3600 << 30
 	require.True(t, later.After(recorded), "by the monotonic clock")

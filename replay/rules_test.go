@@ -13,7 +13,7 @@ import (
 )
 
 // The rules that SPEC.md states, each as a program small enough to try
-// everything: times are in quarters of a second, and tick 0 begins a second.
+// everything. Times are in quarters of a second, and tick 0 begins a second.
 
 const ticksPerSecond = 4
 
@@ -24,8 +24,8 @@ func floorSecond(tick int) int {
 	return tick / ticksPerSecond
 }
 
-// issuedBefore are three rules for whether a token issued in the second issued,
-// by a clock that may be ahead, counts as issued before the tick T.
+// issuedBefore are three rules for whether a token counts as issued before the
+// tick T. It was issued in the second issued, by a clock that may be ahead.
 var issuedBefore = []struct {
 	name string
 	rule func(issued, T, skew int) bool
@@ -37,12 +37,12 @@ var issuedBefore = []struct {
 }
 
 // TestRuleIssuedBefore is the rule for restarts and revocations. A token minted
-// before T, by a clock ahead by up to the skew, must count as issued before T:
-// else a guard that starts at T accepts what another let in before. (An opener
-// does not prevent it: at T the token is neither expired nor from further in
-// the future than the skew.)
+// before T, by a clock ahead by up to the skew, must count as issued before T.
+// Otherwise a guard that starts at T accepts what another accepted before. (An
+// opener does not prevent it: at T the token has not expired, nor is it further
+// in the future than the skew.)
 func TestRuleIssuedBefore(t *testing.T) {
-	const T = 10 * ticksPerSecond // and up to a second later
+	const T = 10 * ticksPerSecond // up to a second later
 	for _, r := range issuedBefore {
 		holes := 0
 		for skew := range 4 {
@@ -61,9 +61,9 @@ func TestRuleIssuedBefore(t *testing.T) {
 	}
 }
 
-// TestRuleIsTight: where T is not a whole second, a token minted a tick before
-// it can be issued in the last second that the rule covers. So nobody waits
-// longer after a restart than is needed.
+// TestRuleIsTight: if T is not a whole second, a token minted a tick before it
+// can be issued in the last second that the rule covers. So nobody waits longer
+// after a restart than necessary.
 func TestRuleIsTight(t *testing.T) {
 	for skew := range 4 {
 		for start := 10*ticksPerSecond + 1; start < 11*ticksPerSecond; start++ {
@@ -106,8 +106,8 @@ func TestReadyAtWithOwnKeys(t *testing.T) {
 	assert.True(t, newGuard(t, 1).ReadyAt().IsZero())
 }
 
-// horizons are rules for what is refused because it was forgotten, in a model
-// of the guard that has a map from expiration to whether it was spent.
+// horizons are rules for refusing what was forgotten, in a model of the guard:
+// a map from expiration to whether it was spent.
 var horizons = []struct {
 	name           string
 	replays, brick bool
@@ -124,7 +124,7 @@ type horizonModel struct {
 	held, dropped   map[int]bool
 }
 
-// spend spends the token of an expiration, of which there is one.
+// spend spends the one token of an expiration.
 func (m *horizonModel) spend(now, expiration int, refuse func(*horizonModel, int) bool) (fresh bool) {
 	m.latest = max(m.latest, now)
 	for e := range m.held {
@@ -142,9 +142,8 @@ func (m *horizonModel) spend(now, expiration int, refuse func(*horizonModel, int
 }
 
 // TestRuleHorizon tries all ways to set a clock four times, and each time
-// spends the token that expires soon after. A rule lets replays through if one
-// is accepted twice. It bricks the guard if one is refused that nobody ever
-// spent.
+// spends the token that expires soon after. A rule allows replays if a token is
+// accepted twice. It bricks the guard if one is refused that nobody ever spent.
 func TestRuleHorizon(t *testing.T) {
 	const clocks, moves = 7, 5
 	for _, h := range horizons {

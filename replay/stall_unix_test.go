@@ -22,8 +22,9 @@ import (
 
 const stallVariable = "CHATTOKEN_TEST_STALL"
 
-// TestStalledProcess stops a process with SIGSTOP for longer than a token lives
-// while goroutines of it have read the clock and not yet spent their tokens.
+// TestStalledProcess stops a process with SIGSTOP for longer than a token
+// lives. Some of its goroutines have read the clock and not yet spent their
+// tokens.
 func TestStalledProcess(t *testing.T) {
 	if os.Getenv(stallVariable) != "" {
 		stalledProcess(t)
@@ -57,7 +58,7 @@ func TestStalledProcess(t *testing.T) {
 		assert.Equal(t, want, lines.Text())
 	}
 	for lines.Scan() {
-		// What the testing package prints at the end.
+		// The testing package prints this at the end.
 	}
 	require.NoError(t, cmd.Wait())
 	if refused != nil {
@@ -70,7 +71,7 @@ func stalledProcess(t *testing.T) {
 	now := time.Now()
 	g, err := newAt(now, replay.Config{Limits: keyring.Limits{MaxTTL: limits.MinTTL}, AcceptIssuedBeforeStart: true})
 	require.NoError(t, err)
-	const tokens = 2000 // so that there are some in every shard
+	const tokens = 2000 // some for every shard
 	for i := range uint64(tokens) {
 		requireFresh(t, g, now, tokenAt(i, now, limits.MinTTL))
 	}
@@ -93,8 +94,8 @@ func stalledProcess(t *testing.T) {
 	fmt.Println("spent before the stop, when others had been:", late(), "accepted")
 }
 
-// stalled starts a goroutine that has read the clock at now, and returns a
-// function that lets it go on to spend some tokens. That returns how many were
+// stalled starts a goroutine that has read the clock at now. The function that
+// it returns lets the goroutine spend some tokens, and returns how many were
 // accepted.
 func stalled(g *replay.Guard, now time.Time, first, end uint64) func() int {
 	resume, result := make(chan bool), make(chan int)

@@ -15,7 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// TestOpener has the guard and the revocations do their work in an Opener.
+// TestOpener uses the guard and the revocations in an Opener.
 func TestOpener(t *testing.T) {
 	ring, err := keyring.New(epoch, keyring.Config{})
 	require.NoError(t, err)
@@ -72,9 +72,8 @@ type revokedOnly struct{ *replay.Revocations }
 
 func (revokedOnly) Spend(context.Context, time.Time, token.Summary) (bool, error) { return false, nil }
 
-// TestRevocationByTheRingsSkew has a minter whose clock is as far ahead as the
-// ring's policy allows, which is not what it is by default. Nobody has told the
-// revocations.
+// TestRevocationByTheRingsSkew has an issuer whose clock is ahead by the ring's
+// skew, which is not the default. The revocations were not told.
 func TestRevocationByTheRingsSkew(t *testing.T) {
 	for _, skew := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
