@@ -39,8 +39,8 @@ func (f *fleet) client() {
 	}
 }
 
-// moment is when a token is presented: at once, at any time of its life, in
-// its last nanosecond, or just after it.
+// moment is when a token is presented: at once, at any time of its life, in its
+// last nanosecond, or just after it.
 func (f *fleet) moment(tok *chatToken, g *gateway) time.Time {
 	switch f.rng.IntN(8) {
 	case 0, 1, 2:
@@ -77,12 +77,12 @@ func (f *fleet) burst(g *gateway, n int) {
 	}
 }
 
-// mintAround has clients get tokens of the longest life when a key starts to
-// seal, and the one before it stops, by the clock of the issuer. They present
-// them where the ring is oldest and, in their last nanosecond, elsewhere.
+// mintAround gets tokens of the longest life when a key starts to seal, and the
+// one before it stops, by the issuer's clock. Clients present them where the
+// ring is oldest and, in their last nanosecond, elsewhere.
 func (f *fleet) mintAround(activation time.Time) {
 	if activation.IsZero() {
-		return // it has sealed since ever
+		return // it has always sealed
 	}
 	for _, off := range []time.Duration{-1, -1, 0, 0} {
 		h := pick(f, f.issuers)
@@ -100,14 +100,14 @@ func (f *fleet) mintAround(activation time.Time) {
 	}
 }
 
-// laggard is the gateway that has the oldest ring.
+// laggard returns the gateway with the oldest ring.
 func (f *fleet) laggard() *gateway {
 	return slices.MinFunc(f.gateways, func(a, b *gateway) int {
 		return int(a.ring.Serial()) - int(b.ring.Serial())
 	})
 }
 
-// mint has an issuer make a token. There is none while it is down.
+// mint makes an issuer mint a token. It returns nil while the issuer is down.
 func (f *fleet) mint(h *host, ttl time.Duration) *chatToken {
 	if !h.up {
 		return nil
@@ -127,12 +127,12 @@ func (f *fleet) mint(h *host, ttl time.Duration) *chatToken {
 	return tok
 }
 
-// ttl is any validity that the ring allows.
+// ttl returns any validity that the ring allows.
 func (f *fleet) ttl() time.Duration {
 	return token.MinTTL + f.upTo(f.policy.MaxTTL-token.MinTTL).Truncate(time.Second)
 }
 
-// judgeSealed judges that a host has just sealed under a key.
+// judgeSealed checks that a host may seal under a key now.
 func (f *fleet) judgeSealed(k *key) {
 	for _, h := range f.hosts {
 		if h.up && f.settled(k) && h.ring.Serial() < k.serial {
@@ -142,7 +142,7 @@ func (f *fleet) judgeSealed(k *key) {
 	}
 }
 
-// keyOf is the key that a token names.
+// keyOf returns the key that a token names.
 func (f *fleet) keyOf(text string) *key {
 	var id keyring.ID
 	b, err := base64.RawURLEncoding.DecodeString(text[len(box.Magic):][:8])
@@ -153,7 +153,7 @@ func (f *fleet) keyOf(text string) *key {
 	return k
 }
 
-// present presents a token to a gateway, and judges the outcome.
+// present presents a token to a gateway, and checks the outcome.
 func (f *fleet) present(tok *chatToken, g *gateway) {
 	if !g.up {
 		f.tally["refused: gateway is down"]++

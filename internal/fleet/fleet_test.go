@@ -1,28 +1,28 @@
 // Package fleet_test simulates a fleet: issuers and gateways on a hundred hosts
-// that share a ring, for days in which a key is replaced every minute. Clocks
+// share a ring, for days in which a key is replaced every minute. Clocks
 // differ, new versions of the ring arrive late and out of order, hosts crash,
-// keys are revoked, and clients, replayers and a thief present tokens wherever
+// and keys are revoked. Clients, replayers and a thief present tokens wherever
 // and whenever it could hurt.
 //
-// The packages under test see a clock of testing/synctest. All else is drawn
-// from a seed, and happens on one goroutine in an order that the seed fixes. So
-// what went wrong once goes wrong again: CHATTOKEN_SEED repeats it.
+// The packages under test see a clock of testing/synctest. Everything else is
+// drawn from a seed, and happens on one goroutine in an order that the seed
+// fixes. So any failure can be repeated: set CHATTOKEN_SEED.
 //
 // # Assumptions
 //
-// At every moment, any two clocks are within Policy.ClockSkew of each other,
-// and may be set anew within that. A change of the ring reaches every host
-// within Policy.Lead, less ClockSkew and the second to which clocks are rounded
-// down. A host keeps the serial of the ring that it had last, and a gateway's
-// guard is new after a restart and knows it. Where one of these does not hold
-// the simulation must fail, and TestAssumptions has it fail.
+// Any two clocks are always within Policy.ClockSkew of each other, and may be
+// set within that. A change of the ring reaches every host within Policy.Lead,
+// less ClockSkew and the second to which clocks are rounded down. A host keeps
+// the serial of the ring that it had last. A gateway's guard is new after a
+// restart and knows it. If one of these does not hold the simulation must fail,
+// and TestAssumptions makes it fail.
 //
 // # Invariants
 //
-// They are the values of type violation. Two things are excused. Of a revoked
-// key, the successor seals at once, so for as long as it may be on its way
-// there can be hosts that do not know it. And a token that its key opens may be
-// refused for what it is: expired, spent, or issued before the guard started.
+// They are the values of type violation, with two exceptions. When a key is
+// revoked, its successor seals at once, so while it may be on its way some
+// hosts may not know it. And a token that its key opens may be refused for what
+// it is: expired, spent, or issued before the guard started.
 package fleet_test
 
 import (
@@ -47,8 +47,8 @@ import (
 
 const day = 24 * time.Hour
 
-// A key a minute, each of them announced as late as can be; and the longest
-// tokens with the worst clocks.
+// A key a minute, announced as late as possible; and the longest tokens with
+// the worst clocks.
 var (
 	keyAMinute = keyring.Policy{MaxTTL: 40 * time.Second, ClockSkew: 5 * time.Second, Period: 55 * time.Second, Lead: 55 * time.Second}
 	longTokens = keyring.Policy{MaxTTL: 10 * time.Minute, ClockSkew: time.Minute, Period: 15 * time.Minute, Lead: 6 * time.Minute}
@@ -75,7 +75,7 @@ func TestFleet(t *testing.T) {
 		})
 	}
 	if brief {
-		return // without what is rare
+		return // without rare events
 	}
 	for _, name := range []string{
 		"tokens minted", "tokens opened", "tokens forged",
@@ -90,7 +90,7 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// TestSoakFleet has another seed each time, and a week to find something.
+// TestSoakFleet uses another seed each time, and a week to find something.
 func TestSoakFleet(t *testing.T) {
 	duration := time.Hour / 2
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
@@ -102,8 +102,8 @@ func TestSoakFleet(t *testing.T) {
 	}
 }
 
-// TestAssumptions takes away one assumption at a time, and wants the invariants
-// to be violated that rest on it.
+// TestAssumptions takes away one assumption at a time, and expects the
+// invariants that rest on it to be violated.
 func TestAssumptions(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -140,7 +140,7 @@ func TestDeterministic(t *testing.T) {
 	require.NotEqual(t, first.trace.Sum64(), other.trace.Sum64())
 }
 
-// seed is that of CHATTOKEN_SEED, or else the one given.
+// seed returns that of CHATTOKEN_SEED, or otherwise.
 func seed(t *testing.T, otherwise uint64) uint64 {
 	text, ok := os.LookupEnv("CHATTOKEN_SEED")
 	if !ok {

@@ -46,8 +46,8 @@ func (h *host) start() {
 	h.ring, h.serial, h.up = ring, max(h.serial, ring.Serial()), true
 }
 
-// loadBackup sometimes finds an old version where the current one should be.
-// That is refused, if the host knows what it had before.
+// loadBackup sometimes finds an old version instead of the current one. A host
+// that knows what it had before refuses it.
 func (h *host) loadBackup(c keyring.Config) *keyring.Ring {
 	f := h.fleet
 	old := f.versions[max(0, len(f.versions)-1-f.rng.IntN(6))]
@@ -63,7 +63,7 @@ func (h *host) loadBackup(c keyring.Config) *keyring.Ring {
 	return nil
 }
 
-// What became of a version that arrived.
+// The outcomes for a version that arrives.
 const (
 	newer   = "newer"
 	same    = "same"
@@ -72,7 +72,7 @@ const (
 	wrong   = "not as it should"
 )
 
-// receive is called concurrently, and touches nothing but the host.
+// receive is called concurrently, and touches only the host.
 func (h *host) receive(v *version) string {
 	if v.serial > h.volume.serial {
 		h.volume = v
@@ -153,15 +153,16 @@ func (g *gateway) prune() {
 	g.accepted = slices.DeleteFunc(g.accepted, func(tok *chatToken) bool { return tok.expiration.Before(over) })
 }
 
-// crashGateway crashes a gateway after somebody saw to it that there is
+// crashGateway crashes a gateway after a burst of tokens, so that there is
 // something to replay.
 func (f *fleet) crashGateway(g *gateway) {
 	f.burst(g, 4)
 	f.after(f.upTo(2*time.Second), func() { f.crash(g.host, g.start) })
 }
 
-// setClock sets the clock of a running gateway as some tokens have just expired
-// by it, and has all of its guard see that. They must not come back to life.
+// setClock sets the clock of a running gateway when some tokens have just
+// expired by it, and shows that to all of its guard. They must not come back to
+// life.
 func (f *fleet) setClock(g *gateway) {
 	f.burst(g, 8)
 	if len(g.accepted) == 0 {

@@ -7,7 +7,7 @@ import (
 
 // queue runs events in the order of their times, and those of one moment in the
 // order in which they were added. They run on the goroutine that calls run, in
-// a bubble of testing/synctest: its clock jumps to the next event. The zero
+// a bubble of testing/synctest, whose clock jumps to the next event. The zero
 // value is empty.
 type queue struct {
 	events events
@@ -20,7 +20,7 @@ type event struct {
 	do     func()
 }
 
-// at has do run at a moment; at once, if that is over.
+// at runs do at a moment; at once, if that is past.
 func (q *queue) at(moment time.Time, do func()) {
 	q.added++
 	heap.Push(&q.events, &event{moment, q.added, do})
@@ -28,7 +28,8 @@ func (q *queue) at(moment time.Time, do func()) {
 
 func (q *queue) after(d time.Duration, do func()) { q.at(time.Now().Add(d), do) }
 
-// run runs all events up to a moment, and what they add, unless stop says so.
+// run runs all events up to a moment, and what they add, until stop returns
+// true.
 func (q *queue) run(until time.Time, stop func() bool) {
 	for len(q.events) > 0 && !q.events[0].at.After(until) && !stop() {
 		e := heap.Pop(&q.events).(*event)

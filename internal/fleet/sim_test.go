@@ -22,21 +22,21 @@ const (
 
 var ctx = context.Background()
 
-// config is a fleet's keys, and what it makes of the assumptions.
+// config is a fleet's keys, and how far it stretches the assumptions.
 type config struct {
 	policy   keyring.Policy
 	duration time.Duration
 
-	delay  time.Duration // from a change of the ring to the last host that has it
-	spread time.Duration // between the clocks that are furthest apart
+	delay  time.Duration // until the last host has a change of the ring
+	spread time.Duration // between the clocks furthest apart
 
-	forgetfulGuards bool // after a restart, a guard believes that there was none before
-	forgetfulHosts  bool // after a restart, a host takes any ring that it finds
+	forgetfulGuards bool // guards don't know of a restart
+	forgetfulHosts  bool // hosts take any ring after one
 
-	expect []violation // when all of them have been seen, the run ends
+	expect []violation // once all were seen, the run ends
 }
 
-// sound is a config in which all assumptions hold, with nothing to spare.
+// sound returns a config in which all assumptions just hold.
 func sound(t *testing.T, p keyring.Policy, duration time.Duration) config {
 	r, err := keyring.New(time.Now(), keyring.Config{Policy: p})
 	require.NoError(t, err)
@@ -44,13 +44,12 @@ func sound(t *testing.T, p keyring.Policy, duration time.Duration) config {
 	return config{policy: p, duration: duration, delay: longestDelay(p), spread: p.ClockSkew}
 }
 
-// longestDelay is within what time a change must have reached every host. The
-// second is there because the rotator rounds its clock down before it adds Lead
-// to say from when on the new key seals.
+// longestDelay returns the time within which a change must reach every host.
+// The second is there because the rotator rounds its clock down before it adds
+// Lead to get the moment from which the new key seals.
 func longestDelay(p keyring.Policy) time.Duration { return p.Lead - p.ClockSkew - time.Second }
 
-// fleet is one run. Everything in it belongs to the goroutine that runs the
-// queue.
+// fleet is one run. It all belongs to the goroutine that runs the queue.
 type fleet struct {
 	queue
 	config
@@ -63,14 +62,14 @@ type fleet struct {
 	gateways []*gateway
 	hosts    []*host // of issuers and gateways
 
-	versions []*version // of the ring, each as it was in the store
+	versions []*version // of the ring, as stored
 	keys     map[keyring.ID]*key
 	idle     time.Time     // until when nobody rotates
 	elapsed  time.Duration // of simulated time
 
 	tally      tally
-	violations map[violation]string // with the first occurrence of each
-	trace      hash.Hash64          // of all tokens and what became of them
+	violations map[violation]string // with the first occurrence
+	trace      hash.Hash64          // of all tokens and outcomes
 }
 
 func newFleet(t *testing.T, c config, seed uint64) *fleet {
@@ -98,7 +97,7 @@ func newFleet(t *testing.T, c config, seed uint64) *fleet {
 	return f
 }
 
-// start sets everything going.
+// start starts everything.
 func (f *fleet) start() {
 	first := f.firstVersion()
 	for _, h := range f.hosts {
@@ -121,7 +120,7 @@ func (f *fleet) start() {
 	f.often(time.Hour, func() { f.idle = time.Now().Add(f.upTo(10 * time.Minute)) })
 }
 
-// often has do run again and again, at intervals that are random with a mean.
+// often runs do again and again, at random intervals with a mean.
 func (f *fleet) often(mean time.Duration, do func()) {
 	wait := time.Duration(f.rng.ExpFloat64() * float64(mean))
 	f.after(wait, func() {
@@ -130,7 +129,7 @@ func (f *fleet) often(mean time.Duration, do func()) {
 	})
 }
 
-// upTo is from 0 to d, and not seldom exactly one or the other.
+// upTo returns a duration from 0 to d, often exactly one of them.
 func (f *fleet) upTo(d time.Duration) time.Duration {
 	switch f.rng.IntN(8) {
 	case 0:
@@ -141,7 +140,7 @@ func (f *fleet) upTo(d time.Duration) time.Duration {
 	return time.Duration(f.rng.Int64N(int64(d) + 1))
 }
 
-// oneIn reports true in one of n cases.
+// oneIn returns true in one of n cases.
 func (f *fleet) oneIn(n int) bool { return f.rng.IntN(n) == 0 }
 
 func pick[T any](f *fleet, from []T) T { return from[f.rng.IntN(len(from))] }
@@ -151,13 +150,13 @@ type clock struct{ ahead time.Duration }
 
 func (c *clock) now() time.Time { return time.Now().Add(c.ahead) }
 
-// when is the true time at which the clock will show t, unless it is set.
+// when returns the true time at which the clock will show t, unless it is set.
 func (c *clock) when(t time.Time) time.Time { return t.Add(-c.ahead) }
 
 func (f *fleet) newClock() clock { return clock{f.upTo(f.spread) - f.spread/2} }
 
-// violation is an invariant that did not hold. The first four are what a fleet
-// relies on; the others keep them from holding for the wrong reason.
+// violation is an invariant that did not hold. A fleet relies on the first
+// four; the others keep them from holding for the wrong reason.
 type violation string
 
 const (
@@ -170,7 +169,7 @@ const (
 	ringWentBack     violation = "VIOLATED: a host adopts nothing but a valid, newer ring"
 )
 
-// failed reports whether everything was violated that was expected to be.
+// failed reports whether every expected violation has happened.
 func (f *fleet) failed() bool {
 	for _, v := range f.expect {
 		if _, ok := f.violations[v]; !ok {
@@ -180,7 +179,7 @@ func (f *fleet) failed() bool {
 	return len(f.expect) > 0
 }
 
-// violated takes note of a violation, and of the circumstances of the first one.
+// violated counts a violation, and keeps the details of the first.
 func (f *fleet) violated(v violation, format string, args ...any) {
 	f.tally[string(v)]++
 	if _, ok := f.violations[v]; !ok {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// version is a ring as the store has it.
+// version is a ring as stored.
 type version struct {
 	serial uint64
 	sealed []byte
@@ -27,8 +27,8 @@ type key struct {
 	hurried   bool      // a revocation lets it seal before all know it
 }
 
-// settled reports whether every host must know the key. For one that follows a
-// revoked key, that is later than it seals.
+// settled reports whether every host must know the key. A key that follows a
+// revoked one seals before that.
 func (f *fleet) settled(k *key) bool {
 	return !k.hurried || !time.Now().Before(k.published.Add(longestDelay(f.policy)))
 }
@@ -84,7 +84,7 @@ func (f *fleet) rotateNow(r *rotator) {
 	f.save(ring, change{what: "ring: rotated now"})
 }
 
-// revoke revokes a key, in spite of anybody who changes the ring meanwhile.
+// revoke revokes a key, even if others change the ring meanwhile.
 func (f *fleet) revoke(r *rotator, id keyring.ID) {
 	ring := f.loadLatest()
 	err := ring.Revoke(r.now(), id)
@@ -95,8 +95,8 @@ func (f *fleet) revoke(r *rotator, id keyring.ID) {
 	f.save(ring, change{what: "ring: revocations", revokes: f.keys[id], lost: func() { f.revoke(r, id) }})
 }
 
-// emergency is somebody who lets the next key seal now, or revokes one that was
-// stolen.
+// emergency is somebody who lets the next key seal now, or revokes a stolen
+// one.
 func (f *fleet) emergency() {
 	r := pick(f, f.rotators)
 	if f.oneIn(3) {
@@ -117,10 +117,10 @@ type change struct {
 	what    string
 	made    time.Time // the true time
 	revokes *key
-	lost    func() // what to do if another change gets there first
+	lost    func() // if another change comes first
 }
 
-// save puts a ring that was just changed into the store, by compare-and-swap.
+// save stores a changed ring, by compare-and-swap.
 func (f *fleet) save(ring *keyring.Ring, c change) {
 	base := f.latest()
 	c.made = time.Now()
@@ -151,8 +151,8 @@ func (f *fleet) store(ring *keyring.Ring, c change) *version {
 	return v
 }
 
-// learn takes note of a key of a version, and prepares for its edges: clients
-// will come when it starts to seal, and a rotator when it may be dropped.
+// learn records a key of a version, and schedules its edges: clients when it
+// starts to seal, and a rotator when it may be dropped.
 func (f *fleet) learn(k keyring.Key, v *version, c change) {
 	known := f.keys[k.ID]
 	if known == nil {
@@ -173,9 +173,9 @@ func (f *fleet) learn(k keyring.Key, v *version, c change) {
 
 const waves = 8
 
-// distribute sends a version to all hosts, in waves: the first one at once, the
-// last one as late as may be. Who is in which is drawn each time, so that
-// versions overtake each other.
+// distribute sends a version to all hosts, in waves: the first at once, the
+// last as late as possible. It draws who is in which, so that versions overtake
+// each other.
 func (f *fleet) distribute(v *version, changed time.Time) {
 	var to [waves][]*host
 	for _, h := range f.hosts {
@@ -197,9 +197,9 @@ func (f *fleet) distribute(v *version, changed time.Time) {
 	}
 }
 
-// deliver hands a version to hosts, now and then after a damaged one. Two halves
-// of them read it concurrently. As no host has to do with another, that does
-// not touch the order of events.
+// deliver hands a version to hosts, sometimes after a damaged one. Two halves
+// of them read it concurrently. Hosts are independent, so the order of events
+// stays fixed.
 func (f *fleet) deliver(v *version, hosts []*host) {
 	if len(hosts) > 0 && f.oneIn(20) {
 		f.deliverDamaged(v, pick(f, hosts))

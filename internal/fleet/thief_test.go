@@ -17,9 +17,9 @@ type thief struct {
 	when time.Time // that key seals
 }
 
-// steal gives a thief a key, now being the time by the clock of whoever found
-// out. He tries gateways until the last token of that key would have expired,
-// and they restart meanwhile.
+// steal gives a thief a key at now, by the clock of whoever found out. He tries
+// gateways until the last token of that key would have expired, and they
+// restart meanwhile.
 func (f *fleet) steal(ring *keyring.Ring, k keyring.Key, now time.Time) {
 	th := thief{ring, now}
 	switch k.State {
@@ -36,7 +36,8 @@ func (f *fleet) steal(ring *keyring.Ring, k keyring.Key, now time.Time) {
 		f.after(f.upTo(f.delay), func() {
 			f.crash(g.host, func() {
 				g.start()
-				ready := g.when(g.guard.ReadyAt()).Add(f.spread) // for a token of any clock
+				// For a token of any clock.
+				ready := g.when(g.guard.ReadyAt()).Add(f.spread)
 				for range 4 {
 					f.at(ready.Add(f.upTo(f.delay)), func() { f.present(f.forge(th), g) })
 				}
@@ -45,8 +46,7 @@ func (f *fleet) steal(ring *keyring.Ring, k keyring.Key, now time.Time) {
 	}
 }
 
-// forge makes a fresh token under the stolen key, even where that seals no
-// more.
+// forge makes a fresh token under the stolen key, even if that seals no more.
 func (f *fleet) forge(th thief) *chatToken {
 	f.tally["tokens forged"]++
 	now, ttl := time.Now().Truncate(time.Second), f.ttl()

@@ -2,15 +2,13 @@ package limits
 
 import "github.com/seed17cb2b26/chattoken/internal/text"
 
-// MaxAttributeBytes is how long the keys and values of all attributes may be
-// together.
+// MaxAttributeBytes bounds the length of all keys and values together.
 const MaxAttributeBytes = 1024
 
-// Attributes is what the limits on a map of attributes depend on. It is summed
-// up entry by entry, so that the encoder, which goes through the map anyway,
-// need not do so twice.
+// Attributes sums up a map of attributes for its limits. The encoder, which
+// goes through the map anyway, adds entry by entry.
 type Attributes struct {
-	Bytes    int64 // entries may share memory, and be more than an int of 32 bits
+	Bytes    int64 // int64: entries may share memory
 	EmptyKey bool
 	BadText  bool // not UTF-8
 }

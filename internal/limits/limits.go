@@ -1,5 +1,5 @@
-// Package limits holds the bounds that the minter, the opener, the keyring and
-// the guard must agree on. Each public package documents the ones it enforces.
+// Package limits holds the bounds that the issuer, the opener, the keyring and
+// the guard must agree on. Each public package documents those it enforces.
 package limits
 
 import "time"
