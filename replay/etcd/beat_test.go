@@ -14,8 +14,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// TestRevisionOlder has a guard know of a later revision than the cluster has,
-// which has the guard's key: the marker is replaced, whoever sees it first.
+// TestRevisionOlder gives a guard a later revision than the cluster, which has
+// the guard's key: it replaces the marker.
 func TestRevisionOlder(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -25,7 +25,8 @@ func TestRevisionOlder(t *testing.T) {
 		"spend": func(g *Guard) {
 			s := token.Summary{TokenID: token.ID{1}, IssuedAt: time.Now().Add(-time.Second), Expiration: time.Now().Add(time.Minute)}
 			g.mu.Lock()
-			g.history.mark -= 60 * second // else it is refused at once
+			// Or it is refused at once.
+			g.history.mark -= 60 * second
 			g.mu.Unlock()
 			fresh, err := g.Spend(ctx, time.Now(), s)
 			assert.False(t, fresh)
@@ -36,7 +37,7 @@ func TestRevisionOlder(t *testing.T) {
 			g, err := New(ctx, Config{Endpoints: c.Endpoints(), Prefix: name})
 			require.NoError(t, err)
 			t.Cleanup(g.Close)
-			g.updating <- struct{}{} // no beat meanwhile
+			g.updating <- struct{}{} // no heartbeat meanwhile
 			g.mu.Lock()
 			before := g.belief
 			g.belief.revision += 1000

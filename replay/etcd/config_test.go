@@ -74,7 +74,7 @@ func TestZero(t *testing.T) {
 	}
 }
 
-// TestNoPassword prints what has a password in every way.
+// TestNoPassword prints whatever has a password, in every way.
 func TestNoPassword(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2"

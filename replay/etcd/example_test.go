@@ -28,7 +28,8 @@ var endpoints = []string{"127.0.0.1:2379"}
 // other.
 func Example() {
 	ctx := context.Background()
-	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, if there are several hosts
+	// Several hosts: keyring.Load.
+	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		panic(err)
 	}
@@ -37,7 +38,8 @@ func Example() {
 		if err != nil {
 			panic(err)
 		}
-		time.Sleep(time.Until(guard.ReadyAt())) // the health check's part
+		// A health check does this.
+		time.Sleep(time.Until(guard.ReadyAt()))
 		return guard, &token.Opener{Ring: ring, Guard: guard}
 	}
 	guard, first := gateway()
@@ -58,9 +60,10 @@ func Example() {
 	fmt.Println(second.Open(ctx, new(token.Session), minted.Token))
 
 	if err := other.Revoke(ctx, token.Target{User: "alice"}, time.Now()); err != nil {
-		panic(err) // not every gateway may know: again
+		panic(err) // others may not know: repeat it
 	}
-	err = guard.Sync(ctx, func(t token.Target, before time.Time) { // every few seconds
+	// Every few seconds.
+	err = guard.Sync(ctx, func(t token.Target, before time.Time) {
 		fmt.Println("end the sessions of", t.User)
 	})
 	fmt.Println(err, guard.Revoked(session.Summary()))

@@ -99,9 +99,9 @@ func TestPartitions(t *testing.T) {
 	tr.end()
 }
 
-// TestSplitBrain is the trace that no rule on one asynchronously replicated
-// server closes: the old leader is cut off and still has a gateway, the others
-// have a new leader and another gateway, and a token is shown to both.
+// TestSplitBrain shows a token to both sides of a split: the old leader is cut
+// off and still has a gateway, the others have a new leader and another
+// gateway. No rule on one asynchronously replicated server closes that.
 func TestSplitBrain(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, 3)
@@ -128,7 +128,7 @@ func TestSplitBrain(t *testing.T) {
 	eventually(t, func() bool { return spend(here, s) == "spent" })
 }
 
-// TestAnswersLost has answers lost after the transaction was executed.
+// TestAnswersLost loses answers after the transaction was executed.
 func TestAnswersLost(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -151,8 +151,8 @@ func TestAnswersLost(t *testing.T) {
 	assert.Greater(t, g.Stats().Connections, uint64(1))
 }
 
-// TestExecutedLate has a call give up before the answer: a second call with the
-// token is told that it is spent, and no call is told that it is fresh.
+// TestExecutedLate lets a call give up before the answer. A second call with
+// the token learns that it is spent, and no call learns that it is fresh.
 func TestExecutedLate(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -181,8 +181,8 @@ func TestExecutedLate(t *testing.T) {
 
 func errOf(_ bool, err error) error { return err }
 
-// TestRestored restores the cluster from a snapshot under gateways that go on,
-// and has them shown what was spent after it.
+// TestRestored restores the cluster from a snapshot under running gateways, and
+// shows them what was spent after it.
 func TestRestored(t *testing.T) {
 	long(t)
 	t.Parallel()
@@ -200,8 +200,8 @@ func TestRestored(t *testing.T) {
 	}
 }
 
-// bumped restores with revisions beyond all that there were. The tool of old
-// versions cannot; there revisions are used up in testRestored.
+// bumped restores with revisions beyond all before. Old versions of the tool
+// cannot; for them testRestored uses up revisions.
 func bumped(t *testing.T, c *etcdtest.Cluster, snapshot string) {
 	if filepath.Base(etcdtest.Tool(t)) == "etcdutl" {
 		c.Restore(snapshot, "--bump-revision", "1000000000", "--mark-compacted")
@@ -232,7 +232,7 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	before := spendAll(20)
 	snapshot := save(t, c)
 	synced := time.Now()
-	eventually(t, func() bool { // beats that the snapshot does not have
+	eventually(t, func() bool { // heartbeats that the snapshot lacks
 		return g1.Synced().After(synced.Add(time.Second)) && g2.Synced().After(synced.Add(time.Second))
 	})
 	spent := append(before, spendAll(20)...)
@@ -249,7 +249,7 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	c.Kill()
 	restore(t, c, snapshot)
 	c.Launch()
-	for { // the same revisions come again, with other contents
+	for { // the same revisions, with other contents
 		reply, err := client.Put(ctx, "x", "")
 		require.NoError(t, err)
 		if reply.Header.Revision > head.Header.Revision+10 {
@@ -259,7 +259,8 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	for _, p := range proxies {
 		p.cut.Store(nil)
 	}
-	g3 := newGuard(t, etcd.Config{Endpoints: endpoints}) // starts after it all
+	// Starts after it all.
+	g3 := newGuard(t, etcd.Config{Endpoints: endpoints})
 	for _, g := range []*etcd.Guard{g1, g2, g3} {
 		for _, s := range spent {
 			assert.NotEqual(t, "fresh", spend(g, s))
@@ -279,8 +280,9 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	eventually(t, func() bool { return g3.Revoked(s) == token.ErrRevoked })
 }
 
-// TestCutOff restores a cluster from a snapshot that is newer than the last beat
-// of a gateway that was cut off, and has its key. It may not rely on that.
+// TestCutOff restores a cluster from a snapshot that is newer than the last
+// heartbeat of a gateway that was cut off. It has the gateway's key, but the
+// gateway must not rely on that.
 func TestCutOff(t *testing.T) {
 	long(t)
 	t.Parallel()
@@ -298,7 +300,7 @@ func TestCutOff(t *testing.T) {
 	time.Sleep(time.Until(cut.Add(33 * time.Second)))
 	s := issued(time.Now(), 5*time.Minute)
 	require.Equal(t, "fresh", spend(there, s))
-	there.Close() // else it replaces the marker
+	there.Close() // or it replaces the marker
 	c.Kill()
 	c.Restore(snapshot)
 	c.Launch()
@@ -376,8 +378,8 @@ func TestLeases(t *testing.T) {
 	assert.Less(t, len(counts), 20)
 }
 
-// TestClockSetBack sets a gateway's clock back by an hour, when the cluster may
-// have forgotten what was spent.
+// TestClockSetBack sets a gateway's clock back by an hour. The cluster may have
+// forgotten by then what was spent.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -399,7 +401,8 @@ func TestClockSetBack(t *testing.T) {
 	mine, theirs := issued(time.Now(), time.Minute), issued(time.Now(), time.Minute)
 	require.Equal(t, "fresh", spend(g, mine))
 	require.Equal(t, "fresh", spend(other, theirs))
-	_, err := dial(t, c).Delete(ctx, etcd.DefaultPrefix+"spent/", clientv3.WithPrefix()) // as when the leases end
+	// As if the leases had ended.
+	_, err := dial(t, c).Delete(ctx, etcd.DefaultPrefix+"spent/", clientv3.WithPrefix())
 	require.NoError(t, err)
 
 	set(-time.Hour)
@@ -407,11 +410,11 @@ func TestClockSetBack(t *testing.T) {
 	assert.Equal(t, etcd.ErrDataLost.Error(), word(mine))
 	assert.Equal(t, etcd.ErrDataLost.Error(), word(theirs))
 	assert.Greater(t, time.Until(g.ReadyAt()), time.Duration(0))
-	set(time.Second) // it runs on, until they seem to be timely again
+	set(time.Second) // it runs on until they seem timely
 	assert.Equal(t, etcd.ErrDataLost.Error(), word(mine))
 	assert.Equal(t, etcd.ErrDataLost.Error(), word(theirs))
 
-	// Ten years ahead for a moment is no hindrance afterwards.
+	// Ten years ahead for a moment does no harm afterwards.
 	set(10 * 365 * 24 * time.Hour)
 	before := g.Synced()
 	eventually(t, func() bool { return g.Synced().After(before.Add(24 * time.Hour)) })
@@ -419,9 +422,8 @@ func TestClockSetBack(t *testing.T) {
 	eventually(t, func() bool { return word(issued(time.Now(), time.Minute)) == "fresh" })
 }
 
-// TestKeysGone deletes keys of the guard's own, as an operator does, or the end
-// of a lease of a gateway that stood still, and with them a token that was
-// spent.
+// TestKeysGone deletes the guard's own keys, and with them a spent token. An
+// operator may do that, or the end of the lease of a gateway that stood still.
 func TestKeysGone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

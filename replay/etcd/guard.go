@@ -59,8 +59,8 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 		config:   c,
 		began:    time.Now(),
 		revoked:  replay.Revocations{MaxEntries: c.MaxRevocations},
-		tokens:   replay.Revocations{MaxEntries: max(1, c.MaxRevocations*3/4)}, // half: tokens
-		belief:   belief{gateway: c.Prefix + gatewayKey},                       // nobody's
+		tokens:   replay.Revocations{MaxEntries: max(1, c.MaxRevocations*3/4)},
+		belief:   belief{gateway: c.Prefix + gatewayKey},
 		leases:   leases{},
 		wake:     make(chan struct{}, 1),
 		updating: make(chan struct{}, 1),

@@ -22,12 +22,11 @@ import (
 
 var (
 	ctx     = context.Background()
-	run     = rand.Uint64() // tells the tokens of this process from another's
+	run     = rand.Uint64() // unique to this process
 	uniques atomic.Uint64
 )
 
-// hang is how long something may take before a test gives up. It is no measure
-// of speed.
+// hang is when a test gives up. It does not measure speed.
 const hang = 60 * time.Second
 
 // newGuard returns a guard that ends with the test.
@@ -39,7 +38,7 @@ func newGuard(t testing.TB, c etcd.Config) *etcd.Guard {
 	return g
 }
 
-// honest returns a token of a minter whose clock is ahead by the skew.
+// honest returns a token of an issuer whose clock is ahead by the skew.
 func honest(ttl time.Duration) token.Summary {
 	return issued(time.Now().Add(5*time.Second), ttl)
 }
@@ -70,7 +69,7 @@ func word(fresh bool, err error) string {
 	return err.Error()
 }
 
-// long skips a test where the same code is tested several times over.
+// long skips a test whose code other tests run, too.
 func long(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -78,7 +77,7 @@ func long(t testing.TB) {
 	}
 }
 
-// waitReady waits until tokens that are issued now are accepted.
+// waitReady waits until newly issued tokens are accepted.
 func waitReady(t testing.TB, guards ...*etcd.Guard) {
 	t.Helper()
 	for _, g := range guards {

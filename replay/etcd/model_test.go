@@ -15,10 +15,10 @@ import (
 )
 
 // The model: two gateways and one token, on a cluster that is restored from a
-// snapshot or made anew. Every order of executing, answering and losing
-// requests is explored, breadth first. All decisions are those of rules.go.
+// snapshot or made anew. It explores, breadth first, every order of executing,
+// answering and losing requests. All decisions are those of rules.go.
 
-// world is one state of all.
+// world is one state of the whole.
 type world struct {
 	data, snapshot data
 	gateways       [2]gateway
@@ -53,10 +53,11 @@ func (d *data) get(key string) string {
 }
 
 type gateway struct {
-	history   history
-	belief    belief
-	value     string  // of its call, if it has one
-	spending  request // at most one spend and one other request are under way
+	history history
+	belief  belief
+	value   string // of its call, if it has one
+	// At most one spend and one other request are under way.
+	spending  request
 	asking    request
 	unsettled bool // the cluster is not as believed
 
@@ -83,15 +84,15 @@ type request struct {
 	reading reading
 }
 
-// rules say what may happen in a world, how often, and which rule is left out:
-// then there is a second winner.
+// rules say what may happen in a world, how often, and which rule is left out,
+// which must give a second winner.
 type rules struct {
 	calls, beats, joins, starts, ticks, snapshots, anew, restores, book int8
 
 	noMarker, noCounter, noRaise, noStart bool
 
-	// bareRestore leaves the marker in place also where the snapshot is as new
-	// as a gateway's last beat.
+	// bareRestore leaves the marker in place even if the snapshot is as new
+	// as a gateway's last heartbeat.
 	bareRestore bool
 }
 
@@ -147,8 +148,8 @@ func (w *world) next(r rules, step func(name string, change func(w *world))) {
 	}
 }
 
-// gap reports whether the snapshot is as new as some gateway's last beat, which
-// is what the documentation excludes.
+// gap reports whether the snapshot is as new as some gateway's last heartbeat.
+// The documentation excludes that.
 func (w *world) gap() bool {
 	for i := range w.gateways {
 		b := &w.gateways[i].belief
@@ -159,13 +160,13 @@ func (w *world) gap() bool {
 	return false
 }
 
-// disaster puts other data in the place of the cluster's. What was sent and not
-// executed goes with the connections.
+// disaster replaces the cluster's data. Requests that were sent and not
+// executed are lost with the connections.
 func (w *world) disaster(d data, r rules) {
 	w.disasters++
 	w.data = d
 	if w.disasters == max(r.restores, r.book) {
-		w.snapshot = data{} // of no use any more
+		w.snapshot = data{} // no longer of use
 	}
 	for i := range w.gateways {
 		if p := &w.gateways[i].spending; p.kind == spendSent {
@@ -188,7 +189,8 @@ func (w *world) nextOf(i int, r rules, step func(name string, change func(w *wor
 		if g.calls < r.calls {
 			step("give-up", func(_ *world, g *gateway) { g.value = "" })
 		}
-	case g.calls < r.calls && w.gateways[0].calls >= int8(min(i, 1)) && // else it is the same, mirrored
+	// Or it is the same, mirrored.
+	case g.calls < r.calls && w.gateways[0].calls >= int8(min(i, 1)) &&
 		g.history.ruling(modelToken, w.clock, w.at()) == nil:
 		step("call", func(_ *world, g *gateway) {
 			g.calls++
@@ -210,7 +212,7 @@ func (w *world) nextOf(i int, r rules, step func(name string, change func(w *wor
 		step("read", func(w *world, g *gateway) {
 			g.asking = request{kind: readDone, reading: w.read(&g.belief)}
 		})
-	case g.beats < r.beats && w.snapshots > 0: // before, they make no difference
+	case g.beats < r.beats && w.snapshots > 0: // without effect before
 		step("beat", func(w *world, g *gateway) {
 			g.beats++
 			w.beat(i, g)
@@ -235,7 +237,7 @@ func (w *world) read(b *belief) reading {
 	return reading{w.data.marker, w.data.get(b.gateway), w.data.counter}
 }
 
-// spend has the cluster execute a spend.
+// spend makes the cluster execute a spend.
 func (w *world) spend(p *request, r rules) {
 	p.kind = spendDone
 	p.ok = w.meets(p.belief.conditions(""), r)
@@ -277,7 +279,7 @@ func (w *world) answerSpend(g *gateway) {
 	}
 }
 
-// beat has a beat executed.
+// beat makes it execute a heartbeat.
 func (w *world) beat(i int, g *gateway) {
 	b := &g.belief
 	g.asking = request{kind: beatDone, reading: w.read(b)}
@@ -289,7 +291,7 @@ func (w *world) beat(i int, g *gateway) {
 	}
 }
 
-// answer has a gateway take the reply to what is no spend.
+// answer gives a gateway the reply to any request but a spend.
 func (w *world) answer(i int, g *gateway, r rules) {
 	p := g.asking
 	g.asking = request{}
@@ -319,8 +321,8 @@ func (w *world) answer(i int, g *gateway, r rules) {
 	}
 }
 
-// join has a join executed, and the revocations read with it: the model has
-// none.
+// join makes it execute a join, and the read of revocations with it: the model
+// has none.
 func (w *world) join(i int, g *gateway, found reading, replace bool) {
 	g.joins++
 	name := string(rune('A'+i)) + string(rune('0'+g.joins))
@@ -341,8 +343,8 @@ func (w *world) join(i int, g *gateway, found reading, replace bool) {
 	g.asking = p
 }
 
-// explore returns the trace of a second winner, if there is one within so many
-// states, and how many states it saw. Of those that were seen it keeps a hash.
+// explore returns the trace of a second winner, if there is one within most
+// states, and how many states it saw. It keeps a hash of each.
 func explore(r rules, most int) (trace string, states int) {
 	type origin struct {
 		from int
@@ -421,8 +423,7 @@ func TestSoakModel(t *testing.T) {
 	}
 }
 
-// TestModelWithout checks that each rule is needed, and that the model would
-// tell.
+// TestModelWithout checks that each rule is needed, and that the model notices.
 func TestModelWithout(t *testing.T) {
 	for name, leave := range map[string]func(r *rules){
 		"no raise":     func(r *rules) { r.noRaise = true },

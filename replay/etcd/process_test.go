@@ -23,7 +23,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// raceEnv has the test program be one of the racing processes.
+// raceEnv makes the test program one of the racing processes.
 const raceEnv = "CHATTOKEN_ETCD_RACE"
 
 func TestMain(m *testing.M) {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// manyParallel has eight parallel tests run at a time, unless -parallel says
+// manyParallel runs eight parallel tests at a time, unless -parallel says
 // otherwise: they mostly wait.
 func manyParallel() {
 	flag.Parse()
@@ -45,7 +45,7 @@ func manyParallel() {
 		return
 	}
 	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err) // there is no such flag outside of tests
+		panic(err) // no such flag outside tests
 	}
 }
 
@@ -57,8 +57,7 @@ func raced(begin int64, n int) token.Summary {
 	return s
 }
 
-// race spends all tokens of a race, and prints the numbers of those that were
-// fresh.
+// race spends all tokens of a race, and prints the numbers of the fresh ones.
 func race(job string) {
 	var endpoint string
 	var begin int64
@@ -91,7 +90,7 @@ func race(job string) {
 	wg.Wait()
 }
 
-// TestSoakProcesses has eight processes race for the same tokens on three
+// TestSoakProcesses lets eight processes race for the same tokens on three
 // members: for 100,000 with CHATTOKEN_SOAK=1.
 func TestSoakProcesses(t *testing.T) {
 	long(t)

@@ -20,7 +20,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// news returns what a Sync hands over.
+// news returns what a Sync reports.
 func news(t testing.TB, g *etcd.Guard) map[token.Target]time.Time {
 	t.Helper()
 	all := map[token.Target]time.Time{}
@@ -52,8 +52,8 @@ func TestRevoke(t *testing.T) {
 				moment = time.Time{}
 			}
 			require.NoError(t, here.Revoke(ctx, target, moment))
-			// No watch and no beat is waited for: the spend's own transaction
-			// tells.
+			// No watch and no heartbeat is needed: the spend's own
+			// transaction tells.
 			_, err := there.Spend(ctx, time.Now(), s)
 			assert.Equal(t, token.ErrRevoked, err)
 			assert.Equal(t, token.ErrRevoked, there.Revoked(s))
@@ -80,7 +80,7 @@ func TestRevoke(t *testing.T) {
 		require.NoError(t, err)
 		assert.InDelta(t, 3*60*60+60, l.TTL, 60, string(kv.Key))
 	}
-	// News come without a Spend or a Sync, and after a compaction.
+	// News comes without a Spend or a Sync, and after a compaction.
 	s := issued(time.Now(), time.Minute)
 	head, err := client.Get(ctx, "x")
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestRevoke(t *testing.T) {
 	eventually(t, func() bool { return there.Revoked(s) == token.ErrAllRevoked })
 	assert.Equal(t, []token.Target{{Everyone: true}}, slices.Collect(maps.Keys(news(t, there))))
 
-	// A moment that is later counts, an earlier one does not.
+	// A later moment counts, an earlier one does not.
 	require.NoError(t, there.Revoke(ctx, token.Target{User: "alice"}, time.Now().Add(-time.Hour)))
 	require.NoError(t, there.Revoke(ctx, token.Target{User: "alice"}, time.Now().Add(time.Hour)))
 	for range 2 {
@@ -123,8 +123,8 @@ func TestRevokeUnreachable(t *testing.T) {
 	assert.Contains(t, news(t, there), target)
 }
 
-// TestRevokeFuture revokes a user until tomorrow, and is not to end everybody's
-// sessions at gateways that learn of it.
+// TestRevokeFuture revokes a user until tomorrow. Gateways that learn of it
+// must not end everybody's sessions.
 func TestRevokeFuture(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
@@ -142,7 +142,7 @@ func TestRevokeFuture(t *testing.T) {
 	assert.Zero(t, there.Stats().Revocations.All)
 }
 
-// TestRevokeTokens has two gateways revoke single tokens at the same moment,
+// TestRevokeTokens lets two gateways revoke single tokens at the same moment,
 // with room for one more each, and with none.
 func TestRevokeTokens(t *testing.T) {
 	t.Parallel()
@@ -175,9 +175,8 @@ func TestRevokeTokens(t *testing.T) {
 	}
 }
 
-// TestRevokeFull revokes more than there is room for: the earliest moments
-// become one, here, at the cluster and at other gateways; those of tokens never
-// do.
+// TestRevokeFull revokes more than there is room for. Here, at the cluster and
+// at other gateways, the earliest moments become one; those of tokens never do.
 func TestRevokeFull(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

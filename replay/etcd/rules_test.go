@@ -119,7 +119,7 @@ func TestBelief(t *testing.T) {
 	}
 	assert.True(t, meets(b.value))
 	assert.True(t, meets(b.next), "a beat under way does not matter")
-	for range 300 { // beyond what one digit holds
+	for range 300 { // more than one digit
 		b.beaten("r")
 		assert.True(t, meets(b.value))
 		assert.True(t, meets(b.next))
@@ -234,8 +234,8 @@ func TestForm(t *testing.T) {
 	assert.Empty(t, batch, "no lease, no spend")
 	assert.Len(t, rest, 49)
 
-	// A call that is repeated keeps its lease while it fits, and takes another
-	// then.
+	// A repeated call keeps its lease while that fits, and then takes
+	// another.
 	c := callOf(1)
 	c.used = []*lease{good}
 	batch, _, _ = form([]*call{c}, at, none)

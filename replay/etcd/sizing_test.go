@@ -23,7 +23,8 @@ func TestBytes(t *testing.T) {
 	waitReady(t, g)
 	client := dial(t, c)
 	measure := func() (bytes, revision int64) {
-		time.Sleep(200 * time.Millisecond) // the member commits to its file every 100 ms
+		// Members commit every 100 ms.
+		time.Sleep(200 * time.Millisecond)
 		status, err := client.Status(ctx, c.Members[0].Endpoint)
 		require.NoError(t, err)
 		return status.DbSizeInUse, status.Header.Revision

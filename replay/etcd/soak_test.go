@@ -14,7 +14,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/etcd/etcdtest"
 )
 
-// TestSoakChaos has everything go wrong, in any order: once, or with
+// TestSoakChaos makes everything go wrong, in any order: once, or with
 // CHATTOKEN_SOAK=1 for half an hour or CHATTOKEN_SOAK_TIME.
 func TestSoakChaos(t *testing.T) {
 	long(t)
@@ -74,7 +74,8 @@ func TestSoakChaos(t *testing.T) {
 		},
 		"restore": func() {
 			path, saved := save(t, m.Cluster), time.Now()
-			eventually(t, func() bool { // beats that the snapshot does not have
+			// Heartbeats that the snapshot lacks.
+			eventually(t, func() bool {
 				for _, g := range guards {
 					if !g.Synced().After(saved.Add(2 * time.Second)) {
 						return false

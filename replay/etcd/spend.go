@@ -182,7 +182,8 @@ func (g *Guard) repeat(calls []*call, err error) {
 			c.used[len(c.used)-1].missing = true
 		}
 		if c.failed = err; err == nil || passes(err) {
-			err := g.history.ruling(c.token, c.now, at) // the mark may have moved
+			// The mark may have moved.
+			err := g.history.ruling(c.token, c.now, at)
 			if err == nil {
 				again = append(again, c)
 				continue

@@ -23,13 +23,14 @@ type Stats struct {
 	// Reasons counts all other refusals, and the failures of the guard's
 	// own requests, by a word:
 	//
-	//	ErrUnreachable  timeout, connection, no-leader, lease, changing
+	//	ErrUnreachable  timeout, connection, no-leader, lease,
+	//	                changing
 	//	ErrServer       no-space, limit, revocations, reply
 	//	ErrClock        token-ahead, token-long, token-over, forgotten
 	//	themselves      data-lost, busy, canceled, closed, auth
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
-	Losses      uint64 `json:"losses"`      // possible losses; the start is one
+	Losses      uint64 `json:"losses"`      // possible; the start too
 	Connections uint64 `json:"connections"` // attempts to connect
 
 	// The member's database in bytes, at most half a minute old.

@@ -20,9 +20,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// traffic spends tokens on several guards while things go wrong, and judges the
-// outcomes: of all calls with one token at most one is fresh, and the first
-// call with a token that nobody else was shown is never told that it was spent.
+// traffic spends tokens on several guards while things go wrong, and checks the
+// outcomes. Of all calls with one token at most one is fresh. The first call
+// with a token that nobody else was shown never learns that it is spent.
 type traffic struct {
 	t      testing.TB
 	guards []*etcd.Guard
@@ -54,14 +54,14 @@ func (tr *traffic) work() {
 		default:
 		}
 		switch rand.IntN(3) {
-		case 0: // shown to one guard, then to all
+		case 0: // to one guard, then to all
 			s := tr.token()
 			if got := tr.show(tr.guards[rand.IntN(len(tr.guards))], s); got == "spent" {
 				tr.t.Error("a token that nobody was shown is spent")
 			}
 			tr.known(s)
 			tr.showAll(s)
-		case 1: // raced
+		case 1: // in a race
 			s := tr.token()
 			tr.known(s)
 			tr.showAll(s)
@@ -80,12 +80,12 @@ func (tr *traffic) work() {
 	}
 }
 
-// token returns a token of a minter that is up to four seconds ahead.
+// token returns a token of an issuer that is up to four seconds ahead.
 func (tr *traffic) token() token.Summary {
 	return issued(time.Now().Add(time.Duration(rand.IntN(5))*time.Second), time.Minute)
 }
 
-// known has s shown again by others.
+// known makes others show s again.
 func (tr *traffic) known(s token.Summary) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -117,7 +117,7 @@ func (tr *traffic) show(g *etcd.Guard, s token.Summary) string {
 	return got
 }
 
-// progress waits until so many more tokens were let in.
+// progress waits until so many more tokens were accepted.
 func (tr *traffic) progress(n int) {
 	tr.t.Helper()
 	count := func() int {
@@ -137,7 +137,7 @@ func (tr *traffic) end() {
 	for _, s := range tr.shown[max(0, len(tr.shown)-300):] {
 		tr.showAll(s)
 	}
-	tr.t.Logf("%d tokens, %d let in; %v", len(tr.shown), len(tr.fresh), tr.words)
+	tr.t.Logf("%d tokens, %d accepted; %v", len(tr.shown), len(tr.fresh), tr.words)
 	assert.NotEmpty(tr.t, tr.fresh)
 }
 
@@ -149,12 +149,12 @@ func eventually(t testing.TB, what func() bool) {
 	}
 }
 
-// proxy is a TCP proxy before a member. The connections of clients and members
-// say in their first bytes who sends, if it is a member.
+// proxy is a TCP proxy in front of a member. The first bytes of a connection
+// tell which member opened it, if one did.
 type proxy struct {
 	target  string
 	address string
-	mute    atomic.Bool // what the target replies is lost
+	mute    atomic.Bool // replies of the target are lost
 	cut     atomic.Pointer[func(first string) bool]
 
 	mu    sync.Mutex
