@@ -15,8 +15,8 @@ import (
 )
 
 // BenchmarkSpend compares Spend with a bare SET of a client that pipelines by
-// itself, in turns, often and shortly, and takes the fastest of each: what else
-// the machine does can only make one slower. The ratio, of-bare, is what
+// itself. It takes many short turns, and the fastest of each, because other
+// work on the machine can only slow one down. The ratio, of-bare, is what
 // counts.
 func BenchmarkSpend(b *testing.B) {
 	const each = 3000

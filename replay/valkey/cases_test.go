@@ -22,13 +22,13 @@ func each(t *testing.T, test func(t *testing.T, engine string)) {
 	})
 }
 
-// lead has what is connected to p, now and later, be connected to s.
+// lead makes connections to p, now and later, lead to s.
 func (p *proxy) lead(s *server) {
 	p.target.Store(&s.Address)
 	p.hangUp()
 }
 
-// notice has guards find out where they are.
+// notice makes guards notice which server they reach.
 func notice(t testing.TB, guards ...*valkey.Guard) {
 	t.Helper()
 	for _, g := range guards {
@@ -36,9 +36,9 @@ func notice(t testing.TB, guards ...*valkey.Guard) {
 	}
 }
 
-// TestLossKnownToOthers (F1): one gateway goes over to a promoted replica, long
-// before the other one, which spends meanwhile. What that one let in is not in
-// the replica's data, however long ago the first one noticed.
+// TestLossKnownToOthers (F1): one gateway moves to a promoted replica long
+// before the other, which spends meanwhile. The replica lacks what that one
+// accepted, however long ago the first noticed.
 func TestLossKnownToOthers(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -87,9 +87,9 @@ func TestLossesInOneSecond(t *testing.T) {
 	})
 }
 
-// TestFastGateway (F3): a minter and a gateway are ahead by more than the skew.
-// That gateway does not start, and one whose clock goes wrong later refuses the
-// tokens.
+// TestFastGateway (F3): an issuer and a gateway are ahead by more than the
+// skew. That gateway does not start, and one whose clock goes wrong later
+// refuses the tokens.
 func TestFastGateway(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -125,8 +125,8 @@ func TestThereAndBackRestarted(t *testing.T) {
 }
 
 // TestRevokeUnauthorized (F5): the server's user may not run all that a
-// revocation takes. That fails at the start, and later at each call, also for
-// an earlier moment, until it may: then every gateway hears of it.
+// revocation needs. That fails at the start, and later at each call, also for
+// an earlier moment. Once it may, every gateway learns of the revocation.
 func TestRevokeUnauthorized(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -153,8 +153,8 @@ func TestRevokeUnauthorized(t *testing.T) {
 	})
 }
 
-// TestRevokeFutureStays (F6): a ban up to a moment in the far future, and then
-// more revocations than there is room for. The ban does not become everyone's.
+// TestRevokeFutureStays (F6): a ban up to the far future, and then more
+// revocations than there is room for. The ban does not become everyone's.
 func TestRevokeFutureStays(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		const room = 20
@@ -175,8 +175,8 @@ func TestRevokeFutureStays(t *testing.T) {
 	})
 }
 
-// TestRevokeTokens revokes single tokens until there is no room for another:
-// that one is refused, as nothing else could stand for it.
+// TestRevokeTokens revokes single tokens until there is no room. The next one
+// fails, because no other revocation could cover it.
 func TestRevokeTokens(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		const room = 20
@@ -204,7 +204,7 @@ func TestRevokeTokens(t *testing.T) {
 }
 
 // TestAcceptEvictionDiffers (F7): gateways of one fleet differ in a setting.
-// They do not declare losses against each other.
+// They do not report losses to each other.
 func TestAcceptEvictionDiffers(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -223,7 +223,7 @@ func TestAcceptEvictionDiffers(t *testing.T) {
 	})
 }
 
-// TestSynced (F8): whoever asks knows how old the knowledge of revocations is,
+// TestSynced (F8): Synced tells how old the knowledge of revocations is,
 // whether anybody calls Sync or not.
 func TestSynced(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
@@ -243,7 +243,7 @@ func TestSynced(t *testing.T) {
 	})
 }
 
-// TestNews hands over once what came into force, whoever brought it.
+// TestNews: each revocation is reported once, whoever fetched it.
 func TestNews(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -274,8 +274,8 @@ func TestNews(t *testing.T) {
 	})
 }
 
-// TestWriteBack has a server lose a revocation that the other gateway has not
-// fetched yet: whoever made it writes it again.
+// TestWriteBack: a server loses a revocation that the other gateway has not
+// fetched yet. The gateway that made it writes it again.
 func TestWriteBack(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)
@@ -314,8 +314,8 @@ func TestFrozenServer(t *testing.T) {
 }
 
 // TestBackTooSoon shows what no rule closes: the server of TestFrozenServer
-// comes back before its nonce has ended. The gateway that was away refuses
-// nevertheless.
+// comes back before its nonce has ended. The gateway that was away still
+// refuses.
 func TestBackTooSoon(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -337,9 +337,8 @@ func TestBackTooSoon(t *testing.T) {
 	})
 }
 
-// TestSplitBrain (F10) shows what no rule closes: two servers serve as
-// primaries at the same time. It ends with the one that is cut off if that
-// needs a replica to write.
+// TestSplitBrain (F10) shows what no rule closes: two servers are primaries at
+// the same time. It ends if the one that is cut off needs a replica to write.
 func TestSplitBrain(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		a, b := startEngine(t, engine), startEngine(t, engine)
@@ -357,7 +356,7 @@ func TestSplitBrain(t *testing.T) {
 		a.must("CONFIG", "SET", "min-replicas-to-write", "1")
 		assert.Equal(t, fewReplicas, spend(g2, unique()))
 
-		// The former primary follows the new one, and becomes one again.
+		// The former primary follows the new one, and is promoted.
 		other := honest()
 		require.Equal(t, "fresh", spend(g1, other))
 		a.must("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -368,8 +367,8 @@ func TestSplitBrain(t *testing.T) {
 	})
 }
 
-// TestPromotedAgain (F11): a primary is made a replica of its promoted replica,
-// loses a token with that, gets its own nonce back, and is promoted again. The
+// TestPromotedAgain (F11): a primary becomes a replica of its promoted replica,
+// loses a token by that, gets its own nonce back, and is promoted again. The
 // connection to it stays.
 func TestPromotedAgain(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
@@ -393,9 +392,8 @@ func TestPromotedAgain(t *testing.T) {
 	})
 }
 
-// TestNonceIsKept has a gateway that nobody asks for anything, for longer than
-// a nonce lives: it extends it nevertheless. Once it is gone, so will be the
-// nonce.
+// TestNonceIsKept: an idle gateway extends the nonce beyond its life. Once the
+// gateway is gone, the nonce ends.
 func TestNonceIsKept(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		s := startEngine(t, engine)

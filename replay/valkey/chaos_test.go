@@ -16,8 +16,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// chaosLength is how long chaos lasts, and how long the pauses in it are at
-// most.
+// chaosLength returns how long chaos lasts, and the longest pause in it.
 func chaosLength() (length, pause time.Duration) {
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
 		return 15 * time.Minute, 8 * time.Second
@@ -25,16 +24,16 @@ func chaosLength() (length, pause time.Duration) {
 	return 10 * time.Second, 2 * time.Second
 }
 
-// offsets are by how much the clocks of gateways and minters are ahead of the
+// offsets are how far the clocks of gateways and issuers are ahead of the
 // servers': within what is assumed, up to its edge.
 var offsets = []time.Duration{-skew * 9 / 10, 0, skew * 9 / 10}
 
-// chaos is some gateways, and callers that show tokens to them again and again
-// while faults happen.
+// chaos is some gateways, and callers that keep showing tokens to them while
+// faults happen.
 type chaos struct {
 	t       *testing.T
 	config  func(gateway int) valkey.Config
-	log     func() // logs the state of the servers; nil if there is nothing to tell
+	log     func() // logs the servers' state, if not nil
 	guards  [4]atomic.Pointer[valkey.Guard]
 	minted  atomic.Uint64
 	shown   atomic.Uint64
@@ -42,7 +41,7 @@ type chaos struct {
 	longest atomic.Int64
 }
 
-// shown is a token that was minted, and how often it was let in.
+// shown is a minted token, and how often it was accepted.
 type shown struct {
 	token   token.Summary
 	winners atomic.Int32
@@ -106,7 +105,7 @@ func (c *chaos) call(seed uint64, stop *atomic.Bool) {
 	}
 }
 
-// run has faults happen for as long as chaos lasts.
+// run makes faults happen while chaos lasts.
 func (c *chaos) run(faults map[string]func(rng *rand.Rand)) (counts map[string]int) {
 	t := c.t
 	for i := range c.guards {
@@ -148,7 +147,7 @@ func (c *chaos) run(faults map[string]func(rng *rand.Rand)) (counts map[string]i
 	stop.Store(true)
 	wg.Wait()
 	after := resources(t)
-	t.Logf("%d tokens, shown %d times, %d let in; longest call %v; heap, goroutines, descriptors %v before, %v after; faults %v",
+	t.Logf("%d tokens, shown %d times, %d accepted; longest call %v; heap, goroutines, descriptors %v before, %v after; faults %v",
 		c.minted.Load(), c.shown.Load(), c.fresh.Load(), time.Duration(c.longest.Load()), before, after, fmt.Sprint(counts))
 	assert.Positive(t, c.fresh.Load())
 	assert.Less(t, time.Duration(c.longest.Load()), chaosTimeout+hang/2, "a call hangs")
@@ -163,9 +162,8 @@ func (c *chaos) run(faults map[string]func(rng *rand.Rand)) (counts map[string]i
 // chaosTimeout is the Timeout of the gateways.
 const chaosTimeout = time.Second
 
-// TestSoakChaos has servers die with and without their data, fail over, be
-// emptied, swap databases and stand still, and the gateways' names lead
-// elsewhere.
+// TestSoakChaos makes servers die with and without their data, fail over, lose
+// their data, swap databases and stand still, and leads gateways elsewhere.
 func TestSoakChaos(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		servers := []*server{startEngine(t, engine), startEngine(t, engine), startEngine(t, engine)}
@@ -180,8 +178,8 @@ func TestSoakChaos(t *testing.T) {
 			conf.Timeout = chaosTimeout
 			return conf
 		}
-		// take leads everybody to another server. The one before is emptied: it
-		// could come back too soon.
+		// take leads everybody to another server. It empties the one
+		// before, which could come back too soon.
 		take := func(next int) {
 			former := servers[primary]
 			former.kill()
@@ -231,8 +229,8 @@ func TestSoakChaos(t *testing.T) {
 	})
 }
 
-// TestSoakChaosCluster has slots move to and fro, one server stand still, and
-// connections end.
+// TestSoakChaosCluster moves slots to and fro, stops a server, and ends
+// connections.
 func TestSoakChaosCluster(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t)
@@ -246,7 +244,7 @@ func TestSoakChaosCluster(t *testing.T) {
 	counts := c.run(map[string]func(*rand.Rand){
 		"slots moved": func(rng *rand.Rand) {
 			for range 30 {
-				from := rng.IntN(3) // it may not have the slot
+				from := rng.IntN(3) // it may lack the slot
 				if servers.tryMove(from, (from+1+rng.IntN(2))%3, strconv.Itoa(rng.IntN(slots))) == nil {
 					moved++
 				}

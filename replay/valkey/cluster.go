@@ -8,11 +8,11 @@ import (
 )
 
 // topology says which server has which slots. It is replaced, never changed. A
-// server that is no Cluster is taken for one with a single slot.
+// server that is no Cluster counts as one with a single slot.
 type topology struct {
 	nodes  []*node
 	owners []*node // by slot; nil where nobody serves it
-	marks  []clock // by slot: tokens that count as issued before are refused
+	marks  []clock // by slot: older tokens are refused
 }
 
 func (t *topology) cluster() bool { return len(t.marks) > 1 }
@@ -45,8 +45,8 @@ func (g *Guard) route(r *request) {
 	}
 }
 
-// install makes the topology that of m. The marks rise of slots that another
-// server has now, and of all if the map before is too old.
+// install makes m the topology. It raises the marks of slots that another
+// server has now, and of all slots if the map before is too old.
 func (g *Guard) install(m slotMap) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -59,7 +59,7 @@ func (g *Guard) install(m slotMap) error {
 	case old.marks == nil:
 		old = &topology{owners: make([]*node, m.slots), marks: make([]clock, m.slots)}
 	case m.slots != len(old.marks):
-		return errCluster // whatever it is now, it has no slots
+		return errCluster // it has no slots
 	}
 	next := g.assign(old, m.ranges)
 	own, since := clockOf(g.config.Now()), time.Since(g.mapped)
@@ -84,8 +84,8 @@ func (g *Guard) install(m slotMap) error {
 	return nil
 }
 
-// assign returns the topology of ranges, with the nodes of old if they are
-// still needed, and the marks of old.
+// assign returns the topology of ranges, with the nodes of old that are still
+// needed, and the marks of old.
 func (g *Guard) assign(old *topology, ranges []slotRange) *topology {
 	next := &topology{owners: make([]*node, len(old.owners)), marks: slices.Clone(old.marks)}
 	byAddress := make(map[string]*node)
@@ -104,7 +104,7 @@ func (g *Guard) assign(old *topology, ranges []slotRange) *topology {
 }
 
 // take returns the node for the server of r, its first range. All gateways keep
-// the nonce of a server in its lowest slot, so its keys are renamed if that
+// the nonce of a server in its lowest slot, so take renames its keys if that
 // changes.
 func (g *Guard) take(old *topology, r slotRange) *node {
 	k := newKeys(g.config.Prefix, slotTag(r.first, len(old.owners)))
@@ -132,13 +132,14 @@ func (g *Guard) rediscover(n *node) {
 		return
 	}
 	others := slices.DeleteFunc(slices.Clone(t.nodes), func(other *node) bool { return other == n })
-	_ = g.survey(time.Now().Add(2*g.config.Timeout), others...) // the next attempt finds out
+	// The next attempt finds out.
+	_ = g.survey(time.Now().Add(2*g.config.Timeout), others...)
 }
 
-// survey installs the topology that the first of nodes, and then of the
-// configured addresses, knows which answers. Each has an equal share of the
-// time that is left, and a node a quarter of Timeout at most, so that one that
-// never answers leaves time for the next.
+// survey installs the topology from the first of nodes, and then of the
+// configured addresses, that knows it. Each gets an equal share of the time
+// left, and a node a quarter of Timeout at most, so that one that never answers
+// leaves time for the next.
 func (g *Guard) survey(until time.Time, nodes ...*node) (err error) {
 	left := len(nodes) + len(g.config.Addresses)
 	share := func() time.Duration {
@@ -191,7 +192,8 @@ type slotRange struct {
 	address     string
 }
 
-// slotMap is what a server said of its slots. One that is no Cluster has one.
+// slotMap is what a server said of its slots. A server that is no Cluster has
+// one.
 type slotMap struct {
 	slots  int
 	ranges []slotRange // ascending
@@ -243,7 +245,7 @@ func slotRanges(v reply, address string) ([]slotRange, error) {
 			return nil, errReply
 		}
 		host, port := entry.array[2].array[0].text, entry.array[2].array[1].text
-		if host == "" { // means that of the server that was asked
+		if host == "" { // that of the server that was asked
 			host, _, _ = net.SplitHostPort(address)
 		}
 		ranges = append(ranges, slotRange{first, last, net.JoinHostPort(host, port)})
@@ -284,7 +286,8 @@ var crc16 = func() (table [256]uint16) {
 }()
 
 // slotTag returns the least number whose decimal digits, as a key, have that
-// slot, of so many. Between braces in a name they make it a key of the slot.
+// slot, of so many. A name with these digits between braces is a key of the
+// slot.
 func slotTag(slot, of int) string {
 	for i := 0; ; i++ {
 		if tag := strconv.Itoa(i); keySlot([]byte(tag), of) == slot {

@@ -40,7 +40,7 @@ func startCluster(t testing.TB, args ...string) *cluster {
 	return c
 }
 
-// meet has s and the first node know each other.
+// meet introduces s and the first node to each other.
 func (c *cluster) meet(s *server) {
 	host, port, _ := net.SplitHostPort(s.Address)
 	c.nodes[0].must("CLUSTER", "MEET", host, port)
@@ -50,7 +50,7 @@ func (c *cluster) meet(s *server) {
 	})
 }
 
-// agree waits until all nodes that run see the same, and nothing amiss.
+// agree waits until all running nodes see the same, and no fault.
 func (c *cluster) agree() {
 	c.t.Helper()
 	eventually(c.t, func() bool {
@@ -72,7 +72,7 @@ func (c *cluster) config() valkey.Config {
 	return config(addresses...)
 }
 
-// slotOf asks the server: the guard's own idea of it is what is to be tested.
+// slotOf asks the server, because the guard's own computation is under test.
 func (c *cluster) slotOf(t token.Summary) int {
 	n, err := c.nodes[0].do("CLUSTER", "KEYSLOT", valkey.DefaultPrefix+string(t.TokenID[:])).AsInt64()
 	require.NoError(c.t, err)
@@ -113,7 +113,7 @@ func (c *cluster) tryMove(from, to int, slot string) error {
 		b.must("CLUSTER", "SETSLOT", slot, "STABLE")
 		return err
 	}
-	eventually(c.t, func() bool { // some may have gone already, so there is no way back
+	eventually(c.t, func() bool { // some may have gone, so don't turn back
 		keys, err := a.do("CLUSTER", "GETKEYSINSLOT", slot, "100").AsStrSlice()
 		if err == nil && len(keys) > 0 {
 			a.do(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
@@ -121,15 +121,15 @@ func (c *cluster) tryMove(from, to int, slot string) error {
 		return err == nil && len(keys) == 0
 	})
 	b.must("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
-	for _, s := range c.nodes { // gossip alone may leave one of them with the former view
+	for _, s := range c.nodes { // gossip alone may leave one behind
 		s.do("CLUSTER", "SETSLOT", slot, "NODE", c.id(to))
 	}
 	return nil
 }
 
-// knows waits until a node has heard of another's latest epoch. If it took a slot
-// without outranking that one, an old packet could take the slot back in its own
-// eyes, and each of the two would send clients to the other for ever.
+// knows waits until a node has heard of another's latest epoch. If it took a
+// slot without outranking that one, an old packet could take the slot back in
+// its own eyes. Then each of the two would send clients to the other for ever.
 func (c *cluster) knows(node, other int) {
 	c.t.Helper()
 	id := c.id(other)
@@ -169,7 +169,7 @@ func TestCluster(t *testing.T) {
 		require.NoError(t, err)
 		assert.Greater(t, n, int64(200))
 	}
-	// IDs with braces: what is in them says where the key is.
+	// In IDs with braces, their contents determine the slot.
 	for _, id := range []string{"{}{a}bcdefghijkl", "{abcdefghijklmn}", "abc{de}fghijklmn", "}abcdefghijklmn{", "{a}bcdefghijk{l}"} {
 		tok := numbered(0)
 		copy(tok.TokenID[:], id)
@@ -179,8 +179,8 @@ func TestCluster(t *testing.T) {
 	assert.EqualValues(t, 6, a.Stats().Losses+b.Stats().Losses, "one for each server")
 	assert.EqualValues(t, 6, a.Stats().Connections+b.Stats().Connections)
 
-	// Whether the slots were where they are now all the time, who starts cannot
-	// know.
+	// A guard that starts cannot know whether the slots were always where
+	// they are now.
 	tok := honest()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c.config()), tok))
 
@@ -206,8 +206,8 @@ func TestClusterClockSlow(t *testing.T) {
 	assert.False(t, g.ReadyAt().Before(began.Add(31*time.Second)), "%v, and not %v", g.ReadyAt(), began.Add(31*time.Second))
 }
 
-// TestClusterMove moves slots while gateways spend. No token is let in twice,
-// and those of other slots are let in all the time.
+// TestClusterMove moves slots while gateways spend. No token is accepted twice,
+// and those of other slots are accepted all the time.
 func TestClusterMove(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -215,8 +215,8 @@ func TestClusterMove(t *testing.T) {
 	guards := []*valkey.Guard{newGuard(t, conf), newGuard(t, conf)}
 	waitReady(t, guards[1])
 
-	// One token in each slot that will move, spent before; the lowest is that
-	// of the node's own state.
+	// One token in each slot that will move, spent before. The lowest slot
+	// has the node's own state.
 	var before []token.Summary
 	var moved []int
 	for len(moved) < 20 {
@@ -239,7 +239,8 @@ func TestClusterMove(t *testing.T) {
 					return
 				default:
 				}
-				n := next.Add(1) / 4 // each token about four times
+				// Each token about four times.
+				n := next.Add(1) / 4
 				if n >= uint64(len(winners)) {
 					return
 				}
@@ -292,15 +293,15 @@ func owner(t testing.TB, s *server, slot int) (id string) {
 	return id
 }
 
-// TestClusterRevokeMoved has slots move where some gateways do not look. What
-// is revoked is refused all the same.
+// TestClusterRevokeMoved moves slots that some gateways don't look at. Revoked
+// tokens are refused all the same.
 func TestClusterRevokeMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	by, idle, g := newGuard(t, c.config()), newGuard(t, c.config()), newGuard(t, c.config())
 	require.Equal(t, "fresh", spend(idle, c.in(2)))
 
-	// A server is added, and who revokes has not heard of it.
+	// A server is added, unknown to the gateway that revokes.
 	added := startServer(t, c.nodes[0].Args...)
 	c.meet(added)
 	c.nodes = append(c.nodes, added)
@@ -324,8 +325,7 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.NotEqual(t, "fresh", spend(g, tok))
 	assert.True(t, isRevoked(g, tok))
 
-	// A server's lowest slot is another one, and who is asked has not heard of
-	// it.
+	// A server's lowest slot changes, unknown to the gateway that is asked.
 	c.move(0, 2, 100)
 	c.agree()
 	time.Sleep(5100 * time.Millisecond)
@@ -337,9 +337,9 @@ func TestClusterRevokeMoved(t *testing.T) {
 	assert.True(t, isRevoked(idle, tok))
 }
 
-// TestClusterSyncMoved has a server lose its lowest slot, and with it the name
-// of its state, while a gateway has nothing to spend. It learns of revocations
-// all the same.
+// TestClusterSyncMoved: a server loses its lowest slot, and with it the name of
+// its state, while a gateway has nothing to spend. The gateway learns of
+// revocations all the same.
 func TestClusterSyncMoved(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -352,8 +352,8 @@ func TestClusterSyncMoved(t *testing.T) {
 	assert.True(t, isRevoked(idle, c.in(0)))
 }
 
-// TestClusterNewContext has one server of three stand still. New does not wait
-// for it any longer than its context.
+// TestClusterNewContext stops one server of three. New does not wait for it
+// longer than its context.
 func TestClusterNewContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -368,9 +368,9 @@ func TestClusterNewContext(t *testing.T) {
 	assert.Less(t, time.Since(began), conf.Timeout)
 }
 
-// TestClusterOthersContext has a spend wait for a connection that a revocation
+// TestClusterOthersContext: a spend waits for a connection that a revocation
 // has begun to make, when the context of that ends. The spend makes another
-// one.
+// connection.
 func TestClusterOthersContext(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -391,7 +391,8 @@ func TestClusterOthersContext(t *testing.T) {
 	for _, s := range c.nodes {
 		s.must("CLIENT", "KILL", "TYPE", "normal")
 	}
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // finds that the connections are closed
+	// Finds the connections closed.
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	require.Error(t, g.Revoke(short, token.Target{User: "somebody"}, time.Now()))
 	for len(dialing) > 0 {
@@ -404,15 +405,15 @@ func TestClusterOthersContext(t *testing.T) {
 	<-dialing
 	outcome := make(chan string)
 	go func() { outcome <- spend(g, tok) }()
-	time.Sleep(100 * time.Millisecond) // for it to wait
+	time.Sleep(100 * time.Millisecond) // until it waits
 	hold.Store(false)
 	cancel()
 	assert.Equal(t, "fresh", <-outcome)
 	<-done
 }
 
-// TestClusterRevokeStall has one server stand still, the first of all. The
-// others are told.
+// TestClusterRevokeStall stops the first server. The others learn of the
+// revocation.
 func TestClusterRevokeStall(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -427,8 +428,8 @@ func TestClusterRevokeStall(t *testing.T) {
 	assert.True(t, isRevoked(g, tok))
 }
 
-// TestClusterNodeGone has a node die with all it had, and its slots given to
-// another one, empty.
+// TestClusterNodeGone: a node dies with all it had, and another, empty, gets
+// its slots.
 func TestClusterNodeGone(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -464,13 +465,13 @@ func TestClusterNodeGone(t *testing.T) {
 	assert.NotEqual(t, "fresh", spend(g, gone))
 }
 
-// TestClusterFailover has a replica take over, which lacks what was spent last.
+// TestClusterFailover: a replica takes over that lacks the last spends.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, "--cluster-allow-replica-migration", "no")
 	replica := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no")
 	c.meet(replica)
-	eventually(t, func() bool { // it knows whom, which slots he has, and what is in them
+	eventually(t, func() bool { // it knows its primary, slots and data
 		replica.do("CLUSTER", "REPLICATE", c.id(1))
 		return strings.Contains(mustString(t, replica, "CLUSTER", "INFO"), "cluster_slots_ok:16384") &&
 			strings.Contains(mustString(t, replica, "INFO", "replication"), "master_link_status:up")
@@ -484,8 +485,8 @@ func TestClusterFailover(t *testing.T) {
 	lost.IssuedAt = time.Now().Truncate(time.Second)
 	require.Equal(t, "fresh", spend(early, lost))
 	c.nodes[1].kill()
-	// What was on its way to the replica may arrive all the same. It is refused
-	// as it may not have.
+	// What was on its way to the replica may arrive all the same. It is
+	// refused because it may not have.
 	replica.Resume()
 	eventually(t, func() bool {
 		replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
@@ -523,8 +524,8 @@ func TestClusterStall(t *testing.T) {
 	eventually(t, func() bool { return spend(g, c.in(1)) == "fresh" })
 }
 
-// TestClusterNoMore has a node come back as a server of its own, and the others
-// go: the guard asks it who has their slots.
+// TestClusterNoMore: a node comes back as a server of its own, and the others
+// go. The guard asks it who has their slots.
 func TestClusterNoMore(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -541,8 +542,8 @@ func TestClusterNoMore(t *testing.T) {
 	assert.Equal(t, 3, g.Stats().Servers)
 }
 
-// TestClusterMuteAddress has the first address lead to a server that accepts
-// connections and answers nothing. The second one is asked all the same: at
+// TestClusterMuteAddress: the first address leads to a server that accepts
+// connections and never answers. The guard asks the second one all the same: at
 // first, and after the Cluster has moved.
 func TestClusterMuteAddress(t *testing.T) {
 	t.Parallel()

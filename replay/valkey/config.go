@@ -15,7 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// The values of [Config] if none are stated.
+// Defaults of [Config].
 const (
 	DefaultPrefix     = "chattoken:"
 	DefaultTimeout    = 2 * time.Second
@@ -23,78 +23,79 @@ const (
 )
 
 // Config says where the servers are and how to reach them. Only Addresses must
-// be stated. Gateways of one fleet need the same Prefix, Database and
-// MaxRevocations; other fields may differ. The guard keeps a copy; what the
-// fields refer to must not be changed.
+// be set. Gateways of one fleet need the same Prefix, Database and
+// MaxRevocations; other fields may differ. The guard keeps a copy; do not
+// change what the fields refer to.
 type Config struct {
 	// Addresses is the host and port of the server, or of some nodes of a
 	// Cluster.
 	Addresses []string
 
-	// Username and Password are sent over each new connection, if Password is
-	// not empty. An empty Username is the server's default user.
+	// Username and Password are sent over each new connection, if Password
+	// is not empty. An empty Username is the server's default user.
 	Username, Password string
 
-	// Credentials, if not nil, is asked for both for each new connection. It must
-	// return within Timeout, and be safe for concurrent use. Its error matches
-	// that of the call with errors.Is, and is not in the text.
+	// Credentials, if not nil, returns both for each new connection. It
+	// must return within Timeout, and be safe for concurrent use. The error
+	// of a call matches its error with [errors.Is], but does not print it.
 	Credentials func() (username, password string, err error)
 
 	// Database is selected on each new connection. A Cluster has only 0.
 	Database int
 
-	// TLS, if not nil, has connections encrypted. An empty ServerName means the
+	// TLS, if not nil, encrypts connections. An empty ServerName means the
 	// host of the address.
 	TLS *tls.Config
 
-	// Dialer makes the connection below TLS; nil means net.Dialer. It must not
-	// outlive its context.
+	// Dialer makes the connection below TLS; nil means net.Dialer. It must
+	// not outlive its context.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Prefix begins the name of each key: deployments that share a server need
-	// different ones. It is at most 64 bytes and has no braces. Empty means
-	// DefaultPrefix.
+	// Prefix begins the name of each key. Deployments that share a server
+	// need different ones. It is at most 64 bytes and has no braces. Empty
+	// means DefaultPrefix.
 	Prefix string
 
-	// Limits are those of the ring, from Ring.Limits. Only ClockSkew is used:
-	// for [Guard.ReadyAt], and for how far the clocks of server and gateway may
-	// be apart. Zero means 5 s. For tokens the skew that comes with them
-	// counts.
+	// Limits are the ring's, from [keyring.Ring.Limits]. Only ClockSkew is
+	// used: for [Guard.ReadyAt], and for how far the clocks of server and
+	// gateway may be apart. Zero means 5 s. Each token brings the skew that
+	// counts for it.
 	Limits keyring.Limits
 
-	// Timeout is how long a Spend waits at most; a context may end it sooner.
-	// It is from 10 ms to 6 s; zero means DefaultTimeout. A server that stands
-	// still for less than that refuses nobody.
+	// Timeout is how long a Spend waits at most; a context may end it
+	// sooner. It is from 10 ms to 6 s; zero means DefaultTimeout. A server
+	// that stands still for less than that causes no refusal.
 	Timeout time.Duration
 
-	// MaxWaiting is how many calls of Spend may wait at a time, for all servers
-	// together, at most 2^20. Further ones are refused at once. Each takes
-	// about 900 bytes. Zero means DefaultMaxWaiting.
+	// MaxWaiting is the most calls of Spend that may wait at a time, for
+	// all servers together, at most 2^20. Further calls are refused at
+	// once. Each takes about 900 bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is how many revocations there may be at a time, at most
-	// 2^20, apart from that of everyone. Zero means
-	// replay.DefaultMaxRevocations. New fetches all of them within Timeout:
-	// SIZING.md says how many that may be, by the time of a round trip.
+	// MaxRevocations is the most revocations at a time, at most 2^20, apart
+	// from everyone's. Zero means [replay.DefaultMaxRevocations]. New
+	// fetches all of them within Timeout: SIZING.md says how many that
+	// allows, by the time of a round trip.
 	MaxRevocations int
 
-	// Now is the gateway's clock; nil means time.Now. Spend's own argument only
-	// says whether the token was timely.
+	// Now is the gateway's clock; nil means time.Now. The time given to
+	// Spend only says whether the token was timely.
 	Now func() time.Time
 
-	// AcceptEviction accepts a server whose maxmemory-policy is not noeviction.
-	// If it runs out of memory it forgets spent tokens, and they can be used
-	// again.
+	// AcceptEviction accepts a server whose maxmemory-policy is not
+	// noeviction. If it runs out of memory it forgets spent tokens, and
+	// they can be used again.
 	AcceptEviction bool
 
-	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only file.
-	// No token is let in twice for that, but a restart loses the revocations.
+	// AcceptNoAppendOnlyFile accepts a server that keeps no append-only
+	// file. It makes no token work twice, but a restart loses the
+	// revocations.
 	AcceptNoAppendOnlyFile bool
 }
 
 // Format writes the addresses and the prefix, whatever the verb, so that no
-// password gets into a log. Package fmt does not ask it if c is in an unexported
-// field of what is printed.
+// password gets into a log. Package fmt does not call it if c is in an
+// unexported field of what is printed.
 func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "valkey(addresses %s, prefix %s)", strings.Join(c.Addresses, " "), c.Prefix)
 }
@@ -114,8 +115,8 @@ var (
 	errSeveral        = errors.New("valkey: several addresses, and the server is not a Cluster")
 )
 
-// withDefaults returns c with nothing left at zero that has a default, or says
-// which field is outside its limits.
+// withDefaults returns c with its defaults, or says which field is outside its
+// limits.
 func (c Config) withDefaults() (Config, error) {
 	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
 	c.Limits.ClockSkew = cmp.Or(c.Limits.ClockSkew, defaultSkew)

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// The connection is this package's own, in the protocol's version 2. Rule 2 needs
-// to know which connection answered, that a pipeline was written at once and not
-// sent again, and that a connection which failed is not silently another one.
-// Client libraries hide just that: they pool, multiplex, reconnect and retry.
+// This package has its own client for version 2 of the protocol. Rule 2 needs
+// to know which connection answered, that a pipeline was written at once and
+// not sent again, and that a failed connection is not silently replaced. Client
+// libraries hide just that: they pool, multiplex, reconnect and retry.
 
 // pipeline is commands for a server, in its protocol.
 type pipeline struct {
@@ -45,19 +45,19 @@ type reply struct {
 // Limits of replies. The longest are pages of revocations.
 const (
 	maxText     = 1<<16 - 2
-	maxElements = 1 << 18 // of all arrays together; CLUSTER SLOTS may have 16,384 of a dozen
+	maxElements = 1 << 18 // in all arrays; CLUSTER SLOTS is the longest
 	maxDepth    = 4
 )
 
-// readReply reads a reply of version 2 of the protocol. What is none is
+// readReply reads a reply of version 2 of the protocol. Anything else is
 // errReply.
 func readReply(r *bufio.Reader) (reply, error) {
 	left := maxElements
 	return readPart(r, maxDepth, &left)
 }
 
-// readPart reads a reply, or a part of one, which may have so many arrays in
-// each other, and left elements.
+// readPart reads a reply, or a part of one, with at most depth nested arrays
+// and left elements.
 func readPart(r *bufio.Reader, depth int, left *int) (v reply, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil && err != bufio.ErrBufferFull {
@@ -114,7 +114,7 @@ func (v reply) string() (string, error) {
 	return "", v.odd()
 }
 
-// odd returns the error for a reply of a kind that is not expected.
+// odd returns the error for a reply of an unexpected kind.
 func (v reply) odd() error {
 	if v.kind == '-' {
 		return refusal(v.text)
@@ -122,22 +122,21 @@ func (v reply) odd() error {
 	return errReply
 }
 
-// link is one connection to a server, and so leads to one process. What goes
-// wrong ends it. It is safe for concurrent use.
+// link is one connection to a server, and so leads to one process. Any failure
+// ends it. It is safe for concurrent use.
 type link struct {
-	id   uint64 // no two of a guard are the same; never 0
+	id   uint64 // unique in a guard; never 0
 	conn net.Conn
 	in   *bufio.Reader
 	dead atomic.Pointer[error] // why, once it has ended
 
-	// Whoever has written waits for reading before the next one may write, so
-	// that replies are read in the order of their commands, while others are
-	// written.
+	// A writer takes reading before it releases writing. So replies are
+	// read in the order of their commands, while others write.
 	writing, reading sync.Mutex
 }
 
-// dial connects to a server, by a moment, and within half of Timeout: others
-// may wait for the connection.
+// dial connects to a server, by a moment, and within half of Timeout, because
+// others may wait for the connection.
 func (c *Config) dial(until time.Time, address string) (*link, error) {
 	if most := time.Now().Add(c.Timeout / 2); most.Before(until) {
 		until = most
@@ -155,7 +154,7 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 		}
 		conn = tls.Client(conn, config)
 	}
-	_ = conn.SetDeadline(until) // the handshake reads, too
+	_ = conn.SetDeadline(until) // the handshake reads
 	l := &link{conn: conn, in: bufio.NewReaderSize(conn, maxText+2)}
 	if err := c.greet(until, l); err != nil {
 		return nil, l.close(err)
@@ -163,7 +162,7 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 	return l, nil
 }
 
-// greet has the server know who asks, and for which database.
+// greet authenticates and selects the database.
 func (c *Config) greet(until time.Time, l *link) error {
 	user, password := c.Username, c.Password
 	if c.Credentials != nil {
@@ -199,8 +198,8 @@ func (l *link) close(err error) error {
 	return *l.dead.Load()
 }
 
-// roundTrip sends a pipeline, and appends the replies to some. If that is not
-// done by a moment, the link ends: its next reply would be that to something
+// roundTrip sends a pipeline, and appends the replies to replies. If the time
+// is up first, the link ends, because its next reply would answer something
 // else.
 func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply, error) {
 	l.writing.Lock()
@@ -210,7 +209,8 @@ func (l *link) roundTrip(until time.Time, p *pipeline, replies []reply) ([]reply
 	l.writing.Unlock()
 	defer l.reading.Unlock()
 	if dead := l.dead.Load(); dead != nil && err == nil {
-		err = errConnection // what is left in the buffer are replies to something else
+		// The rest of the buffer answers something else.
+		err = errConnection
 	}
 	_ = l.conn.SetReadDeadline(until)
 	for i := 0; i < p.commands && err == nil; i++ {
@@ -255,8 +255,8 @@ func refusal(text string) error {
 	if strings.HasPrefix(text, "ERR max number of clients") {
 		return errConnection
 	}
-	// Versions differ in what they say if a password is missing, wrong or not
-	// expected, or if a script uses a command that its user may not.
+	// Versions differ in what they say if a password is missing, wrong or
+	// not expected, or if a script uses a command that its user may not.
 	for _, part := range [...]string{"AUTH", "NOPERM", "WRONGPASS", "password", "can't run this command", "ACL failure"} {
 		if strings.Contains(text, part) {
 			return ErrAuth
@@ -265,8 +265,7 @@ func refusal(text string) error {
 	return errReply
 }
 
-// transient reports whether another attempt is worth while after one that ended
-// with err.
+// transient reports whether another attempt may help after err.
 func transient(err error) bool {
 	return err == errConnection || err == errTimeout || err == errChanged || err == errCluster || err == errReadOnly
 }

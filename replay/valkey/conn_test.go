@@ -42,7 +42,7 @@ func TestCommandsAreReplies(t *testing.T) {
 }
 
 // TestReadReply reads what servers send, every truncation of it, and noise.
-// Nothing but a whole reply is one.
+// Only a whole reply is accepted.
 func TestReadReply(t *testing.T) {
 	for _, text := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":-12\r\n", "$-1\r\n", "*-1\r\n", "$0\r\n\r\n", "$3\r\na\r\n\r\n",
@@ -80,8 +80,9 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
-// TestDeadLink has a pipeline wait for its replies while the one before it meets
-// what is none, which ends the link. What is left in the buffer is not for it.
+// TestDeadLink: a pipeline waits for its replies while the one before it reads
+// an invalid one, which ends the link. The rest of the buffer is not for the
+// one that waits.
 func TestDeadLink(t *testing.T) {
 	client, server := net.Pipe()
 	defer server.Close()
@@ -106,8 +107,8 @@ func TestDeadLink(t *testing.T) {
 	assert.Empty(t, <-done)
 }
 
-// TestElsewhereMeanwhile has a connection lead to another server while a gateway
-// writes and fetches what is revoked. It knows nothing of the first one then.
+// TestElsewhereMeanwhile: a connection leads to another server while a gateway
+// writes and fetches revocations. Then it knows nothing of the first one.
 func TestElsewhereMeanwhile(t *testing.T) {
 	ctx := context.Background()
 	a, b := valkeytest.Start(t), valkeytest.Start(t)
@@ -132,9 +133,9 @@ func TestElsewhereMeanwhile(t *testing.T) {
 	assert.Equal(t, known, n.change(nil))
 }
 
-// TestFormerOwner has a slot leave the server that a token was sent to, while all
-// clocks are set back: the mark is before the token then. A reply that comes
-// from the former owner later does not count.
+// TestFormerOwner: a slot leaves the server that a token was sent to, while all
+// clocks are set back, so the mark is before the token. A later reply of the
+// former owner does not count.
 func TestFormerOwner(t *testing.T) {
 	base := time.Now().Truncate(time.Second)
 	now := base
@@ -160,7 +161,8 @@ func TestFormerOwner(t *testing.T) {
 		return r
 	}
 	answered := func(n *node, r *request) (bool, error) {
-		w := &worker{n: n, requests: []*request{r}, replies: []reply{{}}} // null: nobody had spent it
+		// Null: not spent before.
+		w := &worker{n: n, requests: []*request{r}, replies: []reply{{}}}
 		a := answer{conn: n.belief.conn, primary: true, identity: n.belief.identity, nonce: n.belief.nonce, time: clockOf(base.Add(time.Second))}
 		_, err := w.judge(time.Now(), &a)
 		require.NoError(t, err)
@@ -178,7 +180,7 @@ func TestFormerOwner(t *testing.T) {
 	assert.Equal(t, errChanged, err)
 }
 
-// TestNames has every target come back from its name, and no two have one.
+// TestNames: every target comes back from its name, and no two share one.
 func TestNames(t *testing.T) {
 	names := make(map[string]bool)
 	for _, room := range []string{"", "a", "1:a", "u", "t0123456789abcdef", "a\x00", "é"} {

@@ -25,7 +25,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// TestDial has the embedder make the connections.
+// TestDial: the caller makes the connections.
 func TestDial(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -40,9 +40,8 @@ func TestDial(t *testing.T) {
 	assert.Positive(t, dialed.Load())
 }
 
-// TestMute has a connection from which nothing comes any more, and an embedder
-// whose connections are not to be asked whether they live. The guard makes a
-// new one.
+// TestMute: a connection goes silent, and the caller's connections cannot be
+// asked whether they live. The guard makes a new one.
 func TestMute(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -53,7 +52,7 @@ func TestMute(t *testing.T) {
 	g := newGuardAtLast(t, c)
 	many := func() {
 		var wg sync.WaitGroup
-		for range 64 { // has the client read in the background
+		for range 64 { // make the client read in the background
 			wg.Go(func() { spend(g, unique()) })
 		}
 		wg.Wait()
@@ -77,7 +76,7 @@ func (w *watched) Close() error {
 	return w.Conn.Close()
 }
 
-// TestCloseWhileConnecting closes a guard while a connection is being made. It
+// TestCloseWhileConnecting closes a guard while it makes a connection, which
 // does not stay.
 func TestCloseWhileConnecting(t *testing.T) {
 	t.Parallel()
@@ -115,7 +114,7 @@ func TestCloseWhileConnecting(t *testing.T) {
 	}
 }
 
-// TestDatabase has two deployments on one server, and a database that is not there.
+// TestDatabase uses two deployments on one server, and a missing database.
 func TestDatabase(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -132,7 +131,7 @@ func TestDatabase(t *testing.T) {
 	assert.ErrorIs(t, err, valkey.ErrServer)
 }
 
-// TestClosed has a guard that is closed refuse all, at once, and make no
+// TestClosed: a closed guard refuses everything at once, and makes no
 // connection.
 func TestClosed(t *testing.T) {
 	t.Parallel()
@@ -149,8 +148,8 @@ func TestClosed(t *testing.T) {
 	assert.Equal(t, connections, g.Stats().Connections)
 }
 
-// TestCanceledWhileStalled has calls canceled whose server stands still. They
-// do not wait for their time to be up.
+// TestCanceledWhileStalled cancels calls while the server stands still. They do
+// not wait until their time is up.
 func TestCanceledWhileStalled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -173,13 +172,13 @@ func TestCanceledWhileStalled(t *testing.T) {
 	}
 }
 
-// TestTLS has a server that speaks TLS only.
+// TestTLS uses a server that speaks only TLS.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, pool := certificate(t)
 	s := startServer(t, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	var address string
-	eventually(t, func() bool { // the port may be taken after all
+	eventually(t, func() bool { // another may have taken the port
 		address = valkeytest.FreeAddress(t)
 		_, port, _ := net.SplitHostPort(address)
 		return s.do("CONFIG", "SET", "tls-port", port).Error() == nil
@@ -195,7 +194,7 @@ func TestTLS(t *testing.T) {
 	assert.EqualError(t, err, noConnection, "the certificate is nobody's that it knows")
 }
 
-// TestMuteTLS has the handshake of a new connection meet silence, and the next
+// TestMuteTLS: the handshake of a new connection meets silence, and the next
 // connection a server that answers. Nobody waits for the first one for ever.
 func TestMuteTLS(t *testing.T) {
 	t.Parallel()

@@ -6,38 +6,38 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The reasons of a [Guard] for not telling: one for each thing that can be done
-// about it. All match token.ErrUnavailable. After one, the token may be spent
-// or not. What the guard returns matches one of these with errors.Is, and says
-// more: its text, and its word in [Stats].Reasons.
+// Why a [Guard] could not tell: one error for each thing that you can do about
+// it. All match [token.ErrUnavailable]. After one, the token may be spent or
+// not. Compare with [errors.Is]; the text, and the word in [Stats.Reasons], say
+// more.
 var (
-	// ErrDataLost says that the token was issued before the servers may have
-	// lost what was spent. Those issued from [Guard.ReadyAt] on are accepted;
-	// this one never will be.
+	// ErrDataLost: the token was issued before the servers may have lost
+	// what was spent. It is never accepted; tokens issued from
+	// [Guard.ReadyAt] on are.
 	ErrDataLost error = &fault{"data-lost", "valkey: issued before the server may have lost data", nil}
 
 	// ErrBusy: Config.MaxWaiting calls wait. Add gateways or servers.
 	ErrBusy error = &fault{"busy", "valkey: too many calls are waiting", nil}
 
-	// ErrCanceled: the context ended first. It matches the errors of package
-	// context, too.
+	// ErrCanceled: the context ended first. It matches the errors of
+	// package context, too.
 	ErrCanceled error = &fault{"canceled", "valkey: the context of the call ended", nil}
 
 	// ErrClosed: the guard is closed, or was not made with [New].
 	ErrClosed error = &fault{"closed", "valkey: the guard is closed", nil}
 
-	// ErrUnreachable: the server does not answer. See to it and the network.
+	// ErrUnreachable: the server does not answer. Check it and the network.
 	ErrUnreachable error = &fault{"unreachable", "valkey: the server does not answer", nil}
 
-	// ErrAuth: the server refused user, password or a command. See to Config
+	// ErrAuth: the server refused user, password or a command. Check Config
 	// and the server's list of users.
 	ErrAuth error = &fault{"auth", "valkey: not authorized by the server", nil}
 
-	// ErrServer: the server answers, and cannot be relied on. See to its state
-	// and its configuration.
+	// ErrServer: the server answers, but cannot be relied on. Check its
+	// state and its configuration.
 	ErrServer error = &fault{"server", "valkey: the server cannot be relied on", nil}
 
-	// ErrClock: clocks are further apart than ClockSkew. Set them.
+	// ErrClock: clocks are further apart than ClockSkew. Set them right.
 	ErrClock error = &fault{"clock", "valkey: the clocks differ by too much", nil}
 )
 
@@ -47,7 +47,7 @@ var (
 	errConnection error = &fault{"connection", "valkey: no connection to the server", ErrUnreachable}
 
 	// errChanged says that the connection or the nonce changed during an
-	// attempt. Its replies say nothing then, so it is repeated.
+	// attempt. Its replies prove nothing then, so it is repeated.
 	errChanged error = &fault{"changing", "valkey: the server keeps changing", ErrUnreachable}
 
 	errLoading          error = &fault{"loading", "valkey: the server is loading or busy", ErrServer}
@@ -70,8 +70,8 @@ var (
 // errCredentials is returned as a [causedFault].
 var errCredentials = &fault{"credentials", "valkey: Config.Credentials returned an error", ErrAuth}
 
-// causedFault is a reason with what was the cause. That is the embedder's own,
-// and may hold secrets: it is not in the text.
+// causedFault is a reason with its cause. The cause is the caller's own and may
+// hold secrets, so the text does not show it.
 type causedFault struct {
 	*fault
 	cause error

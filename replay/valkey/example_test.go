@@ -18,14 +18,15 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// address is that of the server that the examples use.
+// address is the server that the examples use.
 var address = "127.0.0.1:6379"
 
 // Two gateways with the same keys and the same server: a token opens a
 // connection to one of them, once.
 func Example() {
 	ctx := context.Background()
-	ring, err := keyring.New(time.Now(), keyring.Config{}) // keyring.Load, where there are several hosts
+	// Several hosts: keyring.Load.
+	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		panic(err)
 	}
@@ -42,7 +43,7 @@ func Example() {
 		return &token.Opener{Ring: ring, Guard: guard}
 	}
 	first, second := gateway(), gateway()
-	time.Sleep(time.Until(ready)) // the health check's part
+	time.Sleep(time.Until(ready)) // a health check does this
 
 	sealer := token.Sealer{Ring: ring}
 	minted, err := sealer.Create(claims.Claims{
@@ -62,8 +63,8 @@ func Example() {
 	// token: already used
 }
 
-// Alice is banned on one gateway. The others refuse her tokens from then on,
-// and end the connections that she has.
+// Alice is banned on one gateway. From then on the others refuse her tokens,
+// and end her connections.
 func ExampleGuard_Revoke() {
 	ctx := context.Background()
 	config := valkey.Config{Addresses: []string{address}, Limits: keyring.Limits{ClockSkew: time.Second}}
@@ -79,7 +80,7 @@ func ExampleGuard_Revoke() {
 	alice := token.Summary{ClockSkew: time.Second, UserID: []byte("alice"), IssuedAt: time.Now(), Expiration: time.Now().Add(time.Minute)}
 
 	if err := here.Revoke(ctx, token.Target{User: "alice"}, time.Now()); err != nil {
-		panic(err) // not everybody may know: again
+		panic(err) // others may not know: repeat it
 	}
 	_, err = elsewhere.Spend(ctx, time.Now(), alice)
 	fmt.Println("another token:", err)
@@ -103,8 +104,8 @@ func TestExamples(t *testing.T) {
 	assert.Equal(t, "another token: token: revoked\nend the sessions of alice\n", printed(t, ExampleGuard_Revoke))
 }
 
-// printed returns what f prints. A Timeout is the guard's usual one in an
-// example: where the machine stood still for longer than that, it is run again.
+// printed returns what f prints. Timeout has its usual value in an example. So
+// if the machine stands still for longer than that, the example runs again.
 func printed(t *testing.T, f func()) (out string) {
 	for range 3 {
 		out = printedOnce(t, f)

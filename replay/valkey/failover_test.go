@@ -10,8 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey"
 )
 
-// TestReplica has a guard on a replica, on a server that becomes one, and one
-// that was one in between.
+// TestReplica runs a guard on a replica, on a server that becomes one, and on
+// one that was one in between.
 func TestReplica(t *testing.T) {
 	t.Parallel()
 	primary := startServer(t)
@@ -26,7 +26,7 @@ func TestReplica(t *testing.T) {
 	spent, unused := honest(), honest()
 	require.Equal(t, "fresh", spend(g, spent))
 	other := startServer(t)
-	follow(t, primary, other.Address) // and loses all that it had
+	follow(t, primary, other.Address) // and loses all its data
 	assert.Equal(t, readOnly, spend(g, numbered(2)))
 	primary.must("REPLICAOF", "NO", "ONE")
 	assert.Equal(t, valkey.ErrDataLost.Error(), spend(newGuard(t, c), spent))
@@ -34,7 +34,7 @@ func TestReplica(t *testing.T) {
 	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))
 }
 
-// follow makes s a replica, and waits until it has all.
+// follow makes s a replica, and waits until it has all data.
 func follow(t testing.TB, s *server, primary string) {
 	t.Helper()
 	_, port, _ := strings.Cut(primary, ":")
@@ -74,8 +74,8 @@ func TestFailover(t *testing.T) {
 	primary.Resume()
 }
 
-// TestFailoverConnected has a name lead to the new primary, while the
-// connection to the old one stays, which follows the new one.
+// TestFailoverConnected leads a name to the new primary, while the connection
+// to the old one stays, which follows the new one.
 func TestFailoverConnected(t *testing.T) {
 	t.Parallel()
 	primary, replica := startServer(t), startServer(t)

@@ -21,20 +21,20 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// fake is a server that speaks as much of the protocol as a guard needs, has a
-// clock that can be set, and says what it is told to.
+// fake is a server that speaks as much of the protocol as a guard needs. Its
+// clock can be set, and its replies can be chosen.
 type fake struct {
 	t       testing.TB
 	address string
 
 	mu     sync.Mutex
 	info   map[string]string
-	reply  map[string]string // to a command, instead of what is right; raw
+	reply  map[string]string // by command: raw, instead of the right one
 	values map[string]fakeValue
 	offset time.Duration // of the clock
-	frozen time.Time     // what the clock shows but for offset, unless it is zero: then it runs
-	drop   string        // hang up after the next one of that command
-	then   func()        // happens right after the next token was set
+	frozen time.Time     // if set, the clock stands still, here plus offset
+	drop   string        // hang up after the next such command
+	then   func()        // called right after the next token is set
 	conns  []net.Conn
 }
 
@@ -150,8 +150,8 @@ func (f *fake) answer(args []string) string {
 	return "+OK\r\n"
 }
 
-// eval answers the scripts of the guard, which differ in how many arguments
-// they have. It knows of no revocations.
+// eval answers the guard's scripts, which differ in their number of arguments.
+// It knows of no revocations.
 func (f *fake) eval(args []string) string {
 	switch len(args) {
 	case 6: // extendNonce: script 1 nonce old life
@@ -176,7 +176,7 @@ func (f *fake) get(key string) string {
 	return bulk(v.text)
 }
 
-// say has the server reply to a command in its own way; with "" rightly again.
+// say sets the reply to a command; "" restores the right one.
 func (f *fake) say(command, reply string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,7 +187,7 @@ func (f *fake) say(command, reply string) {
 	}
 }
 
-// dropped reports whether this is the command to hang up after.
+// dropped reports whether to hang up after this command.
 func (f *fake) dropped(command string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,15 +214,15 @@ func (f *fake) set(name, value string) {
 	f.info[name] = value
 }
 
-// TestReplies has a SET answered with everything that a server or a proxy may
-// come up with. Nothing but nil is ever taken for yes.
+// TestReplies answers a SET with everything that a server or a proxy might
+// send. Only nil ever means yes.
 func TestReplies(t *testing.T) {
 	t.Parallel()
-	var wg sync.WaitGroup // some of it takes as long as a guard waits
+	var wg sync.WaitGroup // some take as long as a guard waits
 	defer wg.Wait()
 	for _, tt := range []struct {
 		command, reply string
-		want           string // empty: a replay
+		want           string // empty: spent
 	}{
 		{"SET", bulk("someone else's ID"[:16]), ""},
 		{"SET", bulk(""), oddReply},
@@ -281,9 +281,9 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// TestRevocationReplies has the script of a revocation answered with what it
-// never answers. That is told at once, and not taken for a connection that is
-// worth another try.
+// TestRevocationReplies answers the script of a revocation with what it never
+// returns. That fails at once, and does not look like a connection worth
+// another try.
 func TestRevocationReplies(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{"+OK\r\n", fakeNil, bulk("x"), "*0\r\n", "#t\r\n", "-ERR syntax error\r\n"} {
@@ -296,7 +296,7 @@ func TestRevocationReplies(t *testing.T) {
 	}
 }
 
-// TestServerChanges has a server that is fit become unfit, in each way.
+// TestServerChanges makes a fit server unfit, in each way.
 func TestServerChanges(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, value, want string }{
@@ -324,7 +324,7 @@ func TestServerChanges(t *testing.T) {
 			}
 			if tt.want == "fresh" {
 				assert.NoError(t, g.Sync(ctx, noNews))
-			} else { // what it does after five seconds, over the connection that it has
+			} else { // as after five seconds, over its connection
 				assert.EqualError(t, g.Sync(ctx, noNews), tt.want)
 			}
 			assert.Equal(t, tt.want, spend(g, numbered(1)))
@@ -334,8 +334,8 @@ func TestServerChanges(t *testing.T) {
 	}
 }
 
-// TestHalfAdopted has a gateway meet another nonce, and fail to write or to
-// fetch what is revoked. It lets nobody in until it can.
+// TestHalfAdopted: a gateway meets another nonce, and fails to write its own or
+// to fetch the revocations. It accepts nobody until it can.
 func TestHalfAdopted(t *testing.T) {
 	t.Parallel()
 	for _, script := range []string{"insert", "after"} {
@@ -357,8 +357,8 @@ func TestHalfAdopted(t *testing.T) {
 	}
 }
 
-// TestIdentity has the same connection lead to another process, history or
-// count of evictions, and the same nonce be there. What was spent may not be.
+// TestIdentity: the same connection leads to another process, history or count
+// of evictions, and the nonce is the same. The data may lack what was spent.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"run_id", "master_replid", "evicted_keys"} {
@@ -369,7 +369,8 @@ func TestIdentity(t *testing.T) {
 			unused := unique()
 			f.set(name, "7")
 			if name != "master_replid" {
-				require.NoError(t, g.Sync(ctx, noNews)) // or it would ask after five seconds
+				// Or it would ask only after five seconds.
+				require.NoError(t, g.Sync(ctx, noNews))
 			}
 			assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))
 			assert.EqualValues(t, 2, g.Stats().Losses)
@@ -379,9 +380,9 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestTailComesLast has the server change right after a token was set, in the
-// same pipeline. What tells whether the reply is to be believed is read after
-// that.
+// TestTailComesLast: the server changes right after a token was set, in the
+// same pipeline. The guard notices, because the tail of the pipeline is read
+// after that.
 func TestTailComesLast(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -406,8 +407,8 @@ func TestTailComesLast(t *testing.T) {
 	}
 }
 
-// TestFormerNonce has the nonce be replaced by the one before it, in the same
-// second as the other times.
+// TestFormerNonce replaces the nonce by the one before it, in the same second
+// as the other times.
 func TestFormerNonce(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -428,28 +429,28 @@ func TestFormerNonce(t *testing.T) {
 	assert.EqualValues(t, 4, g.Stats().Losses)
 }
 
-// TestNewConnection has a process with another identity and the same data take
-// the place of the one that was asked, between two spends: nothing but the new
-// connection tells.
+// TestNewConnection: between two spends, a process with another identity and
+// the same data replaces the first. Only the new connection shows it.
 func TestNewConnection(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
 	g := newGuard(t, config(f.address))
 	var wg sync.WaitGroup
-	for range 64 { // from now on the client reads all the time, and notices
+	for range 64 { // now the client always reads, and notices
 		wg.Go(func() { assert.Equal(t, "fresh", spend(g, unique())) })
 	}
 	wg.Wait()
 	f.set("run_id", "another")
 	f.hangUp()
-	time.Sleep(100 * time.Millisecond) // for the client to notice, before the guard could
+	// The client notices before the guard could.
+	time.Sleep(100 * time.Millisecond)
 	tok := unique()
 	assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, tok))
 	assert.EqualValues(t, 2, g.Stats().Losses)
 }
 
-// startOwners starts two servers of a Cluster, of which the first has all slots
-// until own gives them to another.
+// startOwners starts two servers of a Cluster. The first has all slots until
+// own gives them to another.
 func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config) {
 	t.Helper()
 	fakes = []*fake{startFake(t), startFake(t)}
@@ -465,8 +466,8 @@ func startOwners(t testing.TB) (fakes []*fake, own func(i int), c valkey.Config)
 	return fakes, own, c
 }
 
-// TestOwnerChanges has all slots of a Cluster go from one server to another and
-// back, all the time. A spend that meets the one before goes on to the other.
+// TestOwnerChanges moves all slots of a Cluster from one server to another and
+// back, all the time. A spend that meets the former owner goes on to the other.
 func TestOwnerChanges(t *testing.T) {
 	t.Parallel()
 	_, own, c := startOwners(t)
@@ -480,7 +481,8 @@ func TestOwnerChanges(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					// A slot that has another server raises the mark.
+					// A slot on another server raises the
+					// mark.
 					assert.Contains(t, []string{"fresh", valkey.ErrDataLost.Error()}, spend(g, unique()))
 				}
 			}
@@ -492,14 +494,15 @@ func TestOwnerChanges(t *testing.T) {
 	}
 	for i := range rounds {
 		own(i % 2)
-		assert.NoError(t, g.Revoke(ctx, token.Target{User: "somebody"}, time.Now())) // asks who has the slots, first
+		// Asks first who has the slots.
+		assert.NoError(t, g.Revoke(ctx, token.Target{User: "somebody"}, time.Now()))
 	}
 	close(stop)
 	wg.Wait()
 }
 
-// TestSyncOwnerChanges has all slots of a Cluster go to another server, while a
-// Sync asks the former one. It goes on to the other.
+// TestSyncOwnerChanges moves all slots of a Cluster to another server, while a
+// Sync asks the former owner. It goes on to the other.
 func TestSyncOwnerChanges(t *testing.T) {
 	t.Parallel()
 	fakes, own, c := startOwners(t)
@@ -512,8 +515,8 @@ func TestSyncOwnerChanges(t *testing.T) {
 }
 
 // TestClocksAhead starts a guard while its clock and the server's are ten years
-// ahead, as they may be before a host has asked for the time. When they are
-// right, another one works, and this one says why it does not.
+// ahead, as may happen before a host has asked for the time. When they are
+// right, another guard works, and this one says why it doesn't.
 func TestClocksAhead(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -535,8 +538,8 @@ func TestClocksAhead(t *testing.T) {
 	assert.Equal(t, "fresh", spend(newGuard(t, c), unique()))
 }
 
-// TestClockSlow has a gateway whose clock is behind the server's when data may
-// have been lost: the later one says up to when.
+// TestClockSlow: a gateway's clock is behind the server's when data may have
+// been lost. The later clock dates the mark.
 func TestClockSlow(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)
@@ -551,11 +554,11 @@ func TestClockSlow(t *testing.T) {
 	assert.False(t, g.ReadyAt().Before(lost), "%v, and not %v", g.ReadyAt(), lost)
 }
 
-// TestClockModel has a server whose clock goes forward at random, by a second
-// or by an hour, and is set back as long as nothing was forgotten, and gateways
-// whose clocks show anything. No token is let in twice; and while the clocks
-// agree, fresh ones are. No clock runs but by what the model draws: how long
-// the machine takes for it is all the same.
+// TestClockModel uses a server whose clock goes forward at random, by a second
+// or by an hour, and is set back while nothing was forgotten. The gateways'
+// clocks show anything. No token is accepted twice; and while the clocks agree,
+// fresh ones are accepted. Every clock moves only as the model draws, so the
+// machine's speed has no effect.
 func TestClockModel(t *testing.T) {
 	t.Parallel()
 	rounds := 4000
@@ -579,7 +582,7 @@ func TestClockModel(t *testing.T) {
 	var minted []token.Summary
 	accepted := make(map[token.ID]bool)
 	fresh, honest, refused := 0, 0, 0
-	f.offset = time.Minute // past what counts as issued before the guard was made
+	f.offset = time.Minute // past the skew of the guard's start
 	base := f.offset
 	for round := range rounds {
 		var old *token.Summary
@@ -592,9 +595,9 @@ func TestClockModel(t *testing.T) {
 			f.offset += between(0, 10*time.Second)
 		case 1:
 			f.offset += between(0, 3*time.Minute)
-		case 2: // back by less than what is kept beyond what is needed
+		case 2: // by less than the spare time to live
 			f.offset = max(base, f.offset-between(0, 5*time.Second))
-		case 3: // to where a recent token may just have been forgotten
+		case 3: // to where a recent token may just be gone
 			if len(minted) > 0 {
 				old = &minted[max(0, len(minted)-1-rng.IntN(3))]
 				f.offset = max(f.offset, old.Expiration.Sub(f.frozen)+between(-5*time.Second, 40*time.Second))

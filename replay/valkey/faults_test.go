@@ -39,7 +39,7 @@ func TestPassword(t *testing.T) {
 	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))
 	alone := config(s.Address)
-	alone.Username = "nobody" // whom the server does not know
+	alone.Username = "nobody" // unknown to the server
 	assert.Equal(t, "fresh", spend(newGuard(t, alone), unique()), "without a password nothing is sent")
 	s.must("ACL", "SETUSER", "gateway", "on", ">secret", "+@all", "~*")
 	s.must("ACL", "SETUSER", "limited", "on", ">secret", "+@all", "-set", "~*")
@@ -50,8 +50,8 @@ func TestPassword(t *testing.T) {
 		_, err := valkey.New(ctx, with)
 		assert.Equal(t, valkey.ErrAuth, err, name)
 	}
-	// One that may do what the documentation lists, and nothing else; and those
-	// that may not even do all of that.
+	// One user with exactly what the documentation lists, and some with
+	// less.
 	least := strings.Fields("+auth +set +get +time +info +eval +incrby +pexpire +pttl +zadd +zcard +zrange +zrangebyscore +zrem +zscore")
 	user := func(name string, may ...string) {
 		s.must(append([]string{"ACL", "SETUSER", name, "on", ">secret", "-@all", "~" + valkey.DefaultPrefix + "*"}, may...)...)
@@ -59,7 +59,8 @@ func TestPassword(t *testing.T) {
 	user("least", least...)
 	for i, may := range least[1:] {
 		user("less", slices.Delete(slices.Clone(least), i+1, i+2)...)
-		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce") // has it write another one
+		// It must write another.
+		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce")
 		with := config(s.Address)
 		with.Username, with.Password = "less", "secret"
 		_, err := valkey.New(ctx, with)
@@ -72,7 +73,8 @@ func TestPassword(t *testing.T) {
 		with := newGuard(t, right)
 		assert.Equal(t, "fresh", spend(with, unique()))
 		assert.NoError(t, with.Revoke(ctx, token.Target{User: user}, time.Now()))
-		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce") // has it write another one
+		// It must write another.
+		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce")
 		assert.NoError(t, with.Sync(ctx, noNews))
 	}
 	assert.NotEqual(t, "fresh", spend(g, spent))
@@ -81,7 +83,7 @@ func TestPassword(t *testing.T) {
 	_, err := valkey.New(ctx, limited)
 	assert.Equal(t, valkey.ErrAuth, err)
 
-	// Credentials that are asked for with each connection.
+	// Credentials that each connection asks for.
 	right := config(s.Address)
 	var asked atomic.Int64
 	right.Credentials = func() (string, string, error) {
@@ -99,8 +101,8 @@ func TestPassword(t *testing.T) {
 	assert.NotContains(t, err.Error(), "secret")
 }
 
-// TestPause stops the server for a moment: fresh tokens are let in after it,
-// and none is taken for a replay.
+// TestPause stops the server for a moment. Fresh tokens are accepted after it,
+// and none counts as spent.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	valkeytest.Each(t, func(t *testing.T, engine string) {
@@ -134,8 +136,8 @@ func TestPause(t *testing.T) {
 }
 
 // TestSoakStall stops the server for far longer than anybody waits: for a
-// minute, or for a little with a shorter timeout. It is not parallel: the
-// memory and the goroutines that it counts are the whole process's.
+// minute, or for less with a shorter timeout. It is not parallel, because it
+// counts the memory and goroutines of the whole process.
 func TestSoakStall(t *testing.T) {
 	const maxWaiting = 300
 	stall, timeout := 3*time.Second, 250*time.Millisecond
@@ -190,7 +192,8 @@ func TestSoakStall(t *testing.T) {
 
 	s.Resume()
 	fresh := n.Add(1)
-	eventually(t, func() bool { // the same one: what was sent in vain is not spent by it
+	// The same token: failed attempts did not spend it.
+	eventually(t, func() bool {
 		outcome := spend(g, numbered(fresh))
 		require.NotEqual(t, "spent", outcome)
 		fresh = n.Add(1)
@@ -208,8 +211,8 @@ func heap() int {
 	return int(m.HeapInuse + m.StackInuse)
 }
 
-// TestRestart kills the server. What was spent before stays spent, whatever is
-// left of it, and what is issued when the guard is ready again is let in.
+// TestRestart kills the server. Spent tokens stay spent, whatever is left of
+// the data. Tokens issued when the guard is ready again are accepted.
 func TestRestart(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -234,7 +237,8 @@ func TestRestart(t *testing.T) {
 			tt.lose(s)
 			assert.Equal(t, noConnection, spend(g, spent))
 			s.Restart()
-			eventually(t, func() bool { // it may have to read what it has
+			// It may have to load its data.
+			eventually(t, func() bool {
 				return spend(g, spent) != loading
 			})
 			for range 3 {
@@ -253,7 +257,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestFlushed has the data go while the connections stay.
+// TestFlushed deletes the data while the connections stay.
 func TestFlushed(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "DEL chattoken:{0}:guard-nonce"} {
@@ -274,9 +278,9 @@ func TestFlushed(t *testing.T) {
 	}
 }
 
-// TestThereAndBack has the guard see other data for a while, with an epoch of
-// their own, and then the former again, in which nothing is missing that it
-// says of itself. What was spent in between is.
+// TestThereAndBack shows the guard other data for a while, with a nonce of
+// their own, and then the former again. They claim to be complete, but lack
+// what was spent in between.
 func TestThereAndBack(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"two databases", "two servers"} {
@@ -336,7 +340,7 @@ func TestEviction(t *testing.T) {
 	assert.Equal(t, "spent", spend(accepting, numbered(1)))
 	eventually(t, func() bool { return spend(g, unique()) == evicts })
 
-	// It has evicted: when the policy is right again, the data is not whole.
+	// It has evicted: even with the right policy, the data are incomplete.
 	c.AcceptEviction = false
 	s.must("SET", "filler", strings.Repeat("x", 1<<20))
 	s.must("CONFIG", "SET", "maxmemory", "1mb")
@@ -370,8 +374,8 @@ func mustString(t testing.TB, s *server, args ...string) string {
 	return strings.TrimPrefix(v.(string), "txt:")
 }
 
-// TestLoading starts a server that takes long to read what it has, until it is
-// told not to.
+// TestLoading starts a server that loads its data for long, until it is told to
+// stop.
 func TestLoading(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -379,7 +383,7 @@ func TestLoading(t *testing.T) {
 	g := newGuard(t, c)
 	spent := numbered(1)
 	require.Equal(t, "fresh", spend(g, spent))
-	// It looks up from reading after every 1024 commands.
+	// It serves clients after every 1024 commands it loads.
 	var sets []client.Completed
 	for n := range 40_000 {
 		sets = append(sets, s.admin().B().Set().Key(strconv.Itoa(n)).Value("x").Build())
@@ -410,7 +414,7 @@ func TestLoading(t *testing.T) {
 	assert.Equal(t, 3, told, "the reason is told, by New and by Spend")
 }
 
-// TestSplit has each byte of each reply arrive on its own.
+// TestSplit delivers each byte of each reply on its own.
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -430,16 +434,16 @@ func TestSplit(t *testing.T) {
 	wg.Wait()
 }
 
-// TestCut hangs up after each number of bytes of a reply. The request has been
-// sent, and was carried out; the token is let in by the next attempt.
+// TestCut hangs up after each number of bytes of a reply. The request was sent
+// and executed; the next attempt accepts the token.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	p := startProxy(t, s.Address)
 	g := newGuard(t, config(p.address))
 	connections := g.Stats().Connections
-	// A nil, the state of about 140 bytes, and the time: all cuts within it,
-	// and beyond, within the reply to the next one.
+	// A nil, about 140 bytes of state, and the time: all cuts within these,
+	// and beyond, within the next reply.
 	for cut := range int64(260) {
 		p.cut.Store(cut)
 		tok := numbered(uint64(cut))
@@ -453,7 +457,7 @@ func TestCut(t *testing.T) {
 	assert.EqualValues(t, 260, st.Fresh)
 }
 
-// TestDelayed has replies come later than anybody waits for them.
+// TestDelayed delivers replies later than anybody waits for them.
 func TestDelayed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -461,7 +465,7 @@ func TestDelayed(t *testing.T) {
 	c := config(p.address)
 	c.Timeout = 500 * time.Millisecond
 	g := newGuardAtLast(t, c)
-	// outcome is that of a Spend which is not late.
+	// outcome is that of a Spend that is not late.
 	outcome := func(tok token.Summary) (got string) {
 		eventually(t, func() bool {
 			got = spend(g, tok)
@@ -477,14 +481,15 @@ func TestDelayed(t *testing.T) {
 	p.delay.Store(0)
 	eventually(t, func() bool { return spend(g, unique()) == "fresh" })
 	for n := range uint64(5) {
-		// Some were carried out. Another call must not take that for its own.
+		// Some were executed. Another call must not take that for its
+		// own.
 		assert.Contains(t, []string{"spent", "fresh"}, outcome(numbered(n+1)))
 		assert.Equal(t, "spent", outcome(numbered(n+1)))
 	}
 }
 
-// TestCanceled has a caller leave after its token was sent, and before it is
-// answered.
+// TestCanceled: a caller leaves after its token was sent, and before the
+// answer.
 func TestCanceled(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -509,8 +514,8 @@ func TestCanceled(t *testing.T) {
 	assert.Equal(t, "spent", spend(g, tok), "the server got to it when it went on")
 }
 
-// TestClocks has gateways whose clock is out by more than the skew: they are
-// refused, at the start and later, and never tolerated in silence.
+// TestClocks uses gateways whose clock is off by more than the skew. They are
+// refused, at the start and later, and never silently tolerated.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -545,7 +550,7 @@ func TestClocks(t *testing.T) {
 		now := c.Now()
 		tok := tokenAt(1<<63+uniques.Add(1), now.Add(skew), time.Minute)
 		if tt.off < 0 {
-			tok = unique() // by a minter whose clock is right
+			tok = unique() // by an issuer whose clock is right
 		}
 		assert.Equal(t, tt.spend, spendAt(g, now, tok), "ahead by %v", tt.off)
 		assert.EqualError(t, g.Sync(ctx, noNews), tt.ask, "ahead by %v", tt.off)
@@ -555,7 +560,7 @@ func TestClocks(t *testing.T) {
 	off.Store(0)
 	assert.Equal(t, "fresh", spend(g, unique()))
 
-	// By the server's clock, this token is long over.
+	// By the server's clock, this token expired long ago.
 	late := unique()
 	late.Expiration = time.Now().Add(-31 * time.Second)
 	assert.Equal(t, tokenOver, spend(g, late))

@@ -44,8 +44,8 @@ func TestOnce(t *testing.T) {
 	})
 }
 
-// TestRemembered looks at what is on the server: the time to live is what is
-// left of the token, and the margin.
+// TestRemembered looks at the server: the time to live is what is left of the
+// token, and the margin.
 func TestRemembered(t *testing.T) {
 	s := startServer(t)
 	g := newGuard(t, config(s.Address))
@@ -62,8 +62,8 @@ func TestRemembered(t *testing.T) {
 		tok := tokenAt(uint64(tt.left), now.Add(skew), time.Minute)
 		at := tok.Expiration.Add(-tt.left)
 		fresh, err := g.Spend(ctx, at, tok)
-		// What a gateway with the clock at says, the server's clock need not
-		// agree with: that is for TestClocks.
+		// The server's clock may disagree with the gateway's, which
+		// shows at; that is for TestClocks.
 		require.True(t, fresh || errors.Is(err, valkey.ErrClock), "%v", err)
 		key := valkey.DefaultPrefix + string(tok.TokenID[:])
 		ttl, err := s.do("PTTL", key).AsInt64()
@@ -133,13 +133,13 @@ func TestEightProcesses(t *testing.T) {
 				assert.NoError(t, err, "%s", outputs[i])
 			})
 		}
-		eventually(t, func() bool { // what is issued before they are there is refused
+		eventually(t, func() bool { // until then tokens are refused
 			n, err := s.do("GET", "present").AsInt64()
 			return err == nil && n == processes
 		})
 		s.must("SET", "issued", strconv.FormatInt(time.Now().Add(skew).Unix(), 10))
 		wg.Wait()
-		// Each winner has left its mark: the name of a token was counted once.
+		// Each winner has left its mark: each token was counted once.
 		winners, err := s.do("HVALS", "winners").AsStrSlice()
 		require.NoError(t, err)
 		assert.Len(t, winners, raced())
@@ -156,7 +156,7 @@ func raced() int {
 	return 100_000
 }
 
-// raceTTL is how long tokens live: for longer than a race takes.
+// raceTTL is the life of tokens: longer than a race takes.
 const raceTTL = 5 * time.Minute
 
 // raceAlone is one of the eight processes. It starts when all are there.
@@ -196,7 +196,7 @@ func raceAlone(t *testing.T, address string) {
 	wg.Wait()
 }
 
-// TestAllocs counts what a Spend allocates that has a pipeline of its own.
+// TestAllocs counts the allocations of a Spend with a pipeline of its own.
 func TestAllocs(t *testing.T) {
 	if race {
 		t.Skip("allocation counts differ under -race")
@@ -248,7 +248,7 @@ func TestConfig(t *testing.T) {
 	assert.ErrorContains(t, err, "Cluster")
 }
 
-// TestZero has guards that nobody made.
+// TestZero uses guards that New did not make.
 func TestZero(t *testing.T) {
 	for name, g := range map[string]*valkey.Guard{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestZero(t *testing.T) {
 	}
 }
 
-// TestNoPassword prints what has a password in every way.
+// TestNoPassword prints whatever has a password, in every way.
 func TestNoPassword(t *testing.T) {
 	const password = "hunter2"
 	f := startFake(t)
@@ -291,7 +291,7 @@ func TestNoPassword(t *testing.T) {
 	assert.Equal(t, 4, strings.Count(log.String(), f.address))
 }
 
-// TestErrors has every error of the package match what an Opener asks for.
+// TestErrors: every error of the package matches what an Opener asks for.
 func TestErrors(t *testing.T) {
 	for _, err := range []error{
 		valkey.ErrDataLost, valkey.ErrBusy, valkey.ErrCanceled, valkey.ErrClosed,
@@ -305,7 +305,7 @@ func TestErrors(t *testing.T) {
 
 func TestRefusedAtOnce(t *testing.T) {
 	s := startServer(t)
-	now := time.Now() // however long New takes, it comes later
+	now := time.Now() // before New, however long it takes
 	g, err := valkey.New(ctx, config(s.Address))
 	require.NoError(t, err)
 	assert.Equal(t, valkey.ErrDataLost.Error(), spendAt(g, now, tokenAt(1, now, time.Minute)), "the guard is new")

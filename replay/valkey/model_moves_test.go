@@ -27,7 +27,7 @@ func (w *world) next(s mState, emit func(m move, t mState, bad string)) {
 	}
 	do(opTick, 0, 0, always(w.pass))
 	if !s.minted {
-		for _, ahead := range w.minters {
+		for _, ahead := range w.issuers {
 			do(opMint, uint8(ahead), 0, always(func(s *mState) { w.mint(s, ahead) }))
 		}
 	}
@@ -60,8 +60,8 @@ func (w *world) gatewayMoves(s *mState, i uint8, do doer) {
 	w.callMoves(s, i, do)
 }
 
-// connectMoves has the address of a gateway lead to a server. A pipeline that
-// is under way may be lost with the connection.
+// connectMoves leads the address of a gateway to a server. A pipeline that is
+// under way may be lost with the connection.
 func (w *world) connectMoves(s *mState, i, to uint8, do doer) {
 	g := &s.gateways[i]
 	same := g.server == 1+to && g.pipe.stage == pipeNone && g.asked == askNothing
@@ -119,8 +119,8 @@ func (w *world) nonceMoves(s *mState, i uint8, do doer) {
 	}
 }
 
-// mislead has an extension arrive at a server that it was not for. One that
-// compares does nothing there.
+// mislead makes an extension arrive at the wrong server. One that compares does
+// nothing there.
 func (w *world) mislead(s *mState, i, to uint8) bool {
 	d := &s.servers[to].data[0]
 	if !w.misled || !w.blind || d.nonce.k == 0 || d.nonce == s.gateways[i].nonce {
@@ -164,8 +164,8 @@ func (w *world) maySend(s *mState, g *mGateway) bool {
 	return g.conn == connNow && (!w.old || g.age == 0) && w.pollFits(s, g)
 }
 
-// send sends the pipeline of a call. If g is not slow, it is executed and has
-// its reply at once.
+// send sends the pipeline of a call. If g is not slow, it is executed and
+// answered at once.
 func (w *world) send(s *mState, i uint8) (ok bool, bad string) {
 	g := &s.gateways[i]
 	g.pipe = mPipe{stage: pipeSent, conn: connNow, server: g.server - 1}
@@ -180,8 +180,8 @@ func (w *world) send(s *mState, i uint8) (ok bool, bad string) {
 	return true, w.deliver(s, i)
 }
 
-// pollFits reports whether g may send in a world where evictions are noticed at
-// once.
+// pollFits reports whether g may send in a world where gateways notice
+// evictions at once.
 func (w *world) pollFits(s *mState, g *mGateway) bool {
 	return !w.evict || !w.polledAtOnce && g.polled != 0 || g.server == 0 ||
 		(g.polled == pollEvicted) == s.servers[g.server-1].evicted
@@ -298,7 +298,7 @@ func earlier(t int8) int8 {
 	return t - 1
 }
 
-// away is for how many ticks a server must stay away that was left.
+// away returns for how many ticks a server must stay away that gateways left.
 func (w *world) away() uint8 {
 	return cmp.Or(w.stays, w.life()+uint8(2*w.stepServer))
 }
@@ -324,8 +324,9 @@ func (w *world) mint(s *mState, ahead int8) {
 	s.issued = int8(at/w.tick()) - s.phase
 }
 
-// answered notes that a server answered somebody who relies on it, and reports
-// whether it may, in a world where no server comes back too soon.
+// answered records that a server answered a gateway that relies on it. It
+// reports whether that may happen, in a world where no server comes back too
+// soon.
 func (w *world) answered(s *mState, server uint8) bool {
 	d := &s.servers[server].data[0]
 	if !d.last {
@@ -349,8 +350,8 @@ func (s *mState) sync(i, from uint8) {
 	s.servers[i].repl = s.servers[from].repl
 }
 
-// hangUp has a gateway leave its connection. What is under way on it may arrive
-// all the same.
+// hangUp makes a gateway leave its connection. What is under way on it may
+// still arrive.
 func (w *world) hangUp(s *mState, i uint8) {
 	s.gateways[i].hangUp()
 	if w.twins {
@@ -371,8 +372,8 @@ func (g *mGateway) hangUp() {
 	g.server, g.asked, g.first, g.now = 0, askNothing, mNonce{}, mNonce{}
 }
 
-// alike has two pipelines of one gateway share all but their calls. i is the
-// one that has acted.
+// alike makes two pipelines of one gateway share everything but their calls. i
+// is the one that has acted.
 func (s *mState) alike(i uint8) {
 	g, twin := s.gateways[i], &s.gateways[1-i]
 	g.calling, g.pipe = twin.calling, twin.pipe
@@ -411,8 +412,8 @@ func (s *mState) end(i uint8) {
 	}
 }
 
-// ask has a gateway ask the server about itself, and do with the answer what
-// the rules say.
+// ask makes a gateway ask the server about itself, and act on the answer by the
+// rules.
 func (w *world) ask(s *mState, i uint8) bool {
 	g := &s.gateways[i]
 	v := &s.servers[g.server-1]
@@ -445,7 +446,7 @@ func (w *world) ask(s *mState, i uint8) bool {
 	return true
 }
 
-// verify is a verification that nothing comes in between of.
+// verify is a verification without another event in between.
 func (w *world) verify(s *mState, i uint8) bool {
 	g := &s.gateways[i]
 	for g.server != 0 {
@@ -534,7 +535,7 @@ func (w *world) extend(s *mState, i uint8) bool {
 	return w.answered(s, g.server-1)
 }
 
-// execute executes what is left of a pipeline, or half of it.
+// execute executes the rest of a pipeline, or half of it.
 func (w *world) execute(s *mState, i uint8) bool {
 	p := &s.gateways[i].pipe
 	v := &s.servers[p.server]
@@ -587,8 +588,8 @@ func (s *mState) confirm(server uint8) bool {
 	return false
 }
 
-// deliver has a gateway judge the replies of its pipeline. It returns what went
-// wrong, if anything did.
+// deliver makes a gateway judge the replies of its pipeline. It returns what
+// went wrong, if anything did.
 func (w *world) deliver(s *mState, i uint8) (bad string) {
 	g := &s.gateways[i]
 	p := g.pipe
@@ -640,8 +641,8 @@ func (w *world) deliver(s *mState, i uint8) (bad string) {
 	return bad
 }
 
-// settle ends what does not matter any more, so that the states are finite and
-// as few as can be.
+// settle ends what no longer matters, so that the states are finite and as few
+// as possible.
 func (w *world) settle(s *mState) {
 	if !w.apart {
 		for i := range s.servers {
@@ -668,10 +669,10 @@ func (w *world) settle(s *mState) {
 		g := &s.gateways[i]
 		g.mark, g.past = when(g.mark), when(g.past)
 		if g.mark == far || s.minted && s.issued <= w.oldToken() {
-			g.past = -far // whatever comes, the mark will be later
+			g.past = -far // any later mark exceeds it
 		}
 		if w.lean && (g.mark == far || g.pipe.reply == replySpent && g.pipe.stage == pipeDone) {
-			s.end(uint8(i)) // in vain, as setting the token again would be
+			s.end(uint8(i)) // in vain, as another SET would be
 		}
 		hopeless = hopeless && g.mark == far
 		if g.pipe.stage == pipeDone || g.pipe.stage == pipeHalf && w.tailFirst {
@@ -704,13 +705,13 @@ func (w *world) settle(s *mState) {
 	}
 }
 
-// oldMarks is the mark, in ticks, that no token comes before which is still to
-// be minted.
+// oldMarks returns the mark, in ticks, that no token yet to be minted comes
+// before.
 func (w *world) oldMarks() int8 {
-	return slices.Min(w.minters) - w.slack() - 1
+	return slices.Min(w.issuers) - w.slack() - 1
 }
 
-// oldToken is when a token was issued that is before all marks to come.
+// oldToken returns when a token was issued that is before all future marks.
 func (w *world) oldToken() int8 {
 	behind := int8(0)
 	for i := range w.gateways {
@@ -725,8 +726,8 @@ func (w *world) oldToken() int8 {
 // slack is ClockSkew and what rounding to seconds adds, in ticks.
 func (w *world) slack() int8 { return int8((w.issued(&mState{}).skew + 1000) / w.tick()) }
 
-// rename numbers what is random by where it is first met. What nothing can be
-// compared with any more gets the last number.
+// rename numbers random values in the order of their first use. What can no
+// longer equal anything gets the last number.
 func (s *mState) rename() {
 	var runs, repls, keys [16]uint8
 	lastRun, lastRepl, lastKey := uint8(0), uint8(0), uint8(0)
@@ -799,7 +800,7 @@ func (w *world) start() (s mState) {
 	return s
 }
 
-// The random values that nothing refers to any more are drawn again.
+// Random values that nothing refers to are drawn again.
 
 func (s *mState) freshNonce() uint8 {
 	return s.unused(func(n mNonce) uint8 { return n.k }, func(*mGateway) uint8 { return 0 }, func(*mServer) uint8 { return 0 })

@@ -58,7 +58,7 @@ var mutants = []struct {
 	}, sized(2, 0b01, 0b10).with(func(w *world) { w.serverOff = [3]int8{0, -3} }), twice, 10},
 	{"rule 3: the mark forgets what counted", func(r *rules) {
 		r.raise = func(mark, _, own, server clock) clock { return raise(mark, mark, own, server) }
-	}, sized(2, 0b11).with(func(w *world) { w.stepGate, w.serverOff, w.minters, w.apart = 3, [3]int8{0, -3}, []int8{0}, false }), sameTwice, 13},
+	}, sized(2, 0b11).with(func(w *world) { w.stepGate, w.serverOff, w.issuers, w.apart = 3, [3]int8{0, -3}, []int8{0}, false }), sameTwice, 13},
 	{"rule 4: what is there is adopted", func(r *rules) {
 		r.next = func(b belief, first, now answer) step {
 			b.runID = ""
@@ -75,17 +75,17 @@ var mutants = []struct {
 	{"rule 5: a clock ahead is not asked for", func(r *rules) {
 		r.entry = oldRuling
 		r.ruling = oldRuling
-	}, sized(1, 1, 1).with(func(w *world) { w.restart, w.minters = true, []int8{3} }), sameTwice, 6},
+	}, sized(1, 1, 1).with(func(w *world) { w.restart, w.issuers = true, []int8{3} }), sameTwice, 6},
 	{"rule 5: TIME is not asked for on the reply", func(r *rules) {
 		r.ruling = func(t issued, mark, own, _ clock) ruling { return judgeSpend(t, mark, own, own) }
-	}, sized(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.minters = true, [3]int8{3}, []int8{3} }), twice, 11},
+	}, sized(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.issuers = true, [3]int8{3}, []int8{3} }), twice, 11},
 	{"rule 5: the own clock is not asked for on the reply, nor on entry", func(r *rules) {
 		r.entry = oldRuling
 		r.ruling = func(t issued, mark, _, server clock) ruling { return judgeSpend(t, mark, server, server) }
-	}, sized(2, 0b01, 0b10).with(func(w *world) { w.serverOff, w.minters = [3]int8{3}, []int8{3} }), twice, 10},
+	}, sized(2, 0b01, 0b10).with(func(w *world) { w.serverOff, w.issuers = [3]int8{3}, []int8{3} }), twice, 10},
 	{"rule 5: no clock is asked for on entry", func(r *rules) { r.entry = oldRuling },
 		sized(1, 1, 1).with(func(w *world) {
-			w.restart, w.slow, w.minters, w.serverOff = true, 1, []int8{3}, [3]int8{3}
+			w.restart, w.slow, w.issuers, w.serverOff = true, 1, []int8{3}, [3]int8{3}
 			w.stepServer, w.maxRare = 3, 4
 		}), twice, 12},
 	{"rule 6: another call's value counts", func(r *rules) {
@@ -95,9 +95,10 @@ var mutants = []struct {
 		sized(1, 1).with(func(w *world) { w.evict, w.polledAtOnce = true, true }), sameTwice, 9},
 }
 
-// TestModelMutants has the model find each fault. Two things are a second line
-// of defence, and the model finds nothing without them: that a belief knows its
-// connection, and that a nonce names the identity that it was written to.
+// TestModelMutants checks that the model finds each fault. Two rules are a
+// second line of defence, whose lack the model does not notice: that a belief
+// knows its connection, and that a nonce names the identity that it was written
+// to.
 func TestModelMutants(t *testing.T) {
 	for _, m := range mutants {
 		w := m.world

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The rules of before: the server holds an epoch for ever, with a mark that all
-// gateways share; who finds one of this process is ready at once. A gateway
+// The former rules. The server holds an epoch for ever, with a mark that all
+// gateways share. A gateway that finds one of its process is ready at once. It
 // verifies every five seconds, which is a tick, and reads the epoch after the
 // SET, but neither role nor replication ID.
 
@@ -35,13 +35,13 @@ func (w *world) oldAsk(s *mState, i uint8, now answer) bool {
 	return w.adopted(s, i)
 }
 
-// oldMark is the mark of an epoch that a gateway begins.
+// oldMark returns the mark of an epoch that a gateway begins.
 func (w *world) oldMark(s *mState, i uint8) int8 {
 	g := &s.gateways[i]
 	return max(g.off, s.servers[g.server-1].off, g.knownMark)
 }
 
-// oldRuling judged the reply to a spend: by the mark alone.
+// oldRuling judged the reply to a spend by the mark alone.
 func oldRuling(t issued, mark, _, _ clock) ruling {
 	if t.IssuedBefore(mark.time()) {
 		return beforeMark
@@ -55,8 +55,7 @@ func oldWorld(servers int, leads ...uint8) world {
 	return w
 }
 
-// oldFaults are cases that were seen on real servers, and the worlds that they
-// are of.
+// oldFaults are cases that were seen on real servers, and their worlds.
 var oldFaults = []struct {
 	name  string
 	world world
@@ -65,7 +64,7 @@ var oldFaults = []struct {
 }{
 	{"F1: a gateway moves to a server that another one declared lossy before", oldWorld(2, 0b11, 0b11).with(func(w *world) { w.apart = false }), sameTwice, 9},
 	{"F2: epochs of one second", oldWorld(3, 0b111), sameTwice, 11},
-	{"F3: a minter and a gateway that are fast", oldWorld(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.minters = true, [3]int8{3, 0}, []int8{3} }), twice, 10},
+	{"F3: a issuer and a gateway that are fast", oldWorld(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.issuers = true, [3]int8{3, 0}, []int8{3} }), twice, 10},
 	{"F4: gateways that restart where they were once", oldWorld(2, 0b11).with(func(w *world) { w.restartGate, w.onlyRestart = true, true }), twice, 12},
 	{"F9: a server that stood still while others moved", oldWorld(2, 0b11, 0b01), twice, 10},
 	{"F10: WAIT, and a replica that follows another primary", oldWorld(3, 0b010, 0b001).with(func(w *world) {
@@ -74,8 +73,8 @@ var oldFaults = []struct {
 	{"F11: roles change over a kept connection", oldWorld(2, 0b01).with(func(w *world) { w.roles, w.follows = true, [3]uint8{0, 1} }), sameTwice, 12},
 }
 
-// TestModelOldRules shows that the model finds what was found, and that the
-// rules close it. Only F10 stays, which is a split brain.
+// TestModelOldRules shows that the model finds these cases, and that the rules
+// close them. Only F10 stays: a split brain.
 func TestModelOldRules(t *testing.T) {
 	for _, m := range oldFaults {
 		x := m.world.explore(m.finds)

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The model of rule 7: g1 revokes the user of token T, g2 is shown T, and
-// revokes somebody else now and then. A is the server of both; B is its
-// replica. T is minted when all marks are old, so the clock has two values.
+// The model of rule 7. g1 revokes the user of token T. g2 is shown T, and
+// sometimes revokes somebody else. A is the server of both; B is its replica. T
+// is minted when all marks are old, so the clock has two values.
 
 const missed = "T counts after its revocation returned"
 
@@ -29,21 +29,21 @@ type vServer struct {
 }
 
 type vGateway struct {
-	known    bool // it has been at the server
+	known    bool // it has reached the server
 	sure     bool // its belief is verified
 	repl     uint8
 	nonce    mNonce
 	revision uint8
 	mark     bool // T is before it
-	revoked  bool // it knows of T's revocation
+	revoked  bool // it knows T's revocation
 
 	stage   uint8 // of its pipeline
 	tail    vTail
-	fetched uint8 // up to which revision, by that pipeline
-	first   bool  // the pipeline's SET was executed after the revocation had returned
+	fetched uint8 // the revision that the pipeline fetched up to
+	first   bool  // SET was executed after the revocation returned
 }
 
-// vTail is what the end of a pipeline told.
+// vTail is the reply of a pipeline's tail.
 type vTail struct {
 	primary  bool
 	repl     uint8
@@ -55,9 +55,9 @@ type vState struct {
 	a, b     vServer
 	gateways [2]vGateway
 	minted   bool
-	due      bool // T was minted when its revocation began
+	due      bool // T existed when its revocation began
 	returned bool
-	spent    bool // T was let in
+	spent    bool // T was accepted
 	rare     uint8
 }
 
@@ -66,18 +66,18 @@ type vState struct {
 const (
 	vIdle uint8 = iota
 	vBegun
-	vExecuted // the first command was, not the tail
+	vExecuted // the first command, not the tail
 	vAnswered
-	vFetch   // the revocations are to be fetched
-	vFetched // they were, and the tail of that pipeline not
+	vFetch   // the revocations must be fetched
+	vFetched // they were, without that pipeline's tail
 	vFetchedAll
 )
 
 type vWorld struct {
 	adopt   func(b belief, a answer) (belief, bool)
 	judge   func(b belief, a answer, own clock) (belief, trust)
-	refetch func(b belief, a answer, revision int64, own clock) (belief, trust) // of the pipeline that fetches
-	rare    uint8                                                               // how many rare events there may be
+	refetch func(b belief, a answer, revision int64, own clock) (belief, trust)
+	rare    uint8 // the most rare events
 }
 
 func (v *vState) now() clock {
@@ -128,7 +128,7 @@ func (v *vState) fresh() uint8 {
 	}
 }
 
-// verify has a gateway verify A, without anything in between.
+// verify makes a gateway verify A, without another event in between.
 func (w *vWorld) verify(v *vState, g *vGateway) {
 	b := g.belief()
 	if g.sure {
@@ -258,8 +258,8 @@ func (w *vWorld) gatewayMoves(v *vState, i uint8, do func(op, a uint8, event fun
 	}
 }
 
-// first executes the first command of a pipeline: a revocation of g1, SET of
-// g2, or to fetch what is revoked.
+// first executes the first command of a pipeline: g1's revocation, g2's SET, or
+// a fetch of revocations.
 func (v *vState) first(i uint8) {
 	g := &v.gateways[i]
 	g.stage++
@@ -272,7 +272,7 @@ func (v *vState) first(i uint8) {
 	}
 }
 
-// reply has a gateway judge its replies.
+// reply makes a gateway judge its replies.
 func (w *vWorld) reply(v *vState, i uint8) string {
 	g := &v.gateways[i]
 	b, trust := g.belief(), verifyAnew
@@ -293,7 +293,7 @@ func (w *vWorld) reply(v *vState, i uint8) string {
 	}
 	g.stage, g.tail = vIdle, vTail{}
 	if i == 0 {
-		v.returned = v.due // a revocation before T was minted does not concern it
+		v.returned = v.due // unless it came before T was minted
 		return ""
 	}
 	token := &mToken{base + 10_000, 5000}

@@ -12,15 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The model of a Cluster: two servers, which both hold other slots all the
-// time, so that their nonces live on, and one slot, T's, that moves between
-// them. A gateway has a belief in each server and a mark of the slot. A tick is
-// 5 s, D is three.
+// The model of a Cluster: two servers and one slot, T's, that moves between
+// them. Both servers always hold other slots, so their nonces live on. A
+// gateway has a belief in each server and a mark of the slot. A tick is 5 s, D
+// is three.
 
 const cTwice = "twice, though the slot did not come back too soon"
 
 type cGateway struct {
-	view   uint8 // the server that has the slot, as far as it knows
+	view   uint8 // the slot's server, as far as it knows
 	age    uint8 // ticks since it read the map; ends at D
 	nonces [2]uint8
 	known  [2]bool
@@ -133,7 +133,7 @@ func (w *cWorld) verify(s *cState, i, server uint8) {
 	g := &s.gateways[i]
 	b := cBelief(g, server)
 	if b.next(s.answer(server), s.answer(server)) == stepWrite {
-		s.nonces[server] = 3 // which none had before: see settle
+		s.nonces[server] = 3 // new to both: see settle
 	}
 	b, other := b.adopt(s.answer(server))
 	g.known[server], g.nonces[server] = true, s.nonces[server]
@@ -179,8 +179,8 @@ func (s *cState) pass() {
 	}
 }
 
-// settle is what it is in the other model. A nonce is 1 if it is there, and 2
-// if it was.
+// settle is as in the other model. A nonce is 1 if it is there, and 2 if it
+// was.
 func (s *cState) settle() {
 	for server, n := range s.nonces {
 		for i := range s.gateways {

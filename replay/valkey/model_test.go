@@ -1,5 +1,5 @@
-// The model is one goroutine, with which the race detector would take ten times
-// as long.
+// The model is one goroutine, and takes ten times as long with the race
+// detector.
 
 //go:build !race
 
@@ -14,11 +14,10 @@ import (
 
 // The model explores every order of events in small worlds, breadth first, with
 // gateways that call the functions of rules.go. A world has one token. All
-// times are relative to now and end where they cannot matter any more, so most
-// worlds are finite without a bound on their steps.
+// times are relative to now, and end when they no longer matter, so most worlds
+// are finite without a bound on their steps.
 
-// move is what leads from one state to another: an operation and whom it
-// concerns.
+// move leads from one state to another: an operation and its subjects.
 type move struct{ op, a, b uint8 }
 
 // search is a breadth-first search, and what it found.
@@ -26,21 +25,21 @@ type search[S comparable] struct {
 	start S
 	next  func(s S, emit func(m move, t S, bad string))
 	name  func(m move) string
-	stop  string // ends the search when it is found; empty: never; whatever: the first
+	stop  string // the finding that ends the search, whatever: any
 
 	states int
-	traces map[string][]string // by what went wrong: the shortest way to it
+	traces map[string][]string // by finding: the shortest way to it
 }
 
 const whatever = "whatever"
 
-// origin is how a state was reached first.
+// origin is how a state was first reached.
 type origin struct {
 	parent int32
 	move   move
 }
 
-// run explores. States are known by 128 bits of a random hash.
+// run explores. It knows states by 128 bits of a random hash.
 func (x *search[S]) run() *search[S] {
 	seeds := [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	digest := func(s S) [2]uint64 {

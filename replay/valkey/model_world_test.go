@@ -22,8 +22,8 @@ const (
 const (
 	maxServers  = 3
 	maxGateways = 3
-	far         = 100                      // ticks: a time that is over, or will be, for ever
-	base        = clock(1_800_000_000_000) // now, by a right clock, less the phase
+	far         = 100                      // ticks: a time for ever past or future
+	base        = clock(1_800_000_000_000) // now by a right clock, less phase
 )
 
 // mNonce is a nonce: its random bytes, and the identity that it was written to.
@@ -31,10 +31,10 @@ type mNonce struct{ k, run, repl uint8 }
 
 // mData is a database.
 type mData struct {
-	token uint8 // 0: not set; tokenOther: by a call that is over; tokenOf + g: by the one at g
+	token uint8 // 0: unset; tokenOther: by an ended call; tokenOf + g: by g
 	nonce mNonce
 	ttl   uint8 // of the nonce, in ticks
-	age   uint8 // ticks since it answered; ends at how long it must stay away
+	age   uint8 // ticks since it answered; ends at away
 	last  bool  // it answered last of all
 	mark  int8  // old rules: of the nonce, which is an epoch
 }
@@ -48,12 +48,12 @@ type mServer struct {
 	primary   bool
 	run, repl uint8
 	of        uint8 // 1 + the server that it replicates
-	off       int8  // by how many ticks its clock is ahead
+	off       int8  // ticks that its clock is ahead
 	evicted   bool
 	data      [2]mData
 }
 
-// mPipe is a pipeline with the token's SET, and what it will tell.
+// mPipe is a pipeline with the token's SET, and its replies.
 type mPipe struct {
 	stage   uint8
 	conn    uint8
@@ -66,11 +66,11 @@ type mPipe struct {
 	covered bool // SET was executed where a winner had verified
 }
 
-// The stages of a pipeline. Each means that what is before it was executed.
+// The stages of a pipeline. Each means that everything before it was executed.
 const (
 	pipeNone uint8 = iota
 	pipeSent
-	pipeHalf // SET, or the tail under the mutant that sends it first
+	pipeHalf // SET, or the tail in the mutant that sends it first
 	pipeDone
 )
 
@@ -83,7 +83,7 @@ const (
 )
 
 type mGateway struct {
-	off    int8  // by how many ticks its clock is ahead
+	off    int8  // ticks that its clock is ahead
 	server uint8 // 1 + where its connection leads; 0: nowhere
 
 	// Its belief and mark.
@@ -93,16 +93,16 @@ type mGateway struct {
 	doubted    bool
 	past, mark int8
 
-	asked      uint8 // how far it is with verifying, on this connection
+	asked      uint8 // progress of verifying, on this connection
 	first, now mNonce
 
 	calling bool
 	pipe    mPipe
 	won     bool
-	polled  uint8 // what it knows of evictions: nothing, pollClean or pollEvicted
+	polled  uint8 // of evictions: nothing, pollClean or pollEvicted
 
-	// Old rules: the mark of the epoch that it knows, the epoch that it left,
-	// and for how many ticks it has not verified.
+	// Old rules: the mark of the epoch that it knows, the epoch that it
+	// left, and for how many ticks it has not verified.
 	knownMark int8
 	left, age uint8
 }
@@ -112,8 +112,8 @@ const (
 	connBefore uint8 = 2
 
 	askNothing uint8 = 0
-	askWrite   uint8 = 1 // the nonce now is to be replaced
-	askAgain   uint8 = 2 // it was written: the server is to be asked again
+	askWrite   uint8 = 1 // the nonce now must be replaced
+	askAgain   uint8 = 2 // it was written: ask the server again
 
 	pollClean   uint8 = 1
 	pollEvicted uint8 = 2
@@ -131,12 +131,12 @@ type mState struct {
 	issued   int8  // in ticks after now, by a right clock
 	phase    int8  // of now in its second, in ticks
 	wins     uint8 // ends at 2
-	verified uint8 // the servers where a winner verified after it had won, as bits
-	over     bool  // no gateway lets the token in any more
+	verified uint8 // bits: servers where a winner verified after it won
+	over     bool  // no gateway accepts the token any more
 	rare     uint8 // how many rare events there were
 }
 
-// rules are the functions of rules.go, or those with a fault.
+// rules are the functions of rules.go, or faulty ones.
 type rules struct {
 	next   func(b belief, first, now answer) step
 	adopt  func(b belief, a answer) (belief, bool)
@@ -148,7 +148,7 @@ type rules struct {
 
 	tailFirst bool // the tail is read before the SET
 	blind     bool // an extension does not compare
-	same      bool // a replacement is tried again with the same random bytes
+	same      bool // another attempt reuses the random bytes
 	undoubted bool // an eviction is not doubted
 }
 
@@ -166,32 +166,32 @@ type world struct {
 	replicas bool // old rules: with WAIT for one replica
 
 	servers, gateways int
-	leads             [maxGateways]uint8 // where the address of a gateway may lead: servers, as bits
-	minters           []int8             // by how many ticks the minter's clock may be ahead
+	leads             [maxGateways]uint8 // bits: the servers it may reach
+	issuers           []int8             // ticks the issuer may be ahead
 	gatewayOff        [maxGateways]int8
 	serverOff         [maxServers]int8
-	follows           [maxServers]uint8 // 1 + the server that it replicates at first
-	unit, skew        clock             // of a tick, and ClockSkew, in milliseconds; 0: 5 s
+	follows           [maxServers]uint8 // 1 + what it first replicates
+	unit, skew        clock             // tick and ClockSkew in ms; 0: 5 s
 	d                 uint8             // D in ticks; 0: 2
-	lean              bool              // leave out what the rules refuse anyway
-	maxRare           uint8             // how many of the events from here on; 0: as many as can be
+	lean              bool              // without what the rules refuse
+	maxRare           uint8             // of what follows; 0: no limit
 
 	apart        bool  // no server comes back too soon
-	split        bool  // SET and tail of a pipeline are executed one after the other
-	slow         uint8 // gateways whose replies come late, as bits
-	lateSend     bool  // and their pipelines are executed late
-	races        bool  // of several gateways that verify
+	split        bool  // SET and tail are executed one after the other
+	slow         uint8 // bits: gateways whose replies come late
+	lateSend     bool  // and whose pipelines are executed late
+	races        bool  // among gateways that verify
 	late         bool  // with races: replacements of a nonce arrive late
 	misled       bool  // extensions arrive at another server
-	restart      bool  // servers restart, with all data, without the token, and with none
+	restart      bool  // servers, with all data, no token or no data
 	flush, swap  bool
-	roles        bool // servers become replicas, sync, and become primaries, over kept connections
-	attach       bool // a first replica attaches, which changes the replication ID
+	roles        bool // servers change roles over kept connections
+	attach       bool // a first replica attaches: another replication ID
 	restartGate  bool // gateways restart
 	onlyRestart  bool // and are led elsewhere only then
-	stepGate     int8 // the clocks of gateways step between their offset and this more or less
+	stepGate     int8 // gateways' clocks step by this and back
 	stepServer   int8
-	stays        uint8 // for how many ticks a server that was left does; 0: long enough
+	stays        uint8 // ticks that an abandoned server does; 0: enough
 	twins        bool  // g1 and g2 are two pipelines of one gateway
 	evict        bool  // servers evict the token
 	polledAtOnce bool  // and all gateways notice before they spend
@@ -216,7 +216,7 @@ func (w *world) tick() clock {
 // life is D in ticks.
 func (w *world) life() uint8 { return cmp.Or(w.d, 2) }
 
-// clock returns what a clock shows that is so many ticks ahead, and ticks is
+// clock returns the reading of a clock that is so many ticks ahead; ticks is
 // the inverse.
 func (w *world) clock(s *mState, ticks int8) clock {
 	return base + clock(s.phase+ticks)*w.tick()
@@ -235,7 +235,7 @@ func (w *world) issued(s *mState) *mToken {
 	return &w.token
 }
 
-// What is random has a name of four bytes, by number. Zero is none.
+// Random values have a name of four bytes, by number. Zero is none.
 var (
 	runIDs   = namesOf("run")
 	replIDs  = namesOf("rep")
@@ -246,7 +246,7 @@ var (
 
 const (
 	digits = "0123456789abcdef"
-	gone   = 15 // names all that nothing can be compared with any more
+	gone   = 15 // names all that can no longer equal anything
 )
 
 func namesOf(kind string) (names [len(digits)]string) {

@@ -20,10 +20,9 @@ func (w world) explore(stop string) *search[mState] {
 	return x.run()
 }
 
-// sized returns a world in which gateways are led to servers, of which each has
-// a bit.
+// sized returns a world whose gateways are led to servers, given as bits.
 func sized(servers int, leads ...uint8) world {
-	w := world{rules: theRules(), gateways: len(leads), servers: servers, minters: []int8{0}, apart: true, lean: true}
+	w := world{rules: theRules(), gateways: len(leads), servers: servers, issuers: []int8{0}, apart: true, lean: true}
 	copy(w.leads[:], leads)
 	return w
 }
@@ -33,12 +32,12 @@ func (w world) with(change func(w *world)) world {
 	return w
 }
 
-// worlds are explored to the end. A deep one only with CHATTOKEN_SOAK=1.
+// worlds are explored to the end, deep ones only with CHATTOKEN_SOAK=1.
 var worlds = []struct {
 	name  string
 	deep  bool
 	world world
-	finds []string // what no rule closes, or what is beyond what is assumed
+	finds []string // what no rule closes, or is beyond the assumptions
 }{
 	{"moves", false, sized(2, 0b11, 0b11).with(func(w *world) { w.slow, w.lateSend = 3, true }), nil},
 	{"moves, D is three ticks", false, sized(2, 0b11, 0b11).with(func(w *world) { w.d, w.slow = 3, 1 }), nil},
@@ -79,17 +78,17 @@ var worlds = []struct {
 	{"races and late nonces in a split brain", true, sized(2, 0b11, 0b10).with(func(w *world) { w.races, w.late, w.apart = true, true, false }), []string{splitBrain}},
 	{"races of three gateways", true, sized(1, 1, 1, 1).with(func(w *world) { w.races, w.late, w.flush, w.maxRare = true, true, true, 1 }), nil},
 	{"clocks at the edge", false, sized(2, 0b11, 0b11).with(func(w *world) {
-		w.restart, w.gatewayOff, w.serverOff, w.minters, w.maxRare = true, [3]int8{1, 0}, [3]int8{0, 1}, []int8{0, 1}, 1
+		w.restart, w.gatewayOff, w.serverOff, w.issuers, w.maxRare = true, [3]int8{1, 0}, [3]int8{0, 1}, []int8{0, 1}, 1
 	}), nil},
 	{"clocks of gateways step", false, sized(1, 1, 1).with(func(w *world) { w.restart, w.stepGate, w.slow = true, 1, 1 }), nil},
 	{"clocks of servers step", false, sized(2, 0b11, 0b10).with(func(w *world) { w.stepServer, w.maxRare = 1, 2 }), nil},
 	{"clocks of servers step on and on", true, sized(2, 0b11, 0b11).with(func(w *world) { w.stepServer, w.slow = 1, 1 }), nil},
 	{"all clocks step, and moves", true, sized(2, 0b11, 0b10).with(func(w *world) { w.stepServer, w.stepGate = 1, 1 }), nil},
 	{"one gateway, and all clocks step far", false, sized(2, 0b11).with(func(w *world) {
-		w.apart, w.stepGate, w.stepServer, w.minters, w.maxRare = false, 3, 3, []int8{-3, 0, 3}, 4
+		w.apart, w.stepGate, w.stepServer, w.issuers, w.maxRare = false, 3, 3, []int8{-3, 0, 3}, 4
 	}), nil},
 	{"one gateway, and all clocks step on and on", true, sized(2, 0b11).with(func(w *world) {
-		w.apart, w.stepGate, w.stepServer, w.minters = false, 3, 3, []int8{-3, 0, 3}
+		w.apart, w.stepGate, w.stepServer, w.issuers = false, 3, 3, []int8{-3, 0, 3}
 	}), nil},
 	{"both clocks are slow where a loss is noticed", false, sized(1, 1, 1).with(func(w *world) {
 		w.flush, w.gatewayOff, w.serverOff, w.stepServer, w.maxRare = true, [3]int8{0, -3}, [3]int8{-1}, 2, 3
@@ -98,14 +97,14 @@ var worlds = []struct {
 		w.stepServer, w.maxRare, w.stays = 1, 1, 2
 	}), []string{tooSoon}},
 	{"an eviction that nobody notices yet", false, sized(1, 1, 1).with(func(w *world) { w.evict = true }), []string{sameTwice, twice}},
-	{"minter and gateway are fast", false, sized(2, 0b11, 0b11).with(func(w *world) {
-		w.restart, w.gatewayOff, w.minters, w.maxRare = true, [3]int8{3, 0}, []int8{0, 3}, 2
+	{"issuer and gateway are fast", false, sized(2, 0b11, 0b11).with(func(w *world) {
+		w.restart, w.gatewayOff, w.issuers, w.maxRare = true, [3]int8{3, 0}, []int8{0, 3}, 2
 	}), nil},
 	{"half seconds", false, sized(1, 1, 1).with(func(w *world) {
-		w.restart, w.unit, w.skew, w.gatewayOff, w.serverOff, w.minters, w.slow = true, 500, 1000, [3]int8{1, 0}, [3]int8{1}, []int8{0, 1, 2}, 1
+		w.restart, w.unit, w.skew, w.gatewayOff, w.serverOff, w.issuers, w.slow = true, 500, 1000, [3]int8{1, 0}, [3]int8{1}, []int8{0, 1, 2}, 1
 	}), nil},
 	{"quarters of a second", true, sized(2, 0b11, 0b11).with(func(w *world) {
-		w.unit, w.skew, w.gatewayOff, w.serverOff, w.minters = 250, 1000, [3]int8{3, 0}, [3]int8{0, 4}, []int8{0, 2, 4}
+		w.unit, w.skew, w.gatewayOff, w.serverOff, w.issuers = 250, 1000, [3]int8{3, 0}, [3]int8{0, 4}, []int8{0, 2, 4}
 	}), nil},
 	{"an eviction that all notice before they spend", false, sized(1, 1, 1).with(func(w *world) { w.evict, w.polledAtOnce, w.slow = true, true, 3 }), nil},
 }

@@ -15,30 +15,29 @@ import (
 type node struct {
 	g       *Guard
 	address string
-	queue   chan *request // has room for MaxWaiting, so that it is never full
+	queue   chan *request // has room for MaxWaiting, so it is never full
 	keys    atomic.Pointer[keys]
 	belief  belief // guarded by Guard.mu, as the marks are
 
 	connecting sync.Mutex
 	link       atomic.Pointer[link] // the latest; nil at first
 
-	asking  sync.Mutex // is held to ask the server about itself, and guards what follows
-	settled bool       // this gateway's latest revocations were written to the pair
+	asking  sync.Mutex // held to ask the server; guards the next two
+	settled bool       // the pair has this gateway's latest revocations
 	evicted string     // evicted_keys when last asked
 
 	retired atomic.Bool
 	stop    chan struct{} // closed after retired is set
 }
 
-// keys are the names of the keys that the guard keeps on each server, beside
-// those of tokens. In a Cluster they have the same slot, one that the server
-// has.
+// keys are the names of the keys that the guard keeps on each server, besides
+// those of tokens. In a Cluster they share a slot that the server has.
 type keys struct {
 	nonce    string // a string
-	revision string // a string: counts the revocations that were written
-	order    string // a sorted set: the names of revocations by their revision
-	marks    string // a sorted set: the names of revocations by their moment
-	tokens   string // a sorted set: the names of revoked tokens by when that was
+	revision string // a string: counts revocations written
+	order    string // a sorted set: names of revocations by revision
+	marks    string // a sorted set: names of revocations by moment
+	tokens   string // a sorted set: names of tokens by when revoked
 }
 
 func newKeys(prefix, tag string) *keys {
@@ -46,8 +45,7 @@ func newKeys(prefix, tag string) *keys {
 	return &keys{base + "nonce", base + "revision", base + "order", base + "marks", base + "tokens"}
 }
 
-// newNode makes a node and starts its goroutines. It does not connect: whoever
-// asks the server something does.
+// newNode makes a node and starts its goroutines. The first request connects.
 func (g *Guard) newNode(address string, k *keys) *node {
 	n := &node{g: g, address: address, queue: make(chan *request, g.config.MaxWaiting), stop: make(chan struct{})}
 	n.keys.Store(k)
@@ -58,8 +56,8 @@ func (g *Guard) newNode(address string, k *keys) *node {
 	return n
 }
 
-// retire ends the node's goroutines and its connection, and has its requests
-// sent on or refused.
+// retire ends the node's goroutines and its connection, and sends its requests
+// on or refuses them.
 func (n *node) retire() {
 	n.retired.Store(true)
 	close(n.stop)
@@ -104,9 +102,9 @@ func (n *node) connect(until time.Time) (*link, error) {
 	return l, nil
 }
 
-// round sends p over one connection, and appends what tells whether the replies
-// are to be believed. That comes last: reading it before proves nothing. The
-// first error that the server replied to what was added is the error.
+// round sends p over one connection, and appends the commands that tell whether
+// the replies count. Those come last: read before, they prove nothing. Its
+// error is the first that the server replied to what was added.
 func (n *node) round(until time.Time, p *pipeline, replies []reply) ([]reply, answer, error) {
 	l, err := n.connect(until)
 	if err != nil {
@@ -142,8 +140,8 @@ func readAnswer(tail []reply) (a answer, err error) {
 }
 
 // beat extends the nonce of a server at each nonceBeat, whether anybody spends
-// or not, until the node is retired. It asks on the way whether the server is
-// still fit, who has which slots, and what was revoked.
+// or not, until the node is retired. It also asks whether the server is still
+// fit, who has which slots, and what was revoked.
 func (n *node) beat() {
 	ticker := time.NewTicker(nonceBeat)
 	defer ticker.Stop()
@@ -161,7 +159,7 @@ func (n *node) beat() {
 	}
 }
 
-// verify asks the server, unless the guard relies on what answers over the
+// verify asks the server, unless the guard relies on the other end of the
 // latest connection.
 func (n *node) verify(until time.Time) error {
 	if n.known() {
@@ -180,16 +178,16 @@ func (n *node) known() bool {
 	return l != nil && l.dead.Load() == nil && n.change(nil).conn == l.id
 }
 
-// askAnew asks the server in any case: what another goroutine asks at the same
-// time, it may have asked before this call.
+// askAnew asks the server in any case: another goroutine may have asked before
+// this call.
 func (n *node) askAnew(until time.Time) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	return n.ask(until)
 }
 
-// change has f change the belief, if it is not nil, and returns it. f holds the
-// guard's lock.
+// change makes f change the belief, if f is not nil, and returns it. f holds
+// the guard's lock.
 func (n *node) change(f func(b belief) belief) belief {
 	n.g.mu.Lock()
 	defer n.g.mu.Unlock()
@@ -199,8 +197,8 @@ func (n *node) change(f func(b belief) belief) belief {
 	return n.belief
 }
 
-// ask asks the server until it can be relied on, and fetches what was revoked.
-// If it fails, nothing counts there. The caller holds asking.
+// ask asks the server until the guard relies on it, and fetches what was
+// revoked. If it fails, nothing counts there. The caller holds asking.
 func (n *node) ask(until time.Time) error {
 	err := n.persuade(until)
 	if err != nil {
@@ -212,8 +210,8 @@ func (n *node) ask(until time.Time) error {
 func (n *node) persuade(until time.Time) error {
 	var first, a answer
 	replace := false
-	// One round may write the nonce, and one may find another connection. The
-	// rest are for a busy server.
+	// One round may write the nonce, and one may find another connection.
+	// The rest are for a busy server.
 	for range 6 {
 		now, err := n.report(until, a, replace)
 		if err != nil {
@@ -237,9 +235,9 @@ func (n *node) persuade(until time.Time) error {
 	return errChanged
 }
 
-// report has the server tell all about itself, after it has replaced the nonce
-// of a, or extended the one that the guard relies on. With an error, it is not
-// fit.
+// report asks the server everything about itself. Before that it replaces the
+// nonce of a, or extends the one that the guard relies on. An error means that
+// the server is unfit.
 func (n *node) report(until time.Time, a answer, replace bool) (now answer, err error) {
 	var p pipeline
 	asked := clockOf(n.g.config.Now())
@@ -260,7 +258,8 @@ func (n *node) report(until time.Time, a answer, replace bool) (now answer, err 
 	if err != nil {
 		return now, err
 	}
-	if replies[0].kind == ':' && replies[0].text == "0" { // there was nothing to extend
+	// Nothing to extend.
+	if replies[0].kind == ':' && replies[0].text == "0" {
 		n.change(belief.lose)
 	}
 	info := replies[len(replies)-1].text
@@ -273,8 +272,8 @@ func (n *node) report(until time.Time, a answer, replace bool) (now answer, err 
 	return now, n.g.clocksAgree(asked, now.time)
 }
 
-// adopt relies on the server of a. If that is another than before, the marks are
-// raised, and this gateway's latest revocations are written.
+// adopt relies on the server of a. If the pair has changed, it raises the marks
+// and writes this gateway's latest revocations.
 func (n *node) adopt(until time.Time, a answer) error {
 	b := n.change(func(b belief) belief {
 		next, other := b.adopt(a)
@@ -295,8 +294,8 @@ func (n *node) adopt(until time.Time, a answer) error {
 	return n.catchUp(until, a, b.revision)
 }
 
-// fit returns why a server cannot be relied on, or nil if it can. Whoever
-// evicts, or did meanwhile, may have forgotten tokens.
+// fit returns why a server cannot be relied on, or nil. A server that evicts,
+// or did meanwhile, may have forgotten tokens.
 func (n *node) fit(info string) error {
 	c := &n.g.config
 	major, _, _ := strings.Cut(infoField(info, "redis_version"), ".")
@@ -325,8 +324,8 @@ func (n *node) fit(info string) error {
 }
 
 // clocksAgree returns an error if the server's clock, read between asked and
-// now, is further from the gateway's than ClockSkew. The marks could not be
-// relied on.
+// now, is further from the gateway's than ClockSkew. Then the marks would not
+// hold.
 func (g *Guard) clocksAgree(asked, server clock) error {
 	skew := clock(g.config.Limits.ClockSkew.Milliseconds())
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// proxy is a TCP proxy before a server, with faults that are switched on and
-// off.
+// proxy is a TCP proxy in front of a server, with faults that can be switched
+// on and off.
 type proxy struct {
 	t       testing.TB
 	address string
@@ -22,10 +22,10 @@ type proxy struct {
 
 	split atomic.Bool  // replies travel byte by byte
 	delay atomic.Int64 // of each piece of a reply, in nanoseconds
-	cut   atomic.Int64 // hang up after so many bytes of replies; negative: never
-	mute  atomic.Bool  // connections that reply now say nothing any more
+	cut   atomic.Int64 // hang up after so many bytes; negative: never
+	mute  atomic.Bool  // connections that reply now go silent
 
-	awaited atomic.Pointer[token.ID] // becomes nil when it was passed on
+	awaited atomic.Pointer[token.ID] // becomes nil once passed on
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -41,8 +41,7 @@ func startProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-// listen serves connections until the test ends, and returns the address for
-// them.
+// listen serves connections until the test ends, and returns its address.
 func listen(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,7 +110,7 @@ func (p *proxy) request(s net.Conn, b []byte) (int, error) {
 	return n, err
 }
 
-// reply passes a piece of a reply on, with what is to go wrong.
+// reply passes a piece of a reply on, with its faults.
 func (p *proxy) reply(c net.Conn, b []byte) (int, error) {
 	time.Sleep(time.Duration(p.delay.Load()))
 	for left := p.cut.Load(); left >= 0; left = p.cut.Load() {

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// kept is for how long a revocation can matter: the last session that it
-	// ends may begin by a clock that is ahead, and last that long.
+	// kept is for how long a revocation can matter: the last session that
+	// it ends may begin by a clock that is ahead, and lasts that long.
 	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
-	// moreRoom is how many times as many revocations a gateway has room for as
-	// there may be on the servers. With twice the room, what it has to merge is
-	// what the servers have merged already, and nobody else is taken for
-	// revoked. The rest is for what it could not tell them: while those of
-	// tokens do not fit, a gateway must refuse all.
+	// moreRoom is how many times MaxRevocations a gateway has room for.
+	// With twice the room, a gateway merges only what the servers have
+	// merged already, so it revokes nobody else. The rest is for what it
+	// could not tell them: if a token's revocation does not fit, a gateway
+	// must refuse everything.
 	moreRoom = 4
 
 	// page is how many revocations are fetched at a time, so that no server
@@ -42,8 +42,8 @@ type revocation struct {
 }
 
 // nameOf returns the name of a valid target: "a" for everyone, "t" and the
-// token, or "u", the length of the room, a colon, room and user. So no two
-// targets have the same name.
+// token, or "u", the length of the room, a colon, room and user. No two targets
+// have the same name.
 func nameOf(t token.Target) string {
 	switch {
 	case t.Everyone:
@@ -54,7 +54,7 @@ func nameOf(t token.Target) string {
 	return "u" + strconv.Itoa(len(t.Room)) + ":" + t.Room + t.User
 }
 
-// targetOf is the inverse of nameOf. What nameOf does not return is no valid
+// targetOf is the inverse of nameOf. What nameOf cannot return gives no valid
 // target.
 func targetOf(name string) (t token.Target) {
 	if id, ok := strings.CutPrefix(name, "t"); ok && len(id) == len(t.Token) {
@@ -67,27 +67,27 @@ func targetOf(name string) (t token.Target) {
 	return token.Target{Everyone: name == "a"}
 }
 
-// Revoke takes back what was issued to a target before a moment, by the rule of
-// [token.Summary.IssuedBefore]; of several calls for one target the latest
+// Revoke ends the tokens and sessions of t that were issued before issuedBefore
+// by [token.Summary.IssuedBefore]. Of several calls for one target the latest
 // moment counts. For a Token the moment is the zero time. Revoke takes
 // Config.Timeout at most, and not longer than ctx.
 //
-// If it returns nil, every gateway refuses the tokens in each Spend that begins
-// later; in a Cluster whose slots have just moved, five seconds later. After an
-// error the tokens are refused here, and some other gateways may not know: call
-// it again.
+// Once it returns nil, every gateway refuses these tokens in each Spend that
+// begins later; in a Cluster whose slots have just moved, five seconds later.
+// After an error, repeat the call: this gateway refuses the tokens, but others
+// may not know.
 //
 // A revocation is kept for three hours and a minute, the longest session that
 // it can end. If there are Config.MaxRevocations already, the one of the
-// earliest moment becomes one of everyone, which fails closed: it refuses
-// tokens, and ends sessions, that nobody revoked. That of a Token never does:
-// if there is no room for it, the error is [replay.ErrFull]. At most half may be
-// of tokens.
+// earliest moment becomes one of everyone. That fails closed: it refuses
+// tokens, and ends sessions, that nobody revoked. Single tokens, at most half
+// of MaxRevocations, are not merged: if there is no room for one, the error is
+// [replay.ErrFull].
 //
-// What this gateway revoked and could not write, because the servers were full
-// or away, takes room here only. If that is more than MaxRevocations tokens,
-// those of others may not fit any more. Then all spends here fail with
-// [replay.ErrFull] until some are over, or the gateway is started anew.
+// Revocations that this gateway could not write, because the servers were full
+// or away, take room only here. If more than MaxRevocations of them are of
+// tokens, those of others may not fit. Then every Spend here fails with
+// [replay.ErrFull] until some have expired, or the gateway is restarted.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
@@ -103,14 +103,14 @@ func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Ti
 	g.remember(r)
 	return g.within(ctx, func(until time.Time) error {
 		if t := g.topology.Load(); t.cluster() {
-			_ = g.survey(until, t.nodes...) // so that no server is left out that has joined
+			_ = g.survey(until, t.nodes...) // finds new servers
 		}
 		return g.each(until, func(n *node) error { return n.revoke(until, r) })
 	})
 }
 
 // within returns the error of do, which gets Timeout, or ErrCanceled if ctx
-// ends first. do goes on then: to end a connection would concern others, too.
+// ends first. do goes on then, because to end its connection would hurt others.
 func (g *Guard) within(ctx context.Context, do func(until time.Time) error) error {
 	done, late := make(chan error, 1), time.After(g.config.Timeout+maxPause)
 	go func() { done <- do(time.Now().Add(g.config.Timeout)) }()
@@ -138,11 +138,11 @@ func (g *Guard) remember(r revocation) []revocation {
 	return g.recent
 }
 
-// Revoked returns token.ErrRevoked or token.ErrAllRevoked if the token, or the
-// session that was opened with it, is revoked, as far as this gateway knows:
-// from its own calls, its last Spend and its last [Guard.Sync]. It asks no
-// server, takes no lock and does not allocate. A guard that is not made returns
-// ErrClosed.
+// Revoked returns [token.ErrRevoked] or [token.ErrAllRevoked] if the token, or
+// the session that it opened, was revoked, and nil otherwise. It knows what
+// this gateway learned from its own calls, its last Spend and its last
+// [Guard.Sync]. It asks no server, takes no lock and does not allocate. A guard
+// that New did not make returns ErrClosed.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed
@@ -150,17 +150,17 @@ func (g *Guard) Revoked(s token.Summary) error {
 	return g.revoked.Revoked(s)
 }
 
-// Sync fetches what other gateways have revoked, and hands over every target
-// that came into force here since the last Sync, whoever brought it: a Spend,
-// an own call of Revoke, or lack of room (as Everyone); at least once, also
-// with an error. One owner calls it, every few seconds, and ends the sessions
-// concerned. It takes Config.Timeout at most, and not longer than ctx, plus
-// what news takes. With a nil news it only fetches.
+// Sync fetches what other gateways have revoked, and calls news for every
+// target revoked here since the last Sync: by a Spend, by Revoke, or, as
+// Everyone, for lack of room. It reports each at least once, even with an
+// error. One goroutine calls Sync, every few seconds, and ends the sessions of
+// these targets. Sync takes Config.Timeout at most, and not longer than ctx,
+// plus what news takes. With a nil news it only fetches.
 //
 // If a server loses a revocation before this gateway has fetched it, the
 // gateway that made it writes it again. If that one is gone, too, unused tokens
-// are refused all the same, but live sessions go on: if [Guard.ReadyAt] moves,
-// repeat the revocations of the last moments.
+// are still refused, but live sessions go on. So if [Guard.ReadyAt] moves,
+// repeat the latest revocations.
 func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if !g.made() {
 		return ErrClosed
@@ -178,10 +178,10 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 	return err
 }
 
-// Synced returns when the last Sync that succeeded began, or New did, by
-// Config.Now: what others have revoked since may be unknown here, and live
-// sessions go on. A health check compares it with the clock. A zero or nil
-// Guard returns the zero time.
+// Synced returns the time by Config.Now at which the last Sync that succeeded,
+// or New, began. What others have revoked since may be unknown here, so live
+// sessions go on. A health check compares it with the clock. For a zero or nil
+// Guard it is the zero time.
 func (g *Guard) Synced() time.Time {
 	if !g.made() {
 		return time.Time{}
@@ -190,8 +190,8 @@ func (g *Guard) Synced() time.Time {
 }
 
 // each calls do for all servers at the same time, so that one that stands still
-// does not keep it from the others. If an error may pass, or there are other
-// servers then, all is done again, until a moment.
+// does not keep it from the others. If an error may pass, or there are new
+// servers, it does so again, until a moment.
 func (g *Guard) each(until time.Time, do func(n *node) error) error {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		nodes := g.topology.Load().nodes
@@ -220,15 +220,15 @@ func (g *Guard) each(until time.Time, do func(n *node) error) error {
 }
 
 // insert is the script that writes a revocation. KEYS are the revision, the
-// order, the marks and the tokens. ARGV are the name, the moment, how many
-// revocations there may be, the moment up to which they are over, and for how
-// many milliseconds they are kept. It returns 0, or 1 if there is no room for a
-// token.
+// order, the marks and the tokens. ARGV are the name, the moment, the most
+// revocations there may be, the moment up to which they have expired, and for
+// how many milliseconds they are kept. It returns 0, or 1 if there is no room
+// for a token.
 //
-// The order is written last: a name without a rank is not complete, and is
-// written again by the next call, or was never there. If there are too many,
-// the earliest of 16 moments become that of everyone. An empty name is written
-// nowhere: it shows whether the user may run all commands.
+// It writes the order last: a name without a rank is incomplete, and the next
+// call writes it again. If there are too many, the earliest of 16 moments
+// become that of everyone. An empty name is written nowhere: it shows whether
+// the user may run all commands.
 const insert = `
 local name, moment, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local function raise(set, name, moment)
@@ -278,14 +278,14 @@ func (n *node) insert(p *pipeline, r revocation) {
 	now, life := c.Now().Unix(), int64(kept/time.Second)
 	p.add("EVAL", insert, "4", k.revision, k.order, k.marks, k.tokens,
 		r.name, strconv.FormatInt(r.moment, 10),
-		strconv.Itoa(c.MaxRevocations+1), // that of everyone does not count
+		strconv.Itoa(c.MaxRevocations+1), // everyone's does not count
 		strconv.FormatInt(now-life, 10),
 		strconv.FormatInt(1000*(max(r.moment-now, 0)+life), 10))
 }
 
-// revoke tries once to write a revocation to n. If a reply is lost, to write it
-// again does no harm. What is on a server that this guard does not rely on at
-// the end may be on another than the one that others ask.
+// revoke tries once to write a revocation to n. If a reply is lost, it may be
+// written again. It fails if the guard does not rely on the server at the end:
+// other gateways may ask another one.
 func (n *node) revoke(until time.Time, r revocation) error {
 	if err := n.verify(until); err != nil {
 		return err
@@ -293,8 +293,8 @@ func (n *node) revoke(until time.Time, r revocation) error {
 	return n.write(until, r)
 }
 
-// write writes revocations. What the server refuses, or that it is another one,
-// says more than that it is full.
+// write writes revocations. Any other error takes precedence over a full
+// server.
 func (n *node) write(until time.Time, all ...revocation) error {
 	var p pipeline
 	for _, r := range all {
@@ -316,8 +316,8 @@ func (n *node) write(until time.Time, all ...revocation) error {
 	return cmp.Or(err, full)
 }
 
-// standing returns errChanged if this guard does not rely on who answered a. The
-// revision does not matter.
+// standing returns errChanged if this guard does not rely on the server of a.
+// The revision does not matter.
 func (n *node) standing(a answer) error {
 	var t trust
 	n.change(func(b belief) belief {
@@ -331,8 +331,8 @@ func (n *node) standing(a answer) error {
 }
 
 // writeBack writes what this process revoked lately to a server that may not
-// have it, after a rehearsal, so that what is not permitted fails at the start.
-// The caller holds asking.
+// have it. It first rehearses the commands, so that a missing permission shows
+// at the start. The caller holds asking.
 func (n *node) writeBack(until time.Time) error {
 	all := append([]revocation{{}}, n.g.remember(revocation{})...)
 	for some := range slices.Chunk(all, batch) {
@@ -358,8 +358,8 @@ end
 return reply`
 
 // catchUp fetches the revocations after known, or all if the revision of a is
-// less. If its time is up, the next one goes on after the last page. The caller
-// holds asking.
+// less. If its time is up, the next call continues after the last page. The
+// caller holds asking.
 func (n *node) catchUp(until time.Time, a answer, known int64) error {
 	if a.revision < known {
 		known = 0
@@ -408,14 +408,14 @@ func (g *Guard) applyPage(fetched []reply) (rank int64, err error) {
 			before = time.Time{}
 		}
 		if err := g.revoked.Revoke(now, t, before); err == replay.ErrFull {
-			return 0, err // what cannot be remembered must not be spent
+			return 0, err // without room, nothing may be spent
 		}
 	}
 	return rank, nil
 }
 
 // caughtUp relies on the revocations up to a revision, if a, the answer of the
-// pipeline that fetched the last of them, says so.
+// pipeline that fetched the last of them, allows it.
 func (n *node) caughtUp(a answer, revision int64) error {
 	var t trust
 	n.change(func(b belief) belief {

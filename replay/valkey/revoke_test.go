@@ -90,7 +90,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestRevokeBefore goes by the rule of whole seconds and skew.
+// TestRevokeBefore checks the rule of whole seconds and skew.
 func TestRevokeBefore(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -128,8 +128,8 @@ func TestRevokeBefore(t *testing.T) {
 	assert.Error(t, by.Revoke(ctx, token.Target{Room: strings.Repeat("x", 1000)}, now))
 }
 
-// TestRevokeAtOnce has many gateways spend while one revokes. What begins after
-// the revocation has returned, is refused everywhere.
+// TestRevokeAtOnce lets many gateways spend while one revokes. Whatever begins
+// after the revocation has returned is refused everywhere.
 func TestRevokeAtOnce(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -164,15 +164,16 @@ func TestRevokeAtOnce(t *testing.T) {
 		}
 	}
 	for i := range users {
-		// A minute ahead: what the others spend then, they issue after this.
+		// A minute ahead: what the others spend meanwhile was issued
+		// before.
 		assert.NoError(t, by.Revoke(ctx, token.Target{User: fmt.Sprint("user ", i)}, time.Now().Add(time.Minute)))
 		close(done[i])
 	}
 	wg.Wait()
 }
 
-// TestRevokeCommands counts what a spend sends while there are revocations:
-// they take no command of their own, but for the first spend after each.
+// TestRevokeCommands counts what a spend sends while there are revocations.
+// They take no command of their own, except for the first spend after each.
 func TestRevokeCommands(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -188,7 +189,7 @@ func TestRevokeCommands(t *testing.T) {
 	assert.NotContains(t, stats, "cmdstat_eval")
 }
 
-// TestSync has a gateway that nobody connects to learn of a revocation.
+// TestSync: an idle gateway learns of a revocation.
 func TestSync(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -212,9 +213,8 @@ func TestSync(t *testing.T) {
 	assert.True(t, isRevoked(by, of("other", "room")), "it is in force where it was called, for safety")
 }
 
-// TestSyncTwice has a revocation come after one Sync has asked, and before
-// another is called: that one must not be content with the answer to the
-// former.
+// TestSyncTwice: a revocation comes after one Sync has asked, and before
+// another is called. The second must not use the answer to the first.
 func TestSyncTwice(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -231,31 +231,34 @@ func TestSyncTwice(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRevokeWhileSyncing has a revocation come while a Sync is on its way that
-// has asked before it, and a spend begin before that Sync is done. What the
-// Sync has found is not enough for the spend.
+// TestRevokeWhileSyncing: a revocation comes while a Sync is on its way that
+// has asked before, and a spend begins before that Sync is done. The Sync's
+// answer is not enough for the spend.
 func TestRevokeWhileSyncing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	p := startProxy(t, s.Address)
 	by, g := newGuard(t, config(s.Address)), newGuard(t, config(p.address))
-	require.Equal(t, "fresh", spend(g, unique())) // what it knows of the server is new
+	// It has just asked the server.
+	require.Equal(t, "fresh", spend(g, unique()))
 	require.NoError(t, by.Revoke(ctx, token.Target{User: "other"}, time.Now()))
 	p.delay.Store(int64(500 * time.Millisecond))
-	fetch := token.ID([]byte("local reply = {r")) // how it asks for revocations
+	// How it asks for revocations.
+	fetch := token.ID([]byte("local reply = {r"))
 	p.awaited.Store(&fetch)
 	var wg sync.WaitGroup
 	wg.Go(func() { assert.NoError(t, g.Sync(ctx, noNews)) })
 	eventually(t, func() bool { return p.awaited.Load() == nil })
-	time.Sleep(100 * time.Millisecond) // for the server to answer; the reply is on its way
+	// For the server to answer; the reply is on its way.
+	time.Sleep(100 * time.Millisecond)
 	tok := numbered(1)
 	require.NoError(t, by.Revoke(ctx, token.Target{User: "user"}, time.Now()))
 	assert.Equal(t, revoked, spend(g, tok))
 	wg.Wait()
 }
 
-// TestRevokeMany goes past what there is room for: everyone's mark rises to
-// that of the oldest, and what was revoked stays revoked.
+// TestRevokeMany revokes more than there is room for. Everyone's mark rises to
+// that of the oldest, and all revocations stay.
 func TestRevokeMany(t *testing.T) {
 	t.Parallel()
 	const room, many = 50, 2500 // more than a page
@@ -263,7 +266,7 @@ func TestRevokeMany(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		entries int
-		all     bool // someone is taken for revoked whom nobody revoked
+		all     bool // someone is revoked whom nobody named
 	}{
 		{"roomy", many + 1, false},
 		{"full", room, true},
@@ -275,10 +278,11 @@ func TestRevokeMany(t *testing.T) {
 			g := newGuard(t, c)
 			start := time.Now().Add(-10 * time.Minute)
 			for i := range many {
-				// Each one later than the one before.
+				// Each is later than the one before.
 				require.NoError(t, g.Revoke(ctx, token.Target{User: fmt.Sprint(i)}, start.Add(time.Duration(i)*time.Second/5)))
 			}
-			c.MaxRevocations = many + 1 // or its own lack of room would hide the server's
+			// Or its own lack of room would hide the server's.
+			c.MaxRevocations = many + 1
 			late := newGuard(t, c)
 			for i := range many {
 				issued := start.Add(time.Duration(i) * time.Second / 5)
@@ -304,9 +308,8 @@ func TestRevokeMany(t *testing.T) {
 	}
 }
 
-// TestRevokeManyKnown goes past what there is room for. Gateways that were
-// there all the time take nobody for revoked whom one does not that starts
-// then.
+// TestRevokeManyKnown revokes more than there is room for. Gateways that were
+// there all the time revoke nobody whom a new gateway does not.
 func TestRevokeManyKnown(t *testing.T) {
 	t.Parallel()
 	const room = 40
@@ -318,13 +321,15 @@ func TestRevokeManyKnown(t *testing.T) {
 	moment := func(i int) time.Time { return start.Add(time.Duration(i) * time.Second) }
 	for i := range 5 * room {
 		require.NoError(t, g.Revoke(ctx, token.Target{User: fmt.Sprint(i)}, moment(i)))
-		if i%room != room/10 { // when it has just become too many, and later
+		// When it has just become too many, and later.
+		if i%room != room/10 {
 			continue
 		}
 		require.NoError(t, g.Sync(ctx, noNews))
 		require.NoError(t, other.Sync(ctx, noNews))
 		roomy := c
-		roomy.MaxRevocations = 100 * room // or its own lack of room would hide the server's
+		// Or its own lack of room would hide the server's.
+		roomy.MaxRevocations = 100 * room
 		late := newGuard(t, roomy)
 		for j := range i {
 			tok := of("someone else", "room")
@@ -336,8 +341,8 @@ func TestRevokeManyKnown(t *testing.T) {
 	}
 }
 
-// TestRevokeFar has so many revocations to fetch from a server so far away that
-// no call has time for all. Each goes on where the one before ended.
+// TestRevokeFar has to fetch so many revocations from so far away that no call
+// has time for all. Each continues where the one before ended.
 func TestRevokeFar(t *testing.T) {
 	t.Parallel()
 	const pages, page = 20, 1000
@@ -365,8 +370,8 @@ func TestRevokeFar(t *testing.T) {
 	}
 }
 
-// TestRevokeFullAndWorse has a server with no room for a token change meanwhile,
-// or not be reached. That it is full says less.
+// TestRevokeFullAndWorse: a server without room for a token also changes
+// meanwhile, or cannot be reached. That takes precedence over being full.
 func TestRevokeFullAndWorse(t *testing.T) {
 	t.Parallel()
 	one := token.Target{Token: token.ID{1}}
@@ -394,8 +399,8 @@ func TestRevokeFullAndWorse(t *testing.T) {
 	assert.EqualError(t, g.Revoke(ctx, one, time.Time{}), outOfMemory)
 }
 
-// TestRevokeAway has a gateway revoke as many tokens as there may be revocations
-// while its server is away, and others as many as the server has room for. All
+// TestRevokeAway: while its server is away, a gateway revokes as many tokens as
+// there may be revocations, and others as many as the server has room for. All
 // of them fit.
 func TestRevokeAway(t *testing.T) {
 	t.Parallel()
@@ -425,8 +430,8 @@ func TestRevokeAway(t *testing.T) {
 	assert.True(t, isRevoked(g, tok))
 }
 
-// TestRevokeOver makes revocations that are past the longest session: the next
-// one clears them away.
+// TestRevokeOver makes revocations that have outlived the longest session. The
+// next one clears them away.
 func TestRevokeOver(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -440,8 +445,8 @@ func TestRevokeOver(t *testing.T) {
 	assert.Equal(t, "fresh", spend(g, of("1", "room")))
 }
 
-// TestRevokeLost has the server lose its revocations. What they were about is
-// refused for having been issued before that.
+// TestRevokeLost: the server loses its revocations. Their tokens are refused
+// because they were issued before that.
 func TestRevokeLost(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -458,8 +463,8 @@ func TestRevokeLost(t *testing.T) {
 	assert.True(t, isRevoked(late, others), "the revisions begin again, and are followed")
 }
 
-// TestRevokeFlushed revokes right after the server lost everything: that must
-// not bring the state back which says that nothing is missing.
+// TestRevokeFlushed revokes right after the server lost everything. That must
+// not restore the state that says that nothing is missing.
 func TestRevokeFlushed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

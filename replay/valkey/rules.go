@@ -6,30 +6,29 @@ import (
 )
 
 // The rules of SPEC.md section 11 for "this server has every token that it was
-// ever told of", as pure functions. The I/O asks them and decides nothing. The
-// model in the tests explores them. The numbers are those of the list there.
+// ever told of", as pure functions, numbered as there. The I/O calls them and
+// decides nothing. The model in the tests explores them.
 //
-// A belief and the marks of its slots change together, so whoever judges or
-// changes them holds one lock: from [belief.judge] to the last [judgeSpend] of
-// a pipeline, and from [belief.adopt] to the last mark that it raises.
+// A belief and the marks of its slots change together, under one lock. Hold it
+// from [belief.judge] to the last [judgeSpend] of a pipeline, and from
+// [belief.adopt] to the last mark that it raises.
 //
 // # What no rule closes
 //
 // Replication is asynchronous, so two primaries that answer at the same time
-// each let a token in once. That is a split brain. It lasts as long as some
-// gateways are led to one server and some to the other; min-replicas-to-write
-// shortens it.
+// each accept a token once. Such a split brain lasts while some gateways reach
+// one server and some the other; min-replicas-to-write shortens it.
 //
-// A server that comes back too soon is the same. One that gateways have left
-// must stay away for longer than nonceLife and any step back of its clock
-// meanwhile, however short tokens live. Until then a gateway whose connection
-// survived still finds the nonce that it knows. A database that SWAPDB
-// exchanges, and a slot of a Cluster, must stay away for that long, too.
+// A server that comes back too soon is the same. Once gateways have left it, it
+// must stay away for longer than nonceLife and any step back of its clock,
+// however short tokens live. Until then a gateway whose connection survived
+// still finds the nonce that it knows. So must a database that SWAPDB
+// exchanges, and a slot of a Cluster.
 
 // Rule 1.
 const (
-	// nonceLife is D, the life of the nonce: a server that nobody extends it on
-	// is complete for nobody any more.
+	// nonceLife is D, the life of the nonce. When it ends, no gateway
+	// relies on the server any more.
 	nonceLife = 15 * time.Second
 
 	// nonceBeat is how often a gateway extends its nonce, and reads the
@@ -39,21 +38,21 @@ const (
 
 // replaceNonce is the script that sets the nonce KEYS[1] to ARGV[2], for
 // ARGV[3] milliseconds, if it is ARGV[1]; empty stands for a missing one. Its
-// reply says nothing: the server is asked again.
+// reply proves nothing: the guard asks the server again.
 const replaceNonce = `
 if (redis.call('GET', KEYS[1]) or '') == ARGV[1] then
 	redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 return 1`
 
-// extendNonce is the script that has the nonce KEYS[1] live for another ARGV[2]
+// extendNonce is the script that gives the nonce KEYS[1] another ARGV[2]
 // milliseconds, if it is ARGV[1]. It returns 0 if not.
 const extendNonce = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`
 
-// clock is what a clock shows, in Unix milliseconds. A number has no monotonic
-// part, which a comparison of two times would prefer.
+// clock is a reading of a clock, in Unix milliseconds. Unlike a time.Time it
+// has no monotonic part, which a comparison would prefer.
 type clock int64
 
 func clockOf(t time.Time) clock { return clock(t.UnixMilli()) }
@@ -61,21 +60,22 @@ func clockOf(t time.Time) clock { return clock(t.UnixMilli()) }
 func (c clock) time() time.Time { return time.UnixMilli(int64(c)).UTC() }
 
 // identity names a server process and the history of its data. No two primaries
-// have the same master_replid, nor has one of them after it was a replica.
+// have the same master_replid, and no primary has its old one again after it
+// was a replica.
 type identity struct {
 	runID  string // run_id
 	replID string // master_replid
 }
 
 // newNonce returns the text of a nonce that a gateway writes to the server with
-// that identity. random is drawn for each attempt to write: a late attempt must
-// not bring back a nonce that somebody has adopted.
+// that identity. random is drawn for each attempt to write, so that a late
+// attempt cannot bring back a nonce that somebody has adopted.
 func (id identity) newNonce(random string) string {
 	return random + " " + id.runID + " " + id.replID
 }
 
 // wrote reports whether a nonce was written to the server with that identity.
-// One that was not came by replication or from a file, and counts as missing.
+// Any other came by replication or from a file, and counts as missing.
 func (id identity) wrote(nonce string) bool {
 	random, ok := strings.CutSuffix(nonce, " "+id.runID+" "+id.replID)
 	return ok && random != ""
@@ -113,10 +113,10 @@ const (
 )
 
 // next is rules 1 and 4. first and now are the first and the latest answer on
-// one connection; another connection begins anew. Who knew another process at
-// this place, or doubts the data, adopts no nonce that was there before it
-// came: other gateways may rely on that, and do not know what was spent
-// elsewhere since. If another gateway has replaced it at the same time, that is
+// one connection; another connection begins anew. A gateway that knew another
+// process at this place, or doubts the data, adopts no nonce that was there
+// before it came: other gateways may rely on that one, and do not know what was
+// spent elsewhere since. A nonce that another gateway wrote at the same time is
 // as good.
 func (b belief) next(first, now answer) step {
 	replace := b.doubted || b.runID != "" && b.runID != now.runID
@@ -129,9 +129,9 @@ func (b belief) next(first, now answer) step {
 	return stepAdopt
 }
 
-// adopt has the gateway rely on the pair of a, and reports whether that is
-// another than before: then the marks must be raised before anything is spent,
-// and of the revocations none is known (rule 7).
+// adopt makes the gateway rely on the pair of a, and reports whether it relied
+// on another before. Then it must raise the marks before anything is spent, and
+// knows no revocations (rule 7).
 func (b belief) adopt(a answer) (next belief, other bool) {
 	other = b.doubted || b.identity != a.identity || b.nonce != a.nonce
 	next = belief{conn: a.conn, identity: a.identity, nonce: a.nonce, revision: b.revision, past: b.past}
@@ -141,31 +141,30 @@ func (b belief) adopt(a answer) (next belief, other bool) {
 	return next, other
 }
 
-// unsure is for a server that was asked and is unfit, or whose revocations could
-// not be fetched: nothing counts until it is verified again. The pair stays:
-// that something was lost, nothing says.
+// unsure is for a server that was asked and is unfit, or whose revocations
+// could not be fetched: nothing counts until it is verified again. The pair
+// stays, because nothing says that data were lost.
 func (b belief) unsure() belief {
 	b.conn = 0
 	return b
 }
 
-// lose is for an answer that was not the pair's: the next adoption raises the
-// marks even if the pair is there again by then.
+// lose is for an answer with another pair: the next adoption raises the marks
+// even if it finds the old pair again.
 func (b belief) lose() belief {
 	return belief{identity: identity{runID: b.runID}, doubted: b.doubted, past: b.past}
 }
 
 // doubt is for a loss that the pair does not show: an eviction, a server that
-// was not fit for a while, or one that this gateway did not know when it
-// started. Every gateway of the fleet raises its marks then, because the nonce
-// is replaced.
+// was unfit for a while, or one that this gateway did not know when it started.
+// It replaces the nonce, so every gateway of the fleet raises its marks.
 func (b belief) doubt() belief {
 	b = b.lose()
 	b.doubted = true
 	return b
 }
 
-// trust says whether the replies of a pipeline are to be believed.
+// trust says whether to believe the replies of a pipeline.
 type trust int
 
 const (
@@ -175,9 +174,9 @@ const (
 )
 
 // judge is rule 2: it judges the answer at the end of a pipeline, after its
-// last write. own is this gateway's clock after the reply. fetchFirst is rule
-// 7: the pipeline that fetches is for [belief.caughtUp], and then a counts with
-// the revision that it fetched.
+// last write. own is this gateway's clock after the reply. On fetchFirst (rule
+// 7), fetch the revocations and call [belief.caughtUp] for that pipeline; then
+// a counts with the revision that it fetched.
 func (b belief) judge(a answer, own clock) (belief, trust) {
 	switch {
 	case b.conn == 0 || a.conn != b.conn:
@@ -192,8 +191,8 @@ func (b belief) judge(a answer, own clock) (belief, trust) {
 }
 
 // caughtUp is judge for a pipeline that fetched the revocations up to a
-// revision. a is its answer, and counts with that revision. Those of another
-// connection or pair are not known here.
+// revision. a is its answer, and counts with that revision. Revocations of
+// another connection or pair are not known here.
 func (b belief) caughtUp(a answer, revision int64, own clock) (belief, trust) {
 	a.revision = revision
 	next, t := b.judge(a, own)
@@ -204,13 +203,13 @@ func (b belief) caughtUp(a answer, revision int64, own clock) (belief, trust) {
 	return next, t
 }
 
-// raise is rule 3, for each slot of a server whose pair is another, and for a
-// slot that another server has now. own is read after the reply that has server
-// as its TIME. past is that of the belief in the server: with it, no token
-// counts twice at this gateway, whatever the clocks do.
+// raise is rule 3, for each slot of a server whose pair has changed, and for a
+// slot that moved to another server. own is read after the reply that has
+// server as its TIME. past is that of the belief in the server: with it, no
+// token counts twice at this gateway, whatever the clocks do.
 func raise(mark, past, own, server clock) clock { return max(mark, past, own, server) }
 
-// readyAt returns from when on all tokens count that are issued then.
+// readyAt returns the moment from which on every newly issued token counts.
 func readyAt(mark clock, skew time.Duration) time.Time {
 	return mark.time().Truncate(time.Second).Add(time.Second + skew)
 }
@@ -230,8 +229,8 @@ const (
 )
 
 // judgeSpend is rule 5. On entry server is own: only then is it certain that
-// the token was not sent before its time. On the reply mark is read anew, own
-// is the clock then, and server the TIME of this pipeline.
+// the token was not sent before its time. On the reply, read mark anew; own is
+// the clock then, and server the TIME of this pipeline.
 func judgeSpend(t issued, mark, own, server clock) ruling {
 	switch {
 	case t.IssuedBefore(mark.time()):
@@ -242,10 +241,10 @@ func judgeSpend(t issued, mark, own, server clock) ruling {
 	return counts
 }
 
-// life is rule 6: for how many milliseconds the server remembers the token, at
-// an attempt by a call that began at now, by the caller's clock, and since ago.
-// It is relative: with an absolute time that is over by its clock, the server
-// would answer OK and store nothing.
+// life is rule 6: for how many milliseconds the server remembers the token. The
+// call began since ago, when the caller's clock showed now. The result is
+// relative: with an absolute time that is over by its clock, the server would
+// answer OK and store nothing.
 func life(expiration, now clock, since, margin time.Duration) int64 {
 	return max(int64(expiration-now)-since.Milliseconds(), 0) + margin.Milliseconds()
 }
@@ -256,18 +255,18 @@ func life(expiration, now clock, since, margin time.Duration) int64 {
 // this pipeline.
 //
 // By the server's clock, a token passes until half of margin after its
-// expiration. The key was set between then and now, for px at least. So it
-// lives until px after the call began, or longer, and that must not be before
-// the token ceases to pass. Of the gateway's clock nothing matters here but px.
+// expiration. The key was set between the start of the call and now, for px at
+// least. So it lives until px after the start, or longer, and by then no
+// attempt may pass any more. Nothing else of the gateway's clock matters.
 func timely(expiration, server clock, since, margin time.Duration, px int64) bool {
 	last := expiration + clock(margin.Milliseconds()/2)
 	start := server - clock(since.Milliseconds()) - 1
 	return server < last && start+clock(px) >= last
 }
 
-// first is rule 6: whether a call is the first to spend its token, from what
-// SET NX GET replied to it. own is the value of this call, in all its attempts.
-// A reply that no call can have written is not ok.
+// first is rule 6: whether a call is the first to spend its token, by the reply
+// to its SET NX GET. own is the value of this call, in all its attempts. A
+// reply that no call can have written is not ok.
 func first(reply string, null bool, own string) (fresh, ok bool) {
 	if null {
 		return true, true
@@ -275,23 +274,23 @@ func first(reply string, null bool, own string) (fresh, ok bool) {
 	return reply == own, len(reply) == len(own)
 }
 
-// writeBack is rule 7: after another pair was adopted, a guard writes again
-// what it revoked that long ago. Older ones all gateways have fetched.
+// writeBack is rule 7: whether a guard that adopted another pair writes again
+// what it revoked since ago. All gateways have fetched older revocations.
 func writeBack(since time.Duration) bool { return since <= time.Minute }
 
-// mapCounts reports whether a map of a Cluster's slots that was read that long
-// ago may be relied on when a reply is there. It is read at each nonceBeat. The
-// nonce of a server does not end with its slots: that one of them was elsewhere
-// for a while, only the map can tell.
+// mapCounts reports whether a map of a Cluster's slots that was read since ago
+// may be relied on when a reply arrives. It is read at each nonceBeat. A
+// server's nonce outlives its slots, so only the map can tell that one of them
+// was elsewhere for a while.
 func mapCounts(since time.Duration) bool { return since < nonceLife }
 
-// slotCounts is rule 3 for a reply on a token: it reports whether that came from
-// the owner which the slot has when the reply is there. A later reply of a
-// former owner is under no mark: that of the slot was dated when the other one
-// got it, by clocks that may have been set back since the token was sent.
+// slotCounts is rule 3 for a reply on a token: it reports whether the reply
+// came from the owner of the slot when it arrives. No mark covers a later reply
+// of a former owner. The mark of the slot dates from its move, by clocks that
+// may have been set back since the token was sent.
 func slotCounts(from, owner *node) bool { return from == owner }
 
 // slotRaises is rule 3 for a map that is read anew: it reports whether the mark
-// of a slot must be raised. same says that the slot has the owner that it had,
+// of a slot must be raised. same says that the slot's owner has not changed,
 // and since is how old the map before was.
 func slotRaises(same bool, since time.Duration) bool { return !same || !mapCounts(since) }

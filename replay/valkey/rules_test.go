@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The model has no use for these: its tokens live long enough, and it knows no
+// The model does not use these: its tokens live long enough, and it has no
 // ReadyAt.
 
 func TestReadyAt(t *testing.T) {

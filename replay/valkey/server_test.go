@@ -23,21 +23,21 @@ import (
 
 var ctx = context.Background()
 
-// hang is when a test that waits for something has waited too long. It is no
-// measure of speed: the machine may be busy.
+// hang is when a test gives up. It does not measure speed: the machine may be
+// busy.
 const hang = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given { // they mostly wait: for a program to start, or for a clock
+	if !given { // they mostly wait for a program or a clock
 		_ = flag.Set("test.parallel", "8")
 	}
 	os.Exit(m.Run())
 }
 
-// server is a server with a client that goes past any guard.
+// server is a server with a client that bypasses any guard.
 type server struct {
 	*valkeytest.Server
 	t       testing.TB
@@ -55,8 +55,8 @@ func startEngine(t testing.TB, engine string) *server {
 	return &server{Server: valkeytest.StartEngine(t, engine), t: t}
 }
 
-// kill kills the server. The client goes with it: its next command would meet
-// the connection that is broken now.
+// kill kills the server and its client, whose next command would meet the
+// broken connection.
 func (s *server) kill() {
 	s.adminMu.Lock()
 	if s.client != nil {
@@ -105,7 +105,7 @@ func connect(t testing.TB, address string) client.Client {
 // are ready soon.
 const skew = time.Second
 
-// config is that of a guard on addresses, which waits as long as it can: the
+// config is that of a guard on addresses, with the longest Timeout, because the
 // machine may be busy.
 func config(addresses ...string) valkey.Config {
 	return valkey.Config{Addresses: addresses, Timeout: 6 * time.Second, Limits: keyring.Limits{ClockSkew: skew}}
@@ -122,16 +122,16 @@ func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
 	return g
 }
 
-// waitAhead waits until tokens are accepted that are issued now, by a clock
-// that is ahead by the skew.
+// waitAhead waits until the guard accepts tokens issued now by a clock that is
+// ahead by the skew.
 func waitAhead(g *valkey.Guard) {
-	for at := g.ReadyAt().Add(-skew); time.Now().Before(at); { // the clock may be slewed while it sleeps
+	// It may be slewed meanwhile.
+	for at := g.ReadyAt().Add(-skew); time.Now().Before(at); {
 		time.Sleep(time.Until(at))
 	}
 }
 
-// newGuardAtLast is newGuard with a Timeout that a busy machine may need longer
-// for.
+// newGuardAtLast is newGuard for a Timeout that a busy machine may exceed.
 func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -147,14 +147,14 @@ func newGuardAtLast(t testing.TB, c valkey.Config) (g *valkey.Guard) {
 // run is in the IDs of all tokens.
 var run = rand.Uint64()
 
-// numbered returns the token number n, which was issued just now, by a clock
-// that is ahead by the skew.
+// numbered returns the token number n, issued just now by a clock that is ahead
+// by the skew.
 func numbered(n uint64) token.Summary { return tokenAt(n, time.Now().Add(skew), time.Minute) }
 
 // unique returns one that no number has.
 func unique() token.Summary { return numbered(1<<63 + uniques.Add(1)) }
 
-// honest returns one whose clock is right, and that no number has.
+// honest returns a unique token of a right clock.
 func honest() token.Summary {
 	return tokenAt(1<<63+uniques.Add(1), time.Now(), time.Minute)
 }
@@ -215,17 +215,17 @@ func isRevoked(g *valkey.Guard, t token.Summary) bool { return g.Revoked(t) != n
 
 func noNews(token.Target, time.Time) {}
 
-// waitReady waits until tokens that are issued now are accepted.
+// waitReady waits until newly issued tokens are accepted.
 func waitReady(t testing.TB, g *valkey.Guard) {
 	t.Helper()
 	require.Less(t, time.Until(g.ReadyAt()), 10*time.Second)
-	for time.Now().Before(g.ReadyAt()) { // the clock may be slewed while it sleeps
+	for time.Now().Before(g.ReadyAt()) { // it may be slewed meanwhile
 		time.Sleep(time.Until(g.ReadyAt()))
 	}
 }
 
 // settle waits until guards know what has become of their servers, and accept
-// what is issued then. Each that knew another process replaces the nonce, so it
+// newly issued tokens. Each that knew another process replaces the nonce, so it
 // takes two rounds.
 func settle(t testing.TB, guards ...*valkey.Guard) {
 	t.Helper()

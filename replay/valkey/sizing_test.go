@@ -62,7 +62,7 @@ func TestBytesRevoked(t *testing.T) {
 	measure("a user in a room", 310, func(user string) error { return g.Revoke(ctx, token.Target{Room: room, User: user}, time.Now()) })
 }
 
-// TestBytesWaiting measures what a call takes while it waits, beyond its
+// TestBytesWaiting measures what a call takes while it waits, besides its
 // goroutine.
 func TestBytesWaiting(t *testing.T) {
 	if race {
@@ -84,7 +84,7 @@ func TestBytesWaiting(t *testing.T) {
 	before := allocated()
 	close(begin)
 	eventually(t, func() bool { return g.Stats().Waiting == calls })
-	time.Sleep(100 * time.Millisecond) // for the last of them to wait
+	time.Sleep(100 * time.Millisecond) // until the last of them waits
 	bytes := float64(allocated()-before) / calls
 	s.Resume()
 	wg.Wait()
@@ -94,7 +94,7 @@ func TestBytesWaiting(t *testing.T) {
 
 func allocated() int {
 	var m runtime.MemStats
-	for range 3 { // twice is what a sync.Pool outlives
+	for range 3 { // a sync.Pool outlives one
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)

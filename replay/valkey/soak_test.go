@@ -18,7 +18,7 @@ import (
 )
 
 // TestSoakRate spends at full rate, while connections are cut and users
-// revoked: ten minutes of it, or two seconds. Heap, goroutines and file
+// revoked, for ten minutes, or two seconds. Heap, goroutines and file
 // descriptors stay what they were.
 func TestSoakRate(t *testing.T) {
 	length, pause := 2*time.Second, 100*time.Millisecond
@@ -30,7 +30,7 @@ func TestSoakRate(t *testing.T) {
 	p := startProxy(t, s.Address)
 	c := config(p.address)
 	c.AcceptNoAppendOnlyFile = true
-	if long { // tens of millions of tokens: they are to be forgotten soon
+	if long { // tens of millions, to be forgotten soon
 		c.Timeout = valkey.DefaultTimeout
 	}
 	c.MaxRevocations = 1000
@@ -38,7 +38,7 @@ func TestSoakRate(t *testing.T) {
 	waitReady(t, g)
 	var stop atomic.Bool
 	var late atomic.Uint64
-	var pausing sync.RWMutex // so that what is under way is not in the heap that is measured
+	var pausing sync.RWMutex // keeps pending calls out of the measured heap
 	var wg sync.WaitGroup
 	for range 64 {
 		wg.Go(func() {
@@ -49,7 +49,8 @@ func TestSoakRate(t *testing.T) {
 				pausing.RUnlock()
 				switch outcome {
 				case "fresh":
-				case timedOut, noConnection: // the machine is busy with other things
+				// The machine is busy.
+				case timedOut, noConnection:
 					late.Add(1)
 				default:
 					t.Errorf("outcome: %s", outcome)

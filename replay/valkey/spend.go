@@ -15,32 +15,33 @@ import (
 )
 
 const (
-	// workers is how many pipelines of a server are under way at a time: while
-	// one is on its way, the next one fills.
+	// workers is how many pipelines of a server are under way at a time.
+	// While one is, the next one fills.
 	workers = 2
 
-	// batch is how many requests travel in one pipeline. More add latency and
-	// nothing else.
+	// batch is how many requests travel in one pipeline. More only add
+	// latency.
 	batch = 128
 
-	// Between attempts the pause doubles from the first to the second of these.
+	// The pause between attempts doubles from the first to the second.
 	minPause, maxPause = 5 * time.Millisecond, 160 * time.Millisecond
 
-	// margin is for how long the server remembers a token after it has expired.
-	// It is the same for all gateways: one that lets tokens in for longer than
-	// another has them remembered would let one in twice. Half of it is how far
-	// apart the clocks of servers and gateways may be, whatever ClockSkew says.
+	// margin is how long the server remembers a token after it has expired.
+	// Half of it is how far apart the clocks of servers and gateways may
+	// be, whatever ClockSkew says. All gateways have the same margin. With
+	// different ones, a gateway would accept a token again that another no
+	// longer has remembered.
 	margin = time.Minute
 
 	// Limits of the format, which keyring.Policy has, too.
 	defaultSkew, maxSkew = 5 * time.Second, time.Minute
 )
 
-// Spend reports whether the token is fresh, and from then on it is not, on any
-// gateway. The error is token.ErrRevoked or token.ErrAllRevoked, or says why
-// the guard could not tell. now is the time at which the token was found not to
-// be expired yet. Spend waits for Config.Timeout at most and not longer than
-// ctx. A pipeline makes few allocations, and each of its spends two. Spend
+// Spend reports whether the token is fresh, and marks it as spent on every
+// gateway. The error is [token.ErrRevoked] or [token.ErrAllRevoked], or says
+// why the guard could not tell. now is the time at which the token had not
+// expired. Spend waits for Config.Timeout at most and not longer than ctx. It
+// makes two allocations, and a share of the few that its pipeline makes. It
 // retains nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
@@ -70,12 +71,12 @@ func (g *Guard) spend(ctx context.Context, now time.Time, s token.Summary) (bool
 	g.waiting.Add(-1)
 	g.requests.Put(r)
 	if fresh {
-		err = g.revoked.Revoked(s) // the round trip may have told of it
+		err = g.revoked.Revoked(s) // the reply may have told of it
 	}
 	return fresh && err == nil, err
 }
 
-// request returns a request for a token, or why there is to be none.
+// request returns a request for a token, or why it refuses the call.
 func (g *Guard) request(now time.Time, s token.Summary) (*request, error) {
 	if g.waiting.Add(1) > int64(g.config.MaxWaiting) {
 		g.waiting.Add(-1)
@@ -92,8 +93,8 @@ func (g *Guard) request(now time.Time, s token.Summary) (*request, error) {
 	return r, nil
 }
 
-// try has r sent, again and again if the reason for another attempt may pass,
-// until it is answered, or its time is up and it is left to a worker.
+// try sends r, again if another attempt may help, until it is answered, or its
+// time is up and it is left to a worker.
 func (g *Guard) try(ctx context.Context, r *request) (answered bool, err error) {
 	r.timer.Reset(g.config.Timeout)
 	defer r.timer.Stop()
@@ -114,7 +115,7 @@ func (g *Guard) try(ctx context.Context, r *request) (answered bool, err error) 
 			if r.state.CompareAndSwap(isWaiting, isLeft) {
 				return false, err
 			}
-			<-r.done // answered at the last moment
+			<-r.done // at the last moment
 		}
 		if err != nil || !transient(r.err) || time.Since(r.start)+pause > g.config.Timeout {
 			return true, r.err
@@ -137,23 +138,23 @@ func (g *Guard) answer(r *request, fresh bool, err error) {
 	}
 }
 
-// request is one call of Spend. The caller and a worker share it. When the
-// worker has answered it, it is the caller's alone; when the caller has left
-// it, it is the worker's.
+// request is one call of Spend. The caller and a worker share it. Once the
+// worker has answered, only the caller uses it; once the caller has left, only
+// the worker.
 type request struct {
 	token  token.Summary // without what was lent
 	text   string        // the name of the key, and then its value
 	keyLen int           // the length of the name
 	slot   int
-	now    clock     // by the clock of the caller
-	start  time.Time // when the call began, by the clock of this process
-	px     int64     // the shortest life of all attempts, in milliseconds
+	now    clock     // by the caller's clock
+	start  time.Time // when the call began, by this process's clock
+	px     int64     // the shortest life of all attempts, in ms
 
 	state atomic.Uint32
-	done  chan struct{} // receives once, when a worker has answered
+	done  chan struct{} // receives once, from the worker
 	fresh bool
 	err   error       // of the latest attempt
-	timer *time.Timer // serves later calls as well, as buf does
+	timer *time.Timer // reused by later calls, as buf is
 	buf   []byte
 }
 
@@ -161,12 +162,12 @@ type request struct {
 const (
 	isWaiting uint32 = iota
 	isAnswered
-	isLeft // by the caller, which will not look at it again
+	isLeft // the caller won't look at it again
 )
 
 // valueSize is the length of the value that names a call. It is as random as a
-// token ID and drawn for each call: one call must not take another's attempt
-// for its own, even if a virtual machine was restored in between.
+// token ID and drawn for each call. So no call takes another's attempt for its
+// own, even if a virtual machine was restored in between.
 const valueSize = 16
 
 // reset makes r the request of a new call.
@@ -210,11 +211,11 @@ func (r *request) ruling(mark, own, server clock) error {
 	return nil
 }
 
-// worker sends the requests of a node, as many at a time as are waiting.
+// worker sends the requests of a node, as many at a time as wait.
 type worker struct {
 	n        *node
 	requests []*request // of this batch
-	pipeline pipeline   // its memory, and that of replies, serves the next
+	pipeline pipeline   // memory is reused, as that of replies
 	replies  []reply
 }
 
@@ -237,8 +238,8 @@ func (n *node) work() {
 	}
 }
 
-// collect takes r, and what else is waiting, up to a batch. Callers that are
-// about to wait get to run before: nearly twice as many travel together then.
+// collect takes r, and what else waits, up to a batch. It first lets callers
+// run that are about to wait: nearly twice as many travel together then.
 func (w *worker) collect(r *request) {
 	w.requests = append(w.requests[:0], r)
 	for yielded := false; len(w.requests) < batch; {
@@ -256,7 +257,7 @@ func (w *worker) collect(r *request) {
 }
 
 // attempt sends the requests, and answers each by its reply. With an error it
-// answers none of them, unless they are gone then.
+// answers only those that are gone by then.
 func (w *worker) attempt() error {
 	n, p := w.n, &w.pipeline
 	latest := slices.MaxFunc(w.requests, func(a, b *request) int { return a.start.Compare(b.start) })
@@ -279,10 +280,10 @@ func (w *worker) attempt() error {
 	return err
 }
 
-// judge answers each request by its reply, if a says that replies are to be
-// believed. It returns false if it is to be called again, as it had to fetch
-// revocations first: to send the requests again would not end if one revocation
-// follows the other.
+// judge answers each request by its reply, if a says that the replies count. It
+// returns false if it had to fetch revocations first: call it again then. To
+// send the requests again instead would not end if one revocation follows the
+// other.
 func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	n, g := w.n, w.n.g
 	var t trust
@@ -307,7 +308,7 @@ func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	return t == believe, err
 }
 
-// follow fetches the revocations up to those of a, unless somebody did since.
+// follow fetches the revocations up to those of a, unless someone has since.
 func (n *node) follow(until time.Time, a *answer) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
@@ -322,9 +323,9 @@ func (n *node) follow(until time.Time, a *answer) error {
 	return err
 }
 
-// answer answers the requests by their replies, which are to be believed, and
-// returns an error if another server has a slot now. own and server are what
-// the clocks showed afterwards. The caller holds the guard's lock.
+// answer answers the requests by their replies, which count. It returns an
+// error if another server has a slot now. own and server are what the clocks
+// showed afterwards. The caller holds the guard's lock.
 func (w *worker) answer(own, server clock) (moved error) {
 	g := w.n.g
 	top := g.topology.Load()
@@ -361,12 +362,12 @@ func outcome(v reply, own string) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// moved finds out which servers have the slots, if err says that it may not be
-// this one any more.
+// moved finds out which servers have the slots, if err says that this may not
+// be the one any more.
 func (n *node) moved(err error) {
 	switch err {
 	case errReadOnly:
-		n.hangUp() // the next connection may lead to another server
+		n.hangUp() // the next may lead elsewhere
 		fallthrough
 	case errCluster, errConnection, errTimeout:
 		n.change(belief.unsure)
@@ -374,7 +375,7 @@ func (n *node) moved(err error) {
 	}
 }
 
-// drain has what is in the queue go to another server, or end.
+// drain sends what is in the queue to another server, or ends it.
 func (n *node) drain() {
 	for {
 		select {

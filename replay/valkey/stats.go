@@ -10,28 +10,36 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Stats is the state of a [Guard] for those who operate it. Counts are since
-// the guard was made.
+// Stats is the state of a [Guard] for operators. Counts are since the guard was
+// made.
 type Stats struct {
-	Waiting int `json:"waiting"` // calls of Spend that take a place of MaxWaiting; some may have returned already
+	// Waiting is how many calls of Spend take a place of MaxWaiting. Some
+	// may have returned already.
+	Waiting int `json:"waiting"`
 
-	Fresh   uint64 `json:"fresh"`   // tokens that were let in
-	Spent   uint64 `json:"spent"`   // refused because they were not fresh
-	Revoked uint64 `json:"revoked"` // refused with token.ErrRevoked or token.ErrAllRevoked
+	Fresh   uint64 `json:"fresh"`   // accepted
+	Spent   uint64 `json:"spent"`   // refused: not fresh
+	Revoked uint64 `json:"revoked"` // refused: revoked
 
 	Unavailable uint64 `json:"unavailable"` // refused with another error
 
-	// Reasons counts by a word the refusals of Spend, but for revoked tokens,
-	// and the failures to ask a server every five seconds: data-lost, busy,
-	// canceled, closed, auth, credentials; timeout, connection; loading,
-	// read-only, out-of-memory, replicas, persistence, slot, version, eviction,
-	// no-append-only-file, reply; server-behind, server-ahead, token-ahead,
-	// token-over; other.
+	// Reasons counts by a word the refusals of Spend, but for revoked
+	// tokens, and the failures to ask a server every five seconds:
+	//
+	//	ErrUnreachable  timeout, connection, changing
+	//	ErrServer       loading, read-only, out-of-memory, replicas,
+	//	                persistence, slot, version, eviction,
+	//	                no-append-only-file, reply
+	//	ErrClock        server-behind, server-ahead,
+	//	                token-ahead, token-over
+	//	ErrAuth         auth, credentials
+	//	themselves      data-lost, busy, canceled, closed
+	//	any other       other
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
-	Losses      uint64 `json:"losses"`      // how often data may have been lost, the start included: once for each server
+	Losses      uint64 `json:"losses"`      // possible; the start too
 	Connections uint64 `json:"connections"` // attempts to connect
-	Servers     int    `json:"servers"`     // in use: one, or the primaries of the Cluster
+	Servers     int    `json:"servers"`     // one, or the primaries
 }
 
 type counters struct {
@@ -95,9 +103,9 @@ func (g *Guard) Stats() Stats {
 // the issuer's clock agrees with this one. Until then some are refused with
 // [ErrDataLost], and a gateway should not report itself ready. It is ClockSkew
 // and a second after the guard was made, and moves ahead if data may have been
-// lost; if it is further away, a clock was ahead. It does not say whether the
-// server can be reached now. For a zero or nil
-// Guard it is the end of the year 9999.
+// lost. If it is further away, a clock was ahead. It does not say whether the
+// server can be reached now. For a zero or nil Guard it is the end of the year
+// 9999.
 func (g *Guard) ReadyAt() time.Time {
 	if !g.made() {
 		return time.Unix(maxSecond, 0).UTC()

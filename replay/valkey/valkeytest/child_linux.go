@@ -5,9 +5,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent has a command that is yet to be started end with the tests, if
-// they end without having stopped it: by a panic or a time-out. Only Linux has
-// it.
+// dieWithParent makes a command that is not yet started end with the tests,
+// even if they end by a panic or a timeout. Only Linux can do that.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

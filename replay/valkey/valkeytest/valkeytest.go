@@ -1,6 +1,5 @@
 // Package valkeytest starts Valkey and Redis servers for tests. [Start] starts
-// one; with [Each] and [StartEngine] a test runs on every engine that is
-// installed.
+// one; with [Each] and [StartEngine] a test runs on every installed engine.
 package valkeytest
 
 import (
@@ -19,14 +18,14 @@ import (
 	"time"
 )
 
-// patience is how long a server may take to start. It is no measure of speed:
+// patience is how long a server may take to start. It does not measure speed:
 // the machine may be busy.
 const patience = 60 * time.Second
 
-// Engines returns the paths of the servers that are installed: redis-server and
+// Engines returns the paths of the installed servers: redis-server and
 // valkey-server, the latter from the environment variable
-// CHATTOKEN_VALKEY_SERVER if that is set. If there are none, the test is
-// skipped, or fails with CHATTOKEN_REQUIRE=1.
+// CHATTOKEN_VALKEY_SERVER if that is set. If there are none, it skips the test,
+// or fails it if CHATTOKEN_REQUIRE=1.
 func Engines(t testing.TB) (paths []string) {
 	t.Helper()
 	names := []string{"redis-server", "valkey-server"}
@@ -48,8 +47,7 @@ func Engines(t testing.TB) (paths []string) {
 	return paths
 }
 
-// Each runs a test for every engine that is installed, with the path of its
-// program.
+// Each runs a test for every installed engine, with the path of its program.
 func Each(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	for _, path := range Engines(t) {
@@ -61,8 +59,8 @@ func Each(t *testing.T, test func(t *testing.T, engine string)) {
 // its own. It is killed at the end of the test.
 type Server struct {
 	Address string   // host and port
-	Dir     string   // has what the server stores
-	Args    []string // further settings; a change is in force after Restart
+	Dir     string   // what the server stores
+	Args    []string // further settings; Restart applies changes
 
 	t      testing.TB
 	engine string
@@ -72,8 +70,8 @@ type Server struct {
 }
 
 // Start starts a server of some engine on a free port and waits until it
-// listens. It keeps an append-only file and evicts nothing, unless args,
-// settings of the command line, say otherwise.
+// listens. It keeps an append-only file and evicts nothing, unless args, its
+// command-line settings, say otherwise.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return StartEngine(t, Engines(t)[0], args...)
@@ -83,7 +81,7 @@ func Start(t testing.TB, args ...string) *Server {
 func StartEngine(t testing.TB, engine string, args ...string) *Server {
 	t.Helper()
 	s := &Server{Dir: t.TempDir(), Args: args, t: t, engine: engine}
-	for range 20 { // somebody else may have taken the port meanwhile
+	for range 20 { // another may have taken the port
 		s.Address = FreeAddress(t)
 		if s.start() {
 			t.Cleanup(s.Kill)
@@ -94,10 +92,10 @@ func StartEngine(t testing.TB, engine string, args ...string) *Server {
 	return nil
 }
 
-// FreeAddress returns an address on loopback at which nothing listens, and each
-// one once: whoever was there may come back after it was killed. Its port is
-// below those that the system gives to clients, and so is the second one that a
-// server of a Cluster takes, which is 10,000 above.
+// FreeAddress returns an address on loopback at which nothing listens. It
+// returns none twice, because a killed server may come back to its own. The
+// port is below those that the system gives to clients. So is the second one
+// that a server of a Cluster takes, 10,000 above.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -114,15 +112,15 @@ func FreeAddress(t testing.TB) string {
 	return ""
 }
 
-var taken sync.Map // addresses that FreeAddress has returned, or found taken
+var taken sync.Map // those that FreeAddress returned, or found taken
 
 // start starts the process, and reports whether it listens.
 func (s *Server) start() bool {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.Address)
 	s.output = new(bytes.Buffer)
-	// The file is not flushed to disk, so that no other disk activity stops the
-	// server. What a process wrote before it was killed is there all the same.
+	// The file is not flushed to disk, so that no other disk activity stops
+	// the server. What a process wrote before it was killed is still there.
 	s.cmd = exec.Command(s.engine, append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--daemonize", "no",
 		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction",
@@ -158,8 +156,8 @@ func (s *Server) listens() bool {
 	return false
 }
 
-// answers reports whether it is this process that answers at its address, and
-// not another one that was faster to take the port.
+// answers reports whether this process answers at its address, and not another
+// one that was faster to take the port.
 func (s *Server) answers() bool {
 	c, err := net.Dial("tcp", s.Address)
 	if err != nil {
@@ -174,15 +172,15 @@ func (s *Server) answers() bool {
 	return err == nil && bytes.Contains(info, fmt.Appendf(nil, "\r\nprocess_id:%d\r\n", s.cmd.Process.Pid))
 }
 
-// Stop has the server stand still until [Server.Resume]: connections stay, and
-// nothing is answered. Windows cannot do that to a process: there the test
+// Stop makes the server stand still until [Server.Resume]: its connections
+// stay, and it answers nothing. Windows cannot do that, so there the test
 // fails.
 func (s *Server) Stop() { s.signal(sigstop) }
 
-// Resume ends what [Server.Stop] began.
+// Resume ends [Server.Stop].
 func (s *Server) Resume() { s.signal(sigcont) }
 
-// Kill kills the server, if it runs, and waits for its end.
+// Kill kills the server, if it runs, and waits until it has ended.
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.exited
