@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,7 +125,8 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minte
 	now := clock(s.Now)
 	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {
-		return dst, Minted{}, err
+		// What is wrong with the request comes first: SPEC.md, section 5.
+		return dst, Minted{}, cmp.Or(c.Validate(s.Room), err)
 	}
 	// Write the payload where SealBox encrypts it in place, so that no
 	// plaintext stays in the workspace.

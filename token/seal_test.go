@@ -3,6 +3,7 @@ package token_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -258,5 +259,24 @@ func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
 		require.NoError(t, opener.Open(t.Context(), new(token.Session), minted.Token), "a clock ahead by %v", skew)
 		want := max(token.DefaultTTL, skew+token.MinTTL)
 		require.Equal(t, want, minted.TokenExpiration.Sub(start.Truncate(time.Second)))
+	}
+}
+
+// TestCreateNamesFieldsFirst: a request that can never be minted is not put off
+// with what is wrong here and now.
+func TestCreateNamesFieldsFirst(t *testing.T) {
+	h := newHouse(t)
+	for name, s := range map[string]token.Sealer{
+		"clock": {Ring: h.sealer.Ring, Now: fixedClock(-1)},
+		"TTL":   {Ring: h.sealer.Ring, TTL: 24 * time.Hour},
+		"ring":  {},
+	} {
+		var invalid *claims.ValidationError
+		_, err := s.Create(claims.Claims{})
+		require.ErrorAs(t, err, &invalid, name)
+		require.Len(t, invalid.Fields, 2, name)
+		_, err = s.Create(tokentest.Claims())
+		require.Error(t, err, name)
+		require.False(t, errors.As(err, &invalid), name)
 	}
 }
