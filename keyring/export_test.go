@@ -54,6 +54,13 @@ func Class(err error) string {
 	return "kek"
 }
 
+// Restrict puts MinSerial and RefuseForm1 of c in force, as if the ring had been
+// made with them.
+func (r *Ring) Restrict(c Config) {
+	n, _ := newRing(c)
+	r.minSerial, r.lowest = n.minSerial, n.lowest
+}
+
 // Box and Unbox are SealBox and OpenBox as package token calls them.
 func (r *Ring) Box(dst, plaintext []byte, now time.Time) ([]byte, error) {
 	return r.SealBox(box.Inside(), dst, plaintext, now)

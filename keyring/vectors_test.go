@@ -14,7 +14,7 @@ import (
 
 func TestVectorsRings(t *testing.T) {
 	all := readVectors(t).Rings
-	require.Equal(t, 11, len(all))
+	require.Equal(t, 13, len(all))
 	for _, v := range all {
 		t.Run(v.Name, func(t *testing.T) {
 			kek, err := keyring.ParseKEK(v.KEK)
@@ -70,7 +70,7 @@ func TestVectorsLoads(t *testing.T) {
 		})
 	}
 	assert.Equal(t, map[string]int{
-		"": 34, "format": 17, "kek": 21, "forged": 12, "context": 13, "document": 121, "rollback": 4, "conflict": 2, "too-far-ahead": 5,
+		"": 43, "format": 17, "kek": 23, "forged": 14, "context": 18, "document": 147, "rollback": 7, "conflict": 3, "too-far-ahead": 5,
 	}, counts)
 }
 
@@ -82,8 +82,10 @@ func loadVector(t *testing.T, v vectors.Ring) (*keyring.Ring, error) {
 	if v.Current == nil {
 		return keyring.Load(t.Context(), kek, v.Sealed, c)
 	}
-	ring, err := keyring.Load(t.Context(), kek, v.Current, c)
+	ring, err := keyring.Load(t.Context(), kek, v.Current, keyring.Config{Context: c.Context, MinSerial: v.CurrentSerial})
 	require.NoError(t, err)
+	require.Equal(t, v.CurrentSerial, ring.Serial())
+	ring.Restrict(c)
 	_, err = ring.Update(t.Context(), kek, v.Sealed)
 	return ring, err
 }

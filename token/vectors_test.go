@@ -62,6 +62,7 @@ func TestVectorsValid(t *testing.T) {
 			assert.Equal(t, want, s.Claims())
 			assert.Equal(t, v.IssuedAt, s.IssuedAt().Unix())
 			assert.Equal(t, v.IssuedAt+v.TTL, s.Summary().Expiration.Unix())
+			assert.Equal(t, want.SessionDuration(), s.SessionExpiration().Sub(s.IssuedAt()))
 			assert.Equal(t, token.ID(v.Nonce[:16]), s.TokenID())
 			assert.Equal(t, []byte(v.Payload), openByHand(t, v.Secret, v.Context, v.Token))
 
@@ -88,11 +89,11 @@ func TestVectorsInvalid(t *testing.T) {
 		})
 	}
 	assert.Equal(t, map[string]int{
-		"malformed":     42,
+		"malformed":     46,
 		"unknown-key":   5,
 		"forged":        15,
-		"payload":       190,
-		"not-yet-valid": 4,
+		"payload":       206,
+		"not-yet-valid": 5,
 		"expired":       5,
 	}, counts)
 }
@@ -108,12 +109,12 @@ func TestVectorsOpens(t *testing.T) {
 		})
 	}
 	assert.Equal(t, map[string]int{
-		"":              13,
+		"":              15,
 		"unknown-key":   8,
 		"revoked-key":   6,
-		"forged":        2,
-		"not-yet-valid": 2,
-		"expired":       1,
+		"forged":        3,
+		"not-yet-valid": 3,
+		"expired":       2,
 	}, counts)
 }
 
@@ -134,7 +135,7 @@ func TestVectorsMints(t *testing.T) {
 			// none.
 			randomIs(t, v.Nonce)
 			got, err := mint(&s, v.Claims)
-			assert.Equal(t, v.Token, got)
+			assert.Equal(t, v.Token, got.Token)
 			var invalid *claims.ValidationError
 			if errors.As(err, &invalid) {
 				var fields []string
@@ -146,6 +147,10 @@ func TestVectorsMints(t *testing.T) {
 				return
 			}
 			assert.Empty(t, v.Fields)
+			if v.Token != "" {
+				assert.Equal(t, v.TokenExpiration, got.TokenExpiration.Unix())
+				assert.Equal(t, v.SessionExpiration, got.SessionExpiration.Unix())
+			}
 			assert.Equal(t, v.Error != "", err != nil, err)
 			if err != nil {
 				assert.Equal(t, v.Error == "clock", errors.Is(err, token.ErrClock), err)
@@ -155,17 +160,34 @@ func TestVectorsMints(t *testing.T) {
 			minted++
 		})
 	}
-	assert.Equal(t, [2]int{30, 38}, [2]int{minted, refused})
+	assert.Equal(t, [2]int{30, 48}, [2]int{minted, refused})
 }
 
 // mint mints a token from a request.
-func mint(s *token.Sealer, request []byte) (string, error) {
+func mint(s *token.Sealer, request []byte) (token.ChatToken, error) {
 	c, err := claims.ParseJSON(request, s.Room)
 	if err != nil {
-		return "", err
+		return token.ChatToken{}, err
 	}
-	minted, err := s.Create(c)
-	return minted.Token, err
+	return s.Create(c)
+}
+
+func TestVectorsAuthorizations(t *testing.T) {
+	counts := map[string]int{}
+	for _, v := range readVectors(t).Authorizations {
+		counts[v.Reason]++
+		t.Run(v.Name, func(t *testing.T) {
+			opener := token.Opener{
+				Ring: ringOf(t, v.Secret, v.Context, 600, 5), Guard: new(memory), Now: fixedClock(v.IssuedAt),
+			}
+			var s token.Session
+			require.NoError(t, opener.Open(t.Context(), &s, v.Token))
+			needs, err := claims.ParseCapabilities(v.Capabilities...)
+			require.NoError(t, err)
+			assert.Equal(t, v.Reason, token.Reason(s.Authorize(time.Unix(v.Now, 0), needs)))
+		})
+	}
+	assert.Equal(t, map[string]int{"": 7, "not-permitted": 5, "session-expired": 3}, counts)
 }
 
 // TestVectorsAccumulated mints more tokens than vectors could hold, with all

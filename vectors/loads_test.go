@@ -9,7 +9,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-const maxTime = 253402300799
+const (
+	maxTime   = 253402300799
+	maxSerial = 1<<63 - 1
+)
 
 // loader collects the vectors of rings to load.
 type loader struct{ all []vectors.Ring }
@@ -69,6 +72,8 @@ func makeRings() (all []vectors.Ring) {
 		{"as a key expires", base + 40, "expired expired primary pending"},
 		{"long before", 1, "primary pending pending pending"},
 		{"long after", base + 2000*day, "expired expired expired primary"},
+		{"by a clock of 1969", -1, "primary pending pending pending"},
+		{"by a clock of the year 10000", maxTime + 1, "expired expired expired primary"},
 	} {
 		r := house()
 		v := vectors.Ring{
@@ -116,6 +121,9 @@ func (l *loader) good() {
 			}
 		}},
 		{"policy: lead is clockSkew + 1", func(r *ring) { r.policy[3] = 6 }},
+		{"policy: lead is 2^8 + 3", func(r *ring) { r.policy[3] = 1<<8 + 3 }},
+		{"policy: lead is 2^16 + 3", func(r *ring) { r.policy[3] = 1<<16 + 3 }},
+		{"policy: period is 2^16 + 3", func(r *ring) { r.policy[2] = 1<<16 + 3 }},
 		{"policy: maxTTL less than clockSkew + 5", func(r *ring) { r.policy = [4]uint64{5, 30, 30 * day, hour} }},
 		{"expires later than it has to", func(r *ring) { r.chain[0].times[3] += 1000 }},
 		{"created in the last second of 9999", func(r *ring) { r.chain[3].times[0] = maxTime }},
@@ -298,6 +306,9 @@ func (l *loader) encoding() {
 	add("array of five", array(uints(7), policy, chain, revoked, array()))
 	add("array of indefinite length", "\x9f"+whole[1:]+"\xff")
 	add("array with a long head", "\x98\x04"+whole[1:])
+	add("array with a head of 2 bytes", "\x99\x00\x04"+whole[1:])
+	add("array with a head of 4 bytes", "\x9a\x00\x00\x00\x04"+whole[1:])
+	add("array with a head of 8 bytes", "\x9b\x00\x00\x00\x00\x00\x00\x00\x04"+whole[1:])
 	add("array with a tag", "\xd9\xd9\xf7"+whole)
 	add("map instead of the array", "\xa2"+whole[1:])
 	add("serial with a long head", array("\x18\x07", policy, chain, revoked))
@@ -323,6 +334,7 @@ func (l *loader) encoding() {
 	add("chain as map", array(uints(7), policy, "\xa0", revoked))
 	add("chain of indefinite length", array(uints(7), policy, "\x9f"+chain[1:]+"\xff", revoked))
 	add("chain announces 2^64 - 1", array(uints(7), policy, "\x9b\xff\xff\xff\xff\xff\xff\xff\xff"+chain[1:], revoked))
+	add("revoked keys as map", array(uints(7), policy, chain, "\xa0"))
 	add("revoked keys null", array(uints(7), policy, chain, "\xf6"))
 	add("revoked keys with a long head", array(uints(7), policy, chain, "\x98\x01"+revoked[1:]))
 	k := single(secret("one"), 60, 5).chain[0]
@@ -334,6 +346,8 @@ func (l *loader) encoding() {
 	add("secret null", one("\x86\xf6"+uints(0, 0, 0, 0, 0)))
 	add("secret as array", one("\x86"+head(4, 32)+strings.Repeat("\x01", 32)+uints(0, 0, 0, 0, 0)))
 	add("secret with a long head", one("\x86\x59\x00\x20"+k.secret+uints(0, 0, 0, 0, 0)))
+	add("secret with a head of 4 bytes", one("\x86\x5a\x00\x00\x00\x20"+k.secret+uints(0, 0, 0, 0, 0)))
+	add("secret with a head of 8 bytes", one("\x86\x5b\x00\x00\x00\x00\x00\x00\x00\x20"+k.secret+uints(0, 0, 0, 0, 0)))
 	add("secret in chunks", one("\x86\x5f\x58\x20"+k.secret+"\xff"+uints(0, 0, 0, 0, 0)))
 	for i, name := range []string{"created", "activates", "retires", "expires", "revoked"} {
 		for _, bad := range []struct{ name, item string }{{"null", "\xf6"}, {"negative", "\x20"}, {"with a long head", "\x18\x00"}, {"false", "\xf4"}} {
@@ -370,6 +384,14 @@ func (l *loader) content() {
 				r.chain[i].times[3] += 1000
 			}
 		}},
+		{"maxTTL 2^16 + 60", func(r *ring) { r.policy[0] = 1<<16 + 60 }},
+		{"maxTTL 2^32 + 60", func(r *ring) { r.policy[0] = 1<<32 + 60 }},
+		{"clockSkew 2^8 + 5", func(r *ring) { r.policy[1] = 1<<8 + 5 }},
+		{"clockSkew 2^16 + 5", func(r *ring) { r.policy[1] = 1<<16 + 5 }},
+		{"clockSkew 2^32 + 5", func(r *ring) { r.policy[1] = 1<<32 + 5 }},
+		{"clockSkew 2^64 - 1", func(r *ring) { r.policy[1] = 1<<64 - 1 }},
+		{"period 2^32 + 30 days", func(r *ring) { r.policy[2] = 1<<32 + 30*day }},
+		{"lead 2^32 + 1 hour", func(r *ring) { r.policy[3] = 1<<32 + hour }},
 		{"period 0", func(r *ring) { r.policy[2], r.policy[3] = 0, 0 }},
 		{"period of 366 days and 1 s", func(r *ring) { r.policy[2] = 366*day + 1 }},
 		{"lead is clockSkew", func(r *ring) { r.policy[3] = 5 }},
@@ -396,6 +418,14 @@ func (l *loader) content() {
 		{"expires at 2^64 - 1", func(r *ring) { r.chain[1].times[3] = 1<<64 - 1 }},
 		{"revoked after 9999", func(r *ring) { r.revoked[0].times[4] = maxTime + 1 }},
 		{"activates of a revoked key after 9999", func(r *ring) { r.revoked[0].times[1] = maxTime + 1 }},
+		{"created of a revoked key after 9999", func(r *ring) { r.revoked[0].times[0] = maxTime + 1 }},
+		{"retires of a revoked key after 9999", func(r *ring) { r.revoked[0].times[2] = maxTime + 1 }},
+		{"expires of a revoked key after 9999", func(r *ring) { r.revoked[0].times[3] = maxTime + 1 }},
+		{"created of a revoked key at 2^64 - 1", func(r *ring) { r.revoked[0].times[0] = 1<<64 - 1 }},
+		{"activates of a revoked key at 2^64 - 1", func(r *ring) { r.revoked[0].times[1] = 1<<64 - 1 }},
+		{"retires of a revoked key at 2^64 - 1", func(r *ring) { r.revoked[0].times[2] = 1<<64 - 1 }},
+		{"expires of a revoked key at 2^64 - 1", func(r *ring) { r.revoked[0].times[3] = 1<<64 - 1 }},
+		{"revoked of a revoked key at 2^64 - 1", func(r *ring) { r.revoked[0].times[4] = 1<<64 - 1 }},
 		{"first key activates", func(r *ring) { r.chain[0].times[1] = base - 80*day }},
 		{"only key activates", func(r *ring) { r.chain = r.chain[3:] }},
 		{"second key activates since ever", func(r *ring) { r.chain[1].times[1] = 0 }},
@@ -417,6 +447,9 @@ func (l *loader) content() {
 		{"expires as it retires", func(r *ring) { r.chain[1].times[3] = r.chain[1].times[2] }},
 		{"keys in another order", func(r *ring) { r.chain[1], r.chain[2] = r.chain[2], r.chain[1] }},
 		{"a revoked key in the chain", func(r *ring) { r.chain[1].times[4] = base - 10 }},
+		{"a key in the chain that was revoked at 2^8", func(r *ring) { r.chain[1].times[4] = 1 << 8 }},
+		{"a key in the chain that was revoked at 2^16", func(r *ring) { r.chain[1].times[4] = 1 << 16 }},
+		{"a key in the chain that was revoked at 2^32", func(r *ring) { r.chain[1].times[4] = 1 << 32 }},
 		{"last key revoked", func(r *ring) { r.chain[3].times[4] = base - 10 }},
 		{"a key among the revoked that is not", func(r *ring) { r.revoked[0].times[4] = 0 }},
 		{"a revoked key that does not expire", func(r *ring) { r.revoked[0].times[3] = 0 }},
@@ -452,6 +485,8 @@ func (l *loader) serials() {
 		{"2^32 + 1 above the minimum", 9, 10 + step, "too-far-ahead"},
 		{"2^32 above a minimum of 2^62", 1 << 62, 1<<62 + step, ""},
 		{"2^62, with a minimum of 1", 1, 1 << 62, "too-far-ahead"},
+		{"2^63 - 1, with that minimum", maxSerial, maxSerial, ""},
+		{"2^63 - 1, with a minimum of 2^63 - 2", maxSerial - 1, maxSerial, ""},
 	} {
 		l.add("first load: "+c.name, c.reason, sealed("first load: "+c.name, c.serial), c.serial).MinSerial = c.min
 	}
@@ -462,7 +497,7 @@ func (l *loader) serials() {
 	}
 	replace := func(name, reason string, current []byte, e *envelope, serial uint64) *vectors.Ring {
 		v := l.add("replacement: "+name, reason, e, serial)
-		v.Current = current
+		v.Current, v.CurrentSerial = current, 100
 		return v
 	}
 	replace("higher by 1", "", current, other("+1", 101), 101)
@@ -480,9 +515,54 @@ func (l *loader) serials() {
 	replace("form 2 in place of form 1, the same document", "", currentForm1, sealed("form 2 for the same", 100), 100)
 	replace("form 1 in place of form 1", "", currentForm1, other("form 1 for 1", 101).asForm1(), 101)
 	replace("form 1 in place of form 1, lower", "rollback", currentForm1, other("form 1 lower", 99).asForm1(), 0)
-	replace("above 2^62", "", sealed("at 2^62", 1<<62).seal(), other("above 2^62", 1<<62+5), 1<<62+5)
+	replace("form 2 in place of form 1, lower", "rollback", currentForm1, other("form 2 for 1, lower", 99), 0)
+	replace("form 2 in place of form 1, the same serial, another document", "conflict", currentForm1, other("form 2 for 1, conflict", 100), 0)
+	replace("above 2^62", "", sealed("at 2^62", 1<<62).seal(), other("above 2^62", 1<<62+5), 1<<62+5).CurrentSerial = 1 << 62
+	replace("2^63 - 1 in place of 2^63 - 2", "", sealed("2^63 - 2", maxSerial-1).seal(), other("2^63 - 1", maxSerial), maxSerial).CurrentSerial = maxSerial - 1
+	replace("the minimum", "", current, other("the minimum", 150), 150).MinSerial = 150
+	replace("below a minimum that is above what is in force", "rollback", current, other("below the minimum", 150), 0).MinSerial = 200
+	replace("2^32 above what is in force, and more above the minimum", "", current, other("+step, minimum", 100+step), 100+step).MinSerial = 1
+	replace("form 1 in place of form 1, which the host refuses", "context", currentForm1, other("form 1, refused", 101).asForm1(), 0).RefuseForm1 = true
+	replace("form 2 in place of form 1, which the host refuses", "", currentForm1, other("form 2, form 1 refused", 101), 101).RefuseForm1 = true
 	replace("two faults: form 1 in place of form 2, lower", "context", current, other("form 1, lower", 99).asForm1(), 0)
 	v := replace("two faults: another context, lower", "context", current, newEnvelope("another, lower", "another", small(func(r *ring) { r.serial = 99 }).encode()), 0)
 	v.Context = []byte(production)
+	l.order(current, sealed)
 	replace("two faults: lower, and its policy broken", "document", current, newEnvelope("broken, lower", production, small(func(r *ring) { r.serial, r.policy[0] = 99, 4 }).encode()), 0)
+}
+
+// order has rings of form 1, which may not be, with a second fault: the step
+// that comes first decides.
+func (l *loader) order(current []byte, sealed func(name string, serial uint64) *envelope) {
+	for _, c := range []struct {
+		name, reason string
+		serial, min  uint64
+		edit         func(*envelope)
+		last         byte // changes the last byte
+	}{
+		{"another KEK", "kek", 101, 0, func(e *envelope) { e.kekID = "local-0123456789abcdef" }, 0},
+		{"forged", "forged", 101, 0, func(*envelope) {}, 1},
+		{"no document", "document", 101, 0, func(e *envelope) { e.document = "" }, 0},
+		{"below the minimum", "rollback", 101, 200, func(*envelope) {}, 0},
+		{"too far ahead", "context", 101 + 1<<32, 0, func(*envelope) {}, 0},
+	} {
+		for _, refused := range []bool{true, false} {
+			name, reason := "replacement: two faults: form 1 in place of form 2, "+c.name, c.reason
+			if refused {
+				name = "first load: two faults: form 1, which the host refuses, " + c.name
+				if reason != "kek" && reason != "forged" {
+					reason = "context" // step 5 comes before the document
+				}
+			}
+			e := sealed(name, c.serial).asForm1()
+			c.edit(e)
+			whole := e.seal()
+			whole[len(whole)-1] ^= c.last
+			v := l.addSealed(name, reason, production, whole, 0)
+			v.MinSerial = c.min
+			if v.RefuseForm1 = refused; !refused {
+				v.Current, v.CurrentSerial = current, 100
+			}
+		}
+	}
 }

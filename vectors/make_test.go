@@ -83,6 +83,8 @@ func edition2(t *testing.T) vectors.Vectors {
 		KEKs:    makeKEKs(),
 		Rings:   makeRings(),
 		Loads:   makeLoads(),
+
+		Authorizations: makeAuthorizations(),
 	}
 	v.Accumulated.Tokens = 1000
 	require.NoError(t, v.Accumulated.SHA256.UnmarshalText([]byte("f23a122cd4d04172cbb57767e00b56a8a1e2bd8ed7b291b338d62923dba1ae4c")))
@@ -370,6 +372,48 @@ func invalidTexts() (all []vectors.Token) {
 		add(fmt.Sprintf("TTL %d with a longer head", n), array(plainRoom, plainUser, uints(1), noPairs, uints(base), longer(0, n), uints(30)))
 		add(fmt.Sprintf("session of %d minutes with a longer head", n), array(plainRoom, plainUser, uints(1), noPairs, uints(base), uints(60), longer(0, n)))
 	}
+	whole := payload(plainRoom, plainUser, noPairs)
+	add("payload with a head of 2 bytes", "\x99\x00\x07"+whole[1:])
+	add("payload with a head of 4 bytes", "\x9a\x00\x00\x00\x07"+whole[1:])
+	add("payload with a head of 8 bytes", "\x9b\x00\x00\x00\x00\x00\x00\x00\x07"+whole[1:])
+	add("attributes with a head of 2 bytes", payload(plainRoom, plainUser, "\xb9\x00\x00"))
+	add("attributes with a head of 8 bytes", payload(plainRoom, plainUser, "\xbb\x00\x00\x00\x00\x00\x00\x00\x00"))
+	add("attributes as an empty array", payload(plainRoom, plainUser, "\x80"))
+	add("session with reserved additional information", whole[:len(whole)-2]+"\x1c")
+	// What is right again if its upper bits are cut off.
+	for _, c := range []struct {
+		name                       string
+		capabilities, ttl, minutes uint64
+	}{
+		{"capabilities of 2^8 + 1", 1<<8 + 1, 60, 30},
+		{"capabilities of 2^16 + 1", 1<<16 + 1, 60, 30},
+		{"capabilities of 2^32 + 1", 1<<32 + 1, 60, 30},
+		{"capabilities of 2^64 - 1", 1<<64 - 1, 60, 30},
+		{"TTL of 2^16 + 60 s", 1, 1<<16 + 60, 30},
+		{"TTL of 2^32 + 60 s", 1, 1<<32 + 60, 30},
+		{"session of 2^16 + 30 minutes", 1, 60, 1<<16 + 30},
+		{"session of 2^32 + 30 minutes", 1, 60, 1<<32 + 30},
+		{"session of 2^64 - 1 minutes", 1, 60, 1<<64 - 1},
+	} {
+		add(c.name, array(plainRoom, plainUser, uints(c.capabilities), noPairs, uints(base), uints(c.ttl), uints(c.minutes)))
+	}
+	// A character that is the right one again if its upper bits are cut off.
+	for _, at := range []struct {
+		where string
+		index int
+	}{{"prefix", 1}, {"body", 20}} {
+		for _, more := range []rune{0x80, 0x100} {
+			name := fmt.Sprintf("character of the %s + %d", at.where, more)
+			text := []rune(tokenOf(textSecret, "", random(name, 24), whole))
+			text[at.index] += more
+			all = append(all, vectors.Token{
+				Name: name, Reason: "malformed", Secret: []byte(textSecret), Context: []byte{}, Now: base, Token: string(text),
+			})
+		}
+	}
+	future := "two faults: ahead by 6 s, TTL of 2^64 - 1 s"
+	add(future, array(plainRoom, plainUser, uints(1), noPairs, uints(base+6), uints(1<<64-1), uints(30)))
+	all[len(all)-1].Reason = "not-yet-valid"
 	return all
 }
 
@@ -550,7 +594,23 @@ func makeOpens() (all []vectors.Token) {
 		last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", forged[40])
 		add(c.name, c.reason, sealed, base, forged[:40]+string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(last+1)%64])+forged[41:])
 	}
-	name := "two faults: revoked key and payload"
+	// No key but the one that is named may open it.
+	name := "ID of the primary key, under the retired one"
+	id, nonce := idOf(secret("primary"), production), random(name, 24)
+	add(name, "forged", sealed, base, "ct1_"+spell(append(id, seal(keyOf(secret("retired"), production), nonce, payload(plainRoom, plainUser, noPairs), "ct1_"+string(id))...)))
+	for _, c := range []struct {
+		name, key, reason string
+		now               int64
+		issuedAt          uint64
+	}{
+		{"clock of 1969, within the skew", "expired", "", -1, 4},
+		{"clock of 1969, beyond the skew", "expired", "not-yet-valid", -1, 5},
+		{"clock of the year 10000", "pending", "", maxTime + 59, maxTime},
+		{"clock of the year 10000, as the token expires", "pending", "expired", maxTime + 60, maxTime},
+	} {
+		add(c.name, c.reason, sealed, c.now, under(c.name, c.key, c.issuedAt, 60))
+	}
+	name = "two faults: revoked key and payload"
 	add(name, "revoked-key", sealed, base, tokenOf(secret("revoked"), production, random(name, 24), strings.Repeat("\x00", 12)))
 	name = "two faults: expired key and expired token"
 	add(name, "unknown-key", sealed, base, under(name, "expired", base-70*day, 60))
@@ -590,6 +650,7 @@ func makeMints() (all []vectors.Mint) {
 		}
 		p := array(text(asked.RoomIdentifier), text(asked.UserID), uints(capabilities), noPairs, uints(uint64(m.Now)), uints(ttl), uints(minutes))
 		m.Token = tokenOf(mintSecret, "", m.Nonce, p)
+		m.TokenExpiration, m.SessionExpiration = m.Now+int64(ttl), m.Now+60*int64(minutes)
 		all = append(all, m)
 	}
 	add("defaults", vectors.Mint{Claims: plain}, 60, 60, 0)
@@ -634,7 +695,7 @@ func makeMints() (all []vectors.Mint) {
 		p := array(plainRoom, plainUser, uints(0), noPairs, uints(uint64(c.now)), uints(60), uints(60))
 		all = append(all, vectors.Mint{
 			Name: c.name, KEK: kekText(random("kek", 32)), Context: []byte(production), Sealed: sealed, Now: c.now, Claims: plain, Nonce: nonce,
-			Token: tokenOf(secret(c.key), production, nonce, p),
+			Token: tokenOf(secret(c.key), production, nonce, p), TokenExpiration: c.now + 60, SessionExpiration: c.now + hour,
 		})
 	}
 
@@ -662,6 +723,10 @@ func makeMints() (all []vectors.Mint) {
 		{"room with digits of another script", "arn:aws:ivschat:us-west-2:\u0661\u0662\u0663:room/AAAAAAAAAAAA"},
 		{"room with a letter of another script", "arn:aws:ivschat:us-west-2:123456789012:room/\u00c4"},
 		{"room without an account", "arn:aws:ivschat:us-west-2::room/AAAAAAAAAAAA"},
+		{"room without a region", "arn:aws:ivschat::123456789012:room/AAAAAAAAAAAA"},
+		{"room that begins in capitals", "ARN:AWS:IVSCHAT:us-west-2:123456789012:room/AAAAAAAAAAAA"},
+		{"room with a space before", " " + mintRoom},
+		{"room with NUL and more after", mintRoom + "\x00x"},
 		{"room without an ID", "arn:aws:ivschat:us-west-2:123456789012:room/"},
 		{"room with an underscore", "arn:aws:ivschat:us-west-2:123456789012:room/A_B"},
 		{"room empty", ""},
@@ -682,6 +747,7 @@ func makeMints() (all []vectors.Mint) {
 	for _, c := range []struct{ name, field, members string }{
 		{"capability in lower case", "capabilities", `,"capabilities":["send_message"]`},
 		{"capability unknown, beside a known one", "capabilities", `,"capabilities":["SEND_MESSAGE","VIEW_MESSAGE"]`},
+		{"capability with a space before", "capabilities", `,"capabilities":[" SEND_MESSAGE"]`},
 		{"capability empty", "capabilities", `,"capabilities":[""]`},
 		{"attribute key empty", "attributes", `,"attributes":{"":"v"}`},
 		{"attributes of 1,025 bytes", "attributes", `,"attributes":{"k":"` + strings.Repeat("v", 1024) + `"}`},
@@ -690,9 +756,14 @@ func makeMints() (all []vectors.Mint) {
 		{"session negative", "sessionDurationInMinutes", `,"sessionDurationInMinutes":-1`},
 		{"session of 181 minutes", "sessionDurationInMinutes", `,"sessionDurationInMinutes":181`},
 		{"session of 256 + 30 minutes", "sessionDurationInMinutes", `,"sessionDurationInMinutes":286`},
+		{"session of 2^16 + 30 minutes", "sessionDurationInMinutes", `,"sessionDurationInMinutes":65566`},
+		{"session of 2^32 + 30 minutes", "sessionDurationInMinutes", `,"sessionDurationInMinutes":4294967326`},
 	} {
 		refuse(c.name, vectors.Mint{Claims: request(c.members), Fields: []string{c.field}})
 	}
+	refuse("two faults: field and clock", vectors.Mint{Claims: user(""), AnyRoom: true, Now: -1, Fields: []string{"userId"}})
+	refuse("two faults: field and TTL", vectors.Mint{Claims: user(""), AnyRoom: true, TTL: 61, Fields: []string{"userId"}})
+	refuse("two faults: clock and TTL", vectors.Mint{Claims: plain, Now: -1, TTL: 61, Error: "clock"})
 	refuse("two fields", vectors.Mint{
 		Claims: json.RawMessage(`{"roomIdentifier":"lobby","userId":"u","attributes":{"":"v"}}`), Fields: []string{"roomIdentifier", "attributes"},
 	})
@@ -710,15 +781,30 @@ func makeKEKs() (all []vectors.KEK) {
 	for i := range counting {
 		counting[i] = byte(i)
 	}
+	add := func(name, text string, fromFile bool, kek []byte) {
+		all = append(all, vectors.KEK{
+			Name: name, Text: text, FromFile: fromFile,
+			KEKID: "local-" + hex.EncodeToString(expand(kek, kekIDLabel, 8)), Key: expand(kek, kekLabel, 32),
+		})
+	}
 	for _, c := range []struct {
 		name string
 		kek  []byte
 	}{{"counting", counting}, {"ones", ones}, {"smallest", last}, {"random", random("kek", 32)}} {
-		all = append(all, vectors.KEK{
-			Name: c.name, Text: kekText(c.kek), KEKID: "local-" + hex.EncodeToString(expand(c.kek, kekIDLabel, 8)), Key: expand(c.kek, kekLabel, 32),
-		})
+		add(c.name, kekText(c.kek), false, c.kek)
 	}
 	good := kekText(counting)
+	add("file without a line feed", good, true, counting)
+	add("file with a line feed after", good+"\n", true, counting)
+	for _, c := range []struct{ name, text string }{
+		{"two line feeds after", good + "\n\n"},
+		{"CR LF after", good + "\r\n"},
+		{"space and line feed after", good + " \n"},
+		{"line feed before", "\n" + good},
+		{"line feed only", "\n"},
+	} {
+		all = append(all, vectors.KEK{Name: "file with " + c.name, Text: c.text, FromFile: true, Reason: "kek"})
+	}
 	for _, c := range []struct{ name, text string }{
 		{"empty", ""},
 		{"prefix only", "chattoken-kek1_"},
@@ -732,7 +818,14 @@ func makeKEKs() (all []vectors.KEK) {
 		{"one character more", good + "A"},
 		{"padded", good + "="},
 		{"line feed after", good + "\n"},
+		{"CR LF after", good + "\r\n"},
+		{"CR after", good + "\r"},
+		{"NUL after", good + "\x00"},
+		{"space after", good + " "},
+		{"tab after", good + "\t"},
 		{"space before", " " + good},
+		{"space within", good[:30] + " " + good[30:]},
+		{"byte order mark before", "\ufeff" + good},
 		{"the character +", "chattoken-kek1_+" + good[16:]},
 		{"the character /", "chattoken-kek1_/" + good[16:]},
 		{"a spare bit is set", good[:len(good)-1] + "9"},
@@ -740,6 +833,41 @@ func makeKEKs() (all []vectors.KEK) {
 		{"all zero", kekText(make([]byte, 32))},
 	} {
 		all = append(all, vectors.KEK{Name: c.name, Text: c.text, Reason: "kek"})
+	}
+	return all
+}
+
+func makeAuthorizations() (all []vectors.Authorization) {
+	const send, disconnect, remove = "SEND_MESSAGE", "DISCONNECT_USER", "DELETE_MESSAGE"
+	const end = base + 30*minute
+	held := map[string]uint64{"": 0, "two": 5, "all": 7} // SEND_MESSAGE and DELETE_MESSAGE are two
+	for _, c := range []struct {
+		name, held, reason string
+		now                int64
+		needs              []string
+	}{
+		{"one capability of two", "two", "", base, []string{remove}},
+		{"both capabilities", "two", "", base, []string{send, remove}},
+		{"a capability twice", "two", "", base, []string{send, send}},
+		{"all capabilities", "all", "", base, []string{remove, disconnect, send}},
+		{"a capability that it does not have", "two", "not-permitted", base, []string{disconnect}},
+		{"one that it has, and one that it does not have", "two", "not-permitted", base, []string{send, disconnect}},
+		{"a capability, of none", "", "not-permitted", base, []string{send}},
+		{"none, of none", "", "not-permitted", base, []string{}},
+		{"none, of all", "all", "not-permitted", base, []string{}},
+		{"after the token's expiration", "two", "", base + 60, []string{send}},
+		{"in the last second of the session", "two", "", end - 1, []string{send}},
+		{"as the session ends", "two", "session-expired", end, []string{send}},
+		{"long after the session", "two", "session-expired", end + day, []string{send}},
+		{"two faults: session over, not permitted", "two", "session-expired", end, []string{disconnect}},
+		{"before it was issued, by a clock that is set back", "two", "", base - hour, []string{send}},
+	} {
+		name := "authorization: " + c.name
+		p := array(plainRoom, plainUser, uints(held[c.held]), noPairs, uints(base), uints(60), uints(30))
+		all = append(all, vectors.Authorization{
+			Name: c.name, Reason: c.reason, Secret: []byte(textSecret), Context: []byte{}, IssuedAt: base,
+			Token: tokenOf(textSecret, "", random(name, 24), p), Now: c.now, Capabilities: c.needs,
+		})
 	}
 	return all
 }

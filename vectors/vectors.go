@@ -42,6 +42,9 @@ type Vectors struct {
 	// it.
 	Loads []Ring `json:"loads,omitempty"`
 
+	// Authorizations are messages on a connection.
+	Authorizations []Authorization `json:"authorizations,omitempty"`
+
 	Accumulated struct {
 		Tokens int   `json:"tokens"`
 		SHA256 Bytes `json:"sha256"`
@@ -79,6 +82,7 @@ func (v *Vectors) add(file Vectors) {
 	v.KEKs = append(v.KEKs, file.KEKs...)
 	v.Rings = append(v.Rings, file.Rings...)
 	v.Loads = append(v.Loads, file.Loads...)
+	v.Authorizations = append(v.Authorizations, file.Authorizations...)
 	if file.Accumulated.Tokens > 0 {
 		v.Accumulated = file.Accumulated
 	}
@@ -135,32 +139,55 @@ type Mint struct {
 	Claims json.RawMessage `json:"claims"`
 	Nonce  Bytes           `json:"nonce,omitempty"`
 
-	// The answer is one of these. Fields has every wrong field. Error is
-	// "ttl" or "clock" if that is outside its limits.
-	Token  string   `json:"token,omitempty"`
-	Fields []string `json:"fields,omitempty"`
-	Error  string   `json:"error,omitempty"`
+	// The answer is Token with its expirations, or Fields, or Error. Fields
+	// has every wrong field. Error is "ttl" or "clock" if that is outside its
+	// limits.
+	Token             string   `json:"token,omitempty"`
+	TokenExpiration   int64    `json:"tokenExpiration,omitempty"`
+	SessionExpiration int64    `json:"sessionExpiration,omitempty"`
+	Fields            []string `json:"fields,omitempty"`
+	Error             string   `json:"error,omitempty"`
+}
+
+// Authorization is a message that needs Capabilities, at Now, on the connection
+// that Token opened at IssuedAt.
+type Authorization struct {
+	Name         string   `json:"name"`
+	Reason       string   `json:"reason,omitempty"` // empty if it is authorized
+	Secret       Bytes    `json:"secret"`
+	Context      Bytes    `json:"context"`
+	IssuedAt     int64    `json:"issuedAt"`
+	Token        string   `json:"token"`
+	Now          int64    `json:"now"`
+	Capabilities []string `json:"capabilities"`
 }
 
 // KEK is the text of a local KEK and what follows from it, or a Reason.
 type KEK struct {
-	Name   string `json:"name"`
-	Text   string `json:"text"`
-	Reason string `json:"reason,omitempty"` // "kek" if Text is no KEK
-	KEKID  string `json:"kekID,omitempty"`
-	Key    Bytes  `json:"key,omitempty"` // the wrapping key
+	Name     string `json:"name"`
+	Text     string `json:"text"`
+	FromFile bool   `json:"fromFile,omitempty"` // Text is all of a file
+	Reason   string `json:"reason,omitempty"`   // "kek" if Text is no KEK
+	KEKID    string `json:"kekID,omitempty"`
+	Key      Bytes  `json:"key,omitempty"` // the wrapping key
 }
 
 // Ring is a sealed ring to load, in place of Current if there is one.
 type Ring struct {
-	Name        string `json:"name"`
-	Reason      string `json:"reason,omitempty"` // empty if it is loaded
-	KEK         string `json:"kek"`
-	Context     Bytes  `json:"context"`
-	Now         int64  `json:"now,omitempty"`
+	Name    string `json:"name"`
+	Reason  string `json:"reason,omitempty"` // empty if it is loaded
+	KEK     string `json:"kek"`
+	Context Bytes  `json:"context"`
+	Now     int64  `json:"now,omitempty"`
+
+	// Current is the sealed ring in force, if there is one. CurrentSerial is its
+	// serial and the minimum that it is loaded with.
+	Current       Bytes  `json:"current,omitempty"`
+	CurrentSerial uint64 `json:"currentSerial,omitempty"`
+
+	// These are for Sealed alone.
 	RefuseForm1 bool   `json:"refuseForm1,omitempty"`
 	MinSerial   uint64 `json:"minSerial,omitempty"` // zero: none
-	Current     Bytes  `json:"current,omitempty"`   // also sealed
 	Sealed      Bytes  `json:"sealed"`
 	Serial      uint64 `json:"serial,omitempty"`
 

@@ -76,9 +76,6 @@ def head(major, n):
     raise ValueError("an integer is too large")
 
 
-order = lambda key: encode(key)
-
-
 def encode(value):
     """Encodes the CBOR types that SPEC.md uses, and none besides."""
     kind = type(value)  # not isinstance: True is not an integer here
@@ -131,6 +128,7 @@ def derive(secret, context):
 
 # 4. Token
 
+order = lambda key: encode(key)  # of the keys of a map
 byte_length = lambda text: len(text.encode())
 code_points = lambda text: len(text)
 attribute_bytes = lambda attributes: sum(byte_length(text) for pair in attributes.items() for text in pair)
@@ -172,33 +170,32 @@ is_room = lambda text: ROOM.fullmatch(text) is not None
 default_ttl = lambda ring: min(max(60, ring.clock_skew + 5), ring.max_ttl)
 is_ttl = lambda ring, ttl: 5 <= ttl <= ring.max_ttl
 within_session = lambda ttl, minutes: min(ttl, 60 * minutes)
+token_end = lambda p: p[4] + p[5]
+session_end = lambda p: p[4] + 60 * p[6]
 
 
 def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
-    """Mints a token. Only a test has a nonce to give."""
+    """Mints a token; returns its payload too. Only a test has a nonce to give."""
     minutes = minutes_of(claims)
     names, attributes = claims.get("capabilities", []), claims.get("attributes", {})
-    room, user = claims.get("roomIdentifier", ""), claims.get("userId", "")
-    p = [room, user, sum_of(names), attributes, now, 0, minutes]
-    wrong = broken(FIELDS, p) + ([] if (grammar or is_room)(room) else ["roomIdentifier"])
+    p = [claims.get("roomIdentifier", ""), claims.get("userId", ""), sum_of(names), attributes, now, 0, minutes]
+    wrong = broken(FIELDS, p) + ([] if (grammar or is_room)(p[0]) else ["roomIdentifier"])
     demand(not wrong, sorted(set(wrong), key=MEMBERS.index))
     demand(0 <= now <= MAX, "clock")
     demand(ttl is None or is_ttl(ring, ttl), "ttl")
     p[5] = within_session(default_ttl(ring) if ttl is None else ttl, minutes)
     key = ring.primary(now)
     nonce = nonce or os.urandom(24)
-    return "ct1_" + spell(key.id + nonce + xc20p_seal(encode(p), b"ct1_" + key.id, nonce, key.key))
+    return "ct1_" + spell(key.id + nonce + xc20p_seal(encode(p), b"ct1_" + key.id, nonce, key.key)), p
 
 
 # 6. Open
 
-
 SHORTEST, LONGEST = 76, 3850
 CLOSED = {"revoked": "revoked-key", "expired": "unknown-key"}
-
-
 too_early = lambda ring, p, now: p[4] > now + ring.clock_skew
-expired = lambda ring, p, now: now >= p[4] + p[5]
+expired = lambda ring, p, now: now >= token_end(p)
+has = lambda held, needed: needed and held & needed == needed
 
 
 def verify(ring, text, now):
@@ -218,6 +215,11 @@ def verify(ring, text, now):
     return p, nonce[:16]
 
 
+def authorize(p, names, now):
+    demand(now < session_end(p), "session-expired")
+    demand(has(p[2], sum_of(names)), "not-permitted")
+
+
 # 7. Ring
 
 TIMES = ["created", "activates", "retires", "expires", "revoked"]
@@ -235,7 +237,7 @@ class Key:
             return "revoked"
         if self.expires and now >= self.expires:
             return "expired"
-        if now < self.activates:
+        if self.activates and now < self.activates:
             return "pending"
         if self.retires and now >= self.retires:
             return "retired"
@@ -292,6 +294,7 @@ RING = {
 
 
 nonzero = lambda data: any(data)
+line_of = lambda text: text.removesuffix("\n")
 is_own = lambda kek_id, own_id: kek_id == own_id
 
 
@@ -320,9 +323,9 @@ def cut(data, n):
 def unseal(kek_text, sealed, context):
     """Returns the form and the document."""
     demand(len(sealed) <= 1 << 20, "format")
-    magic, rest = cut(sealed, 17)
-    form, rest = cut(rest, 1)
-    demand(magic == b"chattoken-keyring" and form[0] in FORMS, "format")
+    start, rest = cut(sealed, 18)
+    form = start[17]
+    demand(start[:17] == b"chattoken-keyring" and form in FORMS, "format")
     n, rest = cut(rest, 1)
     kek_id, rest = cut(rest, n[0])
     n, rest = cut(rest, 2)
@@ -332,22 +335,18 @@ def unseal(kek_text, sealed, context):
     demand(kek_id and wrapped, "format")
     data_key = unwrap(kek_text, kek_id, wrapped)
     plaintext = decrypt(data_key, nonce, ciphertext, header, "forged")
-    if form[0] == 2:
+    if form == 2:
         demand(len(plaintext) >= 32, "document")
         demand(is_digest(plaintext[:32], context), "context")
         plaintext = plaintext[32:]
-    return form[0], plaintext
+    return form, plaintext
 
 
 FORMS = (1, 2)
-
-
 is_digest = lambda digest, context: digest == hashlib.sha256(b"chattoken/v1 context\x00" + context).digest()
-DOCUMENT = [int, [int, int, int, int], list, list]
-FIRST = {
-    "rollback": lambda r, least: r.serial >= least,
-    "too-far-ahead": lambda r, least: r.serial <= (least + (1 << 32) if least else 1 << 62),
-}
+DOCUMENT, KEY = [int, 4 * [int], list, list], [bytes] + 5 * [int]
+MINIMUM = {"rollback": lambda r, least: r.serial >= least}
+FIRST = {"too-far-ahead": lambda r, least: r.serial <= (least + (1 << 32) if least else 1 << 62)}
 NEXT = {
     "context": lambda r, old: r.form >= old.form,
     "rollback": lambda r, old: r.serial >= old.serial,
@@ -361,12 +360,11 @@ def load(kek_text, sealed, context, refuse_form1=False, least=0, old=None):
     form, document = unseal(kek_text, sealed, context)
     demand(form == 2 or not refuse_form1, "context")
     d = decode(document)
-    demand(is_type(d, DOCUMENT), "document")
-    demand(all(is_type(k, [bytes] + 5 * [int]) for keys in d[2:] for k in keys), "document")
+    demand(is_type(d, DOCUMENT) and all(is_type(k, KEY) for keys in d[2:] for k in keys), "document")
     ring = Ring(context, *d)
     ring.form, ring.document = form, document
     demand(not broken(RING, ring), "document")
-    wrong = broken(NEXT, ring, old) if old else broken(FIRST, ring, least)
+    wrong = broken(MINIMUM, ring, least) + (broken(NEXT, ring, old) if old else broken(FIRST, ring, least))
     demand(not wrong, wrong and wrong[0])
     return ring
 
@@ -374,9 +372,8 @@ def load(kek_text, sealed, context, refuse_form1=False, least=0, old=None):
 # The program
 
 
-def load_of(q, sealed, old=None):
-    context, least = bytes.fromhex(q["context"]), q.get("minSerial", 0)
-    return load(q["kek"], bytes.fromhex(sealed), context, q.get("refuseForm1"), least, old)
+def load_of(q, sealed, *rest):
+    return load(q["kek"], bytes.fromhex(sealed), bytes.fromhex(q["context"]), *rest)
 
 
 def ring_of(q):
@@ -393,39 +390,47 @@ def op_derive(q):
 
 
 def op_kek(q):
-    key, kek_id = parse_kek(q["text"])
+    key, kek_id = parse_kek(line_of(q["text"]) if q.get("fromFile") else q["text"])
     return {"key": key.hex(), "kekID": kek_id.decode()}
+
+
+ends_of = lambda p: {"tokenExpiration": token_end(p), "sessionExpiration": session_end(p)}
 
 
 def op_mint(q):
     grammar = (lambda _: True) if q.get("anyRoom") else None
-    nonce = bytes.fromhex(q.get("nonce", ""))
-    return {"token": mint(ring_of(q), q["claims"], q["now"], q.get("ttl"), grammar, nonce)}
+    token, p = mint(ring_of(q), q["claims"], q["now"], q.get("ttl"), grammar, bytes.fromhex(q.get("nonce", "")))
+    return {"token": token} | ends_of(p)
 
 
 def op_open(q):
     p, token_id = verify(ring_of(q), q["token"], q["now"])
-    says = {"claims": claims_of(p), "issuedAt": p[4], "ttl": p[5]}
+    says = {"claims": claims_of(p), "issuedAt": p[4], "ttl": p[5]} | ends_of(p)
     return says | {"tokenID": token_id.hex(), "payload": encode(p).hex()}
 
 
+def op_authorize(q):
+    authorize(verify(ring_of(q), q["token"], q["issuedAt"])[0], q["capabilities"], q["now"])
+    return {}
+
+
 def op_load(q):
-    ring = load_of(q, q["sealed"], load_of(q, q["current"]) if "current" in q else None)
-    if "now" not in q:
-        return {"serial": ring.serial}
+    old = load_of(q, q["current"], False, q["currentSerial"]) if "current" in q else None
+    ring = load_of(q, q["sealed"], q.get("refuseForm1"), q.get("minSerial", 0), old)
     keys = [
         {"keyID": k.id.hex(), "state": k.state(q["now"])} | {n: getattr(k, n) for n in TIMES}
-        for k in ring.keys
+        for k in ring.keys if "now" in q
     ]
-    return {"serial": ring.serial, "keys": keys}
+    return {"serial": ring.serial, "keys": keys or None}
 
 
 OPERATIONS = {
     "derive": op_derive,  # secret, context
-    "kek": op_kek,  # text
+    "kek": op_kek,  # text; fromFile
     "mint": op_mint,  # claims, now, a ring; ttl, nonce, anyRoom
     "open": op_open,  # token, now, a ring
-    "load": op_load,  # kek, context, sealed; current, minSerial, refuseForm1, now
+    "authorize": op_authorize,  # token, issuedAt, capabilities, now, a ring
+    "load": op_load,  # kek, context, sealed; current, currentSerial, minSerial, refuseForm1, now
 }
 
 

@@ -106,11 +106,15 @@ type reply struct {
 	Claims   claims.Claims `json:"claims"`
 	IssuedAt int64         `json:"issuedAt"`
 	TTL      int64         `json:"ttl"`
-	TokenID  string        `json:"tokenID"`
-	Payload  vectors.Bytes `json:"payload"`
-	Serial   uint64        `json:"serial"`
-	Keys     []vectors.Key `json:"keys"`
-	Names    []string      `json:"names"`
+
+	TokenExpiration   int64 `json:"tokenExpiration"`
+	SessionExpiration int64 `json:"sessionExpiration"`
+
+	TokenID string        `json:"tokenID"`
+	Payload vectors.Bytes `json:"payload"`
+	Serial  uint64        `json:"serial"`
+	Keys    []vectors.Key `json:"keys"`
+	Names   []string      `json:"names"`
 }
 
 // reason is a word, or the names of fields, with commas between. The empty one

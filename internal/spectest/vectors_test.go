@@ -1,12 +1,14 @@
 package spectest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,12 +52,14 @@ func vectorCases(t *testing.T) (all []vectorCase) {
 	for _, v := range v.Valid {
 		want := reply{IssuedAt: v.IssuedAt, TTL: v.TTL, TokenID: token.ID(v.Nonce[:16]).String(), Payload: v.Payload}
 		require.NoError(t, json.Unmarshal(v.Claims, &want.Claims))
+		want.TokenExpiration = v.IssuedAt + v.TTL
+		want.SessionExpiration = v.IssuedAt + int64(want.Claims.SessionDuration()/time.Second)
 		add("open", v.Name, v, want)
 		mint := vectors.Mint{
 			Name: v.Name, Secret: v.Secret, MaxTTL: 600, ClockSkew: 5, Context: v.Context, Now: v.IssuedAt, TTL: v.TTL,
 			AnyRoom: true, Claims: v.Claims, Nonce: v.Nonce,
 		}
-		add("mint", v.Name, mint, reply{Token: v.Token})
+		add("mint", v.Name, mint, reply{Token: v.Token, TokenExpiration: want.TokenExpiration, SessionExpiration: want.SessionExpiration})
 	}
 	for _, v := range v.Invalid {
 		add("open", v.Name, v, reply{Reason: reason(v.Reason)})
@@ -67,7 +71,9 @@ func vectorCases(t *testing.T) (all []vectorCase) {
 	}
 	for _, v := range v.Mints {
 		refused := v.Error + strings.Join(v.Fields, ",")
-		add("mint", v.Name, v, reply{Token: v.Token, Reason: reason(refused)})
+		add("mint", v.Name, v, reply{
+			Token: v.Token, TokenExpiration: v.TokenExpiration, SessionExpiration: v.SessionExpiration, Reason: reason(refused),
+		})
 	}
 	for _, v := range v.KEKs {
 		add("kek", v.Name, v, reply{Reason: reason(v.Reason), Key: v.Key, KEKID: v.KEKID})
@@ -78,6 +84,9 @@ func vectorCases(t *testing.T) (all []vectorCase) {
 	for _, v := range v.Loads {
 		add("load", v.Name, v, reply{Reason: reason(v.Reason), Serial: v.Serial})
 	}
+	for _, v := range v.Authorizations {
+		add("authorize", v.Name, v, reply{Reason: reason(v.Reason)})
+	}
 	return all
 }
 
@@ -85,7 +94,9 @@ func members(t *testing.T, vector any) (m map[string]any) {
 	t.Helper()
 	data, err := json.Marshal(vector)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, &m))
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // serials do not fit into a float64
+	require.NoError(t, d.Decode(&m))
 	return m
 }
 
