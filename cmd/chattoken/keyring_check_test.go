@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,42 +15,20 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 	"github.com/seed17cb2b26/chattoken/keyring"
 	"github.com/seed17cb2b26/chattoken/token"
+	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// check returns what keyring check says, which is the same in both forms.
-func (r *rig) check(t *testing.T, args ...string) (status int, d struct {
-	Status   string
-	Serial   uint64
-	Due      string `json:"nextKeyDue"`
-	Overdue  int64  `json:"overdueInSeconds"`
-	Findings []struct{ Name, Severity, Text string }
-}) {
-	t.Helper()
-	args = append(append([]string{"keyring", "check"}, args...), r.args...)
-	status, stdout, stderr := r.run(append(args, "--output", "json")...)
-	require.Empty(t, stderr)
-	require.NoError(t, json.Unmarshal([]byte(stdout), &d))
-	again, text, stderr := r.run(args...)
-	require.Equal(t, status, again)
-	require.Empty(t, stderr)
-	require.Equal(t, severity(status).String(), d.Status)
-	require.Contains(t, text, d.Status+"\n")
-	require.Equal(t, 1+len(d.Findings), strings.Count(text, "\n"))
-	for _, f := range d.Findings {
-		require.Contains(t, text, f.Name+": "+f.Text+"\n")
-		require.Contains(t, checkUsage, " "+f.Name+" ", "the help says what it is")
-	}
-	return status, d
-}
-
-func TestKeyringCheck(t *testing.T) {
+func TestExamine(t *testing.T) {
 	const day = 24 * time.Hour
 	due := testNow.Add(30 * day)
+	set := func(p keyring.Policy) func(*keyring.Ring) error {
+		return func(r *keyring.Ring) error { return r.SetPolicy(testNow, p) }
+	}
 	tests := []struct {
 		name    string
 		now     time.Time
-		spoil   func(t *testing.T, r *rig)
-		status  int
+		change  func(*keyring.Ring) error
+		status  severity
 		finding string
 		text    string
 	}{
@@ -63,59 +40,23 @@ func TestKeyringCheck(t *testing.T) {
 		{"a lead before others may go on", due.Add(30*day - time.Hour - time.Second), nil, exitRefused, "overdue", ""},
 		{"within the lead", due.Add(30*day - time.Hour), nil, exitTrouble, "expires-soon", "from 2022-05-15 04:43:09 on, others may mint under it"},
 		{"long after", due.Add(1000 * day), nil, exitTrouble, "expires-soon", ""},
-		{"a clock that was ahead", testNow, func(t *testing.T, r *rig) {
-			r.at(testNow.Add(100 * day))
-			r.change(t, "rotate")
-			r.at(testNow)
+		{"a clock that was ahead", testNow, func(r *keyring.Ring) error {
+			_, err := r.Rotate(testNow.Add(100 * day))
+			return err
 		}, exitRefused, "far-ahead", "there is no rotation before 2022-06-24 05:43:09"},
-		{"a shorter period", testNow, func(t *testing.T, r *rig) {
-			r.change(t, "set", "--period", "24h")
-		}, exitRefused, "far-ahead", "there is no rotation before 2022-04-15 04:43:09"},
-		{"no time for distribution", testNow, func(t *testing.T, r *rig) {
-			r.change(t, "set", "--lead", "15s")
-		}, exitRefused, "policy", "lead is 15s, which leaves 9s"},
-		{"just enough time", testNow, func(t *testing.T, r *rig) {
-			r.change(t, "set", "--lead", "16s")
-		}, exitOK, "", ""},
-		{"form 1, refused", testNow, func(t *testing.T, r *rig) {
-			r.toForm1(t)
-			r.args = append(r.args, "--refuse-form-1")
-		}, exitTrouble, "other-context", "form 1, which names none; see KEYS.md"},
-		{"form 1", testNow, func(t *testing.T, r *rig) {
-			r.toForm1(t)
-		}, exitRefused, "form-1", "it names no context"},
-		{"another context", testNow, func(t *testing.T, r *rig) {
-			r.env[envContext] = "another"
-		}, exitTrouble, "other-context", "another context"},
-		{"an older file", testNow, func(t *testing.T, r *rig) {
-			mark := filepath.Join(r.dir, "mark")
-			require.NoError(t, os.WriteFile(mark, []byte("2\n"), 0o600))
-			r.args = append(r.args, "--high-water", mark)
-		}, exitTrouble, "high-water-ahead", "lower serial"},
-		{"no file", testNow, func(t *testing.T, r *rig) {
-			require.NoError(t, os.Remove(r.args[1]))
-		}, exitTrouble, "unusable", "no such file"},
-		{"no KEK", testNow, func(t *testing.T, r *rig) {
-			require.NoError(t, os.Remove(r.args[3]))
-		}, exitTrouble, "unusable", "no such file"},
-		{"junk", testNow, func(t *testing.T, r *rig) {
-			require.NoError(t, os.WriteFile(r.args[1], []byte("junk"), 0o600))
-		}, exitTrouble, "unusable", "not a sealed ring"},
-		{"a secret for a name", testNow, func(t *testing.T, r *rig) {
-			kek, err := keyring.GenerateKEK()
-			require.NoError(t, err)
-			r.args[1] = kek.InsecureText()
-		}, exitTrouble, "unusable", "a token or a KEK was given where it does not belong"},
+		{"a shorter period", testNow, set(keyring.Policy{Period: day}), exitRefused, "far-ahead", "there is no rotation before 2022-04-15 04:43:09"},
+		{"no time for distribution", testNow, set(keyring.Policy{Lead: 15 * time.Second}), exitRefused, "policy", "lead is 15s, which leaves 9s"},
+		{"just enough time", testNow, set(keyring.Policy{Lead: 16 * time.Second}), exitOK, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			r.at(test.now)
-			if test.spoil != nil {
-				test.spoil(t, r)
+			r := newRing(t)
+			if test.change != nil {
+				require.NoError(t, test.change(r))
 			}
-			status, d := r.check(t)
-			assert.Equal(t, test.status, status)
+			var d diagnosis
+			d.examine(r, test.now)
+			assert.Equal(t, test.status, d.Status)
 			if test.finding == "" {
 				assert.Empty(t, d.Findings)
 				return
@@ -123,7 +64,8 @@ func TestKeyringCheck(t *testing.T) {
 			require.Len(t, d.Findings, 1)
 			assert.Equal(t, test.finding, d.Findings[0].Name)
 			assert.Contains(t, d.Findings[0].Text, test.text)
-			if test.spoil == nil {
+			assert.Contains(t, checkUsage, " "+test.finding+" ", "the help says what it is")
+			if test.change == nil {
 				assert.Equal(t, timestamp(due), d.Due)
 				assert.Equal(t, test.status != exitOK, d.Overdue > 0)
 			}
@@ -131,115 +73,110 @@ func TestKeyringCheck(t *testing.T) {
 	}
 }
 
-// Wrong usage is told on standard error, as everywhere.
-func TestKeyringCheckUsage(t *testing.T) {
-	r := newRig(t)
-	for _, args := range [][]string{{"x"}, {"--output", "xml"}, {"--kek-file", "x"}} {
-		status, stdout, stderr := r.run(append([]string{"keyring", "check"}, args...)...)
-		assert.Equal(t, 3, status, "not that of an answer")
-		assert.Empty(t, stdout)
-		assert.NotEmpty(t, stderr)
-	}
-	status, stdout, _ := r.run("keyring", "check")
-	assert.Equal(t, exitTrouble, status)
-	assert.Contains(t, stdout, "unusable: there is no keyring")
-	status, stdout, stderr := r.run("keyring", "check", "--output", "json", "--keyring", r.args[1])
-	assert.Equal(t, exitTrouble, status)
-	assert.Empty(t, stderr)
-	assert.True(t, json.Valid([]byte(stdout)))
-	assert.Contains(t, stdout, "there is no KEK: give --kek-file, --kek-command or the variable CHATTOKEN_KEK")
-}
-
-// Who looks, perhaps as another user, leaves no file that the process which it
-// is about cannot use.
-func TestKeyringCheckWritesNothing(t *testing.T) {
-	r := newRig(t)
-	for _, command := range []string{"check", "list"} {
-		status, _, stderr := r.run(append([]string{"keyring", command, "--high-water", filepath.Join(r.dir, "mark")}, r.args...)...)
-		assert.Equal(t, exitOK, status, stderr)
-	}
-	assertOnly(t, r.dir, "kek", "ring", "ring.lock")
-}
-
-// station is a gateway that looks at the keyring every hour.
-type station struct {
-	follower *keyring.Follower
-	*rig     // of keyring check, beside it
-}
-
-func (s *station) follow(t *testing.T, name string) {
-	t.Helper()
-	s.args = append([]string{"--keyring", name}, s.args[2:]...)
-	f := keyring.File{Name: name, KEK: keyring.KEKFile{Name: s.args[3]}}
-	var err error
-	s.follower, err = f.Follow(t.Context(), s.now())
+func TestExamineForm1(t *testing.T) {
+	v, err := vectors.Read()
 	require.NoError(t, err)
+	kek, err := keyring.ParseKEK(v.Rings[0].KEK)
+	require.NoError(t, err)
+	r, err := keyring.Load(t.Context(), kek, v.Rings[0].Sealed, keyring.Config{})
+	require.NoError(t, err)
+	var d diagnosis
+	d.examine(r, time.Unix(v.Rings[0].Now, 0))
+	assert.EqualValues(t, exitRefused, d.Status)
+	assert.Contains(t, d.String(), "serial 1, form 1, warning\nform-1: it names no context")
+}
+
+func TestPolicyThatCannotWork(t *testing.T) {
+	var d diagnosis
+	d.examinePolicy(keyring.Policy{MaxTTL: 64 * time.Second, ClockSkew: time.Minute, Lead: time.Hour})
+	require.Len(t, d.Findings, 1)
+	assert.Contains(t, d.Findings[0].Text, "max-ttl is 1m4s, and clocks may be 1m0s apart")
+}
+
+// station is a gateway that looks at a keyring every hour.
+type station struct {
+	keyring.File
+	follower *keyring.Follower
+}
+
+func follow(t *testing.T, f keyring.File, now time.Time) *station {
+	t.Helper()
+	follower, err := f.Follow(t.Context(), now)
+	require.NoError(t, err)
+	return &station{f, follower}
 }
 
 // says returns what keyring check, Health and Stale say.
-func (s *station) says(t *testing.T) string {
+func (s *station) says(t *testing.T, now time.Time) string {
 	t.Helper()
-	_, err := s.follower.Refresh(t.Context(), s.now())
+	_, err := s.follower.Refresh(t.Context(), now)
 	require.NoError(t, err, "nothing is ever wrong with the file")
-	status, d := s.check(t)
-	found := d.Status
+	ring, err := s.Inspect(t.Context())
+	require.NoError(t, err)
+	var d diagnosis
+	d.examine(ring, now)
+	found := d.Status.String()
 	if len(d.Findings) > 0 {
 		found = d.Findings[0].Name
 	}
 	health := "well"
-	if err := s.follower.Health(s.now()); err != nil {
+	if err := s.follower.Health(now); err != nil {
 		health = strings.Trim(strings.Fields(err.Error())[1], ":")
 	}
-	return fmt.Sprintf("%d %-15s  %-8s  %-5v", status, found, health, s.follower.Stale(s.now()))
+	return fmt.Sprintf("%d %-15s  %-8s  %-6v", d.Status, found, health, s.follower.Stale(now))
 }
 
 // opens reports whether what one gateway mints the other one opens.
-func (s *station) opens(from *station) bool {
-	sealer := token.Sealer{Ring: from.follower.Ring(), Now: from.now}
+func (s *station) opens(from *station, now time.Time) bool {
+	clock := func() time.Time { return now }
+	sealer := token.Sealer{Ring: from.follower.Ring(), Now: clock}
 	minted, err := sealer.Create(claims.Claims{RoomIdentifier: "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6", UserID: "u"})
 	if err != nil {
 		return false
 	}
-	opener := token.Opener{Ring: s.follower.Ring(), Now: s.now}
+	opener := token.Opener{Ring: s.follower.Ring(), Now: clock}
 	return opener.OpenWithoutSpending(context.Background(), new(token.Session), minted.Token) == nil
 }
 
-// Two gateways, one of which is given the file itself and not its directory, so
-// that it never changes there; and then a rotator that dies. What is said of
-// that, hour by hour, until both are mended and after.
+// Gateway B is given the keyring file itself, not its directory, so that it
+// never sees a new one. Later the rotator dies. The golden file is what the
+// gateways say, hour by hour, until both are mended and after.
 func TestFrozenFileAndDeadRotator(t *testing.T) {
-	rotator := newRig(t, "--period", "24h", "--lead", "2h")
-	frozen := filepath.Join(rotator.dir, "frozen")
-	require.NoError(t, os.Link(rotator.args[1], frozen)) // what the mount shows
-	now := testNow
-	clock := func() time.Time { return now }
-	rotator.now = clock
-	a := &station{rig: &rig{newFake(t), rotator.dir, rotator.args}}
-	b := &station{rig: &rig{newFake(t), rotator.dir, rotator.args}}
-	a.now, b.now = clock, clock
-	a.follow(t, rotator.args[1])
-	b.follow(t, frozen)
+	kek, err := keyring.GenerateKEK()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	file := keyring.File{Name: filepath.Join(dir, "ring"), KEK: kek}
+	file.Config.Policy = keyring.Policy{Period: 24 * time.Hour, Lead: 2 * time.Hour}
+	ring, err := file.Create(t.Context(), testNow)
+	require.NoError(t, err)
+	frozen := file
+	frozen.Name = filepath.Join(dir, "frozen")
+	require.NoError(t, os.Link(file.Name, frozen.Name)) // what the mount shows
+	a, b := follow(t, file, testNow), follow(t, frozen, testNow)
 
 	var out strings.Builder
-	header := fmt.Sprintf("%4s  %-35s  %-35s  %s\n", "hour", "A: check, Health, Stale", "B, whose file is frozen: the same", "B opens A's tokens")
-	out.WriteString(header)
+	fmt.Fprintf(&out, "%4s  %-35s  %-35s  %s\n", "hour", "A: check, Health, Stale", "B, whose file is frozen: the same", "B opens A's tokens")
 	last := ""
 	for hour := range 110 {
-		now = testNow.Add(time.Duration(hour) * time.Hour)
+		now := testNow.Add(time.Duration(hour) * time.Hour)
 		event := ""
 		switch hour {
 		case 50:
 			event = "\nB is given the directory.\n"
-			b.follow(t, rotator.args[1])
+			b = follow(t, file, now)
 		case 60:
 			event = "\nThe rotator dies.\n"
 		case 100:
 			event = "\nThe rotator runs again.\n"
 		}
 		if hour < 60 || hour >= 100 {
-			rotator.change(t, "rotate")
+			changed, err := ring.Rotate(now)
+			require.NoError(t, err)
+			if changed {
+				require.NoError(t, file.Save(t.Context(), ring))
+			}
 		}
-		line := fmt.Sprintf("%-35s  %-35s  %v\n", a.says(t), b.says(t), b.opens(a))
+		line := fmt.Sprintf("%s  %s  %v\n", a.says(t, now), b.says(t, now), b.opens(a, now))
 		if line != last || event != "" {
 			fmt.Fprintf(&out, "%s%4d  %s", event, hour, line)
 		}

@@ -73,7 +73,7 @@ func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 
 // file returns where that keyring is.
 func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
-	f.Config.Context = a.value("context", p.getenv(envContext))
+	f.Config.Context = a.value("context", os.Getenv(envContext))
 	f.Config.RefuseForm1 = a.has(form1Flag)
 	f.HighWater = a.value("high-water", "")
 	f.InsecureAnyMode = a.has(anyModeFlag)
@@ -87,7 +87,7 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 			return f, usageError("--" + flag + " needs --keyring")
 		}
 	}
-	h, err := p.home()
+	h, err := ownHome()
 	if err != nil {
 		return f, err
 	}
@@ -118,7 +118,7 @@ func (p *process) kek(a *arguments, s kekSource) (keyring.KEK, error) {
 		}
 		return kekhelper.Command{Args: words, Env: helperEnviron(), Stderr: p.stderr}, nil
 	}
-	text := p.getenv(s.variable)
+	text := os.Getenv(s.variable)
 	if text == "" {
 		return nil, fmt.Errorf("there is no KEK: give --%s, --%s or the variable %s", s.file, s.command, s.variable)
 	}
@@ -156,8 +156,8 @@ func naming(f keyring.File, err error) error {
 // home is the directory of the user's own keyring and its KEK.
 type home string
 
-func (p *process) home() (home, error) {
-	dir, err := p.configDir()
+func ownHome() (home, error) {
+	dir, err := os.UserConfigDir()
 	if err != nil {
 		return "", fmt.Errorf("no place for a keyring: %w; --keyring names one", err)
 	}

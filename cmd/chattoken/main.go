@@ -36,28 +36,18 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-func main() { os.Exit(newProcess().run(os.Args[1:])) }
+func main() { os.Exit(newProcess(time.Now).run(os.Args[1:])) }
 
-func newProcess() *process {
-	return &process{
-		stdin:     os.Stdin,
-		stdout:    os.Stdout,
-		stderr:    os.Stderr,
-		getenv:    os.Getenv,
-		configDir: os.UserConfigDir,
-		now:       time.Now,
-	}
+func newProcess(now func() time.Time) *process {
+	return &process{os.Stdin, os.Stdout, os.Stderr, now}
 }
 
-// process is what a command uses of the process that it runs in, so that tests
-// can run one without.
+// process is the clock and the standard files of a command.
 type process struct {
-	stdin     io.Reader
-	stdout    io.Writer
-	stderr    io.Writer
-	getenv    func(string) string
-	configDir func() (string, error)
-	now       func() time.Time
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	now    func() time.Time
 }
 
 // The exit statuses.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
+	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
 // clockFile names the variable with the name of a file that says by how many
@@ -29,8 +30,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "chattoken" {
 		os.Exit(m.Run())
 	}
-	p := newProcess()
-	p.now = func() time.Time {
+	now := func() time.Time {
 		text, _ := os.ReadFile(os.Getenv(clockFile))
 		off, err := strconv.Atoi(strings.TrimSpace(string(text)))
 		if err != nil {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		return time.Now().Add(time.Duration(off) * time.Second)
 	}
-	os.Exit(p.run(os.Args[1:]))
+	os.Exit(newProcess(now).run(os.Args[1:]))
 }
 
 // The set-up that a case starts from.
@@ -72,7 +72,7 @@ var runbook = map[string]struct{ from, before, after string }{
 		`mint ` + withFile + `; cp kek kek.old`,
 		`fails test -e kek; opens ` + withKMS + `; refuses 'sealed under the KEK' --keyring ring --kek-file kek.old --context chat.example.com`},
 	"The KEK, from a KMS to a file": {fromKMS, `mint ` + withKMS, `opens ` + withFile + `; refuses 'not made by this KEK' ` + withKMS},
-	"Sealed form 2":                 {fromFile, `to-form-1; kr list | grep -q 'form 1'`, `kr list | grep -q 'form 2'`},
+	"Sealed form 2":                 {fromFile, `cat "$HOME/form1" > ring; cat "$HOME/form1.kek" > kek; kr list | grep -q 'form 1'`, `kr list | grep -q 'form 2'`},
 	"A key leaked": {fromFile,
 		`mint ` + withFile,
 		`kr check; refuses revoked-key ` + withFile + `; mint ` + withFile + `; opens ` + withFile},
@@ -124,10 +124,6 @@ func TestRunbook(t *testing.T) {
 			if c.from != fromNothing {
 				r.run(t, blocks[c.from]...)
 				before = ". ./keyring.sh\n" + before
-			}
-			if rest, ok := strings.CutPrefix(c.before, "to-form-1; "); ok {
-				(&rig{newFake(t), r.dir, []string{"", filepath.Join(r.dir, "ring"), "", filepath.Join(r.dir, "kek")}}).toForm1(t)
-				before = ". ./keyring.sh\n" + rest
 			}
 			out := r.run(t, append(append([]string{before}, blocks[name]...), c.after)...)
 			if name == "The KMS does not answer" {
@@ -208,6 +204,10 @@ func newRunner(t *testing.T) runner {
 		"exec sh %q %q\n"
 	require.NoError(t, os.WriteFile(filepath.Join(home, "service"), []byte("the key of a service"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "chattoken-kms"), fmt.Appendf(nil, service, helper, filepath.Join(home, "service")), 0o700))
+	v, err := vectors.Read()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(home, "form1"), v.Rings[0].Sealed, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(home, "form1.kek"), []byte(v.Rings[0].KEK), 0o600))
 	clock := filepath.Join(home, "clock")
 	require.NoError(t, os.WriteFile(clock, []byte("0\n"), 0o600))
 	return runner{t.TempDir(), []string{
