@@ -12,8 +12,7 @@ import (
 )
 
 // FuzzBase64URL compares the codec with encoding/base64, at every offset of a
-// word: what it writes, what it reads and refuses, and that it touches no byte
-// that it has no business with.
+// word: what it writes, reads and refuses, and that it touches no other byte.
 func FuzzBase64URL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, text string, short uint8) {
 		for offset := range 8 {
@@ -22,7 +21,8 @@ func FuzzBase64URL(f *testing.F) {
 			requireDecoding(t, encoded, offset)
 			requireDecoding(t, text[min(offset, len(text)):], offset)
 		}
-		// Too short a buffer is refused, and left alone.
+		// Decode refuses a buffer that is too short, and doesn't write
+		// to it.
 		n := base64url.DecodedLen(len(text))
 		dst := bytes.Repeat([]byte{0xa5}, n)
 		if missing := int(short); 0 < missing && missing <= n {
@@ -34,8 +34,8 @@ func FuzzBase64URL(f *testing.F) {
 	})
 }
 
-// requireEncoding encodes behind offset bytes into a buffer with room to spare
-// and into one without.
+// requireEncoding encodes at an offset of a buffer, once with room to spare and
+// once without.
 func requireEncoding(t testing.TB, data []byte, offset int) string {
 	t.Helper()
 	want := base64.RawURLEncoding.EncodeToString(data)

@@ -42,8 +42,7 @@ func FuzzCapabilities(f *testing.F) {
 	})
 }
 
-// requireCapabilities checks what a parser makes of a set that has all of them
-// before.
+// requireCapabilities parses into a set that has all capabilities.
 func requireCapabilities(t testing.TB, want claims.Capabilities, ok bool, parse func(*claims.Capabilities) error) {
 	t.Helper()
 	c := claims.Capabilities(7)

@@ -18,8 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the seed corpora")
 
-// seed is an entry of a seed corpus: a file name, and the arguments of the
-// target.
+// seed is an entry of a seed corpus: a file name and the target's arguments.
 type seed struct {
 	name string
 	args []any
@@ -27,8 +26,8 @@ type seed struct {
 
 func args(a ...any) []any { return a }
 
-// seeds are made by the file of their target. A corpus may have more entries:
-// what a fuzz run found is added by hand and stays.
+// seeds has a function for each target, from the target's file. A corpus may
+// have more entries: what a fuzz run found is added by hand.
 var seeds = map[string]func(testing.TB) []seed{
 	"FuzzOpen":         openSeeds,
 	"FuzzOpenMutated":  mutatedSeeds,
@@ -44,8 +43,7 @@ var seeds = map[string]func(testing.TB) []seed{
 	"FuzzTwoOpeners":   twoOpenersSeeds,
 }
 
-// TestCorpora compares the corpora with what the seeds are now; with -update it
-// writes them.
+// TestCorpora compares the corpora with the seeds. With -update it writes them.
 func TestCorpora(t *testing.T) {
 	for target, make := range seeds {
 		dir := filepath.Join("testdata", "fuzz", target)
@@ -81,8 +79,8 @@ func (s seed) encode(t testing.TB) []byte {
 	return b.Bytes()
 }
 
-// TestCorporaNotEmpty finds the targets in the source, so that a new one
-// without a corpus fails.
+// TestCorporaNotEmpty finds the targets in the source, so that a new target
+// needs a corpus.
 func TestCorporaNotEmpty(t *testing.T) {
 	targets := targets(t)
 	require.NotEmpty(t, targets)
@@ -93,25 +91,6 @@ func TestCorporaNotEmpty(t *testing.T) {
 		assert.Contains(t, seeds, target)
 	}
 	assert.Len(t, seeds, len(targets))
-}
-
-// TestShares checks that each target has a share of a run that is divided.
-func TestShares(t *testing.T) {
-	file, err := os.ReadFile("shares")
-	require.NoError(t, err)
-	shares := map[string]int{}
-	for line := range strings.Lines(string(file)) {
-		var name string
-		var share int
-		n, err := fmt.Sscanf(line, "%s %d\n", &name, &share)
-		require.NoError(t, err, "%q has %d of two fields", line, n)
-		assert.Positive(t, share, name)
-		assert.NotContains(t, shares, name)
-		shares[name] = share
-	}
-	for _, target := range targets(t) {
-		assert.Contains(t, shares, target)
-	}
 }
 
 // targets returns the names of the fuzz targets of this package.

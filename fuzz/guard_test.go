@@ -13,10 +13,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// FuzzGuard spends tokens in an order, and at times, that a program decides:
-// the clock runs, jumps ahead and back, calls are held up, and guards are made
-// anew. A map knows which tokens were let in. None is twice, and no answer is
-// another than the documented reasons allow.
+// FuzzGuard runs a program: the clock runs, jumps ahead and back, calls are
+// held up, guards restart, and tokens are spent. A map knows which tokens were
+// accepted. None may be accepted twice, and every refusal must be one that the
+// documentation allows then.
 func FuzzGuard(f *testing.F) {
 	f.Fuzz(func(t *testing.T, program []byte) {
 		w := newWatch(t)
@@ -31,32 +31,32 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// The guard is small, so that a short program fills it, and the tokens all
-// belong to one or two of its shards.
+// The guard is small, so a short program fills it. All tokens belong to one or
+// two of its shards.
 const (
 	guardTTL      = 10 * time.Second
 	guardSkew     = 2 * time.Second
 	guardLifetime = 13 // seconds: TTL, skew and one
 	guardCapacity = guardLifetime
-	guardBound    = 2 * 20 // tokens that two shards take at the very most
+	guardBound    = 2 * 20 // the most tokens that two shards hold
 )
 
-// watch is a guard and all that is known of it.
+// watch is a guard and all that is known about it.
 type watch struct {
 	t testing.TB
 	tape
 	guard  *replay.Guard
 	now    time.Time
-	latest time.Time // that the clock ever showed
-	held   time.Time // what a caller read who has not called yet
+	latest time.Time // the latest time that the clock has shown
+	held   time.Time // what a held-up caller has read
 	tokens []token.Summary
-	in     map[token.ID]bool // let in, by any guard
+	in     map[token.ID]bool // accepted by any guard
 
 	// Of this guard:
 	started     int64
-	forward     bool              // the clock has only run forward, as every caller saw it
-	spent       map[token.ID]bool // let in
-	expirations []int64           // of what was let in
+	forward     bool              // no caller saw the clock go back
+	spent       map[token.ID]bool // accepted
+	expirations []int64           // of accepted tokens
 	fresh, not  uint64            // answers
 }
 
@@ -67,8 +67,8 @@ func newWatch(t testing.TB) *watch {
 	return w
 }
 
-// restart makes a new guard, as a process would that has written down the
-// latest time that its clock has shown.
+// restart makes a new guard, as in a process that has stored the latest time
+// that its clock has shown.
 func (w *watch) restart() {
 	var err error
 	w.guard, err = replay.New(replay.Config{
@@ -89,11 +89,11 @@ func (w *watch) restart() {
 const (
 	spendNew   = iota // a token that is minted now
 	keep              // the same, but spend it later
-	spendOld          // one that was minted before
+	spendOld          // one that was minted earlier
 	run               // the clock, by up to four seconds
 	jump              // the clock, ahead or back
 	hold              // read the clock, and
-	spendHeld         // spend by what it showed then
+	spendHeld         // spend at the time that it showed
 	restart           // the guard
 	burst             // spend many new tokens
 	watchSteps        // how many there are
@@ -135,7 +135,7 @@ func (w *watch) step() {
 }
 
 func (w *watch) setClock(now time.Time) {
-	// Neither issuer nor guard work before 1970, or as far ahead as this.
+	// Neither issuer nor guard work before 1970, or this far ahead.
 	if now.Unix() < 0 || now.Unix() > maxUnix-1000 {
 		return
 	}
@@ -146,12 +146,12 @@ func (w *watch) setClock(now time.Time) {
 	}
 }
 
-// mint makes a token by a clock that is off by at most the skew.
+// mint makes a token, by a clock that is off by at most the skew.
 func (w *watch) mint(kind byte) token.Summary {
 	issued := w.now.Add(guardSkew * time.Duration(int(kind%16)-8) / 8).Unix()
 	ttl := 5 + int64(kind>>4)%8 // up to two seconds too long
 	id := token.ID(pseudo(16, "token "+string(rune(len(w.tokens)))))
-	// The second half names the shard, of which there are 16.
+	// The second half selects one of the 16 shards.
 	binary.LittleEndian.PutUint64(id[8:], uint64(kind>>7))
 	minted := token.Summary{TokenID: id, IssuedAt: time.Unix(issued, 0), Expiration: time.Unix(issued+ttl, 0)}
 	w.tokens = append(w.tokens, minted)
@@ -191,7 +191,7 @@ func (w *watch) spend(s token.Summary, now time.Time) {
 	w.in[s.TokenID], w.spent[s.TokenID] = true, true
 	w.expirations = append(w.expirations, expiration)
 	w.fresh++
-	if w.forward { // else some may be forgotten
+	if w.forward { // otherwise the guard may forget some
 		require.LessOrEqual(w.t, w.live(now), guardBound, "memory is not bounded")
 	}
 }
@@ -206,7 +206,7 @@ func (w *watch) between(second int64) bool {
 	return before && behind
 }
 
-// live counts what was let in and can be presented again.
+// live counts the accepted tokens that are not expired.
 func (w *watch) live(now time.Time) (n int) {
 	for _, e := range w.expirations {
 		if e > now.Unix() && e <= now.Unix()+guardLifetime {
@@ -225,12 +225,14 @@ func (w *watch) checkStats() {
 }
 
 func guardSeeds(testing.TB) []seed {
-	// A guard is ready after the skew. A token of 10 s by a clock that is
-	// right, and one that expires as late as the guard can remember.
+	// A guard is ready after the skew. The first token has 10 s, by a clock
+	// that is right. The other one expires as late as the guard can
+	// remember.
 	const token, latest = 0x58, 0x6f
 	ready := []byte{run, 192}
 	program := func(b ...byte) []any { return args(append(ready[:len(ready):len(ready)], b...)) }
-	// 34 s ahead, and back. Who goes back first has to be away from the start.
+	// 34 s ahead, and back. To go back first, a program must be away from
+	// the start.
 	ahead, back := []byte{jump, 4, 0, jump, 4, 0}, []byte{jump, 4, 1, jump, 4, 1}
 	var intervals []byte
 	for range 12 {

@@ -20,10 +20,10 @@ import (
 // start is when the targets begin, in Unix seconds: 2022-03-16T04:43:09Z.
 const start = 1647405789
 
-// after returns the moment that many nanoseconds after start.
+// after returns the moment ns nanoseconds after start.
 func after(ns int64) time.Time { return time.Unix(start, 0).Add(time.Duration(ns)) }
 
-// pseudo returns n well-known bytes, different for each name.
+// pseudo returns n known bytes, different for each name.
 func pseudo(n int, name string) []byte {
 	var b []byte
 	for i := 0; len(b) < n; i++ {
@@ -33,11 +33,11 @@ func pseudo(n int, name string) []byte {
 	return b[:n]
 }
 
-// anyRoom is a grammar that lets all room identifiers pass.
+// anyRoom accepts every room identifier.
 func anyRoom(string) bool { return true }
 
-// claimsOfSizes returns the claims that seeds are made of: those of the
-// service's documentation, the least, and the most that a token can say.
+// claimsOfSizes returns the claims of the seeds: those of the service's
+// documentation, the shortest, and the longest.
 func claimsOfSizes() []claims.Claims {
 	return []claims.Claims{tokentest.Claims(), {RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}, testenv.LongestClaims()}
 }
@@ -55,13 +55,13 @@ func payloadOf(c claims.Claims, issuedAt, ttl int64) *plain {
 	}
 }
 
-// testKEK is the KEK of all sealed rings here, and testContext their context.
+// testKEK and testContext are those of all sealed rings here.
 var testKEK = localKEK(pseudo(32, "KEK"))
 
 const testContext = "fuzz"
 
-// testDocument is a ring with a key in each state, at start and for some
-// minutes around it.
+// testDocument returns a ring with a key in each state, for some minutes around
+// start.
 func testDocument() *ringDocument {
 	d := &ringDocument{Serial: 7, Policy: ringPolicy{MaxTTL: 600, ClockSkew: 5, Period: 3600, Lead: 60}}
 	const overlap = 600 + 2*5
@@ -77,7 +77,7 @@ func testDocument() *ringDocument {
 	return d
 }
 
-// sealTestRing seals a document under testKEK, each time to the same bytes.
+// sealTestRing seals a document under testKEK, always to the same bytes.
 func sealTestRing(document []byte) []byte { return sealTestRingAs(2, testContext, document) }
 
 func sealTestRingAs(form byte, context string, document []byte) []byte {
@@ -96,8 +96,8 @@ func loadTestRing(t testing.TB) *keyring.Ring {
 }
 
 // testTokens returns tokens of all sizes under each key of testDocument, issued
-// at start and valid for a minute; and under the primary key some with a TTL at
-// a limit and beyond it.
+// at start and valid for a minute. Under the primary key there are also some
+// with a TTL at a limit or beyond it.
 func testTokens(t testing.TB) []string {
 	t.Helper()
 	var tokens []string
@@ -116,15 +116,15 @@ func testTokens(t testing.TB) []string {
 	return tokens
 }
 
-// gateway opens tokens of testDocument's ring at a settable time, and compares
-// each answer with the reference's.
+// gateway opens tokens of testDocument's ring at any time, and compares each
+// answer with the reference's.
 type gateway struct {
 	opener   token.Opener
 	document *ringDocument
 	guard    memory
 	now      time.Time
-	session  token.Session // reused, so that what it held before could show
-	used     string        // a token that opens whenever the session is to be full
+	session  token.Session // reused, so that leftovers could show
+	used     string        // a token for fillSession
 }
 
 func newGateway(t testing.TB) *gateway {
@@ -134,8 +134,8 @@ func newGateway(t testing.TB) *gateway {
 	return g
 }
 
-// requireAsReference opens text twice, and reports whether it was accepted the
-// first time.
+// requireAsReference opens text twice. It reports whether the gateway accepted
+// it the first time.
 func (g *gateway) requireAsReference(t testing.TB, text string, now time.Time) bool {
 	t.Helper()
 	want, id, wantErr := g.document.open(testContext, text, now)
@@ -163,7 +163,7 @@ func (g *gateway) fillSession(t testing.TB) {
 	require.NoError(t, g.opener.OpenWithoutSpending(t.Context(), &g.session, g.used))
 }
 
-// requireSession checks that s says what p does, up to its last nanosecond.
+// requireSession checks that s says what p does, until its last nanosecond.
 func requireSession(t testing.TB, p *plain, id token.ID, s *token.Session) {
 	t.Helper()
 	require.Equal(t, p.claims(), s.Claims())
@@ -182,7 +182,8 @@ func requireSession(t testing.TB, p *plain, id token.ID, s *token.Session) {
 	}
 }
 
-// requireCleared checks that s is zero, and so is the memory that it once lent.
+// requireCleared checks that s is zero, and that the memory of its views is,
+// too.
 func requireCleared(t testing.TB, s *token.Session, lent []byte) {
 	t.Helper()
 	requireZero(t, s)
@@ -221,7 +222,8 @@ func (m *memory) Spend(_ context.Context, _ time.Time, t token.Summary) (bool, e
 
 func (*memory) Revoked(token.Summary) error { return nil }
 
-// tape is a fuzz input that is read as a program. At its end it yields zeros.
+// tape is a fuzz input that is read as a program. After its end it yields
+// zeros.
 type tape []byte
 
 func (p *tape) next() byte {
@@ -233,7 +235,7 @@ func (p *tape) next() byte {
 	return b
 }
 
-// below returns a number from 0 to n-1, or 0 where there is none.
+// below returns a number from 0 to n-1, or 0 if n is 0.
 func (p *tape) below(n int) int {
 	x := int(p.next())<<8 | int(p.next())
 	if n <= 0 {

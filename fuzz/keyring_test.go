@@ -18,9 +18,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// FuzzSealedRing loads any bytes as a sealed ring. Only what was sealed under
-// the KEK is loaded, as the reference says. What is refused changes nothing in
-// a ring that is in force.
+// FuzzSealedRing loads any bytes as a sealed ring. It loads only what is sealed
+// under the KEK, as the reference says. A refused ring leaves a ring in force
+// unchanged.
 func FuzzSealedRing(f *testing.F) {
 	kek, err := keyring.ParseKEK(testKEK.text())
 	require.NoError(f, err)
@@ -52,9 +52,9 @@ func FuzzSealedRing(f *testing.F) {
 }
 
 // FuzzRingDocument seals any bytes as the document of a ring, in both forms and
-// under a KEK of any ID, and loads that. The ring is loaded if, and only if,
-// the reference finds it valid; it then is what the document says, and is
-// written again as it was. Loaded as an update, it replaces only what is older.
+// under a KEK with any ID, and loads that. The ring loads exactly if the
+// reference finds it valid. It then is what the document says, and is written
+// again to the same bytes. As an update it replaces only an older ring.
 func FuzzRingDocument(f *testing.F) {
 	dataKey := pseudo(32, "data key")
 	f.Fuzz(func(t *testing.T, document []byte, keyContext string, kekID, wrapped []byte, minSerial uint64, ns int64) {
@@ -90,8 +90,7 @@ func FuzzRingDocument(f *testing.F) {
 	})
 }
 
-// highestSerial is up to where a ring is taken for one that follows a known
-// one.
+// highestSerial returns the highest serial that may follow a known one.
 func highestSerial(known uint64) uint64 {
 	if known == 0 {
 		return 1 << 62
@@ -99,8 +98,8 @@ func highestSerial(known uint64) uint64 {
 	return known + min(1<<32, math.MaxUint64-known)
 }
 
-// openKEK is a KEK that knows one data key, the last that it wrapped, and
-// checks that this is what it is asked for.
+// openKEK is a KEK that knows only the data key that it wrapped last. It checks
+// that it is asked for that one.
 type openKEK struct {
 	id      string
 	wrapped []byte
@@ -158,8 +157,8 @@ func requireMarshal(t testing.TB, document []byte, keyContext string, ring *keyr
 	require.Equal(t, slices.Concat(contextDigest(keyContext), document), plaintext)
 }
 
-// requireUpdate offers the document to rings of the serials around its own,
-// which are of form 2.
+// requireUpdate offers the document to rings of form 2 with the serials around
+// its own.
 func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring.KEK, form byte, sealed []byte) {
 	t.Helper()
 	for _, serial := range []uint64{d.Serial - 1, d.Serial, d.Serial + 1} {
@@ -167,7 +166,7 @@ func requireUpdate(t testing.TB, d *ringDocument, keyContext string, kek keyring
 		if serial == 0 || err != nil {
 			continue
 		}
-		// A MinSerial would refuse a rollback before it is looked at.
+		// A MinSerial would refuse a rollback before the ring is read.
 		old = copyRing(t, old, keyContext)
 		before := slices.Collect(old.Keys(after(0)))
 		changed, err := old.Update(t.Context(), kek, sealed)
@@ -264,7 +263,7 @@ func ringDocumentSeeds(t testing.TB) []seed {
 		{"huge-array", with([]byte{0x84, 7, 0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})},
 		{"nested", with(bytes.Repeat([]byte{0x81}, 1000))},
 	}
-	// Where key 2 retires and key 3 activates, and where key 1 expires.
+	// Key 2 retires and key 3 activates; key 1 expires.
 	for name, second := range map[string]int64{"tick-of-activation": 300, "tick-of-expiration": 310} {
 		tick := second * int64(time.Second)
 		for i, ns := range []int64{tick - 1, tick, tick + 1} {

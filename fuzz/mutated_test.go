@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// FuzzOpenMutated opens what becomes of real tokens when a program changes
-// them: their text, their boxes, and their payloads, which are then sealed
-// again under a key of the ring. The reference has the last word.
+// FuzzOpenMutated opens real tokens after a program has changed them: their
+// text, their boxes, or their payloads, which it seals again under a key of the
+// ring. The reference decides.
 func FuzzOpenMutated(f *testing.F) {
 	g := newGateway(f)
 	tokens := testTokens(f)
 	f.Fuzz(func(t *testing.T, program []byte, ns int64) {
 		m := mutator{tape: program, tokens: tokens, keys: g.document.keys()}
 		m.text = m.token()
-		// Long programs end in text that is no token at all.
+		// Long programs end in text that is no token.
 		for range 16 {
 			if len(m.tape) == 0 {
 				break
@@ -44,11 +44,11 @@ const (
 	truncate            // the text
 	remove              // a character
 	insert              // a character
-	splice              // the head of this one and the tail of another token
+	splice              // its head and the tail of another token
 	respell             // the same box in another spelling
 	swapPart            // key ID, nonce, ciphertext or tag of another token
-	flipBoxBit          // a bit behind the encoding
-	reseal              // a changed payload, under the right key or another one
+	flipBoxBit          // a bit of the box
+	reseal              // a changed payload, under any key
 	mutatorSteps        // how many there are
 )
 
@@ -111,8 +111,8 @@ func (m *mutator) swapPart(box []byte) {
 	copy(box[len(box)-16:], other[len(other)-16:])
 }
 
-// respell writes the same bytes as other encodings would, or the same with the
-// spare bits of the last character set.
+// respell writes the same bytes in another encoding, or sets spare bits of the
+// last character.
 func (m *mutator) respell() {
 	body := strings.TrimPrefix(m.text, "ct1_")
 	b, err := base64.RawURLEncoding.DecodeString(body)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// FuzzOpen opens any text at any time. Nothing is accepted but what was sealed
-// before, in the one spelling that it has, and every refusal is for the reason
-// that the reference gives.
+// FuzzOpen opens any text at any time. The gateway accepts only tokens that
+// were sealed before, in their one spelling. It refuses for the reason that the
+// reference gives.
 func FuzzOpen(f *testing.F) {
 	g := newGateway(f)
 	sealed := map[string]bool{}

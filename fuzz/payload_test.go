@@ -12,9 +12,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/payload"
 )
 
-// FuzzPayload reads any bytes as a payload. They are accepted if, and only if,
-// fxamacker/cbor reads them, writes them again as they were, and finds them
-// within the limits; and the encoder then writes them again too.
+// FuzzPayload reads any bytes as a payload. Parse accepts them exactly if
+// fxamacker/cbor reads them, writes the same bytes, and finds them within the
+// limits. Then the encoder writes the same bytes, too.
 func FuzzPayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		original := bytes.Clone(b)
@@ -56,8 +56,8 @@ func requirePayload(t testing.TB, want *plain, p *payload.Payload) {
 	require.Len(t, want.Attributes, entries)
 }
 
-// requireEncoded checks that the encoder writes p as it was read. A TTL beyond
-// an int64 is one that it does not write at all.
+// requireEncoded checks that the encoder writes p as it was read. It can't
+// write a TTL beyond an int64.
 func requireEncoded(t testing.TB, want []byte, p *payload.Payload) {
 	t.Helper()
 	if p.TTL == 0 || int64(p.TTL) < 0 {
@@ -76,7 +76,7 @@ func payloadSeeds(t testing.TB) []seed {
 		sizes = append(sizes, encode(t, payloadOf(c, start, 60)))
 	}
 	short := sizes[1]
-	// long makes one element longer than it may be.
+	// long makes one element too long.
 	long := func(change func(*plain)) []any {
 		p := payloadOf(claimsOfSizes()[1], start, 60)
 		change(p)

@@ -22,8 +22,8 @@ import (
 )
 
 // This file is a second implementation of SPEC.md, with encoding/base64 and
-// fxamacker/cbor. It shares nothing with the first one but the AEAD and the
-// names of errors, and is as slow as it is plain.
+// fxamacker/cbor. It shares only the AEAD and the names of errors with the
+// first one. It is slow and plain.
 
 const maxUnix = 253402300799
 
@@ -38,8 +38,8 @@ type plain struct {
 	SessionMinutes uint64
 }
 
-// deterministic is RFC 8949, section 4.2.1, and writes nil as an empty map,
-// array or string.
+// deterministic is the encoding of RFC 8949, section 4.2.1. It writes nil as an
+// empty map, array or string.
 var deterministic = func() cbor.EncMode {
 	options := cbor.CoreDetEncOptions()
 	options.NilContainers = cbor.NilContainerAsEmpty
@@ -57,7 +57,7 @@ func encode(t testing.TB, v any) []byte {
 	return b
 }
 
-// decodeExactly decodes b into v and reports whether v is encoded as b again.
+// decodeExactly decodes b into v and reports whether v encodes to b.
 func decodeExactly(b []byte, v any) bool {
 	if cbor.Unmarshal(b, v) != nil {
 		return false
@@ -84,7 +84,7 @@ func (p *plain) withinLimits() bool {
 		p.IssuedAt <= maxUnix && p.SessionMinutes >= 1 && p.SessionMinutes <= 180
 }
 
-// claims returns what an opener is to hand out.
+// claims returns what an opener should return.
 func (p *plain) claims() claims.Claims {
 	c := claims.Claims{
 		RoomIdentifier: p.Room,
@@ -104,7 +104,7 @@ func (p *plain) sessionExpiration() time.Time {
 	return time.Unix(int64(p.IssuedAt+60*p.SessionMinutes), 0).UTC()
 }
 
-// check judges the times of a token.
+// check checks the times of a token.
 func (p *plain) check(now time.Time, skew time.Duration) error {
 	switch {
 	case time.Unix(int64(p.IssuedAt), 0).After(now.Add(skew)):
@@ -141,7 +141,7 @@ func parseRing(b []byte, context string) (*ringDocument, bool) {
 	return d, decodeExactly(b, d) && d.valid(context)
 }
 
-// valid is the rules of SPEC.md, section 7.
+// valid checks the rules of SPEC.md, section 7.
 func (d *ringDocument) valid(context string) bool {
 	keys := d.keys()
 	ids := map[string]bool{}
@@ -230,7 +230,7 @@ func (k *ringKey) sealToken(context string, nonce, payload []byte) string {
 	return spell(slices.Concat(additional, nonce, sealXC20P(key, nonce, payload, additional)))
 }
 
-// spell writes a box as a token, and unspell is the inverse.
+// spell writes a box as a token; unspell is the inverse.
 func spell(box []byte) string { return "ct1_" + base64.RawURLEncoding.EncodeToString(box[4:]) }
 
 func unspell(text string) (box []byte, ok bool) {
@@ -241,8 +241,8 @@ func unspell(text string) (box []byte, ok bool) {
 	return append([]byte("ct1_"), b...), ok
 }
 
-// open makes the checks of SPEC.md, section 6, that come before the embedder's
-// rule and the guard.
+// open makes the checks of SPEC.md, section 6, that come before the guard and
+// the embedder's rule.
 func (d *ringDocument) open(context, text string, now time.Time) (*plain, token.ID, error) {
 	box, ok := unspell(text)
 	if !ok || len(text) < 76 || len(text) > 3850 {
@@ -282,7 +282,7 @@ func (d *ringDocument) openBox(context string, box []byte, now time.Time) ([]byt
 	return plaintext, nil
 }
 
-// envelope is the parts of a sealed ring.
+// envelope has the parts of a sealed ring.
 type envelope struct {
 	form                              byte
 	kekID, wrapped, nonce, ciphertext []byte
@@ -293,7 +293,7 @@ func (e *envelope) header() []byte {
 	return slices.Concat([]byte("chattoken-keyring"), []byte{e.form, byte(len(e.kekID))}, e.kekID, []byte{byte(n >> 8), byte(n)}, e.wrapped)
 }
 
-// sealRing encrypts a document under dataKey, whatever the KEK makes of it.
+// sealRing encrypts a document under dataKey. wrapped may be anything.
 func sealRing(form byte, context string, kekID, wrapped, dataKey, nonce, document []byte) []byte {
 	e := envelope{form: form, kekID: kekID, wrapped: wrapped}
 	if form == 2 {
@@ -334,7 +334,7 @@ func parseEnvelope(b []byte) (e envelope, ok bool) {
 	return e, ok && len(e.kekID) > 0 && len(e.wrapped) > 0 && len(b) <= 1<<20
 }
 
-// localKEK is the key-encryption key of a file or an environment variable.
+// localKEK is the key-encryption key in a file or an environment variable.
 type localKEK [32]byte
 
 func (k *localKEK) text() string {
@@ -360,7 +360,7 @@ func (k *localKEK) unwrap(kekID, wrapped []byte) (dataKey []byte, ok bool) {
 }
 
 // unsealRing returns the document of a sealed ring of that context, or of any
-// in form 1.
+// context in form 1.
 func (k *localKEK) unsealRing(b []byte, context string) (document []byte, ok bool) {
 	e, ok := parseEnvelope(b)
 	if !ok {

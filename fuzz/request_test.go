@@ -19,10 +19,9 @@ import (
 
 var memberNames = []string{"roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"}
 
-// FuzzRequest reads any bytes as --cli-input-json, and puts a flag in place of
-// one member. The reference reads them with encoding/json, one member at a
-// time: the outcome is the same claims, or an error that names exactly the
-// members that are wrong.
+// FuzzRequest reads any bytes as --cli-input-json, and lets a flag replace one
+// member. The reference reads one member at a time with encoding/json. Both
+// return the same claims, or name the same wrong members.
 func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, user string) {
 		original := bytes.Clone(data)
@@ -46,9 +45,9 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// readRequest reads a request and returns the names of the members that are
-// wrong, in the order of the request. It is not ok where the whole is no object
-// of valid UTF-8 with names that are text.
+// readRequest reads a request and returns the names of the wrong members, in
+// the order of the request. ok is false unless data is one object of valid
+// UTF-8 whose names are text.
 func readRequest(t testing.TB, data []byte) (c claims.Claims, bad []string, ok bool) {
 	t.Helper()
 	if !utf8.Valid(data) || !json.Valid(data) {
@@ -77,7 +76,7 @@ func readRequest(t testing.TB, data []byte) (c claims.Claims, bad []string, ok b
 	return withoutEmpty(c), bad, true
 }
 
-// readMember reads one member into c. One that is null is absent.
+// readMember reads one member into c. null is absent.
 func readMember(t testing.TB, c *claims.Claims, name string, value json.RawMessage) bool {
 	t.Helper()
 	switch {
@@ -122,8 +121,8 @@ func readAttributes(t testing.TB, c *claims.Claims, value json.RawMessage) bool 
 	return ok
 }
 
-// readObject returns the values of each name of an object. It is not ok where
-// data is something else, or a name has half a surrogate pair.
+// readObject returns the values of each name of an object. ok is false if data
+// is something else, or if a name has half a surrogate pair.
 func readObject(t testing.TB, data []byte) (members map[string][]json.RawMessage, ok bool) {
 	t.Helper()
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
@@ -148,8 +147,8 @@ func readObject(t testing.TB, data []byte) (members map[string][]json.RawMessage
 // escapes matches a surrogate pair, half of one, or another escape.
 var escapes = regexp.MustCompile(`\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.`)
 
-// hasHalfPair reports whether JSON that is valid escapes half of a surrogate
-// pair, which encoding/json reads as U+FFFD.
+// hasHalfPair reports whether valid JSON escapes half of a surrogate pair,
+// which encoding/json reads as U+FFFD.
 func hasHalfPair(valid []byte) bool {
 	return slices.ContainsFunc(escapes.FindAll(valid, -1), func(escape []byte) bool { return len(escape) == 6 })
 }
@@ -161,7 +160,7 @@ func withoutEmpty(c claims.Claims) claims.Claims {
 	return c
 }
 
-// requireSameAgain checks that claims are read again from their JSON form.
+// requireSameAgain checks that the JSON form of c reads as c.
 func requireSameAgain(t testing.TB, c claims.Claims) {
 	t.Helper()
 	again, err := json.Marshal(c)
@@ -171,7 +170,8 @@ func requireSameAgain(t testing.TB, c claims.Claims) {
 	require.Equal(t, withoutEmpty(c), withoutEmpty(same))
 }
 
-// requireOverride checks that an override changes one member and no verdict.
+// requireOverride checks that an override changes one member, and no other
+// answer.
 func requireOverride(t testing.TB, data []byte, c claims.Claims, parseErr error, user string) {
 	t.Helper()
 	same, err := shorthand.Override(data, nil)
@@ -190,7 +190,7 @@ func requireOverride(t testing.TB, data []byte, c claims.Claims, parseErr error,
 	require.NoError(t, err)
 	got, err := claims.ParseJSON(overridden, nil)
 	if parseErr != nil {
-		return // it may have been the user ID that was wrong
+		return // the user ID may have been what was wrong
 	}
 	c.UserID = strings.ToValidUTF8(user, "\ufffd")
 	if n := utf8.RuneCountInString(user); n >= 1 && n <= 128 && utf8.ValidString(user) {

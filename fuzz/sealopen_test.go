@@ -17,8 +17,8 @@ import (
 )
 
 // FuzzSealOpen mints tokens of any claims. Either the error names exactly the
-// fields that the service model does not allow, or the token opens, here and by
-// the reference, to exactly those claims and until exactly those deadlines.
+// fields outside the limits, or the token opens, here and by the reference, to
+// exactly those claims and deadlines.
 func FuzzSealOpen(f *testing.F) {
 	g := newGateway(f)
 	sealer := token.Sealer{Ring: g.opener.Ring, Now: func() time.Time { return g.now }}
@@ -57,7 +57,7 @@ func FuzzSealOpen(f *testing.F) {
 	})
 }
 
-// requireMinted checks a token that is made of c, now.
+// requireMinted checks a token that s minted from c.
 func (g *gateway) requireMinted(t testing.TB, s *token.Sealer, c claims.Claims, minted token.ChatToken) {
 	t.Helper()
 	now := g.now
@@ -86,8 +86,7 @@ func (g *gateway) requireMinted(t testing.TB, s *token.Sealer, c claims.Claims, 
 
 var roomARN = regexp.MustCompile(`\Aarn:aws:ivschat:[a-z0-9-]+:[0-9]+:room/[a-zA-Z0-9-]+\z`)
 
-// badFields returns the members of the request that are outside the limits, in
-// its order.
+// badFields returns the fields outside the limits, in the order of the request.
 func badFields(c *claims.Claims, ownRooms bool) []string {
 	var bad []string
 	check := func(name string, ok bool) {
@@ -111,9 +110,8 @@ func badFields(c *claims.Claims, ownRooms bool) []string {
 	return bad
 }
 
-// parseAttributes reads keys and values, each behind a byte that no UTF-8 has,
-// so that a mutation of text stays text. There are other bytes that make it
-// invalid.
+// parseAttributes reads keys and values, each after a byte that UTF-8 doesn't
+// use, so that mutated text stays text. Other bytes make it invalid.
 func parseAttributes(s string) map[string]string {
 	words := strings.Split(s, "\xff")[1:]
 	m := map[string]string{}

@@ -11,9 +11,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/shorthand"
 )
 
-// FuzzShorthand reads any text as --attributes. It means what the grammar below
-// says, or is refused where that has no match; and whatever was read is read
-// again from how it would be written in quotes of either kind.
+// FuzzShorthand reads any text as --attributes. Parse reads what the grammar
+// below says, and refuses what doesn't match. It reads the same again from
+// quotes of either kind.
 func FuzzShorthand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		got, err := shorthand.Parse(s)
@@ -72,7 +72,7 @@ func matchValue(s string) (value, rest string, ok bool) {
 			continue
 		}
 		match := grammar.FindStringSubmatch(s)
-		// In this one case the aws command line reads something else.
+		// In this case the aws command line reads something else.
 		if match == nil || backslashBeforeQuote(match[1]+quote, quote) {
 			return "", "", false
 		}
@@ -86,7 +86,7 @@ func matchValue(s string) (value, rest string, ok bool) {
 }
 
 // backslashBeforeQuote reports whether an escaped backslash stands before a
-// quote of the value, or the one that ends it.
+// quote in the value, or before the closing one.
 func backslashBeforeQuote(s, quote string) bool {
 	words := shorthandWords.FindAllString(s, -1)
 	for i := range len(words) - 1 {
@@ -97,7 +97,7 @@ func backslashBeforeQuote(s, quote string) bool {
 	return false
 }
 
-// writeShorthand writes a map, unless a backslash would come before a quote.
+// writeShorthand writes a map, unless a backslash would stand before a quote.
 func writeShorthand(m map[string]string, quote string) (s string, ok bool) {
 	var pairs []string
 	for key, value := range m {

@@ -15,12 +15,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// FuzzTwoOpeners runs a minter and two gateways with clocks of their own, which
-// share a guard and a ring: the second gateway follows its sealed form. A
-// program decides what happens next, also while a token is being opened. No
-// token is accepted twice; and as long as the clocks are within the skew of
-// each other and the follower keeps up, one that is presented in time is
-// accepted the first time, whatever the keys did meanwhile.
+// FuzzTwoOpeners runs an issuer and two gateways. Each has its own clock; all
+// share a guard and a ring, of which the second gateway follows the sealed
+// form. A program decides what happens next, also while a token is being
+// opened. No token may be accepted twice. If the clocks are within the skew and
+// the follower keeps up, a token that is presented in time must be accepted the
+// first time, whatever happened to the keys.
 func FuzzTwoOpeners(f *testing.F) {
 	kek, err := keyring.GenerateKEK()
 	require.NoError(f, err)
@@ -36,7 +36,7 @@ func FuzzTwoOpeners(f *testing.F) {
 	})
 }
 
-// The policy is as tight as it may be, so that a short program sees keys come
+// The policy is as tight as possible, so that a short program sees keys come
 // and go.
 const (
 	chatSkew = 2 * time.Second
@@ -44,14 +44,14 @@ const (
 	chatLead = 5 * time.Second
 )
 
-// chat is the two gateways, the minter, and what happened so far.
+// chat is the two gateways, the issuer, and what has happened.
 type chat struct {
 	t testing.TB
 	tape
 	kek     keyring.KEK
 	now     time.Time
-	offsets [3]time.Duration // of the clocks of the two gateways and the minter
-	ring    *keyring.Ring    // of the first gateway and the minter
+	offsets [3]time.Duration // of the clocks: two gateways, issuer
+	ring    *keyring.Ring    // of the first gateway and the issuer
 	follows *keyring.Ring    // of the second gateway
 	guard   *replay.Guard
 	openers [2]token.Opener
@@ -59,11 +59,11 @@ type chat struct {
 	tokens  []*chatToken
 
 	ready     time.Time // tokens issued before that may be refused
-	furthest  time.Time // that the guard was told
-	honest    bool      // no clock was set, and nobody was held up for long
+	furthest  time.Time // the latest time that the guard was told
+	honest    bool      // no clock was set, nobody held up for long
 	behind    bool      // the follower lacks a version
-	deadline  time.Time // when it must have that
-	depth     int       // of openings that are under way
+	deadline  time.Time // when it must have that version
+	depth     int       // openings under way
 	meanwhile int       // steps to take during the next one
 }
 
@@ -106,7 +106,7 @@ func (c *chat) marshal() []byte {
 const (
 	mint      = iota // a token
 	open             // a token, at one of the gateways
-	openHeld         // the same, with steps between admission and guard
+	openHeld         // the same, with steps before the guard is asked
 	pass             // time, up to four seconds
 	offset           // a clock by up to the skew
 	rotate           // by the policy
@@ -139,7 +139,7 @@ func (c *chat) step() {
 	}
 }
 
-// stepRing changes the ring by the minter's clock, or lets the follower follow.
+// stepRing changes the ring by the issuer's clock, or lets the follower follow.
 func (c *chat) stepRing(kind byte) {
 	now, serial := c.sealer.Now(), c.ring.Serial()
 	switch kind {
@@ -162,8 +162,8 @@ func (c *chat) stepRing(kind byte) {
 	if c.ring.Serial() == serial {
 		return
 	}
-	// A new key seals after Lead, by a clock that may be ahead and counts whole
-	// seconds, or at once if it takes the place of one that is revoked.
+	// A new key seals after Lead, by a clock that may be ahead and counts
+	// whole seconds. If it replaces a revoked key, it seals at once.
 	within := chatLead - chatSkew - time.Second
 	if kind == revoke {
 		within = 0
@@ -176,7 +176,7 @@ func (c *chat) stepRing(kind byte) {
 	}
 }
 
-// open presents a token, and takes so many steps while that is being opened.
+// open presents a token, and takes that many steps while it is being opened.
 func (c *chat) open(steps int) {
 	gateway := int(c.next() % 2)
 	if len(c.tokens) == 0 || c.depth == 3 {
@@ -188,7 +188,7 @@ func (c *chat) open(steps int) {
 	c.meanwhile = steps
 	var s token.Session
 	err := c.openers[gateway].Open(c.t.Context(), &s, presented.Token)
-	c.meanwhile = 0 // a token that is refused early has no time for them
+	c.meanwhile = 0 // a token refused early leaves no time for them
 	c.depth--
 	if err != nil {
 		require.False(c.t, must, "refused: %v", err)
@@ -200,7 +200,7 @@ func (c *chat) open(steps int) {
 	presented.accepted = true
 }
 
-// mustAccept reports whether there is no excuse for refusing a token now.
+// mustAccept reports whether nothing excuses refusing a token now.
 func (c *chat) mustAccept(gateway int, presented *chatToken) bool {
 	end := presented.TokenExpiration
 	return c.honest && !presented.accepted && !presented.exempt && !presented.issued.Before(c.ready) &&
@@ -208,7 +208,7 @@ func (c *chat) mustAccept(gateway int, presented *chatToken) bool {
 		(gateway == 0 || !c.behind || c.now.Before(c.deadline))
 }
 
-// admit is the gateways' rule, in which time passes.
+// admit is the gateways' rule; time passes in it.
 func (c *chat) admit(context.Context, time.Time, token.Summary) error {
 	steps := c.meanwhile
 	c.meanwhile = 0
@@ -218,8 +218,8 @@ func (c *chat) admit(context.Context, time.Time, token.Summary) error {
 	return nil
 }
 
-// Spend is the guard, with a note of the latest time that it was told. Someone
-// who was held up for longer than the clocks differ may make it forget.
+// Spend is the guard, and notes the latest time that it was told. A caller that
+// was held up for longer than the skew may make the guard forget.
 func (c *chat) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
 	if now.After(c.furthest) {
 		c.furthest = now
@@ -242,8 +242,8 @@ func twoOpenersSeeds(testing.TB) []seed {
 		{"both-held-up", program(mint, openHeld, 1, 0, 0, openHeld, 0, 1, 0, pass, 64)},
 		{"expires-meanwhile", program(mint, openHeld, 3, 0, 0, pass, 255, pass, 255, pass, 255, open, 1, 0)},
 		{"fast-and-slow", program(offset, 1, 255, mint, mint, pass, 255, pass, 255, pass, 64, open, 1, 1, open, 0, 0)},
-		{"fast-minter", program(offset, 2, 255, mint, open, 0, 0, open, 1, 0)},
-		{"fast-minter-early", args([]byte{pass, 64, offset, 2, 255, mint, open, 0, 0})},
+		{"fast-issuer", program(offset, 2, 255, mint, open, 0, 0, open, 1, 0)},
+		{"fast-issuer-early", args([]byte{pass, 64, offset, 2, 255, mint, open, 0, 0})},
 		{"rotated", program(pass, 255, rotateNow, mint, open, 1, 0, open, 0, 0)},
 		{"rotated-and-followed", program(pass, 255, rotateNow, follow, mint, open, 1, 0, open, 0, 0)},
 		{"rotated-twice", program(pass, 255, rotateNow, rotateNow, mint, open, 1, 0)},

@@ -1,12 +1,12 @@
 """Mints and opens chat tokens, and loads rings: SPEC.md in Python.
 
-It follows SPEC.md step by step, on other libraries than the Go code: libsodium
-(PyNaCl's bindings) and cbor2. It favours likeness to the text over speed.
+It follows SPEC.md step by step and slowly, with other libraries than the Go
+code: libsodium (through PyNaCl) and cbor2.
 
 As a program it reads requests from standard input and writes replies to
 standard output, one JSON object a line; see OPERATIONS at the end. Byte strings
-are in hexadecimal and times are Unix seconds. lenient.py makes it wrong in many
-ways, to see whether the vectors notice.
+are hexadecimal, and times are Unix seconds. lenient.py makes it wrong in many
+ways, to check that the vectors notice.
 """
 
 import base64
@@ -104,7 +104,7 @@ def decode(data):
 
 
 def is_type(value, shape):
-    """Whether value has a shape: a type, a list of shapes, or a {type: type}."""
+    """Whether value has a shape: a type, a list of shapes or {type: type}."""
     if type(shape) is list:
         return type(value) is list and len(value) == len(shape) and all(map(is_type, value, shape))
     if type(shape) is dict:
@@ -161,7 +161,7 @@ def claims_of(p):
 
 
 def sum_of(names):
-    """The sum of capabilities; more than a payload may have for an unknown one."""
+    """The sum of capabilities, or an illegal sum if one is unknown."""
     return sum({1 << CAPABILITIES.index(n) if n in CAPABILITIES else 8 for n in names})
 
 
@@ -175,7 +175,7 @@ session_end = lambda p: p[4] + 60 * p[6]
 
 
 def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
-    """Mints a token; returns its payload too. Only a test has a nonce to give."""
+    """Mints a token; returns its payload, too. Only a test gives a nonce."""
     minutes = minutes_of(claims)
     names, attributes = claims.get("capabilities", []), claims.get("attributes", {})
     p = [claims.get("roomIdentifier", ""), claims.get("userId", ""), sum_of(names), attributes, now, 0, minutes]
@@ -377,7 +377,7 @@ def load_of(q, sealed, *rest):
 
 
 def ring_of(q):
-    """The ring of a request: a sealed one, or one of a key that seals at any time."""
+    """A request's sealed ring, or one of a key that seals at any time."""
     if "secret" not in q:
         return load_of(q, q["sealed"])
     policy = [q.get("maxTTL", 600), q.get("clockSkew", 5), 2592000, 3600]
@@ -430,7 +430,8 @@ OPERATIONS = {
     "mint": op_mint,  # claims, now, a ring; ttl, nonce, anyRoom
     "open": op_open,  # token, now, a ring
     "authorize": op_authorize,  # token, issuedAt, capabilities, now, a ring
-    "load": op_load,  # kek, context, sealed; current, currentSerial, minSerial, refuseForm1, now
+    # kek, context, sealed; current, currentSerial, minSerial, refuseForm1, now
+    "load": op_load,
 }
 
 

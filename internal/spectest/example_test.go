@@ -21,7 +21,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// example is the worked example of SPEC.md, from the primitives.
+// example is the worked example of SPEC.md, made with the primitives.
 type example struct {
 	t      *testing.T
 	lines  []string
@@ -131,7 +131,7 @@ func (e *example) seal(key, nonce, plaintext, additionalData []byte) []byte {
 }
 
 // TestExample checks every value of the worked example, and that the library
-// reads what is made of them.
+// reads the results.
 func TestExample(t *testing.T) {
 	e := newExample(t)
 	spec, err := os.ReadFile("../../SPEC.md")

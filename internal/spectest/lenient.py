@@ -1,11 +1,11 @@
 """Makes chattoken.py wrong, in one way at a time.
 
-Each leniency is something that implementations do if nobody tells them not to:
-what their libraries do by themselves, or a check that was forgotten.
-A name begins with the operations of which some vector has to notice it.
+Each leniency is a likely mistake: what libraries do by themselves, or a check
+that was forgotten. Its name begins with the operations in whose vectors it must
+show.
 
-It is the program of chattoken.py with two more operations: "leniences" returns
-the names, and "lenient" makes the one of that name the only one in force.
+The program is chattoken.py with two more operations: "leniences" returns the
+names, and "lenient" applies the one of that name and no other.
 """
 
 import pathlib
@@ -23,8 +23,8 @@ strict = dict(vars(ct))
 
 TYPES = ["integers", "negative integers", "byte strings", "texts", "arrays", "maps"]
 
-# CBOR as a tolerant reader reads it: it returns what the strict one would have
-# to see in order to read the same.
+# A tolerant CBOR reader. It rewrites what it tolerates into the one encoding,
+# and the strict reader reads that.
 
 class Tolerant:
     def __init__(self, *what):
@@ -205,7 +205,7 @@ def cuts():
 
 
 def refused_first(name, check):
-    """Makes one function refuse what check has a reason for, before all else."""
+    """Makes a function first refuse whatever check has a reason for."""
     def function(*args):
         ct.demand(not check(*args), check(*args))
         return strict[name](*args)
@@ -312,7 +312,7 @@ def ring_with(**methods):
 
 
 def key_later(**seconds):
-    """A key whose times are later by so many seconds, when its state is asked for."""
+    """A key whose state goes by times that are so many seconds later."""
     def state(key, now):
         later = type("Later", (), {n: getattr(key, n) and getattr(key, n) + seconds.get(n, 0) for n in ct.TIMES})
         return strict["Key"].state(later, now)
@@ -321,7 +321,8 @@ def key_later(**seconds):
 
 RULES = {"open mint": ["FIELDS"], "open": ["ISSUED_AT", "TTL", "CLOSED"], "load": ["RING", "MINIMUM", "FIRST", "NEXT"]}
 LENIENT = {f"{ops}: no check: {t}: {n}": {t: less(t, n)} for ops, tables in RULES.items() for t in tables for n in strict[t]}
-del LENIENT["load: no check: RING: at most 4,096 keys"]  # a vector of that would be too long
+# A vector for this one would be too long.
+del LENIENT["load: no check: RING: at most 4,096 keys"]
 LENIENT |= {f"{ops}: CBOR: {name}": {"decode": Tolerant(name).decode} for ops, names in CBOR.items() for name in names}
 LENIENT |= {
     f"{op}: CBOR: {name}": {"decode": Tolerant(name).decode}
@@ -453,7 +454,7 @@ for reason in "kek", "forged", "document", "rollback":
     LENIENT[f"load: form 1 in place of form 2 before {reason}"] = swapped(reason, lambda refuse, old: old and old.form == 2)
 
 
-# What the faults are made with is none by itself.
+# The tools that make the faults, without a fault.
 NOTHING = {"decode": Tolerant().decode, "unspell": lax(str), "verify": opened(str), "mint": minted(str), "Key": key_later(), "load": first_load_only()}
 
 

@@ -1,6 +1,6 @@
-// Package spectest_test runs the implementation in chattoken.py, which follows
-// SPEC.md, against the one in Go and against the vectors; and the vectors
-// against what lenient.py makes of it.
+// Package spectest_test compares the implementation in chattoken.py, which
+// follows SPEC.md, with the one in Go and with the vectors. It also checks that
+// the vectors notice each fault that lenient.py makes in it.
 package spectest_test
 
 import (
@@ -31,11 +31,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// python3 is Debian's own, which has the modules that Debian's packages
-// install. An earlier one on PATH would not.
+// python3 is Debian's own, which has the modules of Debian's packages. An
+// earlier one on PATH would not.
 const python3 = "/usr/bin/python3"
 
-// TestSpec shares one Python process between its parts: it is slow to start.
+// TestSpec shares one Python process between its parts, because it is slow to
+// start.
 func TestSpec(t *testing.T) {
 	p := startPython(t, "chattoken.py")
 	t.Run("Vectors", p.testVectors)
@@ -45,7 +46,7 @@ func TestSpec(t *testing.T) {
 	t.Run("Command", p.testCommand)
 }
 
-// python is chattoken.py at work, which answers one request after the other.
+// python is a running chattoken.py, which answers one request after the other.
 type python struct {
 	requests *json.Encoder
 	replies  *json.Decoder
@@ -56,7 +57,7 @@ func startPython(t *testing.T, name string) *python {
 	if err := exec.Command(python3, "-I", "-c", "import cbor2, nacl.bindings").Run(); err != nil {
 		testenv.Skip(t, python3+" with python3-nacl and python3-cbor2 is not installed")
 	}
-	// So that go test does not take a result from its cache after a change.
+	// With this, go test runs again after a change of these files.
 	for _, file := range []string{"chattoken.py", "lenient.py"} {
 		_, err := os.Stat(file)
 		require.NoError(t, err)
@@ -78,7 +79,7 @@ func startPython(t *testing.T, name string) *python {
 	return &python{json.NewEncoder(stdin), json.NewDecoder(stdout)}
 }
 
-// A request to chattoken.py: what its operations take.
+// A request has what the operations of chattoken.py take.
 type request struct {
 	Op string `json:"op"`
 	keys
@@ -88,7 +89,7 @@ type request struct {
 	TTL    int64           `json:"ttl,omitempty"`
 }
 
-// keys are those of a sealed ring, and its KEK.
+// keys are a sealed ring and its KEK.
 type keys struct {
 	Context string `json:"context"`
 	Sealed  string `json:"sealed"`
@@ -97,7 +98,7 @@ type keys struct {
 
 // A reply of chattoken.py.
 type reply struct {
-	Error    string        `json:"error"` // an exception: it did not expect that
+	Error    string        `json:"error"` // an unexpected exception
 	Reason   reason        `json:"reason"`
 	Key      vectors.Bytes `json:"key"`
 	KeyID    vectors.Bytes `json:"keyID"`
@@ -117,8 +118,7 @@ type reply struct {
 	Names   []string      `json:"names"`
 }
 
-// reason is a word, or the names of fields, with commas between. The empty one
-// stands for none.
+// reason is a word, or names of fields separated by commas. Empty is none.
 type reason string
 
 func (r *reason) UnmarshalJSON(data []byte) error {
@@ -130,7 +130,7 @@ func (r *reason) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*string)(r))
 }
 
-// answer returns the reply to a request, which may be an error.
+// answer returns the reply to a request. It may be an error.
 func (p *python) answer(t *testing.T, request any) (answer reply) {
 	t.Helper()
 	require.NoError(t, p.requests.Encode(request))
@@ -145,7 +145,7 @@ func (p *python) ask(t *testing.T, request any) reply {
 	return answer
 }
 
-// house is a ring that both implementations hold.
+// house is a ring that both implementations have.
 type house struct {
 	kek  *keyring.LocalKEK
 	ring *keyring.Ring
@@ -178,8 +178,8 @@ func newHouse(t *testing.T, now time.Time) *house {
 // rounds is how many tokens of random claims go each way.
 const rounds = 500
 
-// attempt is a token that is minted and opened at random moments: under either
-// of the ring's keys, and also when it is too early or too late.
+// attempt is a token that is minted and opened at random moments, under either
+// of the ring's keys, sometimes too early or too late.
 type attempt struct {
 	claims         claims.Claims
 	ttl            time.Duration
@@ -240,8 +240,8 @@ func (p *python) testFromPython(t *testing.T) {
 	})
 }
 
-// compare mints tokens and opens them with both implementations, which must say
-// the same of every token, and the right thing.
+// compare mints tokens and opens them with both implementations. Both must give
+// the same, right answer for each.
 func (p *python) compare(t *testing.T, h *house, mint func(attempt) string) {
 	t.Helper()
 	seed := rand.Uint64()
@@ -268,8 +268,8 @@ func (p *python) compare(t *testing.T, h *house, mint func(attempt) string) {
 	assert.Equal(t, rounds, reasons[""]+reasons["not-yet-valid"]+reasons["expired"], "seed %d: %v", seed, reasons)
 }
 
-// testMutations damages payloads before they are sealed: both implementations
-// must take the same ones for legal, and read the same from them.
+// testMutations damages payloads and then seals them. Both implementations must
+// accept the same ones, and read the same.
 func (p *python) testMutations(t *testing.T) {
 	h := newHouse(t, time.Unix(start, 0))
 	seed := rand.Uint64()
@@ -294,8 +294,8 @@ func (p *python) testMutations(t *testing.T) {
 	assert.NotZero(t, reasons["payload"], "seed %d: %v", seed, reasons)
 }
 
-// mutate changes, inserts or removes a byte; mostly a head among the last
-// ones, since elsewhere most bytes are text.
+// mutate changes, inserts or removes a byte: mostly a head among the last ones,
+// because most other bytes are text.
 func mutate(r *rand.Rand, b []byte) []byte {
 	at := r.IntN(len(b))
 	if r.IntN(2) == 0 {
@@ -349,8 +349,8 @@ func (p *python) testCommand(t *testing.T) {
 	assert.Equal(t, want, opened)
 }
 
-// command is the chattoken command, with the keyring and the KEK in files, as
-// which Python gets them too.
+// command is the chattoken command, with keyring and KEK in files. Python gets
+// them, too.
 type command struct {
 	binary, ring, kek string
 	keys              keys

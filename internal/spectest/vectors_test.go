@@ -17,7 +17,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// vectorCase is what to ask about a vector, and the right answer.
+// vectorCase is a question about a vector, and the right answer.
 type vectorCase struct {
 	name    string
 	request map[string]any
@@ -27,7 +27,7 @@ type vectorCase struct {
 	ignoreClaims bool
 }
 
-// ask returns the answer, as far as the vector says what it has to be.
+// ask returns the answer, without what the vector leaves open.
 func (c *vectorCase) ask(t *testing.T, p *python) reply {
 	got := p.answer(t, c.request)
 	if c.ignoreClaims {
@@ -36,7 +36,7 @@ func (c *vectorCase) ask(t *testing.T, p *python) reply {
 	return got
 }
 
-// vectorCases makes the requests of the vectors' own members.
+// vectorCases makes requests of the vectors' members.
 func vectorCases(t *testing.T) (all []vectorCase) {
 	t.Helper()
 	v, err := vectors.Read()
@@ -108,7 +108,7 @@ func (p *python) testVectors(t *testing.T) {
 	}
 }
 
-// TestLenient lets the vectors judge chattoken.py with each of its faults.
+// TestLenient checks that the vectors notice each fault.
 func TestLenient(t *testing.T) {
 	p := startPython(t, "lenient.py")
 	cases := vectorCases(t)
@@ -129,9 +129,9 @@ func TestLenient(t *testing.T) {
 	}
 }
 
-// firstFault returns the name of the first vector of an operation that is
-// answered wrongly. It passes over those at which Python breaks off: another
-// language might not.
+// firstFault returns the name of the first vector of an operation that gets a
+// wrong answer. It passes over those at which Python raises an exception,
+// because another language might not.
 func (p *python) firstFault(t *testing.T, cases []vectorCase, op string) string {
 	t.Helper()
 	for _, c := range cases {
@@ -145,8 +145,8 @@ func (p *python) firstFault(t *testing.T, cases []vectorCase, op string) string 
 	return ""
 }
 
-// TestMembers looks for a word on every member of the vectors, and on every
-// reason, in SPEC.md.
+// TestMembers checks that SPEC.md mentions every member and every reason of the
+// vectors.
 func TestMembers(t *testing.T) {
 	data, err := os.ReadFile("../../SPEC.md")
 	require.NoError(t, err)
