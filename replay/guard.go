@@ -22,15 +22,15 @@ type Config struct {
 	// Before you raise a ring's policy, make guards with the new limits.
 	Limits keyring.Limits
 
-	// Rate is the most tokens a second to spend, on average over the life
-	// of a token; zero means DefaultRate. The guard's capacity is Rate ×
-	// (MaxTTL + ClockSkew + 1 s) tokens, at most 2^30, however they are
-	// spread over that time.
+	// Rate is how many tokens a second are spent at most, on average over
+	// the life of a token; zero means DefaultRate. The guard has room for
+	// Rate × (MaxTTL + ClockSkew + 1 s) tokens, at most 2^30, however they
+	// are spread over that time.
 	Rate int
 
-	// MaxRevocations is the most revocations of users and rooms at a time,
-	// and half as many of single tokens. Zero means DefaultMaxRevocations.
-	// See [Revocations].
+	// MaxRevocations is how many revocations of users and rooms there may
+	// be at a time. Single tokens have room of their own, half as much.
+	// Zero means DefaultMaxRevocations. See [Revocations].
 	MaxRevocations int
 
 	// AcceptIssuedBeforeStart makes the guard accept tokens issued before
@@ -213,12 +213,12 @@ func (g *Guard) Revoked(s token.Summary) error {
 	return g.revocations.Revoked(s)
 }
 
-// Revoke ends the tokens and sessions of t that were issued before issuedBefore
-// by [token.Summary.IssuedBefore]. That includes those issued up to ClockSkew
-// after it, so a user who may come back has to wait that long. For a Token the
-// moment does not matter. Once Revoke returns nil, the guard refuses these
-// tokens and [Guard.Revoked] reports these sessions. The application, or an
-// admission rule, must stop issuing tokens to a banned user.
+// Revoke ends the tokens and sessions of t that were issued before the moment
+// issuedBefore. [token.Summary.IssuedBefore] compares, so those issued up to
+// ClockSkew later end, too: a user who may come back has to wait that long. For
+// a Token the moment does not matter. Once Revoke returns nil, the guard
+// refuses these tokens and [Guard.Revoked] reports these sessions. The
+// application, or an admission rule, must stop issuing tokens to a banned user.
 //
 // After an error, repeat the call: nothing was revoked. The errors are those of
 // [Revocations.Revoke]. Revoke ignores ctx.
@@ -234,9 +234,9 @@ func (g *Guard) Revoke(_ context.Context, t token.Target, issuedBefore time.Time
 
 // Sync calls news for every target that was revoked since the last call, with
 // its moment; see [Revocations.News]. Look up the live sessions of the target,
-// and close those that [Guard.Revoked] reports: whoever came back since stays.
-// Each target is reported to one caller, so a process calls Sync in one loop,
-// every second or so. Sync ignores ctx.
+// and close those that [Guard.Revoked] reports. That spares users who came back
+// since. Each target is reported to one caller, so a process calls Sync in one
+// loop, every second or so. Sync ignores ctx.
 func (g *Guard) Sync(_ context.Context, news func(t token.Target, issuedBefore time.Time)) error {
 	if g.isZero() {
 		return errZero

@@ -7,10 +7,10 @@
 //
 // # Guarantee
 //
-// Of all calls of [Guard.Spend] with one token, at most one returns true.
-// Concurrent calls, a clock that is set forward or back, a full guard, and a
-// process that stands still for longer than a token lives don't change that. If
-// the guard cannot know, it refuses.
+// Of all calls of [Guard.Spend] with one token, at most one returns true. That
+// holds with concurrent calls, a clock set forward or back, a full guard, and a
+// process that stands still for longer than a token lives. If the guard cannot
+// know, it refuses.
 //
 // The guarantee covers one guard. Two guards, or two processes, accept a token
 // once each. For several gateways there are
@@ -39,9 +39,9 @@ const (
 
 // Why a [Guard] could not tell.
 var (
-	// ErrFull: the guard remembers as many tokens as it has room for. It
-	// ends when some of them expire. From Revoke: there is no room for
-	// another revocation, and nothing was revoked.
+	// ErrFull: the guard remembers as many tokens as it has room for. Room
+	// returns as they expire. From Revoke: there is no room for another
+	// revocation, and nothing was revoked.
 	ErrFull = token.Unavailable("replay: full")
 
 	// ErrBeforeStart: the token was issued before the guard was made, so an

@@ -42,17 +42,18 @@ var errMoment = errors.New("replay: issuedBefore is the zero time or before 1970
 // merged while they matter, because that would end everybody's sessions. They
 // have room of their own, half of MaxEntries; beyond that Revoke fails.
 //
-// Expired revocations are merged, too. That is harmless, because all sessions
-// from before their moment are over. It is not if the clock is set by hours.
-// Set back afterwards, more is refused. Set forward after a single token was
-// revoked while the clock was slow, that token may be accepted again.
+// Expired revocations are merged, too. All sessions from before their moment
+// are over, so that does no harm unless the clock is set by hours. If it is set
+// back afterwards, more is refused. If it is set forward after a single token
+// was revoked while the clock was slow, that token may be accepted again.
 //
 // The moment may be in the future. So a revocation made while the clock was far
 // ahead applies to everything issued until the clock gets there.
 type Revocations struct {
-	// MaxEntries is the most revocations of users and rooms at a time, and
-	// half as many, rounded up, of single tokens. Zero means
-	// DefaultMaxRevocations. Don't change it after first use.
+	// MaxEntries is how many revocations of users and rooms there may be at
+	// a time. Single tokens have room of their own, half as much, rounded
+	// up. Zero means DefaultMaxRevocations. Don't change it after first
+	// use.
 	MaxEntries int
 
 	mu      sync.Mutex // held by writers
@@ -68,15 +69,16 @@ type moment struct {
 	before time.Time // as the caller gave it
 }
 
-// Revoke revokes the tokens and sessions of t that were issued before
-// issuedBefore by [token.Summary.IssuedBefore]. Of several calls the latest
+// Revoke ends the tokens and sessions of t that were issued before the moment
+// issuedBefore, by [token.Summary.IssuedBefore]. Of several calls the latest
 // moment counts. For a Token the moment does not matter: that token, or its
-// session, is over from now on. now dates the revocation, and tells which
-// others have expired. Once Revoke returns nil, Revoked knows.
+// session, ends now. now dates the revocation, and tells which others have
+// expired. Once Revoke returns nil, Revoked reports the revocation.
 //
-// After an error nothing is revoked: t is not valid; issuedBefore is the zero
-// time or more than a minute before 1970, when no token was issued; or, for a
-// Token, [ErrFull], because half of MaxEntries tokens are revoked.
+// If Revoke returns an error, nothing is revoked. Then t is not valid; or
+// issuedBefore is the zero time or more than a minute before 1970, when no
+// token was issued; or, with [ErrFull], half of MaxEntries tokens are revoked
+// and t is another one.
 func (r *Revocations) Revoke(now time.Time, t token.Target, issuedBefore time.Time) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -224,8 +226,8 @@ type RevocationStats struct {
 	// seconds. Zero means none.
 	All time.Time `json:"all,omitzero"`
 
-	// Merged is how many revocations lack of room has made into one of
-	// everyone.
+	// Merged is how many revocations were merged into one of everyone for
+	// lack of room.
 	Merged uint64 `json:"merged"`
 
 	News int `json:"news"` // targets that nobody has fetched
@@ -276,10 +278,10 @@ func (r *Revocations) load() *revocationTable {
 	return r.current.Load()
 }
 
-// makeRoom returns a table with more room, without what has expired. With merge
-// it also drops the earlier half of the moments if too much is left. It leaves
-// one entry in eight free: otherwise each new entry would cost as much as all
-// of them.
+// makeRoom returns a table with more room, without what has expired. If merge
+// is set and too much is left, it also drops the earlier half of the moments.
+// It leaves one entry in eight free: otherwise each new entry would cost as
+// much as all of them.
 //
 // Everything dropped stays revoked by a revocation of everyone.
 func (r *Revocations) makeRoom(c *revocationTable, merge bool) *revocationTable {

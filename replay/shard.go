@@ -26,10 +26,10 @@ var outcomeErrors = [outcomes]error{
 // token belongs to one shard and, by its expiration, to one bucket of it. One
 // lock covers everything about a token.
 //
-// No token is fresh twice for one reason. From when it is fresh, its key is in
-// its bucket until drop empties that, and drop adds the bucket's second to
-// forgotten. No clock comes into it. Everything else is there to forget no more
-// than necessary.
+// Why no token is fresh twice: from when it is fresh, its key is in its bucket
+// until drop empties that, and drop adds the bucket's second to forgotten. No
+// clock comes into it. Everything else is there to forget no more than
+// necessary.
 type shard struct {
 	mu      sync.Mutex
 	swept   int64 // no bucket in use expires in this second or before
@@ -100,10 +100,9 @@ func (s *shard) decide(g *Guard, key uint64, now, issued, expiration int64, befo
 //
 // If another second has the place, it is a later one. An earlier one would be
 // at least as many seconds earlier as there are buckets. That is more than a
-// token's life before expiration, so not after now, and it would have been
-// swept. The other second is so much later that the clock was set back since,
-// or the caller stood still. To wait for it could take years, so the guard
-// forgets it.
+// token's life before expiration, so it would be past and swept. The other
+// second is so much later that the clock was set back since, or the caller
+// stood still. To wait for it could take years, so the guard forgets it.
 func (s *shard) bucket(expiration int64) *bucket {
 	b := s.place(expiration)
 	if b.expiration != expiration {

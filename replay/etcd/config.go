@@ -48,8 +48,8 @@ type Config struct {
 	Prefix string
 
 	// Limits are the ring's, from [keyring.Ring.Limits]. Only ClockSkew is
-	// used, for [Guard.ReadyAt]; zero means 5 s. Each token brings the skew
-	// that counts for it.
+	// used, for [Guard.ReadyAt]; zero means 5 s. Spend goes by the skew in
+	// the token's summary.
 	Limits keyring.Limits
 
 	// Timeout is how long a call of Spend, Revoke or Sync waits at most; a
@@ -57,14 +57,14 @@ type Config struct {
 	// DefaultTimeout, which outlasts the election of a leader.
 	Timeout time.Duration
 
-	// MaxWaiting is the most calls of Spend that may wait at a time, at
-	// most 2^20. Further calls are refused at once. Each takes about a
-	// kilobyte. Zero means DefaultMaxWaiting.
+	// MaxWaiting is how many calls of Spend may wait at a time, at most
+	// 2^20. Further calls are refused at once. Each takes about a kilobyte.
+	// Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is the most revocations at a time, at most 2^20, apart
-	// from everyone's. Three eighths may be of single tokens: see
-	// [Guard.Revoke]. Zero means [replay.DefaultMaxRevocations].
+	// MaxRevocations is how many revocations there may be at a time, at
+	// most 2^20, besides everyone's. Three eighths may be of single tokens:
+	// see [Guard.Revoke]. Zero means [replay.DefaultMaxRevocations].
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. The time given to

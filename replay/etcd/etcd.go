@@ -17,7 +17,8 @@
 //
 // A lost answer does not make an honest token look spent. Each call has a
 // random value, the same in all its attempts. If an attempt finds that value,
-// an earlier one has succeeded. If the call ends before, the token is spent.
+// an earlier one has succeeded. If the call ends before it finds out, the token
+// stays spent.
 //
 // # How it works
 //
@@ -34,14 +35,19 @@
 // cluster has an older counter, or none. Revisions and the cluster's ID cannot
 // tell, because they come again.
 //
-// A gateway that finds another marker, or its own key older or gone, refuses
-// the tokens issued before by [token.Summary.IssuedBefore]: those made already,
-// and those made in the next ClockSkew and a second. [Guard.ReadyAt] says until
-// when. If its key is older, or a revision is lower than one it knows, it also
-// replaces the marker, so that all gateways do the same. A guard that starts
-// begins with that, because it knows of nothing before. So does one whose last
-// acknowledged heartbeat is more than 30 s ago: a backup may be newer than
-// that, and have its key as it was.
+// A gateway cannot know what was spent if
+//
+//   - it starts;
+//   - its last acknowledged heartbeat is more than 30 s ago: a backup may be
+//     newer than that, and have its key as it was;
+//   - the marker is another, or its own key is gone;
+//   - its own key is older than it was, or a revision is lower than one it
+//     knows. Then, or if there is no marker, it writes a new marker, so that
+//     all gateways notice.
+//
+// It then refuses older tokens: those issued already, and those issued in the
+// next ClockSkew and a second, by [token.Summary.IssuedBefore]. [Guard.ReadyAt]
+// says until when.
 //
 // A revocation changes the second key together with its own. So no spend passes
 // before the gateway has read what was revoked. For live sessions each
@@ -77,9 +83,9 @@
 // gateway while its clock is behind: nothing tells it the time.
 //
 // If a running gateway's clock is set back by more than ten seconds, and not by
-// more than a day, it refuses what was issued before it gets back to where it
-// was. If the clock was ahead, and is right now, restart the gateway. The
-// members' clocks do not matter.
+// more than a day, it refuses all tokens issued before the time that the clock
+// had reached. If the clock was ahead, and is right now, restart the gateway.
+// The members' clocks do not matter.
 //
 // # Cluster
 //

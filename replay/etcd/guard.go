@@ -44,10 +44,10 @@ type Guard struct {
 	owing    bool          // recent has to be written back
 }
 
-// New makes a guard. It sends a transaction with everything that a guard
-// writes, whose condition fails, so that a missing permission shows now. The
-// errors are those above, or say which field of c is outside its limits. New
-// takes twice Config.Timeout at most, and not longer than ctx.
+// New makes a guard. To find missing permissions now, it sends everything that
+// a guard writes in a transaction that is not executed. The errors are those
+// above, or say which field of c is outside its limits. New takes twice
+// Config.Timeout at most, and not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
@@ -130,9 +130,9 @@ func (g *Guard) instant() instant {
 
 // Spend reports whether the token is fresh, and marks it as spent on every
 // gateway. The error is [token.ErrRevoked] or [token.ErrAllRevoked], or says
-// why the guard could not tell. now is the time at which the token had not
-// expired. Spend waits for Config.Timeout at most and not longer than ctx, and
-// retains nothing of s.
+// why the guard could not tell. At now the caller found the token unexpired.
+// Spend waits for Config.Timeout at most and not longer than ctx, and retains
+// nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -226,9 +226,9 @@ func (g *Guard) wait(ctx context.Context, c *call) (fresh bool, err error) {
 }
 
 // Revoked returns [token.ErrRevoked] or [token.ErrAllRevoked] if the token, or
-// the session that it opened, was revoked, and nil otherwise. It knows what
-// this gateway knew at [Guard.Synced]. It sends no request, takes no lock and
-// does not allocate.
+// the session that it opened, was revoked, and nil otherwise. It goes by what
+// this gateway had learned at [Guard.Synced]. It sends no request, takes no
+// lock and does not allocate.
 func (g *Guard) Revoked(s token.Summary) error {
 	if !g.made() {
 		return ErrClosed

@@ -20,20 +20,20 @@ type recent struct {
 // maxRecent is how many recent revocations are written back.
 const maxRecent = 1024
 
-// Revoke ends the tokens and sessions of t that were issued before issuedBefore
-// by [token.Summary.IssuedBefore]. For a Token the moment does not matter. Of
-// several calls the latest moment counts. Once Revoke returns nil, every
-// gateway refuses these tokens in each Spend that begins later, and knows for
-// its sessions within about a second.
+// Revoke ends the tokens and sessions of t that were issued before the moment
+// issuedBefore, by [token.Summary.IssuedBefore]. For a Token the moment does
+// not matter. Of several calls the latest moment counts. Once Revoke returns
+// nil, every gateway refuses these tokens in each Spend that begins later, and
+// knows for its sessions within about a second.
 //
 // After an error of this package, repeat the call: the revocation holds here,
 // and may hold elsewhere. The other errors are those of [replay.Revocations],
 // after which nothing is revoked. Revoke takes Config.Timeout at most, and not
 // longer than ctx.
 //
-// The cluster keeps a revocation for three hours and a minute, the longest that
-// a session it ends can last. Each gateway has room for Config.MaxRevocations.
-// Beyond that it merges the earlier moments into one revocation of everyone, as
+// The cluster keeps a revocation for three hours and a minute: no session that
+// it ends lasts longer. Each gateway has room for Config.MaxRevocations. Beyond
+// that it merges the earlier moments into one revocation of everyone, as
 // replay.Revocations does. Single tokens are not merged: beyond three eighths
 // of MaxRevocations Revoke refuses them with [replay.ErrFull]. The next eighth
 // is kept free for what other gateways revoke at the same moment. If that is
@@ -138,9 +138,9 @@ func (g *Guard) writeBack(ctx context.Context) error {
 	return nil
 }
 
-// Sync learns what other gateways have revoked. It reports every target revoked
-// here since the last call as [replay.Revocations.News] does, even if it fails
-// to learn more. Call it in one goroutine, every few seconds. It takes
+// Sync learns what other gateways have revoked. It calls news for every target
+// revoked here since the last call, as [replay.Revocations.News] does, even if
+// it fails to learn more. Call it in one goroutine, every few seconds. It takes
 // Config.Timeout at most, and not longer than ctx.
 func (g *Guard) Sync(ctx context.Context, news func(token.Target, time.Time)) error {
 	if !g.made() {

@@ -24,13 +24,13 @@ const (
 	// beatLife is how long a gateway's key outlives its last heartbeat, and
 	// how long the gateway relies on it. A gateway that stood still for
 	// longer, with all of its clocks, finds its key gone. It is half of
-	// margin: such a gateway takes a lease for whole, and the other half of
-	// it is left.
+	// margin: such a gateway may overrate what is left of a lease by
+	// beatLife, and the other half remains.
 	beatLife = 30 * time.Second
 
-	// margin is for how long the cluster remembers a token after it has
+	// margin is how long the cluster remembers a token after it has
 	// expired. The clocks of two gateways may be apart by that, less
-	// beatLife and setBack, which nobody notices.
+	// beatLife and setBack, because shorter pauses and steps go unnoticed.
 	margin = time.Minute
 
 	// setBack is how far a clock may go back, all steps together, before
@@ -41,7 +41,7 @@ const (
 	// used a little later.
 	leaseSlack = 5 * time.Second
 
-	// leaseKeys is the most keys of a lease. A larger lease would hold up
+	// leaseKeys is the most keys of a lease. One with more would hold up
 	// the cluster when it ends.
 	leaseKeys = 1000
 
@@ -49,8 +49,8 @@ const (
 	// 128 operations by default.
 	maxBatch = 100
 
-	// revocationLife is how long the longest session that a revocation can
-	// end lasts: three hours and the largest skew.
+	// revocationLife is how long a session that a revocation can end lasts
+	// at most: three hours and the largest skew.
 	revocationLife = 3*time.Hour + maxSkew
 
 	// Limits of the format, which keyring.Policy has, too.
@@ -105,9 +105,9 @@ func (h *history) notice(at instant) {
 }
 
 // raise refuses whatever anybody may have spent until now: tokens issued before
-// what the clock shows, or would show if it had not been set back. If that is
-// by more than a day, the clock was wrong before and is right now. Then only
-// tokens that this gateway was shown count, or it would be out of use for
+// what the clock shows, or would show if it had not been set back. If it was
+// set back by more than a day, it was wrong before and is right now. Then only
+// tokens that this gateway was shown count, or it would refuse everything for
 // years.
 func (h *history) raise(at instant) {
 	h.mark = max(h.mark, at.wall, h.latest)
@@ -186,8 +186,8 @@ func (b *belief) beaten(next string) {
 // something random, so that a clone of the gateway is noticed.
 func beatValue(count uint64, random string) string { return fmt.Sprintf("%016x", count) + random }
 
-// atLeast returns what the values of this heartbeat and all later ones are
-// greater than.
+// atLeast returns a lower bound of the values of this heartbeat and all later
+// ones.
 func (b *belief) atLeast() string { return beatValue(b.count, "") }
 
 // condition is what a transaction compares: the value of a key. A missing key

@@ -18,7 +18,7 @@ type Stats struct {
 
 	Fresh   uint64 `json:"fresh"`   // accepted
 	Spent   uint64 `json:"spent"`   // refused: not fresh
-	Revoked uint64 `json:"revoked"` // refused: revoked
+	Revoked uint64 `json:"revoked"` // refused: revoked, alone or with all
 
 	// Reasons counts all other refusals, and the failures of the guard's
 	// own requests, by a word:
@@ -30,7 +30,8 @@ type Stats struct {
 	//	themselves      data-lost, busy, canceled, closed, auth
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
-	Losses      uint64 `json:"losses"`      // possible; the start too
+	// Losses is how often data may have been lost. The start counts.
+	Losses      uint64 `json:"losses"`
 	Connections uint64 `json:"connections"` // attempts to connect
 
 	// The member's database in bytes, at most half a minute old.

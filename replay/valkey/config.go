@@ -36,8 +36,8 @@ type Config struct {
 	Username, Password string
 
 	// Credentials, if not nil, returns both for each new connection. It
-	// must return within Timeout, and be safe for concurrent use. The error
-	// of a call matches its error with [errors.Is], but does not print it.
+	// must return within Timeout, and be safe for concurrent use. If it
+	// fails, the error of the call wraps its error but does not print it.
 	Credentials func() (username, password string, err error)
 
 	// Database is selected on each new connection. A Cluster has only 0.
@@ -58,8 +58,8 @@ type Config struct {
 
 	// Limits are the ring's, from [keyring.Ring.Limits]. Only ClockSkew is
 	// used: for [Guard.ReadyAt], and for how far the clocks of server and
-	// gateway may be apart. Zero means 5 s. Each token brings the skew that
-	// counts for it.
+	// gateway may be apart. Zero means 5 s. Spend goes by the skew in the
+	// token's summary.
 	Limits keyring.Limits
 
 	// Timeout is how long a Spend waits at most; a context may end it
@@ -67,15 +67,16 @@ type Config struct {
 	// that stands still for less than that causes no refusal.
 	Timeout time.Duration
 
-	// MaxWaiting is the most calls of Spend that may wait at a time, for
-	// all servers together, at most 2^20. Further calls are refused at
-	// once. Each takes about 900 bytes. Zero means DefaultMaxWaiting.
+	// MaxWaiting is how many calls of Spend may wait at a time, for all
+	// servers together, at most 2^20. Further calls are refused at once.
+	// Each takes about 900 bytes. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 
-	// MaxRevocations is the most revocations at a time, at most 2^20, apart
-	// from everyone's. Zero means [replay.DefaultMaxRevocations]. New
-	// fetches all of them within Timeout: SIZING.md says how many that
-	// allows, by the time of a round trip.
+	// MaxRevocations is how many revocations there may be at a time, at
+	// most 2^20, besides everyone's. Zero means
+	// [replay.DefaultMaxRevocations]. New fetches all of them within
+	// Timeout: SIZING.md says how many that allows, by the time of a round
+	// trip.
 	MaxRevocations int
 
 	// Now is the gateway's clock; nil means time.Now. The time given to

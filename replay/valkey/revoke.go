@@ -20,10 +20,10 @@ const (
 	kept = claims.MaxSessionMinutes*time.Minute + maxSkew
 
 	// moreRoom is how many times MaxRevocations a gateway has room for.
-	// With twice the room, a gateway merges only what the servers have
-	// merged already, so it revokes nobody else. The rest is for what it
-	// could not tell them: if a token's revocation does not fit, a gateway
-	// must refuse everything.
+	// With twice the room, it merges only what the servers have merged
+	// already, so it revokes nobody else. The rest is for what it could not
+	// tell them. If it has no room for a token's revocation, it must refuse
+	// everything.
 	moreRoom = 4
 
 	// page is how many revocations are fetched at a time, so that no server
@@ -67,10 +67,10 @@ func targetOf(name string) (t token.Target) {
 	return token.Target{Everyone: name == "a"}
 }
 
-// Revoke ends the tokens and sessions of t that were issued before issuedBefore
-// by [token.Summary.IssuedBefore]. Of several calls for one target the latest
-// moment counts. For a Token the moment is the zero time. Revoke takes
-// Config.Timeout at most, and not longer than ctx.
+// Revoke ends the tokens and sessions of t that were issued before the moment
+// issuedBefore, by [token.Summary.IssuedBefore]. Of several calls for one
+// target the latest moment counts. For a Token the moment is the zero time.
+// Revoke takes Config.Timeout at most, and not longer than ctx.
 //
 // Once it returns nil, every gateway refuses these tokens in each Spend that
 // begins later; in a Cluster whose slots have just moved, five seconds later.
@@ -85,9 +85,10 @@ func targetOf(name string) (t token.Target) {
 // [replay.ErrFull].
 //
 // Revocations that this gateway could not write, because the servers were full
-// or away, take room only here. If more than MaxRevocations of them are of
-// tokens, those of others may not fit. Then every Spend here fails with
-// [replay.ErrFull] until some have expired, or the gateway is restarted.
+// or away, take room only here. If they include more than MaxRevocations
+// tokens, there may be no room for tokens that others revoked. Then every Spend
+// here fails with [replay.ErrFull] until some have expired, or the gateway is
+// restarted.
 func (g *Guard) Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error {
 	if !g.made() {
 		return ErrClosed
@@ -178,10 +179,10 @@ func (g *Guard) Sync(ctx context.Context, news func(t token.Target, issuedBefore
 	return err
 }
 
-// Synced returns the time by Config.Now at which the last Sync that succeeded,
-// or New, began. What others have revoked since may be unknown here, so live
-// sessions go on. A health check compares it with the clock. For a zero or nil
-// Guard it is the zero time.
+// Synced returns when the last successful Sync, or New, began, by Config.Now.
+// What others have revoked since may be unknown here, so live sessions go on. A
+// health check compares it with the clock. For a zero or nil Guard it is the
+// zero time.
 func (g *Guard) Synced() time.Time {
 	if !g.made() {
 		return time.Time{}

@@ -28,9 +28,9 @@ const (
 
 	// margin is how long the server remembers a token after it has expired.
 	// Half of it is how far apart the clocks of servers and gateways may
-	// be, whatever ClockSkew says. All gateways have the same margin. With
-	// different ones, a gateway would accept a token again that another no
-	// longer has remembered.
+	// be, whatever ClockSkew says. It is the same for all gateways.
+	// Otherwise one that accepts a token for longer than another stores it
+	// would accept it again.
 	margin = time.Minute
 
 	// Limits of the format, which keyring.Policy has, too.
@@ -39,10 +39,9 @@ const (
 
 // Spend reports whether the token is fresh, and marks it as spent on every
 // gateway. The error is [token.ErrRevoked] or [token.ErrAllRevoked], or says
-// why the guard could not tell. now is the time at which the token had not
-// expired. Spend waits for Config.Timeout at most and not longer than ctx. It
-// makes two allocations, and a share of the few that its pipeline makes. It
-// retains nothing of s.
+// why the guard could not tell. At now the caller found the token unexpired.
+// Spend waits for Config.Timeout at most and not longer than ctx. It makes two
+// allocations, and each pipeline a few more. It retains nothing of s.
 func (g *Guard) Spend(ctx context.Context, now time.Time, s token.Summary) (fresh bool, err error) {
 	if !g.made() {
 		return false, ErrClosed
@@ -308,7 +307,8 @@ func (w *worker) judge(until time.Time, a *answer) (bool, error) {
 	return t == believe, err
 }
 
-// follow fetches the revocations up to those of a, unless someone has since.
+// follow fetches the revocations up to those of a, unless they are known by
+// now.
 func (n *node) follow(until time.Time, a *answer) error {
 	n.asking.Lock()
 	defer n.asking.Unlock()
@@ -362,8 +362,8 @@ func outcome(v reply, own string) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// moved finds out which servers have the slots, if err says that this may not
-// be the one any more.
+// moved finds out which servers have the slots, if err says that this server
+// may have lost one.
 func (n *node) moved(err error) {
 	switch err {
 	case errReadOnly:

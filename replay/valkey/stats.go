@@ -19,7 +19,7 @@ type Stats struct {
 
 	Fresh   uint64 `json:"fresh"`   // accepted
 	Spent   uint64 `json:"spent"`   // refused: not fresh
-	Revoked uint64 `json:"revoked"` // refused: revoked
+	Revoked uint64 `json:"revoked"` // refused: revoked, alone or with all
 
 	Unavailable uint64 `json:"unavailable"` // refused with another error
 
@@ -37,9 +37,13 @@ type Stats struct {
 	//	any other       other
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 
-	Losses      uint64 `json:"losses"`      // possible; the start too
+	// Losses is how often data may have been lost, once for each server.
+	// The start counts.
+	Losses      uint64 `json:"losses"`
 	Connections uint64 `json:"connections"` // attempts to connect
-	Servers     int    `json:"servers"`     // one, or the primaries
+
+	// Servers is how many are in use: one, or the primaries of the Cluster.
+	Servers int `json:"servers"`
 }
 
 type counters struct {

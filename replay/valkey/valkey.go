@@ -9,9 +9,9 @@
 // # Guarantee
 //
 // Of all calls of [Guard.Spend] with one token, on any gateway with the same
-// servers and Prefix, at most one returns true, within one history of the
-// servers' data; what that excludes is below. A late or lost reply does not
-// make a fresh token look spent. If the guard cannot tell, it refuses. The
+// servers and Prefix, at most one returns true. That holds within one history
+// of the servers' data: see "What no rule closes". A late or lost reply does
+// not make a fresh token look spent. If the guard cannot tell, it refuses. The
 // error says why, and matches [token.ErrUnavailable].
 //
 // A spend is one round trip. Spends that wait at the same time share a
@@ -41,17 +41,17 @@
 //
 // # What no rule closes
 //
-// Replication is asynchronous. Three things make a token work twice:
+// Replication is asynchronous. Three things can make a token work twice:
 //
 //   - Split brain: a primary that is cut off still serves some gateways while
 //     its promoted replica serves others. Each accepts a token once, for as
 //     long as that lasts. On a primary without its replica,
 //     min-replicas-to-write 1 ends it after min-replicas-max-lag; in a Cluster,
 //     cluster-node-timeout ends it.
-//   - A server comes back within 15 seconds, with the data that it had:
-//     gateways spent tokens at another one meanwhile, and the first still has
-//     its nonce. Keep a server that was left away for longer than that and any
-//     step back of its clock, however short tokens live.
+//   - A server comes back within 15 seconds, with the data that it had.
+//     Gateways spent tokens at another one meanwhile, and the first still has
+//     its nonce. Keep it away for longer than 15 seconds plus any step back of
+//     its clock, however short tokens live.
 //   - A virtual machine goes on from a snapshot of its memory. Restart the
 //     server.
 //
@@ -64,18 +64,18 @@
 //
 // The guard compares the server's clock with its own when it connects, and
 // every five seconds. If they are further apart than ClockSkew, it refuses with
-// [ErrClock], and [Stats.Reasons] says which is ahead. Each spend reads the
-// server's clock, too. It is refused if the token was issued more than
-// ClockSkew later than that shows, or if the clock is off by about half a
-// minute. If all clocks were far ahead when a guard started, it stays unready
-// until then: restart it. So run NTP on servers and gateways, let it adjust
-// clocks gradually, and monitor it.
+// [ErrClock], and [Stats.Reasons] says which is ahead. A spend also reads the
+// server's clock. It is refused if the token was issued more than ClockSkew
+// ahead of that, or if that is off by about half a minute. If all clocks were
+// far ahead when a guard started, it is not ready until they show that time
+// again: restart it. So run NTP on servers and gateways, let it adjust clocks
+// gradually, and monitor it.
 //
 // # Server
 //
-// It must be of version 7.0 or later, with maxmemory-policy noeviction, and the
-// append-only file on. New refuses anything else, and Spend does so within five
-// seconds after a change. [Config.AcceptEviction] and
+// The server must be of version 7.0 or later, with maxmemory-policy noeviction,
+// and the append-only file on. New refuses anything else, and Spend does so
+// within five seconds after a change. [Config.AcceptEviction] and
 // [Config.AcceptNoAppendOnlyFile] lift the last two conditions.
 //
 // The connection may pass through a proxy for TCP or TLS. It must not pass
