@@ -36,6 +36,7 @@ async function open(name, options) {
   const context = await browser.newContext({ viewport: { width: 390, height: 780 }, ...options });
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();
+  await page.clock.install(); // it runs as ever until somebody sets it forward
   page.sockets = 0;
   page.on("websocket", () => page.sockets++);
   page.on("pageerror", (err) => report("complaint", { name, text: String(err) }));
@@ -220,6 +221,10 @@ async function restart() {
   const alice = await open("alice", {});
   await enter(alice, { userId: "alice-1", displayName: "Alice" });
   await composer(alice).fill("a draft");
+  await alice.route("**/join", (route) => route.abort(), { times: 1 });
+  await alice.getByText("What your token says").click();
+  await alice.getByRole("button", { name: "Renew now" }).click();
+  await alert(alice, "The session goes on as it was: Failed to fetch.");
   report("joined");
   await alice.getByText("Next attempt in").waitFor();
   await state(alice, "Reconnecting…");
@@ -254,6 +259,7 @@ async function renewal() {
   await say(alice, "for a minute");
   await alice.getByText("What your token says").click();
   report("begun", { before: await clock(alice), ...(await message(alice, "for a minute")), token: await token(alice) });
+  await alice.clock.fastForward(50_000);
   await alice.getByText("this is number 2").waitFor();
   report("renewed", { after: await clock(alice), sockets: alice.sockets, token: await token(alice) });
   await say(alice, "for longer");

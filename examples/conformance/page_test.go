@@ -141,7 +141,7 @@ func TestPageRenewal(t *testing.T) {
 	assert.Equal(t, room, begun.Token["Room"])
 	assert.Equal(t, "alice-1", begun.Token["User"])
 	assert.Equal(t, "displayName: Alice, badge: gold", begun.Token["Attributes"])
-	assert.Equal(t, "send message", begun.Token["May"])
+	assert.Equal(t, "view, send message", begun.Token["May"])
 	assert.Regexp(t, `^\d{3} characters, encrypted\. In JSON, what it says takes \d{3}\.$`, begun.Token["Length"])
 	assert.Contains(t, begun.Token["Sessions"], "this is the first")
 	renewed := b.next(t, "renewed")

@@ -4,8 +4,7 @@
 import { Connection, Refused } from "./connection.js";
 
 const maxEntries = 500; // lines that the log keeps
-const maxReason = 256; // code points
-const maxUserID = 128;
+const maxUserID = 128; // code points
 
 const $ = (id) => document.getElementById(id);
 const log = $("log"); // what scrolls
@@ -145,13 +144,11 @@ function changed(name, data) {
 function showToken({ token, claims }, before) {
   if (sessions > 0 && before !== "open") notice("You are connected again. What was said in between isn't shown.");
   sessions++;
-  const { displayName, ...attributes } = claims.attributes ?? {};
   const asked = new TextEncoder().encode(JSON.stringify(claims)).length;
   $("token-room").textContent = claims.roomIdentifier;
   $("token-user").textContent = claims.userId;
-  $("token-attributes").textContent =
-    Object.entries({ displayName, ...attributes }).map(([k, v]) => `${k}: ${v}`).join(", ");
-  $("token-may").textContent = (claims.capabilities ?? []).map((name) => name.toLowerCase().replace("_", " ")).join(", ") || "view";
+  $("token-attributes").textContent = Object.entries(claims.attributes ?? {}).map((pair) => pair.join(": ")).join(", ");
+  $("token-may").textContent = ["view", ...(claims.capabilities ?? [])].join(", ").toLowerCase().replaceAll("_", " ");
   $("token-length").textContent = `${token.length} characters, encrypted. In JSON, what it says takes ${asked}.`;
   $("token-sessions").textContent = sessions === 1 ? "this is the first" : `this is number ${sessions}`;
 }
@@ -187,7 +184,9 @@ function showClock() {
 setInterval(showClock, 250);
 $("leave").onclick = () => connection.end("");
 $("retry").onclick = () => connection.retryNow();
-$("renew").onclick = () => connection.renew().catch(showError);
+$("renew").onclick = () => connection.renew().catch(({ message }) => {
+  show($("problem"), `The session goes on as it was: ${message}.`);
+});
 
 // -- The log.
 
@@ -297,7 +296,7 @@ function confirm({ title, text, yes, act }) {
   $("reason").value = "";
   dialog.querySelector("form").onsubmit = (event) => {
     event.preventDefault();
-    const reason = [...$("reason").value.trim()].slice(0, maxReason).join("");
+    const reason = $("reason").value.trim();
     dialog.close();
     act(reason && { Reason: reason });
   };
@@ -313,6 +312,7 @@ async function act(action, members) {
     return await connection.request(action, members);
   } catch (err) {
     showError(err);
+    if (err.code === 400) await listRooms(); // the room may take less than it did
   }
 }
 
@@ -324,7 +324,7 @@ function showError(err) {
     500: "This was done here, but perhaps not on all servers yet.",
     503: "The server can't do this now. Try again in a moment.",
   };
-  show($("problem"), words[err.code] ?? err.message);
+  show($("problem"), words[err.code] ?? `${err.message}.`);
 }
 
 // -- The composer.
@@ -351,10 +351,7 @@ async function send() {
   content.value = "";
   showComposer();
   const sent = await act("SEND_MESSAGE", { Content: text });
-  if (!sent) {
-    if (content.value === "") content.value = text; // not to be typed again
-    await listRooms(); // the room may take less than it did
-  }
+  if (!sent && content.value === "") content.value = text; // not to be typed again
   showComposer();
 }
 
@@ -374,5 +371,4 @@ content.onkeydown = (event) => {
   send();
 };
 
-await listRooms();
-fields.userId.focus();
+listRooms();

@@ -43,7 +43,7 @@ async function fetchToken(who) {
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
     const again = response.status >= 500 || response.status === 429;
-    throw again ? new Error(response.statusText) : new Refused(response.headers.get("x-amzn-ErrorType"), answer);
+    throw again ? new Error(`the server answers ${response.status}`) : new Refused(response.headers.get("x-amzn-ErrorType"), answer);
   }
   // By the server's own clock: this one may be wrong, and the countdown with it.
   const now = Date.parse(response.headers.get("Date")) || Date.now();
@@ -81,7 +81,7 @@ export class Connection {
   // request sends an action. The promise is settled by the server's answer.
   request(action, fields) {
     if (this.#socket?.readyState !== WebSocket.OPEN) {
-      return Promise.reject(new Error("You aren't connected."));
+      return Promise.reject(new Error("You aren't connected"));
     }
     const id = randomID();
     this.#socket.send(JSON.stringify({ Action: action, RequestId: id, ...fields }));
@@ -186,7 +186,7 @@ export class Connection {
       socket.close(1000);
     }
     for (const { reject } of this.#pending.values()) {
-      reject(new Error("The connection broke off before an answer came, so it may have been done or not."));
+      reject(new Error("The connection broke off before an answer came, so it may have been done or not"));
     }
     this.#pending.clear();
   }
