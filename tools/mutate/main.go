@@ -1,28 +1,29 @@
-// Mutate shows that the tests notice faults. It puts one fault at a time into a
-// copy of the module, such as < in place of <= at a deadline or a check that is
-// left out, and runs the tests that are there to notice.
+// Mutate shows that the tests notice faults. It compiles one fault at a time
+// into the code, such as < in place of <= at a deadline or a check that is left
+// out, and runs the tests that are there to notice.
 //
-// Usage, in the root of the module:
+// Usage, in the root of the tree:
 //
 //	mutate [part of a file's or a fault's name]
 //
 // For each fault it prints whether it was caught, and ends with the counts. The
-// tests beside the code have to catch it: what they miss and the corpora of
-// package fuzz notice is listed apart, and is not enough, because a corpus says
-// that something is wrong but hardly what. The exit status is 0 if all faults
-// were caught. A fault whose snippet is not in the file exactly once, or that
-// does not compile, is an error: the list has to follow the code.
+// tests beside the code have to catch it: a fuzzer or another module says that
+// something is wrong, but hardly what. The exit status is 0 if all faults were
+// caught. A fault whose snippet is not in the file exactly once, or that does
+// not compile, is an error: the list has to follow the code.
+//
+// Faults are overlays of the go command, so no file of the tree is changed.
 package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -32,47 +33,50 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: mutate [part of a file's or a fault's name]")
 		os.Exit(2)
 	}
-	selected := strings.Join(os.Args[1:], "")
-	if err := run(selected); err != nil {
+	if err := run(choose(strings.Join(os.Args[1:], ""))); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-// workers is how many faults are tried at once, each in a copy of its own. The
-// tests of most packages keep one processor busy.
+// workers is how many faults are tried at once. The tests of most packages keep
+// one processor busy.
 const workers = 2
 
-func run(selected string) error {
+func run(chosen []suite) error {
+	if len(chosen) == 0 {
+		return errors.New("no fault has that name")
+	}
 	tmp, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	chosen := choose(selected)
-	if len(chosen) == 0 {
-		return errors.New("no fault has that name")
+	type job struct {
+		suite
+		fault
 	}
-	queue := make(chan fault, len(chosen))
-	for _, f := range chosen {
-		queue <- f
+	var jobs []job
+	for _, s := range chosen {
+		if err := s.baseline(); err != nil {
+			return err
+		}
+		for _, f := range s.faults {
+			jobs = append(jobs, job{s, f})
+		}
+	}
+	queue := make(chan job, len(jobs))
+	for _, j := range jobs {
+		queue <- j
 	}
 	close(queue)
 	var all tally
 	var wg sync.WaitGroup
 	for i := range workers {
-		dir := filepath.Join(tmp, fmt.Sprint(i))
-		if err := copyModule(dir, "."); err != nil {
-			return err
-		}
-		if i == 0 {
-			if err := baseline(dir, chosen); err != nil {
-				return err
-			}
-		}
 		wg.Go(func() {
-			for f := range queue {
-				all.add(f, try(dir, f))
+			overlay := filepath.Join(tmp, fmt.Sprint(i))
+			for j := range queue {
+				all.add(j.suite, j.fault, j.try(j.fault, overlay))
 			}
 		})
 	}
@@ -80,10 +84,17 @@ func run(selected string) error {
 	return all.report()
 }
 
-func choose(selected string) (chosen []fault) {
-	for _, f := range faults {
-		if strings.Contains(f.file+": "+f.name, selected) {
-			chosen = append(chosen, f)
+// choose returns the suites with those of their faults that have such a name.
+func choose(part string) (chosen []suite) {
+	for _, s := range suites {
+		var faults []fault
+		for _, f := range s.faults {
+			if strings.Contains(path.Join(s.dir, f.file)+": "+f.name, part) {
+				faults = append(faults, f)
+			}
+		}
+		if s.faults = faults; len(faults) > 0 {
+			chosen = append(chosen, s)
 		}
 	}
 	return chosen
@@ -91,64 +102,50 @@ func choose(selected string) (chosen []fault) {
 
 // baseline checks that the tests pass without a fault. Otherwise they would
 // seem to catch everything.
-func baseline(dir string, chosen []fault) error {
-	var sets []string
-	for _, f := range chosen {
-		sets = append(sets, f.tests)
+func (s suite) baseline() error {
+	caught, out, err := s.test("")
+	if caught {
+		err = errors.New("a test fails without a fault")
 	}
-	slices.Sort(sets)
-	for _, packages := range append(slices.Compact(sets), corpora) {
-		caught, out, err := test(dir, packages)
-		if caught {
-			err = errors.New("a test fails without a fault")
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", packages, err, out)
-		}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", s.dir, err, out)
 	}
 	return nil
 }
 
-// corpora is the package whose seeds are tried on what the tests missed.
-const corpora = "./fuzz"
+var errMissed = errors.New("missed")
 
-var (
-	errMissed   = errors.New("missed")
-	errOnlyFuzz = errors.New("only the corpora of " + corpora + " catch it")
-)
-
-// try puts a fault into the copy, tests, and takes it out again.
-func try(dir string, f fault) error {
-	file := filepath.Join(dir, f.file)
-	original, err := os.ReadFile(file)
+// try runs the tests on a fault. The error is nil if they notice. It writes
+// files whose names begin with overlay.
+func (s suite) try(f fault, overlay string) error {
+	file, err := filepath.Abs(filepath.Join(s.dir, f.file))
 	if err != nil {
 		return err
 	}
-	changed, err := f.apply(string(original))
+	source, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
+	changed, err := f.apply(string(source))
+	if err != nil {
 		return err
 	}
-	return errors.Join(judge(dir, f.tests), os.WriteFile(file, original, 0o644))
-}
-
-// judge tests a copy that has a fault in it. The error is nil if the tests
-// notice.
-func judge(dir, tests string) error {
-	for _, packages := range []string{tests, corpora} {
-		caught, out, err := test(dir, packages)
-		switch {
-		case err != nil:
-			return fmt.Errorf("%w\n%s", err, out)
-		case caught && packages == corpora:
-			return errOnlyFuzz
-		case caught:
-			return nil
-		}
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: overlay + ".go"}})
+	if err != nil {
+		return err
 	}
-	return errMissed
+	err = errors.Join(os.WriteFile(overlay+".go", []byte(changed), 0o600), os.WriteFile(overlay+".json", replace, 0o600))
+	if err != nil {
+		return err
+	}
+	caught, out, err := s.test(overlay + ".json")
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w\n%s", err, out)
+	case !caught:
+		return errMissed
+	}
+	return nil
 }
 
 // apply returns the source with the fault in it.
@@ -162,12 +159,15 @@ func (f fault) apply(source string) (string, error) {
 	return source, nil
 }
 
-// test runs the tests of some packages and reports whether one failed. The
-// error is that they do not compile.
-func test(dir, packages string) (caught bool, out []byte, err error) {
+// test runs the tests and reports whether one failed. The error is that they do
+// not compile. An overlay holds for what the tests build, too.
+func (s suite) test(overlay string) (caught bool, out []byte, err error) {
 	args := []string{"test", "-short", "-failfast", "-vet=off", "-timeout=3m"}
-	cmd := exec.Command("go", append(args, strings.Fields(packages)...)...)
-	cmd.Dir = dir
+	cmd := exec.Command("go", append(args, strings.Fields(s.tests)...)...)
+	cmd.Dir = s.dir
+	if overlay != "" {
+		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay)
+	}
 	out, err = cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
@@ -181,61 +181,32 @@ func test(dir, packages string) (caught bool, out []byte, err error) {
 	return true, out, nil
 }
 
-// copyModule copies the files of the module that tests may need.
-func copyModule(dst, src string) error {
-	return fs.WalkDir(os.DirFS(src), ".", func(name string, d fs.DirEntry, err error) error {
-		target := filepath.Join(dst, name)
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && name != "." && (name[0] == '.' || isModule(filepath.Join(src, name))):
-			return fs.SkipDir
-		case d.IsDir():
-			return os.MkdirAll(target, 0o755)
-		case !d.Type().IsRegular() || name == "go.work":
-			return nil
-		}
-		data, err := os.ReadFile(filepath.Join(src, name))
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(target, data, 0o644)
-	})
-}
-
-func isModule(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "go.mod"))
-	return err == nil
-}
-
 // tally counts outcomes. It is safe for concurrent use.
 type tally struct {
-	mu                               sync.Mutex
-	caught, onlyFuzz, missed, failed int
+	mu                     sync.Mutex
+	caught, missed, failed int
 }
 
-func (t *tally) add(f fault, err error) {
+func (t *tally) add(s suite, f fault, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case err == nil:
+	file := path.Join(s.dir, f.file)
+	switch err {
+	case nil:
 		t.caught++
-		fmt.Println("mutate: caught:", f.name)
-	case errors.Is(err, errOnlyFuzz):
-		t.onlyFuzz++
-		fmt.Printf("mutate: ONLY FUZZ: %s (%s, missed by the tests of %s)\n", f.name, f.file, f.tests)
-	case errors.Is(err, errMissed):
+		fmt.Printf("mutate: caught: %s: %s\n", file, f.name)
+	case errMissed:
 		t.missed++
-		fmt.Printf("mutate: MISSED: %s (%s, by the tests of %s)\n", f.name, f.file, f.tests)
+		fmt.Printf("mutate: MISSED: %s: %s (by %s)\n", file, f.name, s.tests)
 	default:
 		t.failed++
-		fmt.Printf("mutate: ERROR: %s: %v\n", f.name, err)
+		fmt.Printf("mutate: ERROR: %s: %s: %v\n", file, f.name, err)
 	}
 }
 
 func (t *tally) report() error {
-	fmt.Printf("mutate: %d caught, %d by %s only, %d missed, %d errors\n", t.caught, t.onlyFuzz, corpora, t.missed, t.failed)
-	if t.onlyFuzz+t.missed+t.failed > 0 {
+	fmt.Printf("mutate: %d caught, %d missed, %d errors\n", t.caught, t.missed, t.failed)
+	if t.missed+t.failed > 0 {
 		return errors.New("not every fault was caught")
 	}
 	return nil
