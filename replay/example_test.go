@@ -78,7 +78,7 @@ func ExampleNew() {
 func ExampleGuard_Revoke() {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	guard, err := replay.New(replay.Config{
-		// Ring.Limits().
+		// As ring.Limits() returns them.
 		Limits: keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second},
 		Now:    func() time.Time { return now },
 	})

@@ -189,7 +189,7 @@ func TestRevocationIsKept(t *testing.T) {
 	}
 	end := epoch.Add(time.Minute + claims.MaxSessionMinutes*time.Minute)
 	for i := range 100 {
-		// Already there.
+		// This target is already there.
 		r.Revoke(end, token.Target{User: "u"}, epoch.Add(-time.Duration(i)*time.Second))
 	}
 	for i := range 8 { // make the table grow

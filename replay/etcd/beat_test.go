@@ -25,7 +25,7 @@ func TestRevisionOlder(t *testing.T) {
 		"spend": func(g *Guard) {
 			s := token.Summary{TokenID: token.ID{1}, IssuedAt: time.Now().Add(-time.Second), Expiration: time.Now().Add(time.Minute)}
 			g.mu.Lock()
-			// Or it is refused at once.
+			// Otherwise the token is refused at once.
 			g.history.mark -= 60 * second
 			g.mu.Unlock()
 			fresh, err := g.Spend(ctx, time.Now(), s)

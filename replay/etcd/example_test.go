@@ -28,7 +28,7 @@ var endpoints = []string{"127.0.0.1:2379"}
 // other.
 func Example() {
 	ctx := context.Background()
-	// Several hosts: keyring.Load.
+	// With several hosts: keyring.Load.
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		panic(err)

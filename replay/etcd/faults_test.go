@@ -259,7 +259,7 @@ func testRestored(t *testing.T, members int, restore func(t *testing.T, c *etcdt
 	for _, p := range proxies {
 		p.cut.Store(nil)
 	}
-	// Starts after it all.
+	// This one starts after it all.
 	g3 := newGuard(t, etcd.Config{Endpoints: endpoints})
 	for _, g := range []*etcd.Guard{g1, g2, g3} {
 		for _, s := range spent {
@@ -401,7 +401,7 @@ func TestClockSetBack(t *testing.T) {
 	mine, theirs := issued(time.Now(), time.Minute), issued(time.Now(), time.Minute)
 	require.Equal(t, "fresh", spend(g, mine))
 	require.Equal(t, "fresh", spend(other, theirs))
-	// As if the leases had ended.
+	// This is as if the leases had ended.
 	_, err := dial(t, c).Delete(ctx, etcd.DefaultPrefix+"spent/", clientv3.WithPrefix())
 	require.NoError(t, err)
 
@@ -423,7 +423,7 @@ func TestClockSetBack(t *testing.T) {
 }
 
 // TestKeysGone deletes the guard's own keys, and with them a spent token. An
-// operator may do that, or the end of the lease of a gateway that stood still.
+// operator may do that. So may the end of a lease, if its gateway stood still.
 func TestKeysGone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

@@ -26,7 +26,7 @@ var (
 	uniques atomic.Uint64
 )
 
-// hang is when a test gives up. It does not measure speed.
+// hang is how long a test waits before it gives up. It does not measure speed.
 const hang = 60 * time.Second
 
 // newGuard returns a guard that ends with the test.

@@ -84,8 +84,8 @@ type request struct {
 	reading reading
 }
 
-// rules say what may happen in a world, how often, and which rule is left out,
-// which must give a second winner.
+// rules say what may happen in a world, how often, and which rule is left out.
+// Without a rule there must be a second winner.
 type rules struct {
 	calls, beats, joins, starts, ticks, snapshots, anew, restores, book int8
 
@@ -189,7 +189,7 @@ func (w *world) nextOf(i int, r rules, step func(name string, change func(w *wor
 		if g.calls < r.calls {
 			step("give-up", func(_ *world, g *gateway) { g.value = "" })
 		}
-	// Or it is the same, mirrored.
+	// Otherwise it is the same, mirrored.
 	case g.calls < r.calls && w.gateways[0].calls >= int8(min(i, 1)) &&
 		g.history.ruling(modelToken, w.clock, w.at()) == nil:
 		step("call", func(_ *world, g *gateway) {

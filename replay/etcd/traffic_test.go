@@ -141,7 +141,7 @@ func (tr *traffic) end() {
 	assert.NotEmpty(tr.t, tr.fresh)
 }
 
-// eventually waits until what holds.
+// eventually waits until what returns true.
 func eventually(t testing.TB, what func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); !what(); time.Sleep(20 * time.Millisecond) {

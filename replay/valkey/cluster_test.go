@@ -169,7 +169,7 @@ func TestCluster(t *testing.T) {
 		require.NoError(t, err)
 		assert.Greater(t, n, int64(200))
 	}
-	// In IDs with braces, their contents determine the slot.
+	// If an ID has braces, the text between them determines the slot.
 	for _, id := range []string{"{}{a}bcdefghijkl", "{abcdefghijklmn}", "abc{de}fghijklmn", "}abcdefghijklmn{", "{a}bcdefghijk{l}"} {
 		tok := numbered(0)
 		copy(tok.TokenID[:], id)
@@ -216,7 +216,7 @@ func TestClusterMove(t *testing.T) {
 	waitReady(t, guards[1])
 
 	// One token in each slot that will move, spent before. The lowest slot
-	// has the node's own state.
+	// holds the guard's keys on that node.
 	var before []token.Summary
 	var moved []int
 	for len(moved) < 20 {
@@ -239,7 +239,7 @@ func TestClusterMove(t *testing.T) {
 					return
 				default:
 				}
-				// Each token about four times.
+				// Each token is spent about four times.
 				n := next.Add(1) / 4
 				if n >= uint64(len(winners)) {
 					return
@@ -391,7 +391,7 @@ func TestClusterOthersContext(t *testing.T) {
 	for _, s := range c.nodes {
 		s.must("CLIENT", "KILL", "TYPE", "normal")
 	}
-	// Finds the connections closed.
+	// This call finds the connections closed.
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	require.Error(t, g.Revoke(short, token.Target{User: "somebody"}, time.Now()))
@@ -485,8 +485,8 @@ func TestClusterFailover(t *testing.T) {
 	lost.IssuedAt = time.Now().Truncate(time.Second)
 	require.Equal(t, "fresh", spend(early, lost))
 	c.nodes[1].kill()
-	// What was on its way to the replica may arrive all the same. It is
-	// refused because it may not have.
+	// What was on its way to the replica may arrive all the same. The guard
+	// cannot know, so it refuses.
 	replica.Resume()
 	eventually(t, func() bool {
 		replica.do("CLUSTER", "FAILOVER", "TAKEOVER")

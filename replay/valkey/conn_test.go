@@ -161,7 +161,7 @@ func TestFormerOwner(t *testing.T) {
 		return r
 	}
 	answered := func(n *node, r *request) (bool, error) {
-		// Null: not spent before.
+		// Null means that it was not spent before.
 		w := &worker{n: n, requests: []*request{r}, replies: []reply{{}}}
 		a := answer{conn: n.belief.conn, primary: true, identity: n.belief.identity, nonce: n.belief.nonce, time: clockOf(base.Add(time.Second))}
 		_, err := w.judge(time.Now(), &a)

@@ -25,7 +25,7 @@ var address = "127.0.0.1:6379"
 // connection to one of them, once.
 func Example() {
 	ctx := context.Background()
-	// Several hosts: keyring.Load.
+	// With several hosts: keyring.Load.
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
 		panic(err)

@@ -74,8 +74,8 @@ func TestFailover(t *testing.T) {
 	primary.Resume()
 }
 
-// TestFailoverConnected leads a name to the new primary, while the connection
-// to the old one stays, which follows the new one.
+// TestFailoverConnected leads a name to the new primary. The connection to the
+// old one stays, which now follows the new one.
 func TestFailoverConnected(t *testing.T) {
 	t.Parallel()
 	primary, replica := startServer(t), startServer(t)

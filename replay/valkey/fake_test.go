@@ -369,7 +369,7 @@ func TestIdentity(t *testing.T) {
 			unused := unique()
 			f.set(name, "7")
 			if name != "master_replid" {
-				// Or it would ask only after five seconds.
+				// Otherwise it would ask only after five seconds.
 				require.NoError(t, g.Sync(ctx, noNews))
 			}
 			assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))
@@ -494,7 +494,7 @@ func TestOwnerChanges(t *testing.T) {
 	}
 	for i := range rounds {
 		own(i % 2)
-		// Asks first who has the slots.
+		// Revoke first asks who has the slots.
 		assert.NoError(t, g.Revoke(ctx, token.Target{User: "somebody"}, time.Now()))
 	}
 	close(stop)

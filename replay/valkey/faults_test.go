@@ -59,7 +59,7 @@ func TestPassword(t *testing.T) {
 	user("least", least...)
 	for i, may := range least[1:] {
 		user("less", slices.Delete(slices.Clone(least), i+1, i+2)...)
-		// It must write another.
+		// The guard must write another nonce.
 		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce")
 		with := config(s.Address)
 		with.Username, with.Password = "less", "secret"
@@ -73,7 +73,7 @@ func TestPassword(t *testing.T) {
 		with := newGuard(t, right)
 		assert.Equal(t, "fresh", spend(with, unique()))
 		assert.NoError(t, with.Revoke(ctx, token.Target{User: user}, time.Now()))
-		// It must write another.
+		// The guard must write another nonce.
 		s.must("DEL", valkey.DefaultPrefix+"{0}:guard-nonce")
 		assert.NoError(t, with.Sync(ctx, noNews))
 	}

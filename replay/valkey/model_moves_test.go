@@ -298,7 +298,8 @@ func earlier(t int8) int8 {
 	return t - 1
 }
 
-// away returns for how many ticks a server must stay away that gateways left.
+// away returns for how many ticks a server must stay away after gateways left
+// it.
 func (w *world) away() uint8 {
 	return cmp.Or(w.stays, w.life()+uint8(2*w.stepServer))
 }
@@ -705,8 +706,8 @@ func (w *world) settle(s *mState) {
 	}
 }
 
-// oldMarks returns the mark, in ticks, that no token yet to be minted comes
-// before.
+// oldMarks returns a mark, in ticks, that is before every token yet to be
+// minted.
 func (w *world) oldMarks() int8 {
 	return slices.Min(w.issuers) - w.slack() - 1
 }

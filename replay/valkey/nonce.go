@@ -258,7 +258,7 @@ func (n *node) report(until time.Time, a answer, replace bool) (now answer, err 
 	if err != nil {
 		return now, err
 	}
-	// Nothing to extend.
+	// There was nothing to extend.
 	if replies[0].kind == ':' && replies[0].text == "0" {
 		n.change(belief.lose)
 	}

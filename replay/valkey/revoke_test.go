@@ -231,19 +231,19 @@ func TestSyncTwice(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRevokeWhileSyncing: a revocation comes while a Sync is on its way that
-// has asked before, and a spend begins before that Sync is done. The Sync's
-// answer is not enough for the spend.
+// TestRevokeWhileSyncing: a Sync has asked, then a revocation comes, and a
+// spend begins before that Sync is done. The Sync's answer is not enough for
+// the spend.
 func TestRevokeWhileSyncing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	p := startProxy(t, s.Address)
 	by, g := newGuard(t, config(s.Address)), newGuard(t, config(p.address))
-	// It has just asked the server.
+	// The guard has just asked the server.
 	require.Equal(t, "fresh", spend(g, unique()))
 	require.NoError(t, by.Revoke(ctx, token.Target{User: "other"}, time.Now()))
 	p.delay.Store(int64(500 * time.Millisecond))
-	// How it asks for revocations.
+	// The script that fetches revocations begins like this.
 	fetch := token.ID([]byte("local reply = {r"))
 	p.awaited.Store(&fetch)
 	var wg sync.WaitGroup
@@ -281,7 +281,7 @@ func TestRevokeMany(t *testing.T) {
 				// Each is later than the one before.
 				require.NoError(t, g.Revoke(ctx, token.Target{User: fmt.Sprint(i)}, start.Add(time.Duration(i)*time.Second/5)))
 			}
-			// Or its own lack of room would hide the server's.
+			// Otherwise its own lack of room would hide the server's.
 			c.MaxRevocations = many + 1
 			late := newGuard(t, c)
 			for i := range many {
@@ -321,14 +321,14 @@ func TestRevokeManyKnown(t *testing.T) {
 	moment := func(i int) time.Time { return start.Add(time.Duration(i) * time.Second) }
 	for i := range 5 * room {
 		require.NoError(t, g.Revoke(ctx, token.Target{User: fmt.Sprint(i)}, moment(i)))
-		// When it has just become too many, and later.
+		// Look when it has just become too many, and later.
 		if i%room != room/10 {
 			continue
 		}
 		require.NoError(t, g.Sync(ctx, noNews))
 		require.NoError(t, other.Sync(ctx, noNews))
 		roomy := c
-		// Or its own lack of room would hide the server's.
+		// Otherwise its own lack of room would hide the server's.
 		roomy.MaxRevocations = 100 * room
 		late := newGuard(t, roomy)
 		for j := range i {

@@ -23,8 +23,8 @@ import (
 
 var ctx = context.Background()
 
-// hang is when a test gives up. It does not measure speed: the machine may be
-// busy.
+// hang is how long a test waits before it gives up. It does not measure speed:
+// the machine may be busy.
 const hang = 60 * time.Second
 
 func TestMain(m *testing.M) {
@@ -125,7 +125,7 @@ func newGuard(t testing.TB, c valkey.Config) *valkey.Guard {
 // waitAhead waits until the guard accepts tokens issued now by a clock that is
 // ahead by the skew.
 func waitAhead(g *valkey.Guard) {
-	// It may be slewed meanwhile.
+	// The clock may be slewed meanwhile.
 	for at := g.ReadyAt().Add(-skew); time.Now().Before(at); {
 		time.Sleep(time.Until(at))
 	}
@@ -239,7 +239,7 @@ func settle(t testing.TB, guards ...*valkey.Guard) {
 	}
 }
 
-// eventually waits until what holds.
+// eventually waits until what returns true.
 func eventually(t testing.TB, what func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); !what(); time.Sleep(20 * time.Millisecond) {

@@ -149,7 +149,7 @@ func New(ctx context.Context, c Config) (*Guard, error) {
 	err = g.within(ctx, func(until time.Time) error {
 		err := g.survey(until)
 		if err == nil {
-			// Once.
+			// One attempt.
 			err = g.each(time.Now(), func(n *node) error { return n.askAnew(until) })
 		}
 		return err
