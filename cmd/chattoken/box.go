@@ -6,9 +6,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// parts is the box of a valid token, for show.
+// parts is the decoded text of a token.
 type parts []byte
 
+// decode decodes a token that has been opened or minted.
 func decode(text string) parts {
 	b := make(parts, len(text))
 	body := b[copy(b, box.Magic):]

@@ -20,27 +20,28 @@ import (
 
 const createUsage = `Usage: chattoken create-chat-token --room-identifier ARN --user-id ID [flags]
 
-Mints a token and prints it with its deadlines, as "aws ivschat
-create-chat-token" does. The token is a secret until it was used or has expired.
+Mints a token. Prints it and its deadlines, as "aws ivschat create-chat-token"
+does. The token is a secret until it has been used or has expired.
 
   --room-identifier ARN   arn:aws:ivschat:REGION:ACCOUNT:room/ID, of at most 128
                           bytes
   --user-id ID            1-128 characters
   --capabilities A B ...  any of SEND_MESSAGE, DISCONNECT_USER, DELETE_MESSAGE;
-                          none means view only. Or JSON: '["SEND_MESSAGE"]'
-  --attributes K=V,K=V    at most 1024 bytes in all keys and values together. A
-                          value with a comma, quote, bracket or brace is quoted:
-                          name='Doe, J.'. Or JSON: '{"name":"Doe, J."}'
+                          with none the user may only read. Or JSON:
+                          '["SEND_MESSAGE"]'
+  --attributes K=V,K=V    1024 bytes at most, all keys and values together.
+                          Quote a value that has a comma, quote, bracket or
+                          brace: name='Doe, J.'. Or JSON: '{"name":"Doe, J."}'
   --session-duration-in-minutes N
                           1-180; 60 if not given
-  --any-room              take any room identifier of 1-128 bytes, for rooms
-                          that are not Amazon's
-  --cli-input-json JSON   the whole request: JSON, or file://PATH, or - for
-                          standard input. Other flags replace members of it.
+  --any-room              accept any room identifier of 1-128 bytes, not only
+                          Amazon's
+  --cli-input-json JSON   the whole request: JSON, file://PATH, or - for
+                          standard input. Other flags replace its members.
 
 ` + keyUsage
 
-// requestFlags are those that state a member of the request.
+// requestFlags are the flags for members of the request.
 var requestFlags = []struct {
 	name   string
 	takes  arity
@@ -68,8 +69,8 @@ func createFlags() map[string]arity {
 	return flags
 }
 
-// maxRequest is a bound on the bytes of a request in JSON. The longest that is
-// within the limits is shorter, with every character written as an escape.
+// maxRequest is the maximum size of a request in JSON, in bytes. The longest
+// valid request is shorter, even if all its characters are escapes.
 const maxRequest = 64 << 10
 
 func (p *process) createChatToken(a *arguments) error {
@@ -80,11 +81,11 @@ func (p *process) createChatToken(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	var room func(string) bool // nil means that of Amazon's
+	var room func(string) bool // nil means Amazon's grammar
 	if a.has(anyRoomFlag) {
 		room = func(string) bool { return true }
 	}
-	// A request that is outside the limits leaves no keyring behind.
+	// Parse first: an invalid request makes no keyring.
 	c, err := claims.ParseJSON(request, room)
 	if err != nil {
 		return err
@@ -104,11 +105,11 @@ func (p *process) createChatToken(a *arguments) error {
 	}{t.Token, timestamp(t.TokenExpiration), timestamp(t.SessionExpiration)})
 }
 
-// timestamp formats a time as the aws command line does, which never writes Z.
+// timestamp formats a time as the aws command line does: +00:00, not Z.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05-07:00") }
 
-// request returns the request in JSON. Flags become members of it, so that
-// there is one reader, which judges all of it.
+// request returns the request in JSON. Flags become members of it, so one
+// parser checks everything.
 func (p *process) request(a *arguments) ([]byte, error) {
 	object := []byte("{}")
 	if a.has(inputFlag) {
@@ -128,7 +129,7 @@ func (p *process) request(a *arguments) ([]byte, error) {
 	return request, nil
 }
 
-// readInput returns what --cli-input-json stands for.
+// readInput returns the JSON that the value of --cli-input-json stands for.
 func (p *process) readInput(value string) ([]byte, error) {
 	if value == "-" {
 		return readAll(p.stdin, maxRequest)
@@ -147,7 +148,8 @@ func (p *process) readInput(value string) ([]byte, error) {
 
 var errTooLong = errors.New("longer than any valid input")
 
-// readAll reads at most limit bytes; more are an error.
+// readAll reads r to its end. If that is more than limit bytes, it returns one
+// more than limit, and errTooLong.
 func readAll(r io.Reader, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(data)) > limit {
@@ -156,7 +158,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// members returns the members of the request that flags state.
+// members returns the members of the request that the flags give.
 func (a *arguments) members() ([]shorthand.Member, error) {
 	var members []shorthand.Member
 	for _, f := range requestFlags {
@@ -165,7 +167,7 @@ func (a *arguments) members() ([]shorthand.Member, error) {
 			continue
 		}
 		value, err := f.encode(words)
-		// The encoder would put U+FFFD in place of what is not UTF-8.
+		// The encoder would replace invalid UTF-8 by U+FFFD.
 		if slices.ContainsFunc(words, func(s string) bool { return !utf8.ValidString(s) }) {
 			err = errors.New("not valid UTF-8")
 		}
@@ -197,8 +199,8 @@ func encodeMap(words []string) (json.RawMessage, error) {
 	return json.Marshal(m)
 }
 
-// encodeInteger leaves what is no integer to the reader of the request, as a
-// string, which it says is none. As it is, null would be an absent member.
+// encodeInteger makes a string of a word that is no integer. The parser refuses
+// it and names the field. Unquoted, null would mean that the member is absent.
 func encodeInteger(words []string) (json.RawMessage, error) {
 	if n, err := strconv.Atoi(words[0]); err == nil {
 		return json.Marshal(n)
@@ -206,8 +208,8 @@ func encodeInteger(words []string) (json.RawMessage, error) {
 	return json.Marshal(words[0])
 }
 
-// checkJSON returns s if it is one JSON value: any more of it would add members
-// to the request.
+// checkJSON returns s if it is one JSON value. Anything behind that value could
+// add members to the request.
 func checkJSON(s string) (json.RawMessage, error) {
 	if !json.Valid([]byte(s)) {
 		return nil, errors.New("malformed JSON")

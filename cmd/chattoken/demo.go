@@ -18,13 +18,12 @@ import (
 
 const demoUsage = `Usage: chattoken demo
 
-Mints the token of the service documentation's example, with a keyring in
-memory, and shows what it is made of, what becomes of it, and what two gateways
-do. Nothing is stored.
-The exit status is 0 only if every step ended as it should.
+Mints the token of the example in AWS's documentation, with a keyring in memory.
+Shows its parts, uses it, tries to cheat, and shows two gateways. Stores
+nothing. The exit status is 0 if every step ends as it should.
 `
 
-// demonstration is the life of one token.
+// demonstration is one token's life. The Builder has what it prints.
 type demonstration struct {
 	strings.Builder
 
@@ -35,7 +34,7 @@ type demonstration struct {
 	session token.Session
 	guard   *replay.Guard
 	number  int // of the last step
-	failed  int // steps that did not end as they should
+	failed  int // steps that didn't end as they should
 }
 
 func (p *process) demo(a *arguments) error {
@@ -68,7 +67,7 @@ func (p *process) demo(a *arguments) error {
 		return err
 	}
 	if d.failed > 0 {
-		return &refusedError{fmt.Sprintf("%d steps did not end as they should", d.failed)}
+		return &refusedError{fmt.Sprintf("%d steps failed", d.failed)}
 	}
 	return nil
 }
@@ -79,7 +78,7 @@ func newDemonstration(now func() time.Time) (*demonstration, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The keys are as old as the guard, so no token of theirs can be older.
+	// The guard is as old as the keys, so no token is older than the guard.
 	guard, err := replay.New(replay.Config{Limits: ring.Limits(), Rate: 1, AcceptIssuedBeforeStart: true, Now: now})
 	if err != nil {
 		return nil, err
@@ -99,7 +98,6 @@ func newDemonstration(now func() time.Time) (*demonstration, error) {
 	}, nil
 }
 
-// line writes a line.
 func (d *demonstration) line(format string, args ...any) {
 	fmt.Fprintf(d, format+"\n", args...)
 }
@@ -117,7 +115,7 @@ func (d *demonstration) request() {
 	d.line("")
 }
 
-// minted shows what the token consists of.
+// minted shows the token and its parts.
 func (d *demonstration) minted() {
 	text := d.token.Token
 	d.line("2. It is minted:")
@@ -130,8 +128,8 @@ func (d *demonstration) minted() {
 	d.line("")
 	d.parts(decode(text))
 	d.line("")
-	d.line("   It opens a connection until   %s", timestamp(d.token.TokenExpiration))
-	d.line("   which lasts until             %s", timestamp(d.token.SessionExpiration))
+	d.line("   Connect before   %s", timestamp(d.token.TokenExpiration))
+	d.line("   Session ends at  %s", timestamp(d.token.SessionExpiration))
 	d.line("")
 }
 
@@ -147,7 +145,7 @@ func (d *demonstration) parts(b parts) {
 	d.line(row, "tag", box.TagSize, hex.EncodeToString(b.tag()), "authenticates it all")
 }
 
-// step is one thing that is tried, and the error that is to come of it.
+// step is something to try, and the error that it should end with.
 type step struct {
 	what string
 	try  func() error
@@ -189,18 +187,18 @@ func (d *demonstration) step(s step) {
 	}
 	if !errors.Is(err, s.want) {
 		d.failed++
-		result += "  FAILED: this was not to be"
+		result += "  FAILED: it should have ended otherwise"
 	}
 	d.line("   %s", result)
 }
 
-// openCopy opens a token into a session that is then dropped.
+// openCopy opens a token into a session that nobody uses.
 func openCopy(o token.Opener, text string) error {
 	var s token.Session
 	return o.Open(context.Background(), &s, text)
 }
 
-// tamper returns text with another character in the middle of it.
+// tamper returns text with another character in its middle.
 func tamper(text string) string {
 	i := len(text) / 2
 	other := "A"

@@ -22,14 +22,14 @@ Try next:
    KEYS.md                              keys that hosts share
 `
 
-// fleet is two gateways with the same keys and one guard, as a fleet's guard on
-// a server would be.
+// fleet is two gateways that share keys and a guard. They share it in memory;
+// those of a real fleet share a server.
 type fleet struct {
 	*demonstration
 	first, second *gateway.Gateway
 	stop          context.CancelFunc
-	user          *gateway.Participant // at the first
-	unused        string               // another token of the user's
+	user          *gateway.Participant // connected to the first
+	unused        string               // another token of the user
 }
 
 func (d *demonstration) newFleet() (*fleet, error) {
@@ -98,8 +98,8 @@ func (f *fleet) steps() []step {
 	}
 }
 
-// enter presents a token as a client of server-sent events does. A gateway that
-// has just been started lets nobody in for a moment.
+// enter connects with a token, as a client of server-sent events does. It tries
+// again while the gateway is starting.
 func enter(g *gateway.Gateway, text string) (*gateway.Participant, error) {
 	for tries := 0; ; tries++ {
 		r := &http.Request{Method: http.MethodGet, Header: http.Header{"Authorization": {"Bearer " + text}}}
@@ -112,7 +112,7 @@ func enter(g *gateway.Gateway, text string) (*gateway.Participant, error) {
 	}
 }
 
-// reply is an answer that nobody reads.
+// reply is a ResponseWriter whose response nobody reads.
 type reply struct{ http.ResponseWriter }
 
 func (reply) Header() http.Header            { return http.Header{} }

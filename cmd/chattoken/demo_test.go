@@ -47,10 +47,10 @@ func TestDemo(t *testing.T) {
 func TestDemoFails(t *testing.T) {
 	var calls atomic.Int64 // from the gateways' goroutines, too
 	out, err := demo(func() time.Time { return testNow.Add(time.Duration(calls.Add(1)) * time.Hour) })
-	assert.Contains(t, out, "refused: expired: it can open no connection any more  FAILED")
+	assert.Contains(t, out, "refused: expired: too late to connect with it  FAILED")
 	_, refused := errors.AsType[*refusedError](err)
 	assert.True(t, refused)
-	assert.ErrorContains(t, err, "steps did not end as they should")
+	assert.ErrorContains(t, err, "steps failed")
 }
 
 func TestDemoWithoutClock(t *testing.T) {

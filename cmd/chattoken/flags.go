@@ -11,20 +11,20 @@ const (
 	many // all words up to the next flag, possibly none
 )
 
-// arguments is what follows the command's name.
+// arguments are the words after the command's name.
 type arguments struct {
-	flags    map[string][]string // values by name, without dashes; of those given
-	operands []string            // all else
-	help     bool                // -h or --help was given, and the rest was not read
+	flags    map[string][]string // values by name, without dashes
+	operands []string            // neither flags nor values
+	help     bool                // -h or --help; the rest wasn't parsed
 }
 
-// parseArguments reads the arguments of a command with these flags. Flags and
-// operands may stand in any order. Package flag would stop at the first
-// operand, and knows no --capabilities A B.
+// parseArguments parses the arguments of a command that has the known flags.
+// Flags and operands may have any order. Package flag stops at the first
+// operand, and has no flag with several words, such as --capabilities A B.
 //
-// A flag is --name value or --name=value; the second form is for values that
-// begin with two dashes. Whoever gives a flag twice may expect that the last one
-// counts or that both do, so it is an error. Errors contain no values.
+// A flag is --name value or --name=value. A value that begins with two dashes
+// needs the second form. A flag given twice is an error, because it isn't clear
+// which of the two counts. Errors contain no values.
 func parseArguments(args []string, known map[string]arity) (*arguments, error) {
 	a := &arguments{flags: make(map[string][]string)}
 	for len(args) > 0 {
@@ -45,7 +45,7 @@ func parseArguments(args []string, known map[string]arity) (*arguments, error) {
 	return a, nil
 }
 
-// parseFlag reads the flag that args begin with, and its values.
+// parseFlag parses the flag at the start of args, and its values.
 func (a *arguments) parseFlag(args []string, known map[string]arity) (rest []string, err error) {
 	name, value, inline := strings.Cut(strings.TrimPrefix(args[0], "--"), "=")
 	args = args[1:]
@@ -65,7 +65,7 @@ func (a *arguments) parseFlag(args []string, known map[string]arity) (rest []str
 	}
 	n := takes.count(args)
 	if takes == one && n == 0 {
-		return nil, usageError("--" + name + " needs a value; write --" + name + "=VALUE where that begins with --")
+		return nil, usageError("--" + name + " needs a value; if it begins with --, write --" + name + "=VALUE")
 	}
 	a.flags[name] = args[:n]
 	return args[n:], nil
@@ -85,8 +85,8 @@ func (takes arity) count(args []string) int {
 	return n
 }
 
-// unknownFlag repeats the name only if it can be one. It might be a token.
-// Members of the API's requests are spelt otherwise than flags, and it says so.
+// unknownFlag returns an error. It has the name only if that can't be a secret.
+// If the name is a flag in the API's spelling, it suggests the flag.
 func unknownFlag(name string, known map[string]arity) error {
 	if kebab := kebabCase(name); known[kebab] != 0 {
 		return usageError("unknown flag; did you mean --" + kebab + "?")
@@ -97,8 +97,8 @@ func unknownFlag(name string, known map[string]arity) error {
 	return usageError("unknown flag --" + name)
 }
 
-// kebabCase returns roomIdentifier, RoomIdentifier, room_identifier and
-// ROOM_IDENTIFIER as room-identifier.
+// kebabCase returns room-identifier for roomIdentifier, RoomIdentifier,
+// room_identifier and ROOM_IDENTIFIER.
 func kebabCase(name string) string {
 	name = strings.ReplaceAll(name, "_", "-")
 	if strings.ToUpper(name) == name {
@@ -114,7 +114,8 @@ func kebabCase(name string) string {
 	return strings.ToLower(b.String())
 }
 
-// value returns the value of a flag that takes one, or fallback.
+// value returns the value of a flag that takes one, or fallback if it isn't
+// given.
 func (a *arguments) value(name, fallback string) string {
 	if v, ok := a.flags[name]; ok {
 		return v[0]

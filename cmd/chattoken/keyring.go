@@ -14,12 +14,12 @@ import (
 
 func keyringCommands() []command {
 	return []command{
-		{"keyring make-kek", "make a key to seal keyrings under (KEK)", makeKEKUsage, nil, (*process).makeKEK},
+		{"keyring make-kek", "make a key that seals keyrings (KEK)", makeKEKUsage, nil, (*process).makeKEK},
 		{"keyring init", "make a keyring", initUsage, with(policyFlags), (*process).initKeyring},
 		{"keyring list", "show the keys, their states and times", listUsage, with(map[string]arity{"output": one}), (*process).list},
-		{checkCommand, "say whether new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
+		{checkCommand, "say if new keys get here in time", checkUsage, with(map[string]arity{"output": one}), (*process).check},
 		{"keyring rotate", "rotate the keys if it is time", rotateUsage, with(map[string]arity{"now": none}), (*process).rotate},
-		{"keyring revoke", "make keys open nothing any more", revokeUsage, keyFlags, (*process).revoke},
+		{"keyring revoke", "revoke keys, and all tokens under them", revokeUsage, keyFlags, (*process).revoke},
 		{"keyring rewrap", "seal a keyring under another KEK", rewrapUsage, with(map[string]arity{newKEKFlags.file: one, newKEKFlags.command: one}), (*process).rewrap},
 		{"keyring set", "change the policy, or raise the serial", setUsage, with(policyFlags, map[string]arity{"serial": one}), (*process).set},
 	}
@@ -27,7 +27,7 @@ func keyringCommands() []command {
 
 const checkCommand = "keyring check"
 
-// with returns the key flags and more.
+// with returns keyFlags and more.
 func with(more ...map[string]arity) map[string]arity {
 	flags := maps.Clone(keyFlags)
 	for _, m := range more {
@@ -38,16 +38,20 @@ func with(more ...map[string]arity) map[string]arity {
 
 func keyringUsage() string {
 	return "Usage: chattoken keyring COMMAND ...\n\nCommands:\n" + summaries(keyringCommands()) + `
-See chattoken help keyring COMMAND for more. None of them shows a secret, and
-all but list and check print nothing. Exit status: 0 if the keyring is as it was
-to be, also where there was nothing to do; 1 if revoke was given an ID that the
-keyring does not have; 2 otherwise; check has its own. After status 2 the
-keyring is as it was, or, after an error in writing it, perhaps as it was to be.
-Of two that change a keyring at the same time, one fails; run it again.
+See chattoken help keyring COMMAND for more. No command shows a secret. Only
+list and check print anything. Exit status, except of check:
 
-On Unix, the KEK and the --high-water file must belong to root or to the user
-that runs the command, and so must lock files, and symbolic links on the way to
-them and to a keyring that is changed. Become the user that the files belong to.
+  0  success, or nothing to do
+  1  revoke was given an ID that the keyring doesn't have
+  2  failure: the keyring is as it was. After an error in writing it, it may
+     have changed
+
+If two commands change a keyring at the same time, one of them fails. Run it
+again.
+
+On Unix, the user that runs the command, or root, must own the KEK, the
+--high-water file, the lock files, and symbolic links on the way to them or to a
+keyring that is changed. So become the user that owns the files.
 `
 }
 
@@ -57,8 +61,8 @@ func (p *process) keyring(*arguments) error {
 
 const makeKEKUsage = `Usage: chattoken keyring make-kek FILE
 
-Makes a fresh key-encryption key (KEK) in a new file that only its owner can
-read. It consists of one line, which an environment variable can hold as well.
+Makes a key-encryption key (KEK) in a new file that only its owner can read. The
+file is one line, which an environment variable can hold, too.
 `
 
 func (p *process) makeKEK(a *arguments) error {
@@ -74,16 +78,17 @@ func (p *process) makeKEK(a *arguments) error {
 
 const initUsage = `Usage: chattoken keyring init --keyring FILE [flags]
 
-Makes a keyring of two fresh keys in a new file, sealed under a KEK that exists.
-Its serial is 1, or the next one after that in the --high-water file.
+Makes a keyring of two new keys in a new file, sealed under a KEK that exists.
+Its serial is 1, or one more than in the --high-water file.
 
 Policy, in units such as 90s, 5m or 720h:
-  --max-ttl DURATION      the longest validity of a token, at least 5s more than
+  --max-ttl DURATION      how long a token may be valid, at least 5s more than
                           the clock skew; 60s if not given
   --clock-skew DURATION   how far apart clocks may be; 5s if not given
   --period DURATION       how long a key seals; 720h if not given
-  --lead DURATION         how long a key is known before it seals, within which
-                          every host must have the new keyring; 1h if not given
+  --lead DURATION         how long a key is published before it seals. In that
+                          time every host must get the new keyring; 1h if not
+                          given
 
 ` + keyUsage
 
@@ -104,17 +109,15 @@ func (p *process) initKeyring(a *arguments) error {
 
 const rotateUsage = `Usage: chattoken keyring rotate [--now] [flags]
 
-Applies the policy: publishes the next key if there is none, and drops those
-that have expired. Until that is due it does nothing, so let cron run it, every
-minute, on one host.
+Applies the policy: publishes the next key when it is due, and drops expired
+keys. Otherwise it does nothing. Let cron run it every minute, on one host.
 
-  --now                   let the next key seal from now on, ahead of its time,
-                          and publish another one. It is refused until the next
-                          key has been published for the lead: a host that does
-                          not have it yet would refuse its tokens. So first make
-                          sure, by list, that all hosts have this serial. No
-                          token is refused for it: the old key goes on opening.
-                          If that key leaked, revoke it instead
+  --now                   let the next key seal now, before its time, and
+                          publish another one. It fails until the next key has
+                          been published for the lead. First see with list that
+                          all hosts have this serial: a host without the key
+                          would refuse its tokens. Tokens under the old key
+                          still open. If that key leaked, revoke it instead
 
 ` + keyUsage
 
@@ -132,7 +135,7 @@ func (p *process) rotate(a *arguments) error {
 	})
 }
 
-// tooSoon says of an error of RotateNow how long to wait.
+// tooSoon adds to an error of RotateNow how long to wait.
 func tooSoon(r *keyring.Ring, now time.Time, err error) error {
 	if !errors.Is(err, keyring.ErrTooSoon) {
 		return err
@@ -148,11 +151,10 @@ func tooSoon(r *keyring.Ring, now time.Time, err error) error {
 
 const revokeUsage = `Usage: chattoken keyring revoke ID ... [flags]
 
-Makes keys open nothing any more: every token under them is refused, on each
-host from when it has the new keyring. In place of the key that seals, the next
-one does at once. IDs are those that list shows; they depend on the context.
-An ID that the keyring does not have is named, and the others are revoked; the
-exit status is then 1.
+Revokes keys: a host refuses all their tokens as soon as it has the new keyring.
+If the key that seals is revoked, the next one seals at once. The IDs are those
+that list shows. They depend on the context. If the keyring doesn't have an ID,
+the others are revoked, an error names it, and the exit status is 1.
 
 ` + keyUsage
 
@@ -177,23 +179,24 @@ func (p *process) revoke(a *arguments) error {
 		return nil
 	})
 	if err == nil && len(unknown) > 0 {
-		err = &refusedError{"the keyring has no key " + strings.Join(unknown, ", ") + "; all others that were named are revoked"}
+		err = &refusedError{"the keyring has no key " + strings.Join(unknown, ", ") + "; the others that you named are revoked"}
 	}
 	return err
 }
 
 const setUsage = `Usage: chattoken keyring set [flags]
 
-Changes the policy. --period and --lead count from the next key on. --max-ttl
-and --clock-skew can only be raised, and have to be raised in every guard first.
+Changes the policy. --period and --lead apply to the next key and those after
+it. --max-ttl and --clock-skew can only be raised. First raise them in every
+guard.
 
   --max-ttl DURATION
   --clock-skew DURATION
   --period DURATION
   --lead DURATION         see chattoken help keyring init
-  --serial N              raise the serial to N, if it is lower: for a keyring
-                          from a backup, to above what any host has seen. One
-                          step is at most 4294967296
+  --serial N              raise a lower serial to N. A keyring from a backup
+                          needs a serial above all that hosts have seen. One
+                          step is 4294967296 at most
 
 ` + keyUsage
 
@@ -217,7 +220,7 @@ func (p *process) set(a *arguments) error {
 	})
 }
 
-// change loads a keyring, and saves it if f changes it.
+// change loads a keyring, calls f, and saves the keyring if f has changed it.
 func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 	file, err := p.file(a, false)
 	if err != nil {
@@ -239,14 +242,14 @@ func (p *process) change(a *arguments, f func(*keyring.Ring) error) error {
 
 const rewrapUsage = `Usage: chattoken keyring rewrap --keyring FILE [flags]
 
-Seals a keyring under another KEK; the keys stay. Hosts that were not given the
-new KEK, beside the old one or since, go on with the keys that they have. They
-must have it within the lead: see KEYS.md.
+Seals a keyring under another KEK. The keys stay. Hosts without the new KEK go
+on with the keys that they have, and must get the KEK within the lead: see
+KEYS.md.
 
   --new-kek-file FILE     the new KEK
   --new-kek-command "COMMAND ARGUMENT ..."
-                          a program that has it. Without these two, it is in the
-                          environment variable CHATTOKEN_NEW_KEK
+                          a program that has the new KEK. If neither is given,
+                          the environment variable CHATTOKEN_NEW_KEK has it
 
 ` + keyUsage
 
@@ -270,8 +273,8 @@ func (p *process) rewrap(a *arguments) error {
 	return f.Save(context.Background(), ring)
 }
 
-// rewrapping is a KEK that wraps with the new one, and asks that last to
-// unwrap: a helper would complain about what the old one has wrapped.
+// rewrapping wraps with the new KEK. It asks that one last to unwrap, because a
+// helper complains about what the old one has wrapped.
 type rewrapping struct {
 	keyring.KEKs
 	next keyring.KEK
@@ -281,8 +284,7 @@ func (r rewrapping) Wrap(ctx context.Context, dataKey []byte) (kekID string, wra
 	return r.next.Wrap(ctx, dataKey)
 }
 
-// ownFile returns an error unless the keyring is named by a flag, and nothing
-// else is given.
+// ownFile returns an error if --keyring is missing or there are operands.
 func (a *arguments) ownFile() error {
 	if !a.has("keyring") {
 		return usageError("--keyring is needed")
@@ -292,7 +294,7 @@ func (a *arguments) ownFile() error {
 
 var policyFlags = map[string]arity{"max-ttl": one, "clock-skew": one, "period": one, "lead": one}
 
-// policy returns what the flags say, and zero for what they do not.
+// policy returns the policy of the flags. Without its flag, a field is zero.
 func (a *arguments) policy() (keyring.Policy, error) {
 	var p keyring.Policy
 	for name, field := range map[string]*time.Duration{

@@ -13,33 +13,32 @@ import (
 
 const checkUsage = `Usage: chattoken keyring check [--output text | json] [flags]
 
-Says whether new keys get here in time, as the user and with the files of the
-process that it is about. Exit status, and what it finds:
+Says if new keys get here in time. Run it as the user, and with the files, of
+the process that uses the keyring. Exit status, and findings:
 
-  0   pending-missing     the next key is due; rotate is about to publish it
-  1   overdue             it should be here by now: nobody rotates, or this file
-                          is not the one that is rotated, as where the file
-                          itself is mounted and not its directory
+  0   pending-missing     the next key is due; rotate should publish it soon
+  1   overdue             the next key should be here. Nobody rotates, or this
+                          isn't the file that is rotated: perhaps it is mounted
+                          as a file, not in its directory
       far-ahead           the last key seals later than a period from now, and
-                          nobody rotates until then
-      policy              with clocks as far apart as allowed, no token opens,
-                          or the lead leaves no time to bring a new keyring
-                          to all hosts
-      form-1              it names no context, and may be another deployment's
+                          there is no rotation until then
+      policy              if clocks are as far apart as allowed, no token opens;
+                          or the lead is too short to bring a new keyring to all
+                          hosts
+      form-1              it names no context, so it may be another deployment's
   2   expires-soon        overdue, and within the lead other hosts may mint
-                          under a key that is not here
+                          under a key that isn't here
       other-context       the keyring of another deployment
-      high-water-ahead    older than one that was here before
-      unusable            it could not be loaded
-  3                       wrong usage: nothing was looked at
+      high-water-ahead    an older keyring than was here before
+      unusable            the keyring can't be loaded
+  3                       wrong usage: nothing was checked
 
-Overdue counts from twice the lead after the next key was due, or half a period
-if that is less. So rotate at least once in a lead. check writes no --high-water
-file.
+A key is overdue twice the lead after it was due, or half a period if that is
+less. So rotate at least once in a lead. check writes no --high-water file.
 
 ` + keyUsage
 
-// The severities, which are exit statuses.
+// severity is how bad a finding is, as an exit status.
 type severity int
 
 var severities = [...]string{exitOK: "ok", exitRefused: "warning", exitTrouble: "critical"}
@@ -48,20 +47,20 @@ func (s severity) String() string { return severities[s] }
 
 func (s severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// statusError is a result that was printed, and is no error but to the shell.
+// statusError is the exit status of a result that has been printed.
 type statusError int
 
 func (e statusError) Error() string { return "status " + severity(e).String() }
 
-// finding is something to be done about a keyring.
+// finding is a problem with a keyring.
 type finding struct {
 	Name     string   `json:"name"`
 	Severity severity `json:"severity"`
 	Text     string   `json:"text"`
 }
 
-// diagnosis is all of them. What is not known of a keyring that could not be
-// loaded is absent.
+// diagnosis is the findings about a keyring. If it couldn't be loaded, JSON
+// doesn't have Serial, Form and Due.
 type diagnosis struct {
 	Status   severity  `json:"status"`
 	Serial   uint64    `json:"serial,omitempty"`
@@ -94,7 +93,7 @@ func (p *process) check(a *arguments) error {
 	return err
 }
 
-// diagnose returns an error for a command line that asks for nothing.
+// diagnose returns an error for wrong usage only.
 func (p *process) diagnose(a *arguments) (diagnosis, error) {
 	d := diagnosis{Findings: []finding{}}
 	f, err := p.file(a, false)
@@ -128,19 +127,19 @@ func (d *diagnosis) add(name string, s severity, text string) {
 	d.Status = max(d.Status, s)
 }
 
-// examine looks at a keyring that could be loaded.
+// examine adds the findings about a keyring that has been loaded.
 func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
 	policy, due, late := r.Policy(), due(r, now), r.Overdue(now)
 	d.Serial, d.Form, d.Due, d.Overdue = r.Serial(), r.Form(), timestamp(due), int64(late/time.Second)
 	switch {
 	case late > 0 && late+policy.Lead >= policy.Period:
 		d.add("expires-soon", exitTrouble, fmt.Sprintf(
-			"the next key has been due for %v; from %s on, others may mint under it",
+			"the next key has been due for %v; from %s on, other hosts may mint under it",
 			late.Truncate(time.Second), dateTime(due.Add(policy.Period))))
 	case late > 0:
 		d.add("overdue", exitRefused, fmt.Sprintf("the next key has been due for %v", late.Truncate(time.Second)))
 	case !now.Before(due):
-		d.add("pending-missing", exitOK, "the next key is due since "+dateTime(due))
+		d.add("pending-missing", exitOK, "the next key has been due since "+dateTime(due))
 	case r.FarAhead(now):
 		d.add("far-ahead", exitRefused, fmt.Sprintf("there is no rotation before %s; see \"The rotator's clock was ahead\" in KEYS.md", dateTime(due)))
 	}
@@ -150,7 +149,7 @@ func (d *diagnosis) examine(r *keyring.Ring, now time.Time) {
 	d.examinePolicy(policy)
 }
 
-// leastTime is what a lead leaves at least to bring a new keyring to all hosts.
+// leastTime is the minimum time to bring a new keyring to all hosts.
 const leastTime = 10 * time.Second
 
 func (d *diagnosis) examinePolicy(policy keyring.Policy) {
@@ -158,12 +157,11 @@ func (d *diagnosis) examinePolicy(policy keyring.Policy) {
 		d.add("policy", exitRefused, fmt.Sprintf("max-ttl is %v, and clocks may be %v apart: raise max-ttl", policy.MaxTTL, policy.ClockSkew))
 	}
 	if left := policy.Lead - policy.ClockSkew - time.Second; left < leastTime {
-		d.add("policy", exitRefused, fmt.Sprintf("lead is %v, which leaves %v to bring a new keyring to every host: raise lead", policy.Lead, left))
+		d.add("policy", exitRefused, fmt.Sprintf("lead is %v, which leaves %v to bring a new keyring to all hosts: raise lead", policy.Lead, left))
 	}
 }
 
-// due returns when the next key is to be published: when the last one starts to
-// seal.
+// due returns when the next key is due: when the last one starts to seal.
 func due(r *keyring.Ring, now time.Time) (t time.Time) {
 	for k := range r.Keys(now) {
 		switch {

@@ -34,11 +34,11 @@ func TestExamine(t *testing.T) {
 	}{
 		{"fresh", testNow, nil, exitOK, "", ""},
 		{"just before it is due", due.Add(-time.Second), nil, exitOK, "", ""},
-		{"due", due, nil, exitOK, "pending-missing", "the next key is due since 2022-04-15 04:43:09"},
+		{"due", due, nil, exitOK, "pending-missing", "the next key has been due since 2022-04-15 04:43:09"},
 		{"at the end of grace", due.Add(2 * time.Hour), nil, exitOK, "pending-missing", ""},
 		{"overdue", due.Add(2*time.Hour + time.Second), nil, exitRefused, "overdue", "the next key has been due for 2h0m1s"},
 		{"a lead before others may go on", due.Add(30*day - time.Hour - time.Second), nil, exitRefused, "overdue", ""},
-		{"within the lead", due.Add(30*day - time.Hour), nil, exitTrouble, "expires-soon", "from 2022-05-15 04:43:09 on, others may mint under it"},
+		{"within the lead", due.Add(30*day - time.Hour), nil, exitTrouble, "expires-soon", "from 2022-05-15 04:43:09 on, other hosts may mint under it"},
 		{"long after", due.Add(1000 * day), nil, exitTrouble, "expires-soon", ""},
 		{"a clock that was ahead", testNow, func(r *keyring.Ring) error {
 			_, err := r.Rotate(testNow.Add(100 * day))

@@ -11,13 +11,13 @@ import (
 
 const listUsage = `Usage: chattoken keyring list [--output text | json] [flags]
 
-Shows the keys of a keyring: the one that seals (primary), the one that will
-(pending), and those that open still (retired) or not any more (expired,
-revoked). Times are UTC. It writes no --high-water file.
+Shows the keys of a keyring. The primary key seals, and the pending one will.
+Retired keys only open. Expired and revoked keys do neither. Times are UTC. list
+writes no --high-water file.
 
 ` + keyUsage
 
-// listing is a keyring without its secrets.
+// listing is a keyring without secrets.
 type listing struct {
 	Serial    uint64      `json:"serial"`
 	Form      int         `json:"form"`
@@ -30,7 +30,7 @@ type listing struct {
 	Keys      []listedKey `json:"keys"`
 }
 
-// listedKey is a key without its secret. A time that is not set is absent.
+// listedKey is a key without its secret. JSON has only the times that are set.
 type listedKey struct {
 	ID        string `json:"id"`
 	State     string `json:"state"`
@@ -63,7 +63,7 @@ func (p *process) list(a *arguments) error {
 	return p.print(table(ring, p.now()))
 }
 
-// output returns in which form a result is to be printed.
+// output returns the value of --output.
 func (a *arguments) output() (string, error) {
 	output := a.value("output", "text")
 	if output != "text" && output != "json" {
@@ -105,7 +105,7 @@ func optional(t time.Time, format func(time.Time) string, absent string) string 
 	return format(t)
 }
 
-// table shows a ring to people, in lines of 80 characters.
+// table returns a ring for people, in lines of at most 80 characters.
 func table(r *keyring.Ring, now time.Time) string {
 	const row = "%-8s  %-7s  %-19s  %-19s  %s\n"
 	var b strings.Builder
@@ -122,7 +122,7 @@ func table(r *keyring.Ring, now time.Time) string {
 			optional(k.Activates, dateTime, "-"), optional(k.Retires, dateTime, "-"), optional(k.Expires, dateTime, "-"))
 	}
 	if d := r.Overdue(now); d > 0 {
-		fmt.Fprintf(&b, "\nThere is no next key, which has been due for %v: rotate is overdue.\n", d.Truncate(time.Second))
+		fmt.Fprintf(&b, "\nThere is no next key. It has been due for %v: rotate is overdue.\n", d.Truncate(time.Second))
 	} else if !now.Before(due(r, now)) {
 		b.WriteString("\nThere is no next key: rotate is due.\n")
 	} else if r.FarAhead(now) {

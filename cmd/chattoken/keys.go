@@ -16,26 +16,26 @@ import (
 
 const keyUsage = `Keys:
   --keyring FILE          a sealed keyring
-  --kek-file FILE         the key that it is sealed under (KEK), in a file that
-                          only its owner can read
+  --kek-file FILE         the key that seals it (KEK), in a file that only its
+                          owner can read
   --kek-command "COMMAND ARGUMENT ..."
-                          a program that has the KEK, for instance in a key
-                          management service: see package kekhelper. There are
-                          no quotes and no variables in it, only words. Without
-                          this and --kek-file, the KEK itself is in the
-                          environment variable CHATTOKEN_KEK
-  --context TEXT          the context that the keyring was made with, if any; if
-                          not given, CHATTOKEN_CONTEXT
-  --high-water FILE       where to keep the highest serial that was seen: an
-                          older keyring that somebody put back is then refused.
-                          The file is made where it is missing
-  --insecure-any-mode     use the KEK and the --high-water file whatever their
-                          mode and owner, as with fsGroup in Kubernetes
-  --refuse-form-1         take no keyring of sealed form 1, which names no
-                          context and may be another deployment's: see KEYS.md
+                          a program that has the KEK, perhaps in a key
+                          management service: see package kekhelper. Words only,
+                          without quotes or variables. Without it and
+                          --kek-file, the environment variable CHATTOKEN_KEK has
+                          the KEK
+  --context TEXT          the context that the keyring was made with. If not
+                          given, CHATTOKEN_CONTEXT, or none
+  --high-water FILE       keep the highest serial in this file, and refuse an
+                          older keyring that somebody put back. A missing file
+                          is made
+  --insecure-any-mode     use a KEK and a --high-water file of any mode and
+                          owner, as Kubernetes makes them with fsGroup
+  --refuse-form-1         refuse a keyring of sealed form 1. It names no context
+                          and may be another deployment's: see KEYS.md
 
-Without --keyring, a keyring and its KEK in your configuration directory are
-used, which create-chat-token makes on first use. CHATTOKEN_KEK is not for them.
+Without --keyring, the keyring and the KEK in your configuration directory are
+used. create-chat-token makes them. CHATTOKEN_KEK is not for them.
 `
 
 // keyFlags are the flags of every command that needs keys.
@@ -44,8 +44,7 @@ var keyFlags = map[string]arity{
 	anyModeFlag: none, form1Flag: none,
 }
 
-// kekSource is the three ways to state a KEK: two flags and an environment
-// variable.
+// kekSource is the flags and the environment variable that a KEK may come from.
 type kekSource struct{ file, command, variable string }
 
 var (
@@ -58,11 +57,11 @@ const (
 	form1Flag   = "refuse-form-1"
 )
 
-// envContext is the environment variable that stands in for --context.
+// envContext is the environment variable for a missing --context.
 const envContext = "CHATTOKEN_CONTEXT"
 
-// ring loads the keyring that the arguments name, or else the user's own, which
-// is made if it does not exist and mayMake is true.
+// ring loads the keyring that the arguments name, or the user's own. If mayMake
+// is true, it makes a missing keyring of the user's.
 func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 	f, err := p.file(a, mayMake)
 	if err != nil {
@@ -71,7 +70,7 @@ func (p *process) ring(a *arguments, mayMake bool) (*keyring.Ring, error) {
 	return load(f)
 }
 
-// file returns where that keyring is.
+// file returns the file of that keyring, and how to read it.
 func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	f.Config.Context = a.value("context", os.Getenv(envContext))
 	f.Config.RefuseForm1 = a.has(form1Flag)
@@ -93,7 +92,7 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	}
 	if h.isMissing() {
 		if !mayMake {
-			return f, fmt.Errorf("there is no keyring %s; create-chat-token makes it, --keyring names another", h.keyring())
+			return f, fmt.Errorf("there is no keyring %s; make it with create-chat-token, or name another with --keyring", h.keyring())
 		}
 		if err := p.makeHome(h, f.Config); err != nil {
 			return f, fmt.Errorf("making a keyring: %w", err)
@@ -104,7 +103,7 @@ func (p *process) file(a *arguments, mayMake bool) (f keyring.File, err error) {
 	return f, err
 }
 
-// kek returns the KEK that s names.
+// kek returns the KEK from s.
 func (p *process) kek(a *arguments, s kekSource) (keyring.KEK, error) {
 	switch {
 	case a.has(s.file) && a.has(s.command):
@@ -122,8 +121,7 @@ func (p *process) kek(a *arguments, s kekSource) (keyring.KEK, error) {
 	if text == "" {
 		return nil, fmt.Errorf("there is no KEK: give --%s, --%s or the variable %s", s.file, s.command, s.variable)
 	}
-	// Who sets a variable to what a file has, as Kubernetes does, has its line
-	// end too.
+	// Kubernetes sets a variable to a whole file, with the end of its line.
 	kek, err := keyring.ParseKEK(strings.TrimSuffix(text, "\n"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.variable, err)
@@ -131,21 +129,21 @@ func (p *process) kek(a *arguments, s kekSource) (keyring.KEK, error) {
 	return kek, nil
 }
 
-// helperEnviron returns the environment without KEKs: another one is none of a
-// helper's business.
+// helperEnviron returns the environment without KEKs, which a helper doesn't
+// need.
 func helperEnviron() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
 		return strings.HasPrefix(s, kekFlags.variable+"=") || strings.HasPrefix(s, newKEKFlags.variable+"=")
 	})
 }
 
-// load loads the keyring in a file, and has the high-water mark follow it.
+// load loads the keyring in a file, and raises the high-water mark to it.
 func load(f keyring.File) (*keyring.Ring, error) {
 	ring, err := f.Load(context.Background())
 	return ring, naming(f, err)
 }
 
-// naming returns an error of loading f that names it.
+// naming returns err, an error of loading f, with the name of the file.
 func naming(f keyring.File, err error) error {
 	if named := new(fs.PathError); err == nil || errors.As(err, &named) {
 		return err
@@ -153,13 +151,13 @@ func naming(f keyring.File, err error) error {
 	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
-// home is the directory of the user's own keyring and its KEK.
+// home is the directory of the user's own keyring and KEK.
 type home string
 
 func ownHome() (home, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("no place for a keyring: %w; --keyring names one", err)
+		return "", fmt.Errorf("no place for a keyring: %w; name one with --keyring", err)
 	}
 	return home(filepath.Join(dir, "chattoken")), nil
 }
@@ -172,10 +170,10 @@ func (h home) isMissing() bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// makeHome makes the directory with a fresh keyring and KEK. They are made in a
-// directory beside it, which is then renamed: so both appear at once, and of
-// several processes that do this at the same time one succeeds, because nothing
-// replaces a directory that is there. The others use what that one made.
+// makeHome makes the directory, with a new keyring and KEK. It makes them in a
+// directory beside it, and renames that, so that both appear at once. A rename
+// can't replace a directory that has files. So of several processes one
+// succeeds, and the others use what it made.
 func (p *process) makeHome(h home, c keyring.Config) error {
 	parent := filepath.Dir(string(h))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -189,7 +187,7 @@ func (p *process) makeHome(h home, c keyring.Config) error {
 	if err := p.fill(home(draft), c); err != nil {
 		return err
 	}
-	os.Remove(string(h)) // if it is empty; else this is refused, and so is what follows
+	os.Remove(string(h)) // only if it is empty; otherwise the rename fails, too
 	err = os.Rename(draft, string(h))
 	switch {
 	case err == nil:
@@ -198,18 +196,18 @@ func (p *process) makeHome(h home, c keyring.Config) error {
 	case !h.isMissing():
 		return nil
 	}
-	return fmt.Errorf("%s has no keyring in it and cannot be replaced; remove it, or use --keyring: %w", string(h), err)
+	return fmt.Errorf("%s has no keyring and can't be replaced; remove it, or use --keyring: %w", string(h), err)
 }
 
-const announcement = `chattoken: made a keyring for you, and the key that it is sealed under (KEK):
+const announcement = `chattoken: made a keyring for you, and the key that seals it (KEK):
   %s
   %s
-Their mode, 0600, keeps out other users of this machine, and a copy or a backup
-of the keyring alone is useless. But the KEK lies beside it: who can read your
+Other users of this machine can't read them: their mode is 0600. A copy of the
+keyring alone is useless. But the KEK is beside it, so whoever can read your
 files can mint tokens. A service keeps the two apart: see --keyring.
 `
 
-// fill writes a fresh keyring and KEK, of mode 0600.
+// fill writes a new keyring and KEK, of mode 0600.
 func (p *process) fill(h home, c keyring.Config) error {
 	kek, err := keyring.GenerateKEK()
 	if err != nil {

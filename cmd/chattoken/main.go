@@ -2,23 +2,26 @@
 //
 //	chattoken create-chat-token --room-identifier ARN --user-id ID ...
 //	chattoken open [TOKEN | -]
-//	chattoken keyring make-kek | init | list | check | rotate | revoke | rewrap | set
+//	chattoken keyring COMMAND
 //	chattoken demo
 //	chattoken help [COMMAND]
 //	chattoken version
 //
 // create-chat-token takes the flags of "aws ivschat create-chat-token" and
-// prints what that does. open verifies a token without spending it and prints
-// its claims as JSON. keyring makes, shows and changes sealed keyrings.
-// "chattoken help COMMAND" says the rest.
+// prints the same. open verifies a token without spending it and prints its
+// claims as JSON. keyring makes, shows and changes sealed keyrings. "chattoken
+// help COMMAND" has the details.
 //
-// The exit status is 0 for success; 1 for a token that was refused, a keyring
-// that keyring check warns of, an unknown key of keyring revoke, or a
-// demonstration that did not go as it says; 2 for wrong usage, and where there
-// is no answer because a keyring or file could not be used. For keyring check
-// wrong usage is 3, because 2 is an answer. Results go to standard output, all
-// else to standard error. Neither shows a key, nor a token that it was not to
-// print.
+// The exit status is
+//
+//	0  success
+//	1  open refused the token, keyring check warns, keyring revoke was given an
+//	   unknown key, or a step of the demo failed
+//	2  wrong usage, or a keyring or file can't be used
+//	3  wrong usage of keyring check, for which 2 is an answer
+//
+// Results go to standard output, everything else to standard error. Neither
+// shows a key. No error shows a token.
 package main
 
 import (
@@ -61,8 +64,8 @@ const (
 // command is a subcommand.
 type command struct {
 	name    string
-	summary string // one line for the list of commands
-	usage   string // the whole help text
+	summary string // for the list of commands
+	usage   string // the help text
 	flags   map[string]arity
 	run     func(*process, *arguments) error
 }
@@ -77,8 +80,8 @@ func commands() []command {
 	}
 }
 
-// find returns the command that args begin with, whose name may be two words,
-// and the rest of args.
+// find returns the command that args begin with, and the other args. The name
+// of a command has one or two words.
 func find(args []string) (c command, rest []string, err error) {
 	for _, c := range slices.Concat(keyringCommands(), commands()) {
 		name := strings.Fields(c.name)
@@ -86,7 +89,7 @@ func find(args []string) (c command, rest []string, err error) {
 			return c, args[len(name):], nil
 		}
 	}
-	// The name is not repeated: it might be a token.
+	// The error does not repeat the name: it might be a token.
 	return command{}, nil, usageError("unknown command; see chattoken help")
 }
 
@@ -150,20 +153,19 @@ func (p *process) perform(c command, args []string) error {
 // misusedError is wrong usage of a command whose status 2 is an answer.
 type misusedError struct{ error }
 
-// usageError is a command line that asks for nothing that there is. It does not
-// contain what may be a secret.
+// usageError says what is wrong with a command line. It contains no argument
+// that may be a secret.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// refusedError is the answer that a token is not to be accepted, or that the
-// demonstration failed.
+// refusedError is a negative answer, and ends with status 1.
 type refusedError struct{ text string }
 
 func (e *refusedError) Error() string { return e.text }
 
-// explain writes what went wrong to standard error. Of a request that is
-// outside the limits it lists every field, one per line.
+// explain writes err to standard error. If a request is outside the limits,
+// each field has a line.
 func (p *process) explain(err error) {
 	var invalid *claims.ValidationError
 	if !errors.As(err, &invalid) {
@@ -181,18 +183,18 @@ func (p *process) report(text string) {
 	fmt.Fprintf(p.stderr, "chattoken: %s\n", harmless(text))
 }
 
-// harmless returns the text of an error without secrets. Where a token or a KEK
-// was given in place of a file's name, the error of opening that file would
-// show it.
+// harmless returns the text of an error, or another text if that one would show
+// a secret. If a token or a KEK is given as the name of a file, the error of
+// opening the file has it.
 func harmless(text string) string {
 	if strings.Contains(text, keyring.KEKPrefix) || strings.Contains(text, token.Prefix) {
-		return "a token or a KEK was given where it does not belong, perhaps for the name of a file"
+		return "a token or a KEK was given where it does not belong, perhaps as the name of a file"
 	}
 	return text
 }
 
-// print writes a result. All of it is written at once, so that there is never
-// half a result where the process ends early.
+// print writes a result, in one call: a process that ends early leaves no half
+// result.
 func (p *process) print(text string) error {
 	if _, err := io.WriteString(p.stdout, text); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
@@ -216,8 +218,8 @@ func (p *process) help(args []string) error {
 
 func overview() string {
 	return "chattoken mints and verifies chat tokens.\n\nCommands:\n" + summaries(commands()) +
-		"\nSee chattoken help COMMAND for more. Exit status: 0 done; 1 token refused, or\n" +
-		"a warning of keyring check; 2 wrong usage, or no answer for another reason.\n"
+		"\nSee chattoken help COMMAND for more. Exit status: 0 success; 1 a token is\n" +
+		"refused, or keyring check warns; 2 failure.\n"
 }
 
 func summaries(commands []command) string {
@@ -230,7 +232,7 @@ func summaries(commands []command) string {
 
 const versionUsage = `Usage: chattoken version
 
-Prints the version of the module, of the token format, and of Go.
+Prints the versions of chattoken, of the token format, and of Go.
 `
 
 func (p *process) version(a *arguments) error {

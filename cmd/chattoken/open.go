@@ -14,11 +14,11 @@ import (
 
 const openUsage = `Usage: chattoken open [TOKEN | -] [flags]
 
-Verifies a token and prints its claims as JSON. It does not spend the token, and
-does not know whether it was spent elsewhere: nobody is let in by this.
+Verifies a token and prints its claims as JSON. The token isn't spent. Whether
+it was spent elsewhere is not known, so never let anybody in because of this.
 
-With - or nothing, the token is read from standard input, or what
-create-chat-token printed. Prefer that: others on this machine can see the
+With - or without an argument, it reads standard input: a token, or what
+create-chat-token prints. Prefer that. Others on this machine can see the
 arguments of a process.
 
 ` + keyUsage
@@ -37,11 +37,11 @@ func (p *process) open(a *arguments) error {
 	if err := opener.OpenWithoutSpending(context.Background(), &s, text); err != nil {
 		return &refusedError{refusal(err)}
 	}
-	fmt.Fprintln(p.stderr, "chattoken: verified, not spent; whether it was used before is not known here")
+	fmt.Fprintln(p.stderr, "chattoken: verified, not spent; it may have been used before")
 	return p.printJSON(describe(&s, text))
 }
 
-// tokenText returns the token that is to be opened.
+// tokenText returns the token to open.
 func (p *process) tokenText(operands []string) (string, error) {
 	switch {
 	case len(operands) > 1:
@@ -49,7 +49,7 @@ func (p *process) tokenText(operands []string) (string, error) {
 	case len(operands) == 1 && operands[0] != "-":
 		return operands[0], nil
 	}
-	// What is longer is refused by its length, like any other token.
+	// A longer input goes on, and is refused as a token of that length.
 	input, err := readAll(p.stdin, token.MaxLen+responseOverhead)
 	if err != nil && err != errTooLong {
 		return "", fmt.Errorf("reading the token: %w", err)
@@ -61,11 +61,11 @@ func (p *process) tokenText(operands []string) (string, error) {
 	return fromResponse(text), nil
 }
 
-// responseOverhead is more than what create-chat-token prints besides a token.
+// responseOverhead is more bytes than create-chat-token prints beside a token.
 const responseOverhead = 1024
 
-// fromResponse returns the token in the JSON that create-chat-token prints, or
-// text itself, which is no token, where it is something else.
+// fromResponse returns the token in the output of create-chat-token. It returns
+// any other text unchanged.
 func fromResponse(text string) string {
 	var response token.ChatToken
 	if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &response) == nil && response.Token != "" {
@@ -74,8 +74,8 @@ func fromResponse(text string) string {
 	return text
 }
 
-// opened is a verified token: the request that it was made from, the deadlines,
-// and what names it.
+// opened is what open prints: the request that the token was made from, its
+// deadlines and its IDs.
 type opened struct {
 	RoomIdentifier    string              `json:"roomIdentifier"`
 	UserID            string              `json:"userId"`
@@ -89,7 +89,7 @@ type opened struct {
 	KeyID             string              `json:"keyId"`
 }
 
-// describe describes the session that text was opened into.
+// describe describes s, into which text was opened.
 func describe(s *token.Session, text string) opened {
 	c := s.Claims()
 	if c.Attributes == nil {
@@ -109,24 +109,24 @@ func describe(s *token.Session, text string) opened {
 	}
 }
 
-// explanations say to who holds the keys what the errors of package token keep
-// from strangers.
+// explanations are for an operator, who has the keys. Strangers are not told so
+// much. The keys are those of token.Reason and of gateway.Refusal.
 var explanations = map[string]string{
-	"revoked":       "it, or its user, was revoked after it was made",
+	"revoked":       "it or its user was revoked after it was made",
 	"draining":      "the gateway is about to stop",
-	"malformed":     "not the text of a token: cut off, or changed on the way",
-	"unknown-key":   "the keyring has no such key: minted under another keyring or context, or the key has expired",
-	"revoked-key":   "the key that it was minted under was revoked",
-	"forged":        "changed, or made by someone without the key",
-	"payload":       "authentic, but not understood by this version",
+	"malformed":     "not a token, or cut off or changed on the way",
+	"unknown-key":   "the keyring has no such key: it is another keyring or context, or the key has expired",
+	"revoked-key":   "the key of the token was revoked",
+	"forged":        "changed, or made by somebody without the key",
+	"payload":       "authentic, but this version doesn't understand it",
 	"not-yet-valid": "issued in the future: a clock is wrong, here or where it was minted",
-	"expired":       "it can open no connection any more",
+	"expired":       "too late to connect with it",
 	"spent":         "it was used before",
 	"not-permitted": "the token does not have the capability",
 }
 
-// refusal says in a line why a token was not accepted: the word for programs,
-// then the sentence for people.
+// refusal says why a token was refused, in a word for programs and a sentence
+// for people.
 func refusal(err error) string {
 	reason := token.Reason(err)
 	if r, ok := errors.AsType[*gateway.Refusal](err); ok {

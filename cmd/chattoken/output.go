@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// printJSON writes v as the aws command line does, indented by four spaces.
+// printJSON prints v as the aws command line does, indented by four spaces.
 func (p *process) printJSON(v any) error {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
@@ -20,9 +20,9 @@ func (p *process) printJSON(v any) error {
 	return p.print(escapeUnprintable(b.String()))
 }
 
-// escapeUnprintable escapes in JSON what a terminal would act on instead of
-// showing it: a user ID may be of a stranger's making. Below U+0020 the encoder
-// has done so.
+// escapeUnprintable escapes characters that a terminal acts on, in JSON: a
+// stranger may have chosen a user ID or an attribute. The encoder has escaped
+// those below U+0020.
 func escapeUnprintable(text string) string {
 	var b strings.Builder
 	for _, r := range text {
