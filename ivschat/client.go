@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type client struct {
 	p      *gateway.Participant
 	room   *room
 	conn   *websocket.Conn // set before run
+	below  net.Conn        // what conn reads from
 	user   string
 	sender json.RawMessage // the token's user ID and attributes, as others see them
 	limit  *rate.Limiter
@@ -90,6 +92,9 @@ func (c *client) run() {
 	}()
 	c.conn.SetReadLimit(maxDiscard)
 	c.read()
+	if !c.ended.Load() {
+		c.close(websocket.StatusProtocolError, "") // unless one of the two has closed
+	}
 }
 
 // leave gives back the place, however far the client came.
@@ -186,7 +191,15 @@ func (c *client) finish(e ending) {
 	if last := e.last(); last != nil && !c.send(ctx, last) {
 		return
 	}
-	c.conn.Close(e.status, e.reason)
+	c.close(e.status, e.reason)
+}
+
+// close writes a close frame, and waits for the client's. The library waits for
+// ever if the client stops within a frame.
+func (c *client) close(status websocket.StatusCode, reason string) {
+	timer := time.AfterFunc(writeTimeout, func() { c.below.Close() })
+	defer timer.Stop()
+	c.conn.Close(status, reason)
 }
 
 // buffers lends memory to read into, so that a silent connection holds none.

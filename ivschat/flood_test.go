@@ -28,6 +28,7 @@ const (
 	middle  = 0x00
 	last    = 0x80
 	whole   = 0x81
+	blob    = 0x82 // no text
 	ping    = 0x89
 	closing = 0x88
 )
@@ -206,4 +207,51 @@ func TestMessageWithTheHandshake(t *testing.T) {
 		assert.Equal(t, "early", bob.next().Content)
 		assert.Equal(t, "early", bob.next().Content)
 	})
+}
+
+// A client that was told of the end, and stops in the middle of a frame, is gone
+// soon nevertheless.
+func TestStopsWithinAFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		conn, r := c.raw(claims.SendMessage)
+		frame := frameOf(blob, strings.Repeat("x", ivschat.MaxDiscard-1))
+		go func() {
+			for rest := frame[:len(frame)/2]; len(rest) > 0; rest = rest[min(500, len(rest)):] {
+				if _, err := conn.Write(rest[:min(500, len(rest))]); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		assert.Equal(t, 1003, closeStatus(r))
+		time.Sleep(time.Minute)
+		assert.Zero(t, c.Live())
+		conn.Close()
+	})
+}
+
+// Broken frames end the connection for good, whatever is broken.
+func TestBrokenFrames(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"no mask":                 {whole, 0},
+		"a reserved bit":          {whole | 0x40, 0x80, 0, 0, 0, 0},
+		"unknown":                 {0x83, 0x80, 0, 0, 0, 0},
+		"a ping in two":           {0x09, 0x80, 0, 0, 0, 0},
+		"no beginning":            {middle, 0x80, 0, 0, 0, 0},
+		"negative length":         {whole, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"no mask, within message": {first, 0x80, 0, 0, 0, 0, last, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, ivschat.Config{})
+				conn, r := c.raw(claims.SendMessage)
+				go conn.Write(frame)
+				assert.Equal(t, 1002, closeStatus(r))
+				time.Sleep(time.Minute)
+				assert.Zero(t, c.Live())
+				conn.Close()
+			})
+		})
+	}
 }

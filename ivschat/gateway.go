@@ -57,6 +57,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 	p.OnEnd(c.stayEnded)
 	var err error
 	m := &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}
+	c.below = m
 	c.conn, err = websocket.Accept(meteredWriter{w, m}, r, &websocket.AcceptOptions{
 		Subprotocols:       w.Header().Values("Sec-WebSocket-Protocol"), // the client insists on the echo
 		InsecureSkipVerify: true,                                        // the gateway has checked the Origin
