@@ -25,9 +25,11 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := process{os.Args[1:], os.Getenv, os.Stdout, os.Stderr, signals}
+	// A channel each: a signal for which there is no room is lost.
+	stops, hangups := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(stops, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(hangups, syscall.SIGHUP)
+	p := process{os.Args[1:], os.Getenv, os.Stdout, os.Stderr, stops, hangups}
 	if err := p.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "ivschat: %s\n", harmless(err))
 		os.Exit(1)
@@ -49,7 +51,7 @@ type process struct {
 	args           []string
 	getenv         func(string) string
 	stdout, stderr io.Writer
-	signals        <-chan os.Signal
+	stops, hangups <-chan os.Signal
 }
 
 // run serves until a signal ends it.

@@ -45,6 +45,7 @@ type command struct {
 	url     string        // http://127.0.0.1:port
 	lines   *bufio.Reader // what it writes after that line
 	signals chan os.Signal
+	hangups chan os.Signal
 	ended   chan error // has the result of run
 	log     *log
 }
@@ -71,12 +72,12 @@ func (l *log) String() string {
 // it.
 func start(t *testing.T, env map[string]string, args ...string) *command {
 	t.Helper()
-	c := &command{signals: make(chan os.Signal, 1), ended: make(chan error, 1), log: new(log)}
+	c := &command{signals: make(chan os.Signal, 1), hangups: make(chan os.Signal, 1), ended: make(chan error, 1), log: new(log)}
 	stdout, w := io.Pipe()
 	p := process{
 		args:   append([]string{"-listen", "127.0.0.1:0"}, args...),
 		getenv: func(name string) string { return env[name] },
-		stdout: w, stderr: c.log, signals: c.signals,
+		stdout: w, stderr: c.log, stops: c.signals, hangups: c.hangups,
 	}
 	go func() {
 		err := p.run()
@@ -131,7 +132,7 @@ func (c *command) await(t *testing.T) error {
 
 // fails runs a command that does not start, and returns why.
 func fails(args ...string) error {
-	p := process{args: args, getenv: func(string) string { return "" }, stdout: io.Discard, stderr: io.Discard, signals: make(chan os.Signal)}
+	p := process{args: args, getenv: func(string) string { return "" }, stdout: io.Discard, stderr: io.Discard}
 	return p.run()
 }
 
@@ -327,7 +328,7 @@ func TestReload(t *testing.T) {
 		t.Helper()
 		before := strings.Count(c.log.String(), logged)
 		require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
-		c.signals <- syscall.SIGHUP
+		c.hangups <- syscall.SIGHUP
 		require.Eventually(t, func() bool { return strings.Count(c.log.String(), logged) > before }, hang, time.Millisecond)
 	}
 	assert.Empty(t, join(t, c.url, "b", "bob"), "there is no such room yet")
@@ -347,7 +348,7 @@ func TestReload(t *testing.T) {
 // survived.
 func TestReloadOfNothing(t *testing.T) {
 	c := quiet(t)
-	c.signals <- syscall.SIGHUP
+	c.hangups <- syscall.SIGHUP
 	require.Eventually(t, func() bool { return strings.Contains(c.log.String(), "no -config") }, hang, time.Millisecond)
 	assert.Equal(t, http.StatusOK, status(t, c.url+"/healthz"))
 }
@@ -367,7 +368,7 @@ func TestDrain(t *testing.T) {
 	assert.NotEmpty(t, join(t, c.url, demoRoom, "bob"))
 	say(t, ann, `{"Action":"SEND_MESSAGE","Content":"still here"}`)
 	assert.Contains(t, hear(t, ann), "still here")
-	c.signals <- syscall.SIGHUP
+	c.hangups <- syscall.SIGHUP
 	c.signals <- syscall.SIGTERM
 	require.NoError(t, c.await(t))
 }

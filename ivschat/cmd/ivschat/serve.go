@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/seed17cb2b26/chattoken/ivschat"
@@ -34,18 +33,17 @@ func (p process) serve(f flags, server *ivschat.Server, m metrics, log *slog.Log
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case sig := <-p.signals:
-			if sig == syscall.SIGHUP {
-				f.reload(server, log)
-				continue
-			}
-			log.Info("stopping", "signal", sig)
-			return p.stop(f, server, log, sig)
+	go func() { // a file that can't be read at present does not hold up the stop
+		for range p.hangups {
+			f.reload(server, log)
 		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case sig := <-p.stops:
+		log.Info("stopping", "signal", sig)
+		return p.stop(f, server, log, sig)
 	}
 }
 
@@ -87,7 +85,7 @@ func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
 const linger = 10 * time.Second
 
 // stop ends the server. SIGTERM takes the time that the flags say; an
-// interrupt, or any further signal but SIGHUP, takes none.
+// interrupt, or a second signal, takes none.
 func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.Signal) error {
 	rest := linger
 	if sig == os.Interrupt {
@@ -96,15 +94,10 @@ func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.
 	ctx, cancel := context.WithTimeout(context.Background(), f.notice+f.over+rest)
 	defer cancel()
 	go func() {
-		for {
-			select {
-			case sig := <-p.signals:
-				if sig != syscall.SIGHUP {
-					cancel()
-				}
-			case <-ctx.Done():
-				return
-			}
+		select {
+		case <-p.stops:
+			cancel()
+		case <-ctx.Done():
 		}
 	}()
 	err := server.Shutdown(ctx, f.notice, f.over)
