@@ -282,6 +282,7 @@ func TestCredentialOfARoom(t *testing.T) {
 	registry := ivschat.Demo()
 	registry.Credentials[0].Rooms = []string{other}
 	_, s := serve(t, ivschat.Config{Registry: registry})
+	registry.Credentials[0].Rooms[0] = lobby // the server has a copy
 	client := sdk(s, accessKey, secretKey)
 	_, err := client.CreateChatToken(t.Context(), &sdkivschat.CreateChatTokenInput{RoomIdentifier: aws.String(other), UserId: aws.String("ann")})
 	assert.NoError(t, err)
@@ -448,6 +449,9 @@ func TestParseRegistry(t *testing.T) {
 		"no ARN":         {"arn:aws:ivschat", "arn:aws:ivs"},
 		"an ID twice":    {`"rooms":[`, `"rooms":["arn:aws:ivschat:us-west-2:210987654321:room/g1H2I3j4k5L6",`},
 		"two values":     {"{", "{}{"},
+		"two members":    {`"access":"deny"`, `"access":"deny","access":"allow"`},
+		"other letters":  {`"access":"deny"`, `"Access":"deny"`},
+		"null for none":  {`"access":"deny"`, `"access":"deny","rooms":null`},
 	} {
 		_, err := ivschat.ParseRegistry([]byte(strings.Replace(string(demo), change[0], change[1], 1)))
 		assert.Error(t, err, name)

@@ -1,13 +1,14 @@
 package ivschat
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/seed17cb2b26/chattoken/claims"
 )
@@ -75,7 +76,8 @@ func Demo() Registry {
 	}
 }
 
-// SetRegistry replaces the registry. After an error the old one stays.
+// SetRegistry replaces the registry, of which it keeps a copy. After an error
+// the old one stays.
 //
 // No connection ends. A room that is gone lets nobody in any more; whoever is in
 // it stays to the end of the session. Rooms keep the settings that UpdateRoom
@@ -88,20 +90,23 @@ func (s *Server) SetRegistry(r Registry) error {
 	return s.directory.change(func(c *catalog) (*catalog, error) { return c.under(r, s.now()), nil })
 }
 
-// ParseRegistry reads a registry. A member that it does not have is an error,
-// so that a misspelt one does not allow what was to be denied.
+// ParseRegistry reads a registry. A member that it does not have is an error, so
+// is one that occurs twice, and null for a list: none of them may allow what was
+// to be denied.
 func ParseRegistry(data []byte) (Registry, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var r Registry
-	if err := dec.Decode(&r); err != nil {
+	if err := json.Unmarshal(data, &r, json.RejectUnknownMembers(true), noNullLists); err != nil {
 		return Registry{}, fmt.Errorf("ivschat: registry: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Registry{}, errors.New("ivschat: registry: more than one JSON value")
 	}
 	return r, r.check()
 }
+
+var noNullLists = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, _ *[]string) error {
+	if d.PeekKind() == 'n' {
+		return errors.New("null is not a list")
+	}
+	return errors.ErrUnsupported
+}))
 
 func (r Registry) check() error {
 	if r.Region == "" {

@@ -51,6 +51,7 @@ type authenticator struct {
 func newAuthenticator(r Registry) authenticator {
 	a := authenticator{r.Region, make(map[string]Credential, len(r.Credentials))}
 	for _, c := range r.Credentials {
+		c.Rooms = slices.Clone(c.Rooms)
 		a.credentials[c.AccessKeyID] = c
 	}
 	return a
