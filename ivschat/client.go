@@ -60,14 +60,13 @@ type client struct {
 	drop context.CancelFunc // ends the connection without another word
 }
 
-// newClient makes the client of somebody who is in. It has no connection yet;
-// what it is sent waits in the queue.
+// newClient makes the client of somebody who is in, and takes it into the room.
+// It has no connection yet; what it is sent waits in the queue.
 func (s *Server) newClient(p *gateway.Participant) *client {
 	session := p.Session()
 	c := &client{
 		server: s,
 		p:      p,
-		room:   s.hub.room(string(session.RoomIdentifier())),
 		user:   string(session.UserID()),
 		sender: encodeSender(session),
 		limit:  rate.NewLimiter(rate.Limit(s.config.MessageRate), s.config.MessageRate),
@@ -75,6 +74,7 @@ func (s *Server) newClient(p *gateway.Participant) *client {
 		ending: make(chan ending, 1),
 	}
 	c.ctx, c.drop = context.WithCancel(context.Background())
+	c.room = s.hub.join(string(session.RoomIdentifier()), c)
 	return c
 }
 
@@ -104,6 +104,9 @@ func (c *client) leave() {
 		c.conn.CloseNow()
 	}
 	c.room.leave(c)
+	if _, ok := c.server.settings(c.room.arn); !ok {
+		c.server.hub.forget(c.room.arn)
+	}
 	c.server.log.Debug("session closed", "session", c.p.Session())
 	c.p.Leave()
 }

@@ -53,8 +53,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 			c.leave()
 		}
 	}()
-	c.room.join(c)
 	p.OnEnd(c.stayEnded)
+	if _, ok := s.settings(c.room.arn); !ok {
+		p.End(roomDeleted) // since admit asked
+	}
 	var err error
 	m := &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}
 	c.below = m

@@ -276,6 +276,7 @@ func (c *chat) vars() (v struct {
 	Synced                           time.Time
 	Ready, Sync                      string
 	Gateway                          struct{ Live, Present int }
+	Guard                            struct{ Revocations struct{ Entries int } }
 	Ring                             struct {
 		Serial  int
 		Refresh string

@@ -241,9 +241,13 @@ func deleteRoom(body []byte) (call, error) {
 	return call{arn, func(ctx context.Context, s *Server) (any, error) { return nil, s.deleteRoom(ctx, arn) }}, err
 }
 
+const roomDeleted = "room deleted"
+
 func (s *Server) deleteRoom(ctx context.Context, arn string) error {
+	var room roomInfo
 	err := s.directory.change(func(c *catalog) (*catalog, error) {
-		if _, ok := c.rooms[arn]; !ok {
+		var ok bool
+		if room, ok = c.rooms[arn]; !ok {
 			return nil, roomNotFound(arn)
 		}
 		return c.without(arn), nil
@@ -253,8 +257,15 @@ func (s *Server) deleteRoom(ctx context.Context, arn string) error {
 	}
 	// From here on the room is gone, and an error is no reason to try again: the
 	// gateway goes on to tell the other hosts.
-	if err := s.gateway.Revoke(ctx, token.Target{Room: arn}, "room deleted"); err != nil {
-		s.log.Error("room not revoked on all hosts", "room", arn, "error", err)
+	if room.registered {
+		if err := s.gateway.Revoke(ctx, token.Target{Room: arn}, roomDeleted); err != nil {
+			s.log.Error("room not revoked on all hosts", "room", arn, "error", err)
+		}
+	}
+	// No other host knows a room that CreateRoom made, and none is made twice. A
+	// revocation of each would take the guard's room until it ends everybody.
+	for _, c := range s.hub.room(arn).all() {
+		c.p.End(roomDeleted)
 	}
 	s.hub.forget(arn)
 	return nil

@@ -110,7 +110,7 @@ func TestRoomLife(t *testing.T) {
 		assert.Equal(t, websocket.StatusPolicyViolation, ann.closed())
 		_, resp, _ := c.try(unused, nil)
 		require.NotNil(t, resp)
-		assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 		_, resp, _ = c.try(c.mint(claims.Claims{RoomIdentifier: room.ARN, UserID: "ann"}), nil)
 		require.NotNil(t, resp, "nor is one that another host may mint")
 		for operation, in := range map[string]members{
@@ -124,6 +124,45 @@ func TestRoomLife(t *testing.T) {
 		assert.NotContains(t, c.vars().Rooms, room.ID)
 		do[sentReply](t, c, "SendEvent", members{"roomIdentifier": lobby, "eventName": "on"})
 		assert.Equal(t, "on", elsewhere.next().EventName)
+	})
+}
+
+// Rooms that come and go take no room from the revocations of others. When there
+// was none left, everybody was revoked.
+func TestManyRoomsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, ivschat.Config{})
+		ann := c.enter(user("ann", claims.SendMessage))
+		before := c.vars().Guard.Revocations.Entries
+		for range 10 {
+			room := do[roomReply](t, c, "CreateRoom", members{})
+			bob := c.enter(claims.Claims{RoomIdentifier: room.ARN, UserID: "bob"})
+			call(t, c, accessKey, "DeleteRoom", members{"identifier": room.ARN}, nil)
+			assert.Equal(t, websocket.StatusPolicyViolation, bob.closed())
+			assert.ErrorContains(t, bob.err, "room deleted")
+		}
+		assert.Equal(t, before, c.vars().Guard.Revocations.Entries)
+		ann.say("still here")
+		assert.Equal(t, "still here", ann.next().Content)
+	})
+}
+
+// Whoever was admitted to a room while it was there is not left in it.
+func TestRoomDeletedWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t)
+		c := start(t, ivschat.Config{Guard: g})
+		room := do[roomReply](t, c, "CreateRoom", members{})
+		g.entered, g.proceed = make(chan struct{}), make(chan struct{})
+		opened := c.entering(claims.Claims{RoomIdentifier: room.ARN, UserID: "ann"})
+		<-g.entered
+		call(t, c, accessKey, "DeleteRoom", members{"identifier": room.ARN}, nil)
+		close(g.proceed)
+		ann := <-opened
+		assert.Equal(t, websocket.StatusPolicyViolation, ann.closed())
+		synctest.Wait()
+		assert.Zero(t, c.Live())
+		assert.NotContains(t, c.vars().Rooms, room.ID)
 	})
 }
 

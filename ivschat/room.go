@@ -28,6 +28,10 @@ type hub struct {
 func (h *hub) room(arn string) *room {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.get(arn)
+}
+
+func (h *hub) get(arn string) *room {
 	r := h.rooms[arn]
 	if r == nil {
 		r = newRoom(arn)
@@ -39,11 +43,22 @@ func (h *hub) room(arn string) *room {
 	return r
 }
 
-// forget forgets a room that is deleted.
+// join takes a client into the room.
+func (h *hub) join(arn string, c *client) *room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.get(arn)
+	r.join(c)
+	return r
+}
+
+// forget forgets a room that is no more, when nobody is left in it.
 func (h *hub) forget(arn string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.rooms, arn)
+	if r := h.rooms[arn]; r != nil && r.size() == 0 {
+		delete(h.rooms, arn)
+	}
 }
 
 func (h *hub) all() []*room {
@@ -109,6 +124,12 @@ func (r *room) size() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.members)
+}
+
+func (r *room) all() []*client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.members))
 }
 
 // each calls do for every member. It must not wait.
