@@ -213,13 +213,13 @@ def refused_first(name, check):
 
 
 def swapped(reason, check):
-    """Loads, but has a fault of the form go before the one of that reason."""
+    """Loads, but a fault of the form goes before the one of that reason."""
     def load(kek, sealed, context, refuse=False, least=0, old=None):
         try:
             return strict["load"](kek, sealed, context, refuse, least, old)
         except ct.Refused as refused:
-            late = refused.args[0] == reason and sealed[17] == 1 and check(refuse, old)
-            raise ct.Refused("context") if late else refused
+            first = refused.args[0] == reason and sealed[17] == 1 and check(refuse, old)
+            raise ct.Refused("context") if first else refused
     return {"load": load}
 
 
@@ -238,8 +238,8 @@ def first_load_only(**what):
 
 
 def any_key(ring, text, now):
-    """Tries all keys, whatever the key ID."""
-    for key in [ring.find(ct.unspell(text[4:])[:4]), *ring.keys] if ct.unspell(text[4:]) else [None]:
+    """Tries all keys, that of the key ID first."""
+    for key in [ring.find((ct.unspell(text[4:]) or b"")[:4]), *ring.keys]:
         one = type("One", (), vars(ring) | {"find": lambda _, key_id: key})()
         try:
             return strict["verify"](one, text, now)
