@@ -141,18 +141,18 @@ func (g *gateway) requireAsReference(t testing.TB, text string, now time.Time) b
 	want, id, wantErr := g.document.open(testContext, text, now)
 	g.fillSession(t)
 	g.now, g.guard = now, memory{}
-	lent := g.session.UserID()
+	view := g.session.UserID()
 	err := g.opener.Open(t.Context(), &g.session, text)
 	require.Equal(t, wantErr, err, "%q at %v", text, now)
 	if err != nil {
 		require.Zero(t, g.guard.calls, "the guard was asked about what was refused")
-		requireCleared(t, &g.session, lent)
+		requireCleared(t, &g.session, view)
 		return false
 	}
 	requireSession(t, want, id, &g.session)
-	lent = g.session.UserID()
+	view = g.session.UserID()
 	require.Equal(t, token.ErrSpent, g.opener.Open(t.Context(), &g.session, text))
-	requireCleared(t, &g.session, lent)
+	requireCleared(t, &g.session, view)
 	return true
 }
 
@@ -184,10 +184,10 @@ func requireSession(t testing.TB, p *plain, id token.ID, s *token.Session) {
 
 // requireCleared checks that s is zero, and that the memory of its views is,
 // too.
-func requireCleared(t testing.TB, s *token.Session, lent []byte) {
+func requireCleared(t testing.TB, s *token.Session, view []byte) {
 	t.Helper()
 	requireZero(t, s)
-	require.Equal(t, make([]byte, len(lent)), lent, "claims are left in memory")
+	require.Equal(t, make([]byte, len(view)), view, "claims are left in memory")
 }
 
 func requireZero(t testing.TB, s *token.Session) {

@@ -18,7 +18,7 @@ import (
 
 func TestNoAllocs(t *testing.T) {
 	testenv.SkipAllocs(t)
-	h := newHouse(t)
+	h := newFixture(t)
 	accept := guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return true, nil })
 	spent := guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return false, nil })
 	refusal := errors.New("refused")

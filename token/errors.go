@@ -40,12 +40,12 @@ var (
 	// ErrSpent says that the token was used before.
 	ErrSpent = errors.New("token: already used")
 
-	// ErrRevoked says that the token was revoked: by its ID, or with all
-	// those of its user or room that were issued before some moment.
+	// ErrRevoked says that a revocation covers the token: of its ID, or of
+	// all tokens of its user or room issued before some moment.
 	ErrRevoked = errors.New("token: revoked")
 
-	// ErrAllRevoked says that everyone's tokens issued before some moment
-	// were revoked, not only this user's or room's. It matches ErrRevoked.
+	// ErrAllRevoked says that a revocation covers all tokens issued before
+	// some moment, not only this user's or room's. It matches ErrRevoked.
 	ErrAllRevoked error = allRevoked{}
 
 	// ErrUnavailable says that the guard or Admit could not tell because it
@@ -130,7 +130,7 @@ func (a Advice) HTTPStatus() int { return advices[a.index()].status }
 
 // CloseCode returns the WebSocket close code (RFC 6455, section 7.4) with which
 // to end a connection: 4401 for a new token, 4403 to give up, 1013 to try
-// later. For no advice it is 1000. A browser shows a page the close code, but
+// later. For no advice it is 1000. A page in a browser sees the close code, but
 // not the status of a refused upgrade.
 func (a Advice) CloseCode() int { return advices[a.index()].code }
 
@@ -189,9 +189,9 @@ func Action(err error) Advice {
 //	               not-yet-valid, expired, spent, revoked, all-revoked,
 //	               unavailable
 //	Authorize      session-expired, not-permitted
-//	a context      canceled, also after a deadline
+//	a context      canceled, also for a deadline
+//	Admit          refused, and for any other error
 //	ErrInvalid     invalid, only for that error itself
-//	any other      refused, such as an error of Admit
 //	nil            the empty string
 //
 // Don't send the word to the client, who may learn no more than the error's

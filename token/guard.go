@@ -14,9 +14,9 @@ import (
 type Guard interface {
 	// Spend marks a token as spent and reports whether it was fresh. Of all
 	// calls with the same token, at any time and from anywhere, at most one
-	// may return true. The token is verified at now, and Admit has accepted
-	// it. TokenID and Expiration together name it; an honest issuer never
-	// uses an ID twice.
+	// may return true. The Opener has verified the token at now, and Admit
+	// has accepted it. TokenID and Expiration together name it; an honest
+	// issuer never uses an ID twice.
 	//
 	// If the guard cannot tell, it returns an error, and the Opener refuses
 	// the token. Spend must not retain the slices of s.
@@ -37,11 +37,11 @@ type Guard interface {
 }
 
 // Summary is what a [Guard] or [Opener.Admit] needs to know about an authentic
-// token. It is small; pass it by value.
+// token. It is small; pass it by value. Its times are whole seconds, in UTC.
 type Summary struct {
 	TokenID    ID
-	IssuedAt   time.Time // whole seconds, UTC
-	Expiration time.Time // the token's, not the session's; as IssuedAt
+	IssuedAt   time.Time
+	Expiration time.Time // the token's, not the session's
 
 	// ClockSkew is how far ahead the issuer's clock may have been, in whole
 	// seconds. An Opener takes it from the policy of its ring. In a Summary

@@ -17,36 +17,36 @@ import (
 
 // leftovers has a way to fail for each check after decryption. The function
 // sets the clock and opener as the case needs, and keeps the Summary of an
-// Admit or guard in *lent.
+// Admit or guard in *kept.
 var leftovers = []struct {
 	name    string
-	prepare func(h *house, lent *token.Summary)
+	prepare func(f *fixture, kept *token.Summary)
 	want    error
 }{
-	{"expired", func(h *house, _ *token.Summary) { h.now = start.Add(time.Minute) }, token.ErrTokenExpired},
-	{"future", func(h *house, _ *token.Summary) { h.now = start.Add(-time.Minute) }, token.ErrNotYetValid},
-	{"admission rule", func(h *house, lent *token.Summary) {
-		h.opener.Admit = func(_ context.Context, _ time.Time, t token.Summary) error {
-			*lent = t
+	{"expired", func(f *fixture, _ *token.Summary) { f.now = start.Add(time.Minute) }, token.ErrTokenExpired},
+	{"future", func(f *fixture, _ *token.Summary) { f.now = start.Add(-time.Minute) }, token.ErrNotYetValid},
+	{"admission rule", func(f *fixture, kept *token.Summary) {
+		f.opener.Admit = func(_ context.Context, _ time.Time, t token.Summary) error {
+			*kept = t
 			return errBanned
 		}
 	}, errBanned},
-	{"revoked", func(h *house, lent *token.Summary) {
-		h.guard.revoked = func(t token.Summary) error {
-			*lent = t
+	{"revoked", func(f *fixture, kept *token.Summary) {
+		f.guard.revoked = func(t token.Summary) error {
+			*kept = t
 			return token.ErrRevoked
 		}
 	}, token.ErrRevoked},
-	{"spent", func(h *house, lent *token.Summary) { h.opener.Guard = keeping(lent, nil) }, token.ErrSpent},
-	{"guard failed", func(h *house, lent *token.Summary) { h.opener.Guard = keeping(lent, errBanned) }, token.ErrUnavailable},
+	{"spent", func(f *fixture, kept *token.Summary) { f.opener.Guard = keeping(kept, nil) }, token.ErrSpent},
+	{"guard failed", func(f *fixture, kept *token.Summary) { f.opener.Guard = keeping(kept, errBanned) }, token.ErrUnavailable},
 }
 
 var errBanned = errors.New("banned")
 
 // keeping is a guard that keeps each Summary and refuses every token.
-func keeping(lent *token.Summary, err error) token.Guard {
+func keeping(kept *token.Summary, err error) token.Guard {
 	return guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
-		*lent = t
+		*kept = t
 		return false, err
 	})
 }
@@ -57,15 +57,15 @@ func TestRefusalClearsTheSession(t *testing.T) {
 	for _, test := range leftovers {
 		for name, held := range map[string]claims.Claims{"roomy": testenv.LongestClaims(), "too small": {RoomIdentifier: tokentest.Room, UserID: "u"}} {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
-				h := newHouse(t)
+				f := newFixture(t)
 				var s token.Session
-				require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.mint(t, held)))
-				before, lent := s.Summary(), token.Summary{}
-				text := h.mint(t, tokentest.Claims())
-				test.prepare(h, &lent)
-				require.Equal(t, test.want, h.opener.Open(t.Context(), &s, text))
+				require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &s, f.mint(t, held)))
+				before, kept := s.Summary(), token.Summary{}
+				text := f.mint(t, tokentest.Claims())
+				test.prepare(f, &kept)
+				require.Equal(t, test.want, f.opener.Open(t.Context(), &s, text))
 				requireZero(t, &s)
-				for _, b := range [][]byte{before.RoomIdentifier, before.UserID, lent.RoomIdentifier, lent.UserID} {
+				for _, b := range [][]byte{before.RoomIdentifier, before.UserID, kept.RoomIdentifier, kept.UserID} {
 					require.Equal(t, string(make([]byte, len(b))), string(b), "claims are left in memory")
 				}
 			})
@@ -78,20 +78,20 @@ func TestPooledMemoryHoldsNoClaims(t *testing.T) {
 	pooled, pooledText, restore := token.UseOneWorkspace()
 	defer restore()
 	for _, test := range leftovers {
-		h := newHouse(t)
-		text := h.mint(t, tokentest.Claims())
+		f := newFixture(t)
+		text := f.mint(t, tokentest.Claims())
 		require.Equal(t, make([]byte, len(text)), pooledText[:len(text)], "minting left the token")
 		require.NotZero(t, pooled, "the token was not sealed here")
 		require.False(t, bytes.Contains(pooled, []byte("11231234")), "sealing left the user ID")
 		require.False(t, bytes.Contains(pooled, []byte("DemoUser")), "sealing left an attribute")
 		var s token.Session
-		require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, text))
+		require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &s, text))
 		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "opening left the box")
 		var fresh token.Session
-		test.prepare(h, new(token.Summary))
-		require.Equal(t, test.want, h.opener.Open(t.Context(), &fresh, text))
+		test.prepare(f, new(token.Summary))
+		require.Equal(t, test.want, f.opener.Open(t.Context(), &fresh, text))
 		require.Equal(t, make([]byte, len(text)), pooled[:len(text)], "refusing left the box: %s", test.name)
-		_, err := h.sealer.Create(claims.Claims{RoomIdentifier: "lobby", UserID: "11231234"})
+		_, err := f.sealer.Create(claims.Claims{RoomIdentifier: "lobby", UserID: "11231234"})
 		require.Error(t, err)
 		require.False(t, bytes.Contains(pooled, []byte("11231234")))
 	}

@@ -45,10 +45,13 @@ var (
 	errSessionUsed  = Unavailable("token: the Session was used while a token was opened into it")
 )
 
-// Validate returns an error if Open would refuse honest tokens: Ring or Guard
-// is missing, or the guard has a method Limits, as replay.Guard does, that
-// returns less than the ring's. Open does not call Validate. Call it at the
-// start, and in the health check because the policy may be raised.
+// Validate returns an error if Open would refuse honest tokens:
+//   - Ring or Guard is missing
+//   - Guard has a method Limits, as replay.Guard does, and returns less than
+//     Ring.Limits
+//
+// Open does not call Validate. Call it at the start, and in the health check
+// because the policy may be raised.
 func (o *Opener) Validate() error {
 	if o.Ring == nil || o.Ring.Limits().MaxTTL == 0 {
 		return errOpenerRing
@@ -80,10 +83,10 @@ func (o *Opener) Validate() error {
 //	Admit                                      its own error
 //	Guard.Spend                                ErrSpent, or as Guard.Revoked
 //
-// s may hold an earlier token. Don't use it elsewhere until Open returns. If
-// another token is opened into it meanwhile, s ends up zero, and an error
-// matches [ErrUnavailable]. On every error s is zero. It retains nothing of
-// text.
+// s may hold an earlier token. Don't use s elsewhere until Open returns. If
+// another call opens a token into s meanwhile, the call that returns last
+// leaves s zero and returns an error that matches [ErrUnavailable]. On every
+// error s is zero. It retains nothing of text.
 //
 // Open allocates once, for the claims, unless s has held as long a token
 // before. It never allocates for a token that it refuses before Guard.Revoked.

@@ -23,8 +23,8 @@ import (
 )
 
 func TestOpenText(t *testing.T) {
-	h := newHouse(t)
-	good := h.mint(t, tokentest.Claims())
+	f := newFixture(t)
+	good := f.mint(t, tokentest.Claims())
 	body := good[len(token.Prefix):]
 	replace := func(i int, s string) string { return good[:i] + s + good[i+1:] }
 	tests := map[string]string{
@@ -46,45 +46,45 @@ func TestOpenText(t *testing.T) {
 		"full-width":        replace(10, "Ａ"),
 	}
 	for name, text := range tests {
-		t.Run(name, func(t *testing.T) { h.requireRefused(t, token.ErrMalformed, text) })
+		t.Run(name, func(t *testing.T) { f.requireRefused(t, token.ErrMalformed, text) })
 	}
 	for _, text := range []string{good + good, good + body, token.Prefix + good} {
 		// Well-formed, but sealed by nobody.
-		h.requireRefused(t, token.ErrInvalid, text)
+		f.requireRefused(t, token.ErrInvalid, text)
 	}
 	for _, c := range "\r\n\t \x00\"'%=+/.,~\u007f\u0080\u00ff" {
 		for _, i := range []int{0, 3, 4, 5, len(good) / 2, len(good) - 1} {
-			h.requireRefused(t, token.ErrMalformed, replace(i, string(c)))
-			h.requireRefused(t, token.ErrMalformed, good[:i]+string(c)+good[i:])
+			f.requireRefused(t, token.ErrMalformed, replace(i, string(c)))
+			f.requireRefused(t, token.ErrMalformed, good[:i]+string(c)+good[i:])
 		}
-		h.requireRefused(t, token.ErrMalformed, good+string(c))
+		f.requireRefused(t, token.ErrMalformed, good+string(c))
 	}
 	for c := 128; c < 256; c++ {
-		h.requireRefused(t, token.ErrMalformed, replace(9, string([]byte{byte(c)})))
+		f.requireRefused(t, token.ErrMalformed, replace(9, string([]byte{byte(c)})))
 	}
 }
 
 func TestOpenHugeText(t *testing.T) {
-	h := newHouse(t)
-	h.requireRefused(t, token.ErrMalformed, token.Prefix+strings.Repeat("A", 16<<20))
+	f := newFixture(t)
+	f.requireRefused(t, token.ErrMalformed, token.Prefix+strings.Repeat("A", 16<<20))
 }
 
 func TestOpenEveryTruncationAndExtension(t *testing.T) {
-	h := newHouse(t)
-	good := h.mint(t, tokentest.Claims())
+	f := newFixture(t)
+	good := f.mint(t, tokentest.Claims())
 	for n := range good {
-		h.requireRefused(t, token.ErrInvalid, good[:n])
-		h.requireRefused(t, token.ErrInvalid, good[n+1:])
+		f.requireRefused(t, token.ErrInvalid, good[:n])
+		f.requireRefused(t, token.ErrInvalid, good[n+1:])
 	}
 	for n := 1; n <= 64; n++ {
-		h.requireRefused(t, token.ErrInvalid, good+strings.Repeat("A", n))
-		h.requireRefused(t, token.ErrInvalid, good+good[4:4+n])
+		f.requireRefused(t, token.ErrInvalid, good+strings.Repeat("A", n))
+		f.requireRefused(t, token.ErrInvalid, good+good[4:4+n])
 	}
 }
 
 func TestOpenEveryBitFlip(t *testing.T) {
-	h := newHouse(t)
-	good := h.mint(t, tokentest.Claims())
+	f := newFixture(t)
+	good := f.mint(t, tokentest.Claims())
 	original := unspell(t, good)
 	for i := range original {
 		for bit := range 8 {
@@ -92,14 +92,14 @@ func TestOpenEveryBitFlip(t *testing.T) {
 			b[i] ^= 1 << bit
 			if i < len(token.Prefix) {
 				// The prefix is not encoded.
-				h.requireRefused(t, token.ErrMalformed, string(b[:4])+good[4:])
+				f.requireRefused(t, token.ErrMalformed, string(b[:4])+good[4:])
 				continue
 			}
 			want := token.ErrForged
 			if i < len(token.Prefix)+len(keyring.ID{}) {
 				want = token.ErrUnknownKey
 			}
-			h.requireRefused(t, want, spell(b))
+			f.requireRefused(t, want, spell(b))
 		}
 	}
 	// The same in the text, trailing bits included.
@@ -107,33 +107,33 @@ func TestOpenEveryBitFlip(t *testing.T) {
 		for bit := range 8 {
 			b := []byte(good)
 			b[i] ^= 1 << bit
-			h.requireRefused(t, token.ErrInvalid, string(b))
+			f.requireRefused(t, token.ErrInvalid, string(b))
 		}
 	}
 }
 
 // A token has one spelling.
 func TestOpenOneSpelling(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	for n := range 24 { // all lengths modulo 3 and 4
 		c := tokentest.Claims()
 		c.UserID = strings.Repeat("u", n+1)
-		text := h.mint(t, c)
+		text := f.mint(t, c)
 		require.Equal(t, text, spell(unspell(t, text)))
 		last := text[len(text)-1]
 		for other := range 256 {
 			if byte(other) != last {
-				h.requireRefused(t, token.ErrInvalid, text[:len(text)-1]+string([]byte{byte(other)}))
+				f.requireRefused(t, token.ErrInvalid, text[:len(text)-1]+string([]byte{byte(other)}))
 			}
 		}
 	}
 }
 
 func TestOpenSwappedParts(t *testing.T) {
-	h := newHouse(t)
-	a := unspell(t, h.mint(t, tokentest.Claims()))
-	b := unspell(t, h.mint(t, tokentest.Claims()))
-	other := newHouse(t)
+	f := newFixture(t)
+	a := unspell(t, f.mint(t, tokentest.Claims()))
+	b := unspell(t, f.mint(t, tokentest.Claims()))
+	other := newFixture(t)
 	foreign := unspell(t, other.mint(t, tokentest.Claims()))
 	swap := func(dst, src []byte, from, to int) string {
 		mixed := append([]byte(nil), dst...)
@@ -142,30 +142,30 @@ func TestOpenSwappedParts(t *testing.T) {
 	}
 	n := len(a)
 	// The nonce, ciphertext and tag of another token.
-	h.requireRefused(t, token.ErrForged, swap(a, b, 8, 32))
-	h.requireRefused(t, token.ErrForged, swap(a, b, 32, n-16))
-	h.requireRefused(t, token.ErrForged, swap(a, b, n-16, n))
+	f.requireRefused(t, token.ErrForged, swap(a, b, 8, 32))
+	f.requireRefused(t, token.ErrForged, swap(a, b, 32, n-16))
+	f.requireRefused(t, token.ErrForged, swap(a, b, n-16, n))
 	// Our key ID on a foreign token, and theirs on ours.
-	h.requireRefused(t, token.ErrForged, swap(foreign, a, 4, 8))
-	h.requireRefused(t, token.ErrUnknownKey, swap(a, foreign, 4, 8))
-	h.requireRefused(t, token.ErrUnknownKey, spell(foreign))
+	f.requireRefused(t, token.ErrForged, swap(foreign, a, 4, 8))
+	f.requireRefused(t, token.ErrUnknownKey, swap(a, foreign, 4, 8))
+	f.requireRefused(t, token.ErrUnknownKey, spell(foreign))
 	// The start of one token, the rest of another.
-	h.requireRefused(t, token.ErrForged, spell(append(a[:40:40], b[40:]...)))
+	f.requireRefused(t, token.ErrForged, spell(append(a[:40:40], b[40:]...)))
 }
 
 // Open tries exactly the key that the header names, although the ring has
 // others.
 func TestOpenTriesOneKey(t *testing.T) {
-	h := newHouse(t)
-	original := unspell(t, h.mint(t, tokentest.Claims()))
+	f := newFixture(t)
+	original := unspell(t, f.mint(t, tokentest.Claims()))
 	tried := 0
-	for key := range h.ring.Keys(h.now) {
+	for key := range f.ring.Keys(f.now) {
 		b := append([]byte(nil), original...)
 		if string(b[4:8]) == string(key.ID[:]) {
 			continue
 		}
 		copy(b[4:8], key.ID[:])
-		h.requireRefused(t, token.ErrForged, spell(b))
+		f.requireRefused(t, token.ErrForged, spell(b))
 		tried++
 	}
 	assert.NotZero(t, tried)
@@ -198,11 +198,11 @@ func TestOpenTime(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHouse(t)
-			text := h.mint(t, tokentest.Claims())
-			h.now = test.now
+			f := newFixture(t)
+			text := f.mint(t, tokentest.Claims())
+			f.now = test.now
 			var s token.Session
-			assert.Equal(t, test.want, h.opener.Open(t.Context(), &s, text))
+			assert.Equal(t, test.want, f.opener.Open(t.Context(), &s, text))
 		})
 	}
 }
@@ -214,26 +214,26 @@ func TestOpenAnyEra(t *testing.T) {
 		time.Unix(math.MaxUint32, 0), time.Unix(math.MaxUint32+1, 0),
 		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
 	} {
-		h := newHouse(t)
-		h.now = now
-		minted, err := h.sealer.Create(tokentest.Claims())
+		f := newFixture(t)
+		f.now = now
+		minted, err := f.sealer.Create(tokentest.Claims())
 		require.NoError(t, err)
 		var s token.Session
-		require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token), "%v", now)
+		require.NoError(t, f.opener.Open(t.Context(), &s, minted.Token), "%v", now)
 		assert.Equal(t, now.Unix()+30*60, s.SessionExpiration().Unix())
-		h.now = minted.TokenExpiration
-		assert.Equal(t, token.ErrTokenExpired, h.opener.Open(t.Context(), &s, minted.Token))
+		f.now = minted.TokenExpiration
+		assert.Equal(t, token.ErrTokenExpired, f.opener.Open(t.Context(), &s, minted.Token))
 	}
 }
 
 // TestOpenPayload opens authentic payloads that no Sealer makes.
 func TestOpenPayload(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	// Issued at 1647405597.
 	head := "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x1a\x62\x31\x6a\x1d"
-	h.now = time.Unix(1647405597, 0)
+	f.now = time.Unix(1647405597, 0)
 	var s token.Session
-	require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, h.sealPayload(t, []byte(head+"\x18\x3c\x18\x1e"))))
+	require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &s, f.sealPayload(t, []byte(head+"\x18\x3c\x18\x1e"))))
 
 	for name, payload := range map[string]string{
 		"empty is too short for a token": "\x87" + "\x61r" + "\x61u" + "\x00" + "\xa0" + "\x00\x05",
@@ -251,32 +251,32 @@ func TestOpenPayload(t *testing.T) {
 		"largest":                        strings.Repeat("\x00", 2840),
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := h.sealPayload(t, []byte(payload))
+			text := f.sealPayload(t, []byte(payload))
 			if len(text) < token.MinLen {
-				h.requireRefused(t, token.ErrMalformed, text)
+				f.requireRefused(t, token.ErrMalformed, text)
 				return
 			}
-			h.requireRefused(t, token.ErrPayload, text)
+			f.requireRefused(t, token.ErrPayload, text)
 		})
 	}
 
 	// The order of checks: the future, the limits of the TTL, expiration.
-	h.now = time.Unix(1647405597-6, 0)
-	h.requireRefused(t, token.ErrNotYetValid, h.sealPayload(t, []byte(head+"\x04\x18\x1e")))
-	h.now = time.Unix(1647405597+3600, 0)
-	h.requireRefused(t, token.ErrPayload, h.sealPayload(t, []byte(head+"\x04\x18\x1e")))
-	h.requireRefused(t, token.ErrTokenExpired, h.sealPayload(t, []byte(head+"\x05\x18\x1e")))
+	f.now = time.Unix(1647405597-6, 0)
+	f.requireRefused(t, token.ErrNotYetValid, f.sealPayload(t, []byte(head+"\x04\x18\x1e")))
+	f.now = time.Unix(1647405597+3600, 0)
+	f.requireRefused(t, token.ErrPayload, f.sealPayload(t, []byte(head+"\x04\x18\x1e")))
+	f.requireRefused(t, token.ErrTokenExpired, f.sealPayload(t, []byte(head+"\x05\x18\x1e")))
 }
 
 func TestOpenSpendsLast(t *testing.T) {
-	h := newHouse(t)
-	text := h.mint(t, tokentest.Claims())
+	f := newFixture(t)
+	text := f.mint(t, tokentest.Claims())
 	var asked []string
 	refusal := errors.New("not in this room")
 	var admitErr error
-	h.opener.Admit = func(_ context.Context, now time.Time, s token.Summary) error {
+	f.opener.Admit = func(_ context.Context, now time.Time, s token.Summary) error {
 		asked = append(asked, "admit")
-		assert.Equal(t, h.now, now)
+		assert.Equal(t, f.now, now)
 		assert.Equal(t, tokentest.Room, string(s.RoomIdentifier))
 		assert.Equal(t, "11231234", string(s.UserID))
 		assert.Equal(t, start.Truncate(time.Second), s.IssuedAt)
@@ -285,48 +285,48 @@ func TestOpenSpendsLast(t *testing.T) {
 	}
 
 	var revoked error
-	h.guard.revoked = func(s token.Summary) error {
+	f.guard.revoked = func(s token.Summary) error {
 		asked = append(asked, "revoked")
 		assert.Equal(t, "11231234", string(s.UserID))
-		assert.Equal(t, h.ring.Limits().ClockSkew, s.ClockSkew)
+		assert.Equal(t, f.ring.Limits().ClockSkew, s.ClockSkew)
 		return revoked
 	}
 
 	admitErr = refusal
-	h.requireRefused(t, refusal, text)
+	f.requireRefused(t, refusal, text)
 	assert.Equal(t, []string{"revoked", "admit", "revoked", "admit"}, asked)
 	for _, revoked = range []error{token.ErrRevoked, token.ErrAllRevoked} {
 		asked = nil
-		h.requireRefused(t, revoked, text)
+		f.requireRefused(t, revoked, text)
 		assert.NotContains(t, asked, "admit")
-		require.Equal(t, revoked, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text))
+		require.Equal(t, revoked, f.opener.OpenWithoutSpending(t.Context(), new(token.Session), text))
 	}
 	revoked = nil
-	require.Equal(t, refusal, h.opener.OpenWithoutSpending(t.Context(), new(token.Session), text), "the rule is asked without spending too")
-	h.now = start.Add(time.Hour)
+	require.Equal(t, refusal, f.opener.OpenWithoutSpending(t.Context(), new(token.Session), text), "the rule is asked without spending too")
+	f.now = start.Add(time.Hour)
 	asked = nil
-	h.requireRefusedBeforeAdmit(t, token.ErrTokenExpired, text, &asked)
-	h.now = start
+	f.requireRefusedBeforeAdmit(t, token.ErrTokenExpired, text, &asked)
+	f.now = start
 
 	admitErr = nil
 	var s token.Session
-	require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, text))
-	assert.Zero(t, h.guard.calls)
-	require.NoError(t, h.opener.Open(t.Context(), &s, text))
-	assert.Equal(t, 1, h.guard.calls)
-	assert.Equal(t, h.now, h.guard.now)
-	assert.Equal(t, s.Summary(), h.guard.last)
-	assert.Equal(t, s.TokenID(), h.guard.last.TokenID)
-	assert.Equal(t, string(unspell(t, text)[8:24]), string(h.guard.last.TokenID[:]), "the token ID is the nonce's first 16 bytes")
+	require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &s, text))
+	assert.Zero(t, f.guard.calls)
+	require.NoError(t, f.opener.Open(t.Context(), &s, text))
+	assert.Equal(t, 1, f.guard.calls)
+	assert.Equal(t, f.now, f.guard.now)
+	assert.Equal(t, s.Summary(), f.guard.last)
+	assert.Equal(t, s.TokenID(), f.guard.last.TokenID)
+	assert.Equal(t, string(unspell(t, text)[8:24]), string(f.guard.last.TokenID[:]), "the token ID is the nonce's first 16 bytes")
 
-	assert.Equal(t, token.ErrSpent, h.opener.Open(t.Context(), &s, text))
+	assert.Equal(t, token.ErrSpent, f.opener.Open(t.Context(), &s, text))
 	requireZero(t, &s)
 }
 
-func (h *house) requireRefusedBeforeAdmit(t testing.TB, want error, text string, asked *[]string) {
+func (f *fixture) requireRefusedBeforeAdmit(t testing.TB, want error, text string, asked *[]string) {
 	t.Helper()
 	var s token.Session
-	require.Equal(t, want, h.opener.Open(t.Context(), &s, text))
+	require.Equal(t, want, f.opener.Open(t.Context(), &s, text))
 	require.Empty(t, *asked)
 }
 
@@ -364,15 +364,15 @@ func TestOpenGuardAnswers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHouse(t)
+			f := newFixture(t)
 			type contextKey struct{}
 			ctx := context.WithValue(t.Context(), contextKey{}, "passed on")
-			h.opener.Guard = guardFunc(func(ctx context.Context, _ time.Time, _ token.Summary) (bool, error) {
+			f.opener.Guard = guardFunc(func(ctx context.Context, _ time.Time, _ token.Summary) (bool, error) {
 				assert.Equal(t, "passed on", ctx.Value(contextKey{}))
 				return test.fresh, test.err
 			})
-			s := h.usedSession(t)
-			err := h.opener.Open(ctx, s, h.mint(t, tokentest.Claims()))
+			s := f.usedSession(t)
+			err := f.opener.Open(ctx, s, f.mint(t, tokentest.Claims()))
 			assert.Equal(t, test.want, err)
 			if test.want != nil {
 				requireZero(t, s)
@@ -382,49 +382,49 @@ func TestOpenGuardAnswers(t *testing.T) {
 }
 
 func TestOpenMisconfigured(t *testing.T) {
-	h := newHouse(t)
-	text := h.mint(t, tokentest.Claims())
-	s := h.usedSession(t)
-	err := (&token.Opener{Ring: h.ring}).Open(t.Context(), s, text)
+	f := newFixture(t)
+	text := f.mint(t, tokentest.Claims())
+	s := f.usedSession(t)
+	err := (&token.Opener{Ring: f.ring}).Open(t.Context(), s, text)
 	assert.ErrorIs(t, err, token.ErrUnavailable)
 	assert.ErrorContains(t, err, "Guard is nil")
 	requireZero(t, s)
-	err = (&token.Opener{Guard: h.guard}).Open(t.Context(), s, text)
+	err = (&token.Opener{Guard: f.guard}).Open(t.Context(), s, text)
 	assert.ErrorIs(t, err, token.ErrUnavailable)
 	assert.ErrorContains(t, err, "Ring is nil")
-	err = (&token.Opener{Guard: h.guard, Ring: new(keyring.Ring)}).Open(t.Context(), s, text)
+	err = (&token.Opener{Guard: f.guard, Ring: new(keyring.Ring)}).Open(t.Context(), s, text)
 	assert.Equal(t, token.ErrUnknownKey, err)
-	assert.Zero(t, h.guard.calls)
+	assert.Zero(t, f.guard.calls)
 }
 
 // A guard panics, and the server recovers: no Session looks verified.
 func TestOpenGuardPanics(t *testing.T) {
-	h := newHouse(t)
-	var lent []byte
-	h.opener.Guard = guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
-		lent = t.UserID
+	f := newFixture(t)
+	var view []byte
+	f.opener.Guard = guardFunc(func(_ context.Context, _ time.Time, t token.Summary) (bool, error) {
+		view = t.UserID
 		panic("guard")
 	})
-	s := h.usedSession(t)
-	assert.Panics(t, func() { _ = h.opener.Open(t.Context(), s, h.mint(t, tokentest.Claims())) })
+	s := f.usedSession(t)
+	assert.Panics(t, func() { _ = f.opener.Open(t.Context(), s, f.mint(t, tokentest.Claims())) })
 	requireZero(t, s)
-	assert.Equal(t, make([]byte, len("11231234")), lent, "no plaintext is left")
-	h.opener.Guard = h.guard
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, tokentest.Claims())))
+	assert.Equal(t, make([]byte, len("11231234")), view, "no plaintext is left")
+	f.opener.Guard = f.guard
+	require.NoError(t, f.opener.Open(t.Context(), s, f.mint(t, tokentest.Claims())))
 	assert.Equal(t, tokentest.Claims(), s.Claims())
 }
 
 // While a guard waits, Open holds the few bytes of the token and no workspace.
 func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
 	const waiting = 2000
-	h := newHouse(t)
+	f := newFixture(t)
 	arrived, release := make(chan bool), make(chan bool)
-	h.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) {
+	f.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) {
 		arrived <- true
 		<-release
 		return true, nil
 	})
-	text := h.mint(t, tokentest.Claims())
+	text := f.mint(t, tokentest.Claims())
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // twice, so that pools are empty
@@ -437,7 +437,7 @@ func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
 	for range waiting {
 		done.Go(func() {
 			var s token.Session
-			assert.NoError(t, h.opener.Open(context.Background(), &s, text))
+			assert.NoError(t, f.opener.Open(context.Background(), &s, text))
 		})
 	}
 	for range waiting {
@@ -450,47 +450,47 @@ func TestOpenHoldsLittleWhileTheGuardWaits(t *testing.T) {
 }
 
 func TestOpenKeyStates(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	keys := func(state keyring.State) (keyring.Key, bool) {
-		for k := range h.ring.Keys(h.now) {
+		for k := range f.ring.Keys(f.now) {
 			if k.State == state {
 				return k, true
 			}
 		}
 		return keyring.Key{}, false
 	}
-	old := h.mint(t, tokentest.Claims())
+	old := f.mint(t, tokentest.Claims())
 	pending, ok := keys(keyring.Pending)
 	require.True(t, ok)
 
 	// An issuer whose clock is ahead already seals under the key that is
 	// pending here.
-	h.now = pending.Activates
-	early := h.mint(t, tokentest.Claims())
+	f.now = pending.Activates
+	early := f.mint(t, tokentest.Claims())
 	require.Equal(t, string(pending.ID[:]), string(unspell(t, early)[4:8]))
-	h.now = pending.Activates.Add(-5 * time.Second)
+	f.now = pending.Activates.Add(-5 * time.Second)
 	var s token.Session
-	require.NoError(t, h.opener.Open(t.Context(), &s, early), "a pending key opens")
+	require.NoError(t, f.opener.Open(t.Context(), &s, early), "a pending key opens")
 
 	// The last token under the old key opens until it expires.
-	h.now = pending.Activates.Add(-1)
-	last := h.mint(t, tokentest.Claims())
-	h.now = h.now.Truncate(time.Second).Add(time.Minute - 1)
-	require.NoError(t, h.opener.Open(t.Context(), &s, last), "a retired key opens")
+	f.now = pending.Activates.Add(-1)
+	last := f.mint(t, tokentest.Claims())
+	f.now = f.now.Truncate(time.Second).Add(time.Minute - 1)
+	require.NoError(t, f.opener.Open(t.Context(), &s, last), "a retired key opens")
 
 	retired, ok := keys(keyring.Retired)
 	require.True(t, ok)
-	h.now = retired.Expires.Add(-1)
-	h.requireRefused(t, token.ErrTokenExpired, old)
-	h.now = retired.Expires
-	h.requireRefused(t, token.ErrUnknownKey, old)
+	f.now = retired.Expires.Add(-1)
+	f.requireRefused(t, token.ErrTokenExpired, old)
+	f.now = retired.Expires
+	f.requireRefused(t, token.ErrUnknownKey, old)
 
-	h = newHouse(t)
-	text := h.mint(t, tokentest.Claims())
+	f = newFixture(t)
+	text := f.mint(t, tokentest.Claims())
 	primary, _ := keys(keyring.Primary)
-	require.NoError(t, h.ring.Revoke(h.now, primary.ID))
-	h.requireRefused(t, token.ErrRevokedKey, text)
-	require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, tokentest.Claims())), "the spare seals at once")
+	require.NoError(t, f.ring.Revoke(f.now, primary.ID))
+	f.requireRefused(t, token.ErrRevokedKey, text)
+	require.NoError(t, f.opener.Open(t.Context(), &s, f.mint(t, tokentest.Claims())), "the spare seals at once")
 }
 
 // A million unknown keys and a million forgeries leave nothing behind.
@@ -499,8 +499,8 @@ func TestOpenFlood(t *testing.T) {
 	if testing.Short() || testenv.Race {
 		n = 10_000
 	}
-	h := newHouse(t)
-	original := unspell(t, h.mint(t, tokentest.Claims()))
+	f := newFixture(t)
+	original := unspell(t, f.mint(t, tokentest.Claims()))
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // twice, so that pools are empty
@@ -518,7 +518,7 @@ func TestOpenFlood(t *testing.T) {
 		for i := range n {
 			counter := binary.BigEndian.Uint32(original[flood.at:]) + 1 + uint32(i)
 			binary.BigEndian.PutUint32(b[flood.at:], counter)
-			if err := h.opener.Open(t.Context(), &s, spell(b)); err != flood.want {
+			if err := f.opener.Open(t.Context(), &s, spell(b)); err != flood.want {
 				if err == token.ErrForged && flood.want == token.ErrUnknownKey {
 					// The spare's ID, once in 4,000 runs.
 					continue
@@ -528,12 +528,12 @@ func TestOpenFlood(t *testing.T) {
 		}
 		assert.Less(t, int64(heap()-before), int64(64<<10), "bytes that are left")
 	}
-	assert.Zero(t, h.guard.calls)
+	assert.Zero(t, f.guard.calls)
 }
 
 func TestOpenConcurrently(t *testing.T) {
-	h := newHouse(t)
-	h.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return true, nil })
+	f := newFixture(t)
+	f.opener.Guard = guardFunc(func(context.Context, time.Time, token.Summary) (bool, error) { return true, nil })
 	var wg sync.WaitGroup
 	for g := range 16 {
 		wg.Go(func() {
@@ -543,11 +543,11 @@ func TestOpenConcurrently(t *testing.T) {
 			c.SessionMinutes = 1 + g
 			var s token.Session
 			for range 500 {
-				minted, err := h.sealer.Create(c)
-				if !assert.NoError(t, err) || !assert.NoError(t, h.opener.Open(context.Background(), &s, minted.Token)) || !assert.Equal(t, c, s.Claims()) {
+				minted, err := f.sealer.Create(c)
+				if !assert.NoError(t, err) || !assert.NoError(t, f.opener.Open(context.Background(), &s, minted.Token)) || !assert.Equal(t, c, s.Claims()) {
 					return
 				}
-				assert.ErrorIs(t, h.opener.Open(context.Background(), &s, minted.Token[1:]+"A"), token.ErrInvalid)
+				assert.ErrorIs(t, f.opener.Open(context.Background(), &s, minted.Token[1:]+"A"), token.ErrInvalid)
 			}
 		})
 	}

@@ -21,40 +21,40 @@ func TestOpenSessionUsedMeanwhile(t *testing.T) {
 	other := claims.Claims{RoomIdentifier: tokentest.Room, UserID: "someone!"}
 	tests := []struct {
 		name      string
-		meanwhile func(t *testing.T, h *house, s *token.Session)
+		meanwhile func(t *testing.T, f *fixture, s *token.Session)
 		want      error
 	}{
-		{"opened", func(t *testing.T, h *house, s *token.Session) {
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
+		{"opened", func(t *testing.T, f *fixture, s *token.Session) {
+			require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), s, f.mint(t, other)))
 		}, token.ErrUnavailable},
-		{"opened with the same token", func(t *testing.T, h *house, s *token.Session) {
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, tokentest.Claims())))
+		{"opened with the same token", func(t *testing.T, f *fixture, s *token.Session) {
+			require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), s, f.mint(t, tokentest.Claims())))
 		}, token.ErrUnavailable},
-		{"opened and reset", func(t *testing.T, h *house, s *token.Session) {
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), s, h.mint(t, other)))
+		{"opened and reset", func(t *testing.T, f *fixture, s *token.Session) {
+			require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), s, f.mint(t, other)))
 			s.Reset()
 		}, nil},
-		{"reset", func(_ *testing.T, _ *house, s *token.Session) { s.Reset() }, nil},
-		{"refused", func(t *testing.T, h *house, s *token.Session) {
-			text := []byte(h.mint(t, testenv.LongestClaims()))
+		{"reset", func(_ *testing.T, _ *fixture, s *token.Session) { s.Reset() }, nil},
+		{"refused", func(t *testing.T, f *fixture, s *token.Session) {
+			text := []byte(f.mint(t, testenv.LongestClaims()))
 			text[len(text)/2] ^= 1
-			require.ErrorIs(t, h.opener.Open(t.Context(), s, string(text)), token.ErrInvalid)
+			require.ErrorIs(t, f.opener.Open(t.Context(), s, string(text)), token.ErrInvalid)
 		}, nil},
 	}
 	for _, test := range tests {
 		for name, s := range map[string]*token.Session{"new": {}, "used": nil} {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
-				h := newHouse(t)
+				f := newFixture(t)
 				if s == nil {
-					s = h.usedSession(t)
+					s = f.usedSession(t)
 				}
-				opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
-				opener.Guard = guardFunc(func(_ context.Context, _ time.Time, lent token.Summary) (bool, error) {
-					test.meanwhile(t, h, s)
-					assert.Equal(t, "11231234", string(lent.UserID), "what is lent to the guard")
+				opener := token.Opener{Ring: f.ring, Now: f.opener.Now}
+				opener.Guard = guardFunc(func(_ context.Context, _ time.Time, summary token.Summary) (bool, error) {
+					test.meanwhile(t, f, s)
+					assert.Equal(t, "11231234", string(summary.UserID), "what the guard sees")
 					return true, nil
 				})
-				err := opener.Open(t.Context(), s, h.mint(t, tokentest.Claims()))
+				err := opener.Open(t.Context(), s, f.mint(t, tokentest.Claims()))
 				if test.want == nil {
 					require.NoError(t, err)
 					assert.Equal(t, tokentest.Claims(), s.Claims())
@@ -62,7 +62,7 @@ func TestOpenSessionUsedMeanwhile(t *testing.T) {
 					require.ErrorIs(t, err, test.want)
 					requireZero(t, s)
 				}
-				require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, testenv.LongestClaims())), "again")
+				require.NoError(t, f.opener.Open(t.Context(), s, f.mint(t, testenv.LongestClaims())), "again")
 				assert.Equal(t, testenv.LongestClaims(), s.Claims())
 			})
 		}

@@ -125,7 +125,7 @@ func (s *Sealer) seal(ws *workspace, dst []byte, c claims.Claims) ([]byte, Minte
 	now := clock(s.Now)
 	issuedAt, ttl, err := s.times(now, c.SessionMinutes)
 	if err != nil {
-		// What is wrong with the request comes first: SPEC.md, section 5.
+		// SPEC.md, section 5: errors in the request come first.
 		return dst, Minted{}, cmp.Or(c.Validate(s.Room), err)
 	}
 	// Write the payload where SealBox encrypts it in place, so that no

@@ -21,8 +21,8 @@ import (
 )
 
 func TestCreate(t *testing.T) {
-	h := newHouse(t)
-	minted, err := h.sealer.Create(tokentest.Claims())
+	f := newFixture(t)
+	minted, err := f.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	floor := start.Truncate(time.Second)
 	assert.Equal(t, floor.Add(60*time.Second), minted.TokenExpiration)
@@ -31,7 +31,7 @@ func TestCreate(t *testing.T) {
 	assert.True(t, strings.HasPrefix(minted.Token, "ct1_"))
 
 	var s token.Session
-	require.NoError(t, h.opener.Open(t.Context(), &s, minted.Token))
+	require.NoError(t, f.opener.Open(t.Context(), &s, minted.Token))
 	assert.Equal(t, tokentest.Claims(), s.Claims())
 	assert.Equal(t, minted.SessionExpiration, s.SessionExpiration())
 	assert.Equal(t, minted.ID, s.TokenID())
@@ -40,14 +40,14 @@ func TestCreate(t *testing.T) {
 
 	c := tokentest.Claims()
 	c.SessionMinutes = 0
-	minted, err = h.sealer.Create(c)
+	minted, err = f.sealer.Create(c)
 	require.NoError(t, err)
 	assert.Equal(t, floor.Add(time.Hour), minted.SessionExpiration, "an hour where none is stated")
 }
 
 func TestChatTokenJSON(t *testing.T) {
-	h := newHouse(t)
-	minted, err := h.sealer.Create(tokentest.Claims())
+	f := newFixture(t)
+	minted, err := f.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	got, err := json.Marshal(minted)
 	require.NoError(t, err)
@@ -55,8 +55,8 @@ func TestChatTokenJSON(t *testing.T) {
 }
 
 func TestChatTokenRedaction(t *testing.T) {
-	h := newHouse(t)
-	minted, err := h.sealer.Create(tokentest.Claims())
+	f := newFixture(t)
+	minted, err := f.sealer.Create(tokentest.Claims())
 	require.NoError(t, err)
 	var out bytes.Buffer
 	slog.New(slog.NewTextHandler(&out, nil)).Info("minted", "token", minted, "pointer", &minted)
@@ -76,31 +76,31 @@ func TestChatTokenRedaction(t *testing.T) {
 }
 
 func TestLengths(t *testing.T) {
-	h := newHouse(t)
-	h.sealer.TTL = token.MaxTTL
-	h.sealer.Room = func(string) bool { return true }
-	h.now = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	assert.Len(t, h.mint(t, testenv.LongestClaims()), token.MaxLen)
+	f := newFixture(t)
+	f.sealer.TTL = token.MaxTTL
+	f.sealer.Room = func(string) bool { return true }
+	f.now = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	assert.Len(t, f.mint(t, testenv.LongestClaims()), token.MaxLen)
 	assert.LessOrEqual(t, token.MaxLen, 3900)
 
-	h.now = time.Unix(23, 0) // the last second that takes one byte
-	h.sealer.TTL = token.MinTTL
-	assert.Len(t, h.mint(t, claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}), token.MinLen)
+	f.now = time.Unix(23, 0) // the last second that takes one byte
+	f.sealer.TTL = token.MinTTL
+	assert.Len(t, f.mint(t, claims.Claims{RoomIdentifier: "r", UserID: "u", SessionMinutes: 1}), token.MinLen)
 }
 
 func TestSealAppends(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	c := tokentest.Claims()
 	for _, dst := range [][]byte{nil, {}, []byte("prefix"), append(make([]byte, 0, 7), "prefix"...), append(make([]byte, 0, 4096), "prefix"...)} {
 		backing := dst[:cap(dst)]
 		for i := len(dst); i < len(backing); i++ {
 			backing[i] = 0xA5
 		}
-		out, _, err := h.sealer.Seal(dst, &c)
+		out, _, err := f.sealer.Seal(dst, &c)
 		require.NoError(t, err)
 		require.True(t, bytes.HasPrefix(out, dst))
 		var s token.Session
-		require.NoError(t, h.opener.Open(t.Context(), &s, string(out[len(dst):])))
+		require.NoError(t, f.opener.Open(t.Context(), &s, string(out[len(dst):])))
 		for i := len(out); i < len(backing); i++ {
 			require.Equal(t, byte(0xA5), backing[i], "spare capacity was written")
 		}
@@ -114,34 +114,34 @@ func TestSealRefused(t *testing.T) {
 	bad.UserID = ""
 	tests := []struct {
 		name   string
-		change func(*house)
+		change func(*fixture)
 		claims claims.Claims
 		says   string
 	}{
-		{"claims", func(*house) {}, bad, "userId"},
-		{"no ring", func(h *house) { h.sealer.Ring = nil }, fine, "Ring is nil"},
-		{"zero ring", func(h *house) { h.sealer.Ring = new(keyring.Ring) }, fine, "zero Ring"},
-		{"TTL too short", func(h *house) { h.sealer.TTL = token.MinTTL - time.Second }, fine, "not whole seconds"},
-		{"TTL too long", func(h *house) { h.sealer.TTL = token.MaxTTL + time.Second }, fine, "not whole seconds"},
-		{"TTL not whole seconds", func(h *house) { h.sealer.TTL = token.MinTTL + 1 }, fine, "not whole seconds"},
-		{"TTL negative", func(h *house) { h.sealer.TTL = -time.Minute }, fine, "not whole seconds"},
-		{"TTL longer than the ring's", func(h *house) {
-			h.sealer.Ring = newRing(t, keyring.Policy{MaxTTL: 30 * time.Second})
-			h.sealer.TTL = 31 * time.Second
+		{"claims", func(*fixture) {}, bad, "userId"},
+		{"no ring", func(f *fixture) { f.sealer.Ring = nil }, fine, "Ring is nil"},
+		{"zero ring", func(f *fixture) { f.sealer.Ring = new(keyring.Ring) }, fine, "zero Ring"},
+		{"TTL too short", func(f *fixture) { f.sealer.TTL = token.MinTTL - time.Second }, fine, "not whole seconds"},
+		{"TTL too long", func(f *fixture) { f.sealer.TTL = token.MaxTTL + time.Second }, fine, "not whole seconds"},
+		{"TTL not whole seconds", func(f *fixture) { f.sealer.TTL = token.MinTTL + 1 }, fine, "not whole seconds"},
+		{"TTL negative", func(f *fixture) { f.sealer.TTL = -time.Minute }, fine, "not whole seconds"},
+		{"TTL longer than the ring's", func(f *fixture) {
+			f.sealer.Ring = newRing(t, keyring.Policy{MaxTTL: 30 * time.Second})
+			f.sealer.TTL = 31 * time.Second
 		}, fine, "above MaxTTL of the ring"},
-		{"before 1970", func(h *house) { h.now = time.Unix(-1, 0) }, fine, "the clock is"},
-		{"no time", func(h *house) { h.now = time.Time{} }, fine, "the clock is"},
-		{"after 9999", func(h *house) { h.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine, "the clock is"},
+		{"before 1970", func(f *fixture) { f.now = time.Unix(-1, 0) }, fine, "the clock is"},
+		{"no time", func(f *fixture) { f.now = time.Time{} }, fine, "the clock is"},
+		{"after 9999", func(f *fixture) { f.now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, fine, "the clock is"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHouse(t)
-			test.change(h)
+			f := newFixture(t)
+			test.change(f)
 			dst := []byte("dst")
-			out, _, err := h.sealer.Seal(dst, &test.claims)
+			out, _, err := f.sealer.Seal(dst, &test.claims)
 			require.ErrorContains(t, err, test.says)
 			assert.Equal(t, dst, out)
-			minted, err := h.sealer.Create(test.claims)
+			minted, err := f.sealer.Create(test.claims)
 			require.ErrorContains(t, err, test.says)
 			assert.Zero(t, minted)
 		})
@@ -151,15 +151,15 @@ func TestSealRefused(t *testing.T) {
 // Room panics, and the server recovers: the next token, another user's, has
 // none of the claims.
 func TestSealRoomPanics(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	next := tokentest.Claims()
 	next.Attributes = nil
 	for range 100 {
-		h.sealer.Room = func(string) bool { panic("room") }
-		assert.Panics(t, func() { _, _ = h.sealer.Create(tokentest.Claims()) })
-		h.sealer.Room = nil
+		f.sealer.Room = func(string) bool { panic("room") }
+		assert.Panics(t, func() { _, _ = f.sealer.Create(tokentest.Claims()) })
+		f.sealer.Room = nil
 		var s token.Session
-		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, next)))
+		require.NoError(t, f.opener.Open(t.Context(), &s, f.mint(t, next)))
 		require.Equal(t, next, s.Claims())
 	}
 }
@@ -182,22 +182,22 @@ func TestTTL(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHouse(t)
-			h.ring = newRing(t, keyring.Policy{MaxTTL: test.ring})
-			h.sealer.Ring, h.opener.Ring = h.ring, h.ring
-			h.sealer.TTL = test.ttl
+			f := newFixture(t)
+			f.ring = newRing(t, keyring.Policy{MaxTTL: test.ring})
+			f.sealer.Ring, f.opener.Ring = f.ring, f.ring
+			f.sealer.TTL = test.ttl
 			c := tokentest.Claims()
 			c.SessionMinutes = test.minutes
-			minted, err := h.sealer.Create(c)
+			minted, err := f.sealer.Create(c)
 			require.NoError(t, err)
 			assert.Equal(t, floor.Add(test.want), minted.TokenExpiration)
 
 			var s token.Session
-			h.now = minted.TokenExpiration.Add(-1)
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
+			f.now = minted.TokenExpiration.Add(-1)
+			require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
 			assert.Equal(t, minted.TokenExpiration, s.Summary().Expiration)
-			h.now = minted.TokenExpiration
-			assert.Equal(t, token.ErrTokenExpired, h.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
+			f.now = minted.TokenExpiration
+			assert.Equal(t, token.ErrTokenExpired, f.opener.OpenWithoutSpending(t.Context(), &s, minted.Token))
 		})
 	}
 }
@@ -218,12 +218,12 @@ func TestSystemClock(t *testing.T) {
 // If the clock were read twice, the token could be valid at one second and its
 // key at the other only.
 func TestClockIsReadOnce(t *testing.T) {
-	h := newHouse(t)
-	text := h.mint(t, tokentest.Claims())
+	f := newFixture(t)
+	text := f.mint(t, tokentest.Claims())
 	reads := 0
 	clock := func() time.Time { reads++; return start }
-	sealer := token.Sealer{Ring: h.ring, Now: clock}
-	opener := token.Opener{Ring: h.ring, Guard: h.guard, Now: clock}
+	sealer := token.Sealer{Ring: f.ring, Now: clock}
+	opener := token.Opener{Ring: f.ring, Guard: f.guard, Now: clock}
 	var s token.Session
 	for name, call := range map[string]func() error{
 		"Create":              func() error { _, err := sealer.Create(tokentest.Claims()); return err },
@@ -239,10 +239,10 @@ func TestClockIsReadOnce(t *testing.T) {
 
 // Two tokens with the same claims differ.
 func TestSealIsRandomized(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	seen := map[string]bool{}
 	for range 1000 {
-		seen[h.mint(t, tokentest.Claims())] = true
+		seen[f.mint(t, tokentest.Claims())] = true
 	}
 	assert.Len(t, seen, 1000)
 }
@@ -265,10 +265,10 @@ func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
 // TestCreateNamesFieldsFirst: a request that can never be minted is not put off
 // with what is wrong here and now.
 func TestCreateNamesFieldsFirst(t *testing.T) {
-	h := newHouse(t)
+	f := newFixture(t)
 	for name, s := range map[string]token.Sealer{
-		"clock": {Ring: h.sealer.Ring, Now: fixedClock(-1)},
-		"TTL":   {Ring: h.sealer.Ring, TTL: 24 * time.Hour},
+		"clock": {Ring: f.sealer.Ring, Now: fixedClock(-1)},
+		"TTL":   {Ring: f.sealer.Ring, TTL: 24 * time.Hour},
 		"ring":  {},
 	} {
 		var invalid *claims.ValidationError

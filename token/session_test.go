@@ -18,12 +18,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-func opened(t testing.TB, c claims.Claims) (*house, *token.Session) {
+func opened(t testing.TB, c claims.Claims) (*fixture, *token.Session) {
 	t.Helper()
-	h := newHouse(t)
+	f := newFixture(t)
 	s := new(token.Session)
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, c)))
-	return h, s
+	require.NoError(t, f.opener.Open(t.Context(), s, f.mint(t, c)))
+	return f, s
 }
 
 func TestSessionAccessors(t *testing.T) {
@@ -71,48 +71,48 @@ func TestAuthorize(t *testing.T) {
 
 // Neither the text, the pool, nor another Session changes a Session's claims.
 func TestSessionOwnsItsMemory(t *testing.T) {
-	h, first := opened(t, tokentest.Claims())
+	f, first := opened(t, tokentest.Claims())
 	clone := first.Clone()
 	other := tokentest.Claims()
 	other.UserID = "somebody else"
 	for range 100 {
 		var s token.Session
-		require.NoError(t, h.opener.Open(t.Context(), &s, h.mint(t, other)))
-		h.requireRefused(t, token.ErrInvalid, "ct1_"+strings.Repeat("B", 200))
+		require.NoError(t, f.opener.Open(t.Context(), &s, f.mint(t, other)))
+		f.requireRefused(t, token.ErrInvalid, "ct1_"+strings.Repeat("B", 200))
 	}
 	assert.Equal(t, tokentest.Claims(), first.Claims())
 	summary := first.Summary()
 	assert.Equal(t, summary, clone.Summary())
 	first.Reset()
 	requireZero(t, first)
-	assert.NotEqual(t, "11231234", string(summary.UserID), "what was lent is cleared")
+	assert.NotEqual(t, "11231234", string(summary.UserID), "the view is cleared")
 	assert.Equal(t, tokentest.Claims(), clone.Claims(), "a clone shares nothing")
 	requireZero(t, (&token.Session{}).Clone())
 }
 
 // A reused Session shows nothing of the earlier token.
 func TestSessionReused(t *testing.T) {
-	h, s := opened(t, testenv.LongestClaims())
-	lent := s.UserID()
+	f, s := opened(t, testenv.LongestClaims())
+	view := s.UserID()
 	small := tokentest.Claims()
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, small)))
+	require.NoError(t, f.opener.Open(t.Context(), s, f.mint(t, small)))
 	assert.Equal(t, small, s.Claims())
-	assert.NotContains(t, string(lent[200:]), "\U0010FFFF", "the rest is cleared")
-	require.NoError(t, h.opener.Open(t.Context(), s, h.mint(t, testenv.LongestClaims())))
+	assert.NotContains(t, string(view[200:]), "\U0010FFFF", "the rest is cleared")
+	require.NoError(t, f.opener.Open(t.Context(), s, f.mint(t, testenv.LongestClaims())))
 	assert.Equal(t, testenv.LongestClaims(), s.Claims())
 }
 
 func TestSessionMemoryFollowsTheToken(t *testing.T) {
 	testenv.SkipAllocs(t)
-	h := newHouse(t)
-	small, big := h.mint(t, tokentest.Claims()), h.mint(t, testenv.LongestClaims())
+	f := newFixture(t)
+	small, big := f.mint(t, tokentest.Claims()), f.mint(t, testenv.LongestClaims())
 	size := func(text string) uint64 {
 		const sessions = 100
 		kept := make([]token.Session, sessions)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for i := range kept {
-			require.NoError(t, h.opener.OpenWithoutSpending(t.Context(), &kept[i], text))
+			require.NoError(t, f.opener.OpenWithoutSpending(t.Context(), &kept[i], text))
 		}
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / sessions

@@ -28,9 +28,9 @@ var (
 	errTargetName  = errors.New("token: the Target's Room or User is too long or not UTF-8")
 )
 
-// Validate returns an error unless t is a row of that table, and Room and User
-// are valid UTF-8 within the limits of package claims. Nothing else names a
-// token.
+// Validate returns an error unless t is a row of the table above, and Room and
+// User are valid UTF-8 within the limits of package claims. Nothing else names
+// a token.
 func (t Target) Validate() error {
 	named := Target{Room: t.Room, User: t.User}
 	switch t {

@@ -19,8 +19,8 @@ import (
 // shows.
 var start = time.Date(2022, 3, 16, 4, 43, 9, 500_000_000, time.UTC)
 
-// house is an application and a gateway that share a ring and a clock.
-type house struct {
+// fixture is an application and a gateway that share a ring and a clock.
+type fixture struct {
 	now    time.Time
 	ring   *keyring.Ring
 	guard  *memory
@@ -28,14 +28,14 @@ type house struct {
 	opener token.Opener
 }
 
-func newHouse(t testing.TB) *house {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	h := &house{now: start, guard: &memory{}}
-	h.ring = newRing(t, keyring.Policy{MaxTTL: token.MaxTTL})
-	clock := func() time.Time { return h.now }
-	h.sealer = token.Sealer{Ring: h.ring, Now: clock}
-	h.opener = token.Opener{Ring: h.ring, Guard: h.guard, Now: clock}
-	return h
+	f := &fixture{now: start, guard: &memory{}}
+	f.ring = newRing(t, keyring.Policy{MaxTTL: token.MaxTTL})
+	clock := func() time.Time { return f.now }
+	f.sealer = token.Sealer{Ring: f.ring, Now: clock}
+	f.opener = token.Opener{Ring: f.ring, Guard: f.guard, Now: clock}
+	return f
 }
 
 func newRing(t testing.TB, p keyring.Policy) *keyring.Ring {
@@ -45,17 +45,17 @@ func newRing(t testing.TB, p keyring.Policy) *keyring.Ring {
 	return ring
 }
 
-func (h *house) mint(t testing.TB, c claims.Claims) string {
+func (f *fixture) mint(t testing.TB, c claims.Claims) string {
 	t.Helper()
-	minted, err := h.sealer.Create(c)
+	minted, err := f.sealer.Create(c)
 	require.NoError(t, err)
 	return minted.Token
 }
 
 // sealPayload seals any payload.
-func (h *house) sealPayload(t testing.TB, payload []byte) string {
+func (f *fixture) sealPayload(t testing.TB, payload []byte) string {
 	t.Helper()
-	b, err := h.ring.SealBox(box.Inside(), nil, payload, h.now)
+	b, err := f.ring.SealBox(box.Inside(), nil, payload, f.now)
 	require.NoError(t, err)
 	return spell(b)
 }
@@ -76,24 +76,24 @@ func unspell(t testing.TB, text string) []byte {
 
 // requireRefused opens text into a used and a fresh Session. After the refusal
 // both must be zero, and the guard untouched.
-func (h *house) requireRefused(t testing.TB, want error, text string) {
+func (f *fixture) requireRefused(t testing.TB, want error, text string) {
 	t.Helper()
-	before := h.guard.calls
-	used := h.usedSession(t)
+	before := f.guard.calls
+	used := f.usedSession(t)
 	for _, s := range []*token.Session{used, new(token.Session)} {
-		err := h.opener.Open(t.Context(), s, text)
+		err := f.opener.Open(t.Context(), s, text)
 		require.ErrorIs(t, err, want, "%.100q", text)
 		requireZero(t, s)
 	}
-	require.Equal(t, before, h.guard.calls, "the guard was asked")
+	require.Equal(t, before, f.guard.calls, "the guard was asked")
 }
 
 // usedSession returns a Session that has claims.
-func (h *house) usedSession(t testing.TB) *token.Session {
+func (f *fixture) usedSession(t testing.TB) *token.Session {
 	t.Helper()
 	s := new(token.Session)
-	opener := token.Opener{Ring: h.ring, Now: h.opener.Now}
-	require.NoError(t, opener.OpenWithoutSpending(t.Context(), s, h.mint(t, tokentest.Claims())))
+	opener := token.Opener{Ring: f.ring, Now: f.opener.Now}
+	require.NoError(t, opener.OpenWithoutSpending(t.Context(), s, f.mint(t, tokentest.Claims())))
 	return s
 }
 

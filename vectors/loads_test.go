@@ -531,8 +531,8 @@ func (l *loader) serials() {
 	replace("two faults: lower, and its policy broken", "document", current, newEnvelope("broken, lower", production, small(func(r *ring) { r.serial, r.policy[0] = 99, 4 }).encode()), 0)
 }
 
-// order has rings of form 1, which may not be, with a second fault: the step
-// that comes first decides.
+// order has rings of form 1, where that is refused, with a second fault. The
+// earlier step decides.
 func (l *loader) order(current []byte, sealed func(name string, serial uint64) *envelope) {
 	for _, c := range []struct {
 		name, reason string
@@ -551,7 +551,8 @@ func (l *loader) order(current []byte, sealed func(name string, serial uint64) *
 			if refused {
 				name = "first load: two faults: form 1, which the host refuses, " + c.name
 				if reason != "kek" && reason != "forged" {
-					reason = "context" // step 5 comes before the document
+					// Step 5 comes before the document.
+					reason = "context"
 				}
 			}
 			e := sealed(name, c.serial).asForm1()

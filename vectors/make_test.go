@@ -184,7 +184,7 @@ var (
 	textSecret = string(random("secret of the texts", 32))
 )
 
-// attribute is a key and a value. It is not a map's, because the order counts.
+// attribute is a key and a value. A slice keeps their order; a map would not.
 type attribute [2]string
 
 type textCase struct {
@@ -380,7 +380,7 @@ func invalidTexts() (all []vectors.Token) {
 	add("attributes with a head of 8 bytes", payload(plainRoom, plainUser, "\xbb\x00\x00\x00\x00\x00\x00\x00\x00"))
 	add("attributes as an empty array", payload(plainRoom, plainUser, "\x80"))
 	add("session with reserved additional information", whole[:len(whole)-2]+"\x1c")
-	// What is right again if its upper bits are cut off.
+	// Values whose lower bits are the right ones.
 	for _, c := range []struct {
 		name                       string
 		capabilities, ttl, minutes uint64
@@ -397,7 +397,7 @@ func invalidTexts() (all []vectors.Token) {
 	} {
 		add(c.name, array(plainRoom, plainUser, uints(c.capabilities), noPairs, uints(base), uints(c.ttl), uints(c.minutes)))
 	}
-	// A character that is the right one again if its upper bits are cut off.
+	// A character whose lower bits are the right one's.
 	for _, at := range []struct {
 		where string
 		index int
@@ -840,7 +840,8 @@ func makeKEKs() (all []vectors.KEK) {
 func makeAuthorizations() (all []vectors.Authorization) {
 	const send, disconnect, remove = "SEND_MESSAGE", "DISCONNECT_USER", "DELETE_MESSAGE"
 	const end = base + 30*minute
-	held := map[string]uint64{"": 0, "two": 5, "all": 7} // SEND_MESSAGE and DELETE_MESSAGE are two
+	// The two are SEND_MESSAGE and DELETE_MESSAGE.
+	held := map[string]uint64{"": 0, "two": 5, "all": 7}
 	for _, c := range []struct {
 		name, held, reason string
 		now                int64

@@ -140,8 +140,8 @@ type Mint struct {
 	Nonce  Bytes           `json:"nonce,omitempty"`
 
 	// The answer is Token with its expirations, or Fields, or Error. Fields
-	// has every wrong field. Error is "ttl" or "clock" if that is outside its
-	// limits.
+	// has every wrong field. Error is "ttl" or "clock" if that is outside
+	// its limits.
 	Token             string   `json:"token,omitempty"`
 	TokenExpiration   int64    `json:"tokenExpiration,omitempty"`
 	SessionExpiration int64    `json:"sessionExpiration,omitempty"`
@@ -153,7 +153,7 @@ type Mint struct {
 // that Token opened at IssuedAt.
 type Authorization struct {
 	Name         string   `json:"name"`
-	Reason       string   `json:"reason,omitempty"` // empty if it is authorized
+	Reason       string   `json:"reason,omitempty"` // empty: authorized
 	Secret       Bytes    `json:"secret"`
 	Context      Bytes    `json:"context"`
 	IssuedAt     int64    `json:"issuedAt"`
@@ -180,8 +180,8 @@ type Ring struct {
 	Context Bytes  `json:"context"`
 	Now     int64  `json:"now,omitempty"`
 
-	// Current is the sealed ring in force, if there is one. CurrentSerial is its
-	// serial and the minimum that it is loaded with.
+	// Current is the sealed ring in force, if there is one. CurrentSerial
+	// is its serial and the minimum that it is loaded with.
 	Current       Bytes  `json:"current,omitempty"`
 	CurrentSerial uint64 `json:"currentSerial,omitempty"`
 

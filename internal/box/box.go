@@ -49,8 +49,8 @@ const (
 // import this one. A keyring.Ring seals and opens boxes for no one else,
 // because others could make tokens beyond all limits. A stranger can still make
 // the zero Caller, with reflect or a type parameter; the Ring refuses it.
-// Nothing stops code that goes past the type system, with unsafe or
-// reflect.NewAt, but that can read the keys, too.
+// Nothing stops code that uses unsafe or reflect.NewAt, but such code can read
+// the keys anyway.
 type Caller struct{ inside *byte }
 
 var inside = new(byte)

@@ -174,8 +174,8 @@ func (p *Payload) validAttributes() bool {
 	return true
 }
 
-// parseAttributes reads the map. Its keys are not empty, strictly ascending in
-// the order of their encoding, and with the values within the limit on bytes.
+// parseAttributes reads the map. It refuses an empty key, keys that are not
+// strictly ascending in the order of their encoding, and too many bytes.
 func (p *Payload) parseAttributes(b []byte) (rest []byte, ok bool) {
 	entries, rest := cutHead(b, majorMap)
 	// Each key has at least one byte, so this also bounds the loop.

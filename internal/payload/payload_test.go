@@ -166,12 +166,12 @@ func TestMoveTo(t *testing.T) {
 
 // A view has no spare capacity, so appending to it doesn't overwrite its
 // neighbor.
-func TestLentSlicesHaveNoSpareCapacity(t *testing.T) {
+func TestViewsHaveNoSpareCapacity(t *testing.T) {
 	p, err := payload.Parse(encode(t, tokentest.Claims(), issuedAt, 60))
 	require.NoError(t, err)
 	value, _ := p.Attribute("displayName")
-	for _, lent := range [][]byte{p.RoomIdentifier(), p.UserID(), value} {
-		assert.Equal(t, len(lent), cap(lent))
+	for _, view := range [][]byte{p.RoomIdentifier(), p.UserID(), value} {
+		assert.Equal(t, len(view), cap(view))
 	}
 	for k, v := range p.Attributes() {
 		assert.Equal(t, len(k), cap(k))

@@ -57,7 +57,7 @@ func startPython(t *testing.T, name string) *python {
 	if err := exec.Command(python3, "-I", "-c", "import cbor2, nacl.bindings").Run(); err != nil {
 		testenv.Skip(t, python3+" with python3-nacl and python3-cbor2 is not installed")
 	}
-	// With this, go test runs again after a change of these files.
+	// Go test reruns a test if a file that it has opened changes.
 	for _, file := range []string{"chattoken.py", "lenient.py"} {
 		_, err := os.Stat(file)
 		require.NoError(t, err)
