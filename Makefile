@@ -32,7 +32,7 @@ help:
 	@echo '             QUICK=1 measures less'
 	@echo 'make bench-check   the ratios that are to hold, within a margin'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
-	@echo 'make mutate  put faults into a copy, and see that the tests beside the code catch each'
+	@echo 'make mutate  compile faults into the code, and see that the tests beside it catch each'
 	@echo 'make soak    the long form of the tests that have one'
 	@echo 'make demo    mint, show, open and refuse a token'
 
