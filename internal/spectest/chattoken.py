@@ -176,8 +176,7 @@ session_end = lambda p: p[4] + 60 * p[6]
 
 def mint(ring, claims, now, ttl=None, grammar=None, nonce=None):
     """Mints a token; returns its payload, too. Only a test gives a nonce."""
-    minutes = minutes_of(claims)
-    names, attributes = claims.get("capabilities", []), claims.get("attributes", {})
+    names, attributes, minutes = claims.get("capabilities", []), claims.get("attributes", {}), minutes_of(claims)
     p = [claims.get("roomIdentifier", ""), claims.get("userId", ""), sum_of(names), attributes, now, 0, minutes]
     wrong = broken(FIELDS, p) + ([] if (grammar or is_room)(p[0]) else ["roomIdentifier"])
     demand(not wrong, sorted(set(wrong), key=MEMBERS.index))
