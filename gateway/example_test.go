@@ -29,15 +29,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Config{
-		Keys: keys, Guard: guard,
-		Origins: []string{"https://chat.example.com"},
-		Room:    func(r *http.Request) string { return r.PathValue("room") },
-	})
+	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard})
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/chat/{room}", g.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
+	http.Handle("/chat", g.Handler(func(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // g has checked the Origin
 		if err != nil {
 			return
