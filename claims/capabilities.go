@@ -10,8 +10,8 @@ import (
 )
 
 // Capabilities is a set of things that a user may do in a room. Every token
-// allows viewing; the zero value, the empty set, allows nothing else. Sets are
-// comparable. Combine them with |.
+// allows viewing. The zero value is the empty set: view only. Sets are
+// comparable; combine them with |.
 //
 // The text form is a comma-separated list of the service's names. The JSON form
 // is an array of them.
@@ -23,8 +23,8 @@ const (
 	DisconnectUser                          // DISCONNECT_USER
 	DeleteMessage                           // DELETE_MESSAGE
 
-	// There is no name for "all". Code that meant all capabilities of today
-	// would get those of tomorrow, too.
+	// There is no name for "all": code that means all of today's
+	// capabilities would get tomorrow's, too.
 	known = SendMessage | DisconnectUser | DeleteMessage
 )
 
@@ -38,9 +38,8 @@ var (
 	errUnknownBits       = errors.New("claims: capabilities have unknown bits set")
 )
 
-// ParseCapabilities returns the set of the named capabilities. It refuses a
-// name that the service doesn't have, also if only the case is wrong. A name
-// may be repeated.
+// ParseCapabilities returns the set of the named capabilities. It refuses
+// unknown names; names are case-sensitive. A name may be repeated.
 func ParseCapabilities(names ...string) (Capabilities, error) {
 	var c Capabilities
 	for _, name := range names {
@@ -98,8 +97,8 @@ func (c Capabilities) join() string {
 	return strings.Join(slices.Collect(c.Names()), ",")
 }
 
-// MarshalText returns the names separated by commas; for the empty set,
-// nothing. It refuses unknown bits.
+// MarshalText returns the names separated by commas, or no text for the empty
+// set. It refuses unknown bits.
 func (c Capabilities) MarshalText() ([]byte, error) {
 	if !c.Valid() {
 		return nil, errUnknownBits

@@ -71,8 +71,8 @@ func TestParseJSONMalformed(t *testing.T) {
 }
 
 // TestParseJSONGrammar tries all short sequences of tokens and of characters,
-// as one value and as the rest of the object. ParseJSON judges the fields of
-// what encoding/json finds valid, and of nothing else.
+// as one value and as the rest of the object. ParseJSON returns ErrJSON exactly
+// for what encoding/json finds invalid.
 func TestParseJSONGrammar(t *testing.T) {
 	for name, alphabet := range map[string][]string{
 		"structure": {"{", "}", "[", "]", ",", ":", `"a"`, "1", "null", " ", "\x00"},

@@ -231,8 +231,8 @@ func guardSeeds(testing.TB) []seed {
 	const token, latest = 0x58, 0x6f
 	ready := []byte{run, 192}
 	program := func(b ...byte) []any { return args(append(ready[:len(ready):len(ready)], b...)) }
-	// 34 s ahead, and back. To go back first, a program must be away from
-	// the start.
+	// 34 s ahead, and back. A program that goes back first jumps ahead
+	// before.
 	ahead, back := []byte{jump, 4, 0, jump, 4, 0}, []byte{jump, 4, 1, jump, 4, 1}
 	var intervals []byte
 	for range 12 {

@@ -152,7 +152,7 @@ func TestUnspentSessionAuthorizesNothing(t *testing.T) {
 		assert.False(t, s.Expired(env.Now()))
 		assert.True(t, s.Spent())
 	}
-	// Reuse: the Session was spent before.
+	// Reuse a Session whose token was spent.
 	require.NoError(t, env.Opener.OpenWithoutSpending(t.Context(), spent, env.Mint().Token))
 	assert.False(t, spent.Spent())
 	spent.Reset()

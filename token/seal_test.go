@@ -262,8 +262,7 @@ func TestDefaultTTLSurvivesTheSkew(t *testing.T) {
 	}
 }
 
-// TestCreateNamesFieldsFirst: a request that can never be minted is not put off
-// with what is wrong here and now.
+// Create names the wrong fields of a request even if the clock or TTL is wrong.
 func TestCreateNamesFieldsFirst(t *testing.T) {
 	f := newFixture(t)
 	for name, s := range map[string]token.Sealer{

@@ -117,8 +117,8 @@ func TestSessionMemoryFollowsTheToken(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / sessions
 	}
-	// Take the least of some: after a collection, or on another processor,
-	// the pool is empty.
+	// Measure ten times and take the least: after a collection, or on
+	// another processor, the pool is empty.
 	least := func(text string) uint64 {
 		n := size(text)
 		for range 9 {

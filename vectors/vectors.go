@@ -35,7 +35,7 @@ type Vectors struct {
 	Mints []Mint `json:"mints,omitempty"`
 	KEKs  []KEK  `json:"keks,omitempty"`
 
-	// Rings load, to Keys.
+	// Rings are rings that load; their Keys are then as given.
 	Rings []Ring `json:"rings,omitempty"`
 
 	// Loads are rings that load or, if there is a Reason, are refused for

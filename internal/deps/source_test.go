@@ -76,7 +76,7 @@ func sources(t *testing.T) []string {
 	return files
 }
 
-// isOurs reports whether the go command counts the directory to this module.
+// isOurs reports whether the go command takes dir as part of this module.
 func isOurs(dir string) bool {
 	base := filepath.Base(dir)
 	if base == "testdata" || base[0] == '.' || base[0] == '_' {

@@ -30,9 +30,9 @@ const whitespace = " \t\n\r\v\f"
 //
 //	key=value,key='a value, in quotes',key="a value, in quotes"
 //
-// A bare value ends at a comma, or includes it as \, and has no white space at
-// its ends. In quotes, \' or \" is the quote and \\ a backslash; every other
-// backslash is itself. A value may be empty.
+// A bare value ends at a comma; write \, for a comma in it. Parse drops white
+// space around it. In quotes, \' or \" is the quote and \\ a backslash; every
+// other backslash is itself. A value may be empty.
 //
 // This is a subset of the aws command line's shorthand: whatever both accept,
 // both read alike. Parse refuses lists, nested maps, files (key@=), and

@@ -213,7 +213,7 @@ def refused_first(name, check):
 
 
 def swapped(reason, check):
-    """Loads, but a fault of the form goes before the one of that reason."""
+    """Loads, but checks the form before what gives that reason."""
     def load(kek, sealed, context, refuse=False, least=0, old=None):
         try:
             return strict["load"](kek, sealed, context, refuse, least, old)
@@ -230,7 +230,7 @@ def form1_late(kek, sealed, context, refuse=False, *rest):
 
 
 def first_load_only(**what):
-    """Heeds the minimum serial or the form only if no version is in force."""
+    """Checks the minimum serial or the form only if no ring is in force."""
     def load(kek, sealed, context, refuse=False, least=0, old=None):
         given = {"refuse_form1": refuse, "least": least} | (what if old else {})
         return strict["load"](kek, sealed, context, old=old, **given)
