@@ -369,7 +369,7 @@ func TestIdentity(t *testing.T) {
 			unused := unique()
 			f.set(name, "7")
 			if name != "master_replid" {
-				// Otherwise it would ask only after five seconds.
+				// Otherwise it asks only after five seconds.
 				require.NoError(t, g.Sync(ctx, noNews))
 			}
 			assert.Equal(t, valkey.ErrDataLost.Error(), spend(g, unused))

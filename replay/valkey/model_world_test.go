@@ -22,8 +22,8 @@ const (
 const (
 	maxServers  = 3
 	maxGateways = 3
-	far         = 100                      // ticks: a time for ever past or future
-	base        = clock(1_800_000_000_000) // now by a right clock, less phase
+	far         = 100                      // ticks: past or future for ever
+	base        = clock(1_800_000_000_000) // now, less phase
 )
 
 // mNonce is a nonce: its random bytes, and the identity that it was written to.

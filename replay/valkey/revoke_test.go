@@ -281,7 +281,7 @@ func TestRevokeMany(t *testing.T) {
 				// Each is later than the one before.
 				require.NoError(t, g.Revoke(ctx, token.Target{User: fmt.Sprint(i)}, start.Add(time.Duration(i)*time.Second/5)))
 			}
-			// Otherwise its own lack of room would hide the server's.
+			// Or its own lack of room would hide the server's.
 			c.MaxRevocations = many + 1
 			late := newGuard(t, c)
 			for i := range many {
