@@ -64,7 +64,7 @@ var oldFaults = []struct {
 }{
 	{"F1: a gateway moves to a server that another one declared lossy before", oldWorld(2, 0b11, 0b11).with(func(w *world) { w.apart = false }), sameTwice, 9},
 	{"F2: epochs of one second", oldWorld(3, 0b111), sameTwice, 11},
-	{"F3: a issuer and a gateway that are fast", oldWorld(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.issuers = true, [3]int8{3, 0}, []int8{3} }), twice, 10},
+	{"F3: an issuer and a gateway that are fast", oldWorld(1, 1, 1).with(func(w *world) { w.restart, w.gatewayOff, w.issuers = true, [3]int8{3, 0}, []int8{3} }), twice, 10},
 	{"F4: gateways that restart where they were once", oldWorld(2, 0b11).with(func(w *world) { w.restartGate, w.onlyRestart = true, true }), twice, 12},
 	{"F9: a server that stood still while others moved", oldWorld(2, 0b11, 0b01), twice, 10},
 	{"F10: WAIT, and a replica that follows another primary", oldWorld(3, 0b010, 0b001).with(func(w *world) {
