@@ -80,3 +80,6 @@ func (k AEADKEK) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.ID) }
 
 // LogValue returns the ID.
 func (k AEADKEK) LogValue() slog.Value { return slog.StringValue(k.ID) }
+
+// MarshalText returns the ID, for JSON as well.
+func (k AEADKEK) MarshalText() ([]byte, error) { return []byte(k.ID), nil }

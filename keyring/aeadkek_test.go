@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -205,4 +206,15 @@ func TestAEADKEKIsNotFollowed(t *testing.T) {
 	var b strings.Builder
 	slog.New(slog.NewJSONHandler(&b, nil)).Info("", "kek", kek)
 	require.Contains(t, b.String(), `"kek":"service://key"`)
+
+	// Fields that are exported would be followed.
+	text, err := json.Marshal(keyring.KEKs{keyring.AEADKEK{ID: "k", AEAD: client{Token: "needle"}}})
+	require.NoError(t, err)
+	require.Equal(t, `["k"]`, string(text))
+}
+
+// client is an AEAD whose credentials are exported.
+type client struct {
+	answers
+	Token string
 }

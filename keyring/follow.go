@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,15 @@ type Follower struct {
 	sum    fingerprint // of the file's content when last taken up,
 	serial uint64      // and the serial that the ring had then
 }
+
+// String returns what that of the ring does.
+func (f *Follower) String() string { return f.ring.String() }
+
+// Format writes what String returns, whatever the verb.
+func (f *Follower) Format(s fmt.State, verb rune) { f.ring.Format(s, verb) }
+
+// LogValue returns what that of the ring does.
+func (f *Follower) LogValue() slog.Value { return f.ring.LogValue() }
 
 // Ring returns the ring, which is the same one at all times.
 func (f *Follower) Ring() *Ring { return f.ring }

@@ -33,7 +33,8 @@
 // A helper has to keep the contract of [keyring.KEK.Unwrap]: it refuses a
 // KEK-ID that is none of its own, and every WRAPPED that its key has not made.
 // It does not ask a service to find the key. It has [Timeout] to answer, unless
-// the caller says otherwise, and is then killed.
+// the caller says otherwise, and is then killed. Programs that it has started
+// are not, so it gives those a shorter time.
 //
 // The first line has the version. A helper that does not know it must fail. A
 // later version of this package still runs helpers of version 1.
@@ -50,6 +51,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/exec"
 	"strings"
 	"time"
@@ -61,9 +63,10 @@ import (
 const Timeout = 15 * time.Second
 
 const (
-	version    = "chattoken-kek-1"
-	granted    = version + " ok"
-	maxWrapped = 65535
+	version     = "chattoken-kek-1"
+	granted     = version + " ok"
+	dataKeySize = 32
+	maxWrapped  = 65535
 	// maxMessage is more than the longest request or reply.
 	maxMessage = 96 << 10
 )
@@ -76,6 +79,7 @@ var (
 	errReply     = errors.New("kekhelper: not a reply of this version")
 	errRequest   = errors.New("kekhelper: not a request of this version")
 	errTooLong   = errors.New("kekhelper: longer than any message")
+	errMarshal   = errors.New("kekhelper: a Command is not encoded")
 )
 
 // Command is a [keyring.KEK] behind a helper. It is used as it is, and not
@@ -101,8 +105,10 @@ type Command struct {
 
 // Wrap implements [keyring.KEK].
 func (c Command) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
-	m := message{version, "wrap", encode(dataKey)}
-	reply, err := c.run(ctx, m)
+	if len(dataKey) != dataKeySize {
+		return "", nil, errDataKey
+	}
+	reply, err := c.run(ctx, message{version, "wrap", encode(dataKey)})
 	if err != nil {
 		return "", nil, err
 	}
@@ -132,7 +138,8 @@ func (c Command) Unwrap(ctx context.Context, kekID string, wrapped []byte) (data
 	if len(reply) != 2 {
 		return nil, errReply
 	}
-	if dataKey, err = decode(reply[1]); err != nil {
+	if dataKey, err = decode(reply[1]); err != nil || len(dataKey) != dataKeySize {
+		clear(dataKey)
 		return nil, errReply
 	}
 	return dataKey, nil
@@ -145,6 +152,19 @@ func (c Command) String() string {
 	}
 	return c.Args[0]
 }
+
+// Format writes the program's name, whatever the verb: Env may hold the
+// credentials of a service.
+func (c Command) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue returns the program's name.
+func (c Command) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText returns the program's name, for JSON as well.
+func (c Command) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// GobEncode returns an error: Env may hold the credentials of a service.
+func (c Command) GobEncode() ([]byte, error) { return nil, errMarshal }
 
 // run runs the helper for one request, and returns its reply.
 func (c Command) run(ctx context.Context, m message) (message, error) {
@@ -214,7 +234,7 @@ func answer(ctx context.Context, kek keyring.KEK, request message) (message, err
 func wrap(ctx context.Context, kek keyring.KEK, text string) (message, error) {
 	dataKey, err := decode(text)
 	defer clear(dataKey)
-	if err != nil || len(dataKey) != 32 {
+	if err != nil || len(dataKey) != dataKeySize {
 		return nil, errDataKey
 	}
 	kekID, wrapped, err := kek.Wrap(ctx, dataKey)
@@ -237,7 +257,7 @@ func unwrap(ctx context.Context, kek keyring.KEK, kekID, text string) (message, 
 	}
 	dataKey, err := kek.Unwrap(ctx, kekID, wrapped)
 	defer clear(dataKey)
-	if err == nil && len(dataKey) != 32 {
+	if err == nil && len(dataKey) != dataKeySize {
 		err = errDataKey
 	}
 	if err != nil {

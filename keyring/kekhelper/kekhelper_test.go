@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,14 +236,17 @@ func TestReplies(t *testing.T) {
 		assert.Equal(t, good, id != "" && wrapped != nil)
 	}
 	unwraps := map[string]bool{
-		ok + key + "\n":              true,
-		ok + key:                     false,
-		ok + key + "\n\n":            false,
-		ok + key + "\n" + key + "\n": false,
-		ok + key[:43] + "\n":         false,
-		ok:                           false,
-		"chattoken-kek-1 ok":         false,
-		ok + "id\n" + w + "\n":       false,
+		ok + key + "\n":                           true,
+		ok + key:                                  false,
+		ok + key + "\n\n":                         false,
+		ok + key + "\n" + key + "\n":              false,
+		ok + key[:43] + "\n":                      false,
+		ok + "\n":                                 false,
+		ok + encoded(secret(1)[1:]) + "\n":        false,
+		ok + encoded(append(secret(1), 1)) + "\n": false,
+		ok:                     false,
+		"chattoken-kek-1 ok":   false,
+		ok + "id\n" + w + "\n": false,
 	}
 	for reply, good := range unwraps {
 		dataKey, err := command("print", reply).Unwrap(t.Context(), "id", []byte("w"))
@@ -312,6 +319,41 @@ func TestHelperLeavesAProcessBehind(t *testing.T) {
 	left, err := os.FindProcess(n)
 	require.NoError(t, err)
 	require.NoError(t, left.Kill())
+}
+
+// What a service's credentials are in is not printed, logged or encoded.
+func TestEnvIsNotShown(t *testing.T) {
+	c := kekhelper.Command{Args: []string{"helper", "--pin=needle"}, Env: []string{"SECRET=needle"}}
+	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: keyring.KEKs{keyring.KEKFile{Name: kekFile(t)}, c}}
+	_, err := file.Create(t.Context(), time.Now())
+	require.NoError(t, err)
+	follower, err := file.Follow(t.Context(), time.Now())
+	require.NoError(t, err)
+	for _, v := range []any{c, &c, keyring.KEKs{c}, file, follower} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+			shown := fmt.Sprintf(verb, v)
+			require.NotContains(t, shown, "needle", verb)
+			require.NotContains(t, shown, hex.EncodeToString([]byte("needle")), verb)
+		}
+		var logged strings.Builder
+		for _, h := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
+			slog.New(h).Info("message", "v", v, "in", []any{v})
+		}
+		require.NotContains(t, logged.String(), "needle")
+		encoded, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.NotContains(t, string(encoded), "needle")
+	}
+	require.ErrorContains(t, gob.NewEncoder(io.Discard).Encode(c), "not encoded")
+	require.Equal(t, "helper", fmt.Sprintf("%#v", c))
+}
+
+// The data key of another length is not for a helper.
+func TestWrapLength(t *testing.T) {
+	for _, n := range []int{0, 31, 33} {
+		_, _, err := command("print", ok+"id\n"+encoded([]byte("w"))+"\n").Wrap(t.Context(), make([]byte, n))
+		require.ErrorContains(t, err, "not 32 bytes", n)
+	}
 }
 
 // A request is exactly what the protocol says, and a helper writes nothing
