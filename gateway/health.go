@@ -133,14 +133,7 @@ func (g *Gateway) Stats() Stats {
 		Now:      g.config.Now(),
 	}
 	st.Overdue = g.config.Keys.Ring().Overdue(st.Now)
-	for i := range g.reg.shards {
-		s := &g.reg.shards[i]
-		s.mu.Lock()
-		st.Entered += s.entered
-		st.Live += s.live
-		st.Present += s.present
-		s.mu.Unlock()
-	}
+	st.Entered, st.Live, st.Present = g.reg.count()
 	st.Refreshed, st.SyncError, st.RefreshError = g.counts.last()
 	return st
 }

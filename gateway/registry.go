@@ -282,15 +282,18 @@ func (reg *registry) of(t token.Target) []shard {
 	return reg.shards[i : i+1]
 }
 
-// present is how many have not left.
-func (reg *registry) present() (n int) {
+// count counts at one moment, with all shards locked: one after the other, whoever
+// leaves one shard and whoever comes into the next would both count.
+func (reg *registry) count() (entered uint64, live, present int) {
 	for i := range reg.shards {
 		s := &reg.shards[i]
 		s.mu.Lock()
-		n += s.present
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		entered += s.entered
+		live += s.live
+		present += s.present
 	}
-	return n
+	return entered, live, present
 }
 
 // everybody yields all of a shard, which is locked.

@@ -203,7 +203,7 @@ func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	const step = 20 * time.Millisecond
 	steps := max(int64(over/step), 1)
 	for i := range steps {
-		if g.reg.present() == 0 {
+		if g.empty() {
 			return nil
 		}
 		if i > 0 {
@@ -216,12 +216,18 @@ func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 		}
 	}
 	g.endAll(ErrDraining)
-	for g.reg.present() > 0 {
+	for !g.empty() {
 		if err := wait(ctx, step); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// empty reports whether all have left.
+func (g *Gateway) empty() bool {
+	_, _, present := g.reg.count()
+	return present == 0
 }
 
 // share returns how many of n are to have ended after i of so many steps.
