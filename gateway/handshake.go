@@ -306,7 +306,8 @@ func (g *Gateway) originError(r *http.Request) error {
 	if want == nil {
 		want = []string{g.scheme(r) + "://" + r.Host}
 	}
-	return &originError{slices.Clone(r.Header["Origin"]), want}
+	got := r.Header["Origin"]
+	return &originError{slices.Clone(got[:min(2, len(got))]), want}
 }
 
 // scheme is that by which the request came, by which some proxies mean that of

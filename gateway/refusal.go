@@ -170,8 +170,9 @@ type originError struct{ got, want []string }
 
 func (*originError) Is(target error) bool { return target == errOrigin }
 
+// Error cuts what a stranger sent: the text is for logs.
 func (e *originError) Error() string {
-	return fmt.Sprintf("%v: %q, where one of %q is expected", errOrigin, e.got, e.want)
+	return fmt.Sprintf("%v: %.100q, where one of %.300q is expected", errOrigin, e.got, e.want)
 }
 
 // maxCloseReason is what a close frame has room for, in bytes (RFC 6455,

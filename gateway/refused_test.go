@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,12 @@ func TestOriginError(t *testing.T) {
 		require.Equal(t, 4403, closeCode(err))
 		_, err = h.Arrive(newWriter(), handshake(h.Mint().Token, set("Origin", "https://evil.example")))
 		require.ErrorContains(t, errors.Unwrap(err), want)
+
+		_, err = h.Enter(w, handshake(h.Mint().Token, func(r *http.Request) {
+			r.Header["Origin"] = slices.Repeat([]string{strings.Repeat("x", 10_000)}, 100)
+			r.Host = strings.Repeat("y", 10_000)
+		}))
+		require.Less(t, len(errors.Unwrap(err).Error()), 1000, "whatever a stranger sends")
 	}
 }
 
