@@ -275,6 +275,12 @@ func TestUnsigned(t *testing.T) {
 		server.ServeHTTP(w, test.signing.sign(t, validBody))
 		assert.Equal(t, test.status, w.Code)
 	}
+	// A page that somebody visits could delete their rooms.
+	r := httptest.NewRequest(http.MethodPost, "/CreateChatToken", strings.NewReader(validBody))
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	w := httptest.NewRecorder()
+	server.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusForbidden, w.Code)
 }
 
 // A credential may be for some rooms only.
@@ -413,6 +419,7 @@ func TestConfigErrors(t *testing.T) {
 		"token TTL too short": {TokenTTL: time.Second},
 		"guard's limits":      {TokenTTL: 2 * time.Minute, Guard: tokentest.New(t).Guard},
 		"negative rate":       {MessageRate: -1},
+		"rate out of range":   {MessageRate: 10_001},
 		"origin of no page":   {Origins: []string{"https://chat.example.com/"}},
 		"origin of any page":  {Origins: []string{"*"}},
 		"origin, no scheme":   {Origins: []string{"chat.example.com"}},

@@ -50,7 +50,7 @@ type Config struct {
 	TokenTTL time.Duration
 
 	// MessageRate is how many messages a second a connection may send, and how
-	// many at once. Pings and pongs count. Zero means 10.
+	// many at once, up to 10,000. Pings and pongs count. Zero means 10.
 	MessageRate int
 
 	// MaxConnections is how many there may be at a time; zero means 10,000.

@@ -18,6 +18,9 @@ import (
 const (
 	frameCost = 256
 
+	// maxMessageRate keeps a budget within 32 bits.
+	maxMessageRate = 10_000
+
 	// maxPause is how long a connection that has used up its budget waits after
 	// a read, at the most.
 	maxPause = time.Second

@@ -115,10 +115,11 @@ func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 }
 
 // authenticate returns who sent the request, and its body. Without a signature
-// that is nobody, if it is allowed. Signatures go by the real time whatever
-// Config.Now is, because their makers' clocks do.
+// that is nobody, if it is allowed, but not for another site's page in a
+// visitor's browser. Signatures go by the real time whatever Config.Now is,
+// because their makers' clocks do.
 func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
-	if s.config.AllowUnsigned && len(r.Header.Values("Authorization")) == 0 {
+	if s.config.AllowUnsigned && len(r.Header.Values("Authorization")) == 0 && s.crossOrigin.Check(r) == nil {
 		body, err := readBody(r)
 		return Credential{}, body, err
 	}

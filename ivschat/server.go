@@ -66,6 +66,7 @@ package ivschat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -105,8 +106,8 @@ type Server struct {
 // [Server.Shutdown].
 func New(c Config) (*Server, error) {
 	c = c.withDefaults()
-	if c.MessageRate < 0 {
-		return nil, errors.New("ivschat: Config.MessageRate is negative")
+	if c.MessageRate < 0 || c.MessageRate > maxMessageRate {
+		return nil, fmt.Errorf("ivschat: Config.MessageRate is not 0 to %d", maxMessageRate)
 	}
 	s := &Server{config: c, log: c.Log, now: c.Now, quotas: newQuotas(), stopped: make(chan struct{})}
 	if err := s.SetRegistry(c.Registry); err != nil {
