@@ -13,6 +13,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed17cb2b26/chattoken/claims"
 )
 
 // frame is what the gateway sends, as far as these tests look at it.
@@ -104,10 +106,12 @@ func mint(t testing.TB, s *server, userID string) string {
 	var reply struct {
 		Token                 string
 		SessionExpirationTime time.Time
+		Claims                claims.Claims
 	}
 	members := json.NewDecoder(resp.Body)
 	members.DisallowUnknownFields() // with tokenExpirationTime, the chat SDK would reconnect for nothing
 	require.NoError(t, members.Decode(&reply))
 	assert.True(t, reply.SessionExpirationTime.After(time.Now()))
+	assert.Equal(t, userID, reply.Claims.UserID)
 	return reply.Token
 }
