@@ -187,7 +187,7 @@ func (w *watch) spend(s token.Summary, now time.Time) {
 		w.not++
 		return
 	}
-	require.False(w.t, w.in[s.TokenID], "let in twice")
+	require.False(w.t, w.in[s.TokenID], "accepted twice")
 	w.in[s.TokenID], w.spent[s.TokenID] = true, true
 	w.expirations = append(w.expirations, expiration)
 	w.fresh++

@@ -165,7 +165,7 @@ func TestStorm(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// minter makes the tokens of a crowd, outside of what is measured.
+// crowdOf mints the tokens of a crowd of n, outside of what is measured.
 func crowdOf(t testing.TB, h *house, n int, minutes int) []string {
 	t.Helper()
 	texts := make([]string, n)

@@ -33,7 +33,7 @@ type Config struct {
 	Keys gateway.Keys
 
 	// Policy is that of keys in memory. The zero Policy means a ClockSkew of a
-	// second, which is enough if minter and gateway have one clock: a user who
+	// second, which is enough if issuer and gateway have one clock: a user who
 	// was disconnected can soon come back.
 	Policy keyring.Policy
 

@@ -34,7 +34,7 @@ import (
 type fleet struct {
 	file     keyring.File // as every host has it
 	ring     *keyring.Ring
-	hosts    []*keyring.Follower // the minter's, then those of the gateways
+	hosts    []*keyring.Follower // the issuer's, then those of the gateways
 	gateways []*gateway.Gateway
 
 	mu      sync.RWMutex // held by a client that has a token, and to set the clock
