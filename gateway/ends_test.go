@@ -362,3 +362,24 @@ func TestReadyAfterTheClockWasSetBack(t *testing.T) {
 	h.Advance(-time.Hour)
 	require.ErrorContains(t, h.Ready(h.Now()), "revoked")
 }
+
+// late lets somebody enter while it is being told of a revocation.
+type late struct {
+	gateway.Guard
+	enter func()
+}
+
+func (g *late) Revoke(ctx context.Context, t token.Target, before time.Time) error {
+	g.enter()
+	return g.Guard.Revoke(ctx, t, before)
+}
+
+// Whoever entered after the first ends, and before the guard knew, is ended
+// before Revoke returns.
+func TestRevokeEndsLateEntries(t *testing.T) {
+	h := newStillHouse(t)
+	h.guard.Guard = &late{h.Guard, func() { h.enter(t) }}
+	h.run(t)
+	require.NoError(t, h.Revoke(t.Context(), token.Target{Everyone: true}, ""))
+	require.Zero(t, h.Stats().Live)
+}

@@ -350,7 +350,7 @@ var suites = []suite{
 		{"skew not told to who asks", "session.go",
 			one("\t\tClockSkew:      v.skew,\n", "")},
 	}},
-	{"replay/valkey", "-run=^Test(Model|ModelOfSlots|ModelOfRevocations|ReadyAt|NonceOfAnotherIdentity|Timely|CaughtUp|First|FormerOwner|NewConnection|Identity|ServerChanges|ClocksAhead)$ .", []fault{
+	{"replay/valkey", "-run=^Test(Model|ModelOfSlots|ModelOfRevocations|ReadyAt|NonceOfAnotherIdentity|Timely|CaughtUp|First|FormerOwner|NewConnection|Identity|ServerChanges|ClocksAhead|ClockSlow)$ .", []fault{
 		{"nonce that came by replication", "rules.go",
 			one(`return ok && random != ""`, `return ok || random != ""`)},
 		{"replica taken for a primary", "rules.go",
