@@ -45,6 +45,6 @@ func TestFIPSOnly(t *testing.T) {
 	header := append([]byte("chattoken-keyring\x01\x01k\x00\x01w"), make([]byte, 100)...)
 	_, err = keyring.Load(t.Context(), stub{dataKey: secret(1)}, header, keyring.Config{})
 	require.ErrorContains(t, err, "FIPS 140")
-	_, err = keyring.Seal(t.Context(), stub{id: "k", wrapped: []byte("w")}, "", nil)
+	_, err = keyring.Seal(t.Context(), &knownKEK{stub{id: "k", wrapped: []byte("w")}}, "", nil)
 	require.ErrorContains(t, err, "FIPS 140")
 }

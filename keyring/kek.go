@@ -24,7 +24,8 @@ import (
 type KEK interface {
 	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
 	// tells Unwrap which of its keys to use; it is stored in clear and has 1 to
-	// 255 bytes. wrapped has 1 to 65,535 bytes.
+	// 255 bytes. wrapped has 1 to 65,535 bytes. It is unwrapped at once, to see
+	// that nothing takes the place of a ring that nobody could open.
 	Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error)
 
 	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
@@ -73,6 +74,7 @@ var (
 	errWrapped    = errors.New("keyring: the wrapped data key is empty or longer than 65,535 bytes")
 	errNotWrapped = errors.New("keyring: the KEK did not encrypt the data key")
 	errDataKey    = errors.New("keyring: the KEK returned a data key that is zero or not 32 bytes long")
+	errOther      = errors.New("keyring: the KEK does not return the data key that it has wrapped")
 	errKEKText    = errors.New("keyring: not a KEK: it is its prefix and 43 characters of base64url")
 	errZeroKEK    = errors.New("keyring: the KEK is all zero")
 	errKEKDamaged = errors.New("keyring: wrapped data key is damaged or not authentic")
@@ -90,6 +92,14 @@ func wrap(ctx context.Context, kek KEK, dataKey []byte) (kekID string, wrapped [
 	}
 	if err := checkWrapped(kekID, wrapped, dataKey); err != nil {
 		return "", nil, err
+	}
+	opened, err := unwrap(ctx, kek, kekID, wrapped)
+	defer clear(opened)
+	if err != nil {
+		return "", nil, fmt.Errorf("keyring: the KEK does not open what it has wrapped: %w", err)
+	}
+	if !bytes.Equal(opened, dataKey) {
+		return "", nil, errOther
 	}
 	return kekID, wrapped, nil
 }

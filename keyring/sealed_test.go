@@ -52,19 +52,19 @@ func TestSealedRoundTrip(t *testing.T) {
 
 // seenKEK keeps the data keys that it is given.
 type seenKEK struct {
-	stub
+	knownKEK
 	keys map[string]bool
 }
 
-func (k seenKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
+func (k *seenKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
 	k.keys[string(dataKey)] = true
-	return k.stub.Wrap(ctx, dataKey)
+	return k.knownKEK.Wrap(ctx, dataKey)
 }
 
 // Each sealed form has a data key and a nonce of its own.
 func TestSealedIsFresh(t *testing.T) {
 	const times = 100
-	kek := seenKEK{stub{id: "k", wrapped: []byte("w")}, map[string]bool{}}
+	kek := &seenKEK{knownKEK{stub{id: "k", wrapped: []byte("w")}}, map[string]bool{}}
 	r := newRing(t, start)
 	nonces := map[string]bool{}
 	for range times {
@@ -132,11 +132,8 @@ func TestSealedHeaders(t *testing.T) {
 	}
 }
 
-// knownKEK keeps the last data key that it was given to wrap.
-type knownKEK struct {
-	stub
-	dataKey []byte
-}
+// knownKEK keeps the last data key that it was given to wrap, and unwraps to it.
+type knownKEK struct{ stub }
 
 func (k *knownKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
 	k.dataKey = bytes.Clone(dataKey)
@@ -156,7 +153,7 @@ func TestPlaintext(t *testing.T) {
 	} {
 		r, err := keyring.Load(t.Context(), local, sealed, keyring.Config{Context: ringContext})
 		require.NoError(t, err, name)
-		kek := &knownKEK{stub: stub{id: "k", wrapped: []byte("w")}}
+		kek := &knownKEK{stub{id: "k", wrapped: []byte("w")}}
 		b, err := r.Marshal(t.Context(), kek)
 		require.NoError(t, err, name)
 		require.Equal(t, want, openBy(t, kek.dataKey, "chattoken-keyring\x02\x01k\x00\x01w", b), name)
@@ -515,8 +512,10 @@ func TestKEKService(t *testing.T) {
 	}{
 		{"nil", nil, false},
 		{"down", stub{id: "k", wrapped: []byte{1}, err: down}, false},
-		{"shortest", stub{id: "k", wrapped: []byte{1}}, true},
-		{"longest", stub{id: strings.Repeat("k", 255), wrapped: make([]byte, 65535)}, true},
+		{"shortest", &knownKEK{stub{id: "k", wrapped: []byte{1}}}, true},
+		{"longest", &knownKEK{stub{id: strings.Repeat("k", 255), wrapped: make([]byte, 65535)}}, true},
+		{"unwraps to nothing", stub{id: "k", wrapped: []byte{1}}, false},
+		{"unwraps to another", stub{id: "k", wrapped: []byte{1}, dataKey: secret(1)}, false},
 		{"no ID", stub{wrapped: []byte{1}}, false},
 		{"ID too long", stub{id: strings.Repeat("k", 256), wrapped: []byte{1}}, false},
 		{"nothing wrapped", stub{id: "k"}, false},
@@ -570,5 +569,5 @@ func TestKEKContext(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Update(ctx, kek, data)
 	require.NoError(t, err)
-	require.Equal(t, 3, kek.seen)
+	require.Equal(t, 4, kek.seen)
 }

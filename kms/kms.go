@@ -3,11 +3,12 @@
 // that are not to depend on this module.
 //
 // The key never leaves the service. A host asks it once when it starts, and
-// once for each new version of its keyring; the rotator for each version that
-// it loads and saves. If the service does not answer, hosts go on with the keys
-// that they have in memory: [keyring.Follower.Refresh] returns the error, and
-// [keyring.Follower.Health] turns stale if a new version waits for half the
-// lead. Only a host that starts, and the rotator, need the service.
+// once for each new version of its keyring. The rotator asks once for each
+// version that it loads, and three times for each that it saves. If the service
+// does not answer, hosts go on with the keys that they have in memory:
+// [keyring.Follower.Refresh] returns the error, and [keyring.Follower.Health]
+// turns stale if a new version waits for half the lead. Only a host that starts,
+// and the rotator, need the service.
 //
 // Credentials are found as the cloud's own tools do. Hosts have to be allowed to
 // decrypt with this key, and the rotator to encrypt as well; neither needs

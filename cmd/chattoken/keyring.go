@@ -265,7 +265,7 @@ func (p *process) rewrap(a *arguments) error {
 	if err != nil {
 		return err
 	}
-	f.KEK = rewrapping{keyring.KEKs{f.KEK, kek}, kek}
+	f.KEK = &rewrapping{keyring.KEKs{f.KEK, kek}, kek}
 	ring, err := load(f)
 	if err != nil {
 		return err
@@ -273,14 +273,16 @@ func (p *process) rewrap(a *arguments) error {
 	return f.Save(context.Background(), ring)
 }
 
-// rewrapping wraps with the new KEK. It asks that one last to unwrap, because a
-// helper complains about what the old one has wrapped.
+// rewrapping wraps with the new KEK, which alone must open what it has wrapped.
+// Before that, it asks the new one last, because a helper complains about what
+// another KEK has wrapped.
 type rewrapping struct {
 	keyring.KEKs
 	next keyring.KEK
 }
 
-func (r rewrapping) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
+func (r *rewrapping) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
+	r.KEKs = keyring.KEKs{r.next}
 	return r.next.Wrap(ctx, dataKey)
 }
 
