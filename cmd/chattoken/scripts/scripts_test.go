@@ -16,6 +16,9 @@
 // HOME and XDG_CONFIG_HOME are a directory that doesn't exist. OWN is the
 // directory of the user's own keyring in it, HELPER a KEK helper in shell that
 // needs openssl.
+//
+// The go command doesn't see when the command changes, so it may answer from its
+// cache. Test with -count=1, as make test does.
 package scripts_test
 
 import (
