@@ -68,7 +68,7 @@ const responseOverhead = 1024
 // any other text unchanged.
 func fromResponse(text string) string {
 	var response token.ChatToken
-	if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &response) == nil && response.Token != "" {
+	if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &response) == nil {
 		return response.Token
 	}
 	return text

@@ -20,12 +20,12 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// clockFile names the variable with the name of a file that says by how many
-// seconds the clock of the command is off.
+// clockFile is an environment variable. It names a file with the seconds that
+// the command adds to the time.
 const clockFile = "CHATTOKEN_TEST_CLOCK"
 
-// TestMain makes this program chattoken under that name, with a clock that a
-// script can set: a case of KEYS.md waits for an hour.
+// TestMain makes this program a chattoken, if that is its name. A script can set
+// its clock: a case of KEYS.md waits for an hour.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "chattoken" {
 		os.Exit(m.Run())
@@ -48,15 +48,15 @@ const (
 	fromKMS     = "A KEK in a KMS"
 )
 
-// withFile are the flags of a keyring whose KEK is in a file, withKMS those of
-// one whose KEK is in a service.
+// withFile and withKMS are the flags of a keyring whose KEK is in a file, or in
+// a service.
 const (
 	withFile = `--keyring ring --kek-file kek --context chat.example.com`
 	withKMS  = `--keyring ring --kek-command "chattoken-kms aws-kms://key" --context chat.example.com`
 )
 
-// runbook has for each case of KEYS.md what happens before its commands, and
-// what is true after them.
+// runbook has two scripts for each case of KEYS.md: one runs before its commands,
+// the other checks their result.
 var runbook = map[string]struct{ from, before, after string }{
 	fromFile: {fromNothing, ``, `test "$(ls)" = "$(printf 'kek\nkeyring.sh\nring\nring.lock\nserial\nserial.lock')"`},
 	fromKMS:  {fromNothing, ``, `test "$(ls)" = "$(printf 'keyring.sh\nring\nring.lock\nserial\nserial.lock')"`},
@@ -89,8 +89,8 @@ var runbook = map[string]struct{ from, before, after string }{
 		`mint ` + withFile + `; opens ` + withFile},
 }
 
-// shell is what the scripts have beside chattoken. They end with the first
-// command that fails.
+// shell is functions for the scripts. A script ends at the first command that
+// fails.
 const shell = `
 sleep() { echo $(($(cat "$` + clockFile + `") + $1)) > "$` + clockFile + `"; }
 key() { kr list | awk -v state="$1" '$2 == state {print $1}'; }
@@ -100,7 +100,7 @@ opens() { chattoken open "$@" < "$HOME/token" | grep -q alice; }
 refuses() { want=$1; shift; if out=$(opens "$@" 2>&1); then return 1; fi; echo "$out" | grep -q "$want"; }
 `
 
-// Each case of KEYS.md does what it says, by the commands that it says.
+// The commands in KEYS.md do what it says.
 func TestRunbook(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for a shell")
@@ -134,7 +134,7 @@ func TestRunbook(t *testing.T) {
 	}
 }
 
-// The timer of systemd and the job of Kubernetes run commands that work.
+// The commands of the systemd timer and of the Kubernetes job in KEYS.md work.
 func TestRunbookTimers(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for a shell")
@@ -154,8 +154,7 @@ func TestRunbookTimers(t *testing.T) {
 	r.run(t, due+"CHATTOKEN_KEK=$(cat kek) "+here.Replace(strings.Join(words, " "))+published)
 }
 
-// readBlocks returns the code blocks of KEYS.md in a language, by the heading
-// that they are under.
+// readBlocks returns the code blocks of KEYS.md in a language, by heading.
 func readBlocks(t *testing.T, language string) map[string][]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "KEYS.md"))
@@ -184,8 +183,8 @@ func readBlocks(t *testing.T, language string) map[string][]string {
 	return blocks
 }
 
-// runner runs scripts in a directory that has nothing but what they make. In
-// its PATH are chattoken, and a chattoken-kms that makes do without a service.
+// runner runs scripts in a directory that is empty at first. PATH has chattoken,
+// and a chattoken-kms that needs no service.
 type runner struct {
 	dir string
 	env []string
@@ -216,8 +215,7 @@ func newRunner(t *testing.T) runner {
 	}}
 }
 
-// run runs scripts in one shell, one after the other, and returns what they
-// wrote.
+// run runs scripts in one shell, one after the other, and returns their output.
 func (r runner) run(t *testing.T, scripts ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-euc", shell+strings.Join(scripts, "\n"))

@@ -1,24 +1,24 @@
 // Package scripts_test runs the built command as its users do. A file in
 // testdata/script shows one behaviour.
 //
-// The scripts are those of package testscript, with these commands more:
+// Package testscript says how to read them. They have more commands:
 //
-//	exits STATUS PROGRAM ARG...   exec, for a program that has to end so
-//	fails STATUS REGEXP ARG...    chattoken ARG... has to end so, with no result,
-//	                              and an error that matches and shows no secret
-//	let NAME REGEXP               sets a variable to what a group of the regular
-//	                              expression matched in the last standard output
-//	own-keyring AGE               puts a keyring of that age, such as 720h, where
-//	                              chattoken keeps the user's own
-//	own-keyring form-1            the same for the vectors' keyring of form 1
-//	token-of AGE                  prints a token of that age under that keyring
+//	exits STATUS PROGRAM ARG...   exec, for a program that must exit with STATUS
+//	fails STATUS REGEXP ARG...    chattoken ARG... must exit with STATUS, without
+//	                              a result, and with an error that matches and
+//	                              shows no secret
+//	let NAME REGEXP               match the last standard output, and set NAME to
+//	                              the first group
+//	own-keyring AGE               make the user's own keyring, so old: 720h, say
+//	own-keyring form-1            use the test vectors' keyring of form 1
+//	token-of AGE                  print a token that is so old, under the user's
+//	                              own keyring
 //
-// HOME and XDG_CONFIG_HOME are a directory that doesn't exist. OWN is the
-// directory of the user's own keyring in it, HELPER a KEK helper in shell that
-// needs openssl.
+// At first, the directory HOME doesn't exist. OWN, in it, is for the user's own
+// keyring. HELPER is a KEK helper in shell, which needs openssl.
 //
-// The go command doesn't see when the command changes, so it may answer from its
-// cache. Test with -count=1, as make test does.
+// go test doesn't notice that the command has changed, and may answer from its
+// cache. -count=1 prevents that. make test does so.
 package scripts_test
 
 import (
