@@ -292,7 +292,7 @@ func (r *Ring) Rotate(now time.Time) (changed bool, err error) {
 
 // RotateNow lets the next key seal from now on, ahead of its time, and
 // publishes another one. It refuses with [ErrTooSoon] where the next key was
-// published less than Policy.Lead ago.
+// published less than Policy.Lead ago, as the policy is now.
 func (r *Ring) RotateNow(now time.Time) error {
 	_, err := r.change(now, (*schedule).advance)
 	return err

@@ -187,8 +187,8 @@ func (p *process) revoke(a *arguments) error {
 const setUsage = `Usage: chattoken keyring set [flags]
 
 Changes the policy. --period and --lead apply to the next key and those after
-it. --max-ttl and --clock-skew can only be raised. First raise them in every
-guard.
+it; rotate --now goes by the new --lead at once. --max-ttl and --clock-skew can
+only be raised. First raise them in every guard.
 
   --max-ttl DURATION
   --clock-skew DURATION
