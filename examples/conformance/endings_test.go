@@ -57,18 +57,18 @@ var endings = []struct {
 	}},
 	{"does not keep up", "slow", true, func(t *testing.T, s scene) {
 		s.line.frozen.Lock()
+		defer s.line.frozen.Unlock()
 		talk := connect(t, s.server, mint(t, s.server, "talker"))
 		message := []byte(`{"Action":"SEND_MESSAGE","Content":"` + strings.Repeat("\U0001F600", 500) + `"}`)
 		s.during(t, "slow", 110*time.Millisecond, func() { talk.Write(t.Context(), websocket.MessageText, message) })
-		s.line.frozen.Unlock()
 	}},
 	{"stalls within a message", "stalled", true, func(_ *testing.T, s scene) {
 		s.line.inject([]byte{0x81, 0xfe, 0x10, 0, 0, 0, 0, 0}) // of 4096 bytes, none of which comes
 	}},
 	{"answers no ping", "gone", true, func(t *testing.T, s scene) {
 		s.line.frozen.Lock()
+		defer s.line.frozen.Unlock()
 		s.during(t, "gone", tick, func() {})
-		s.line.frozen.Unlock()
 	}},
 	{"breaks off", "", true, func(_ *testing.T, s scene) { s.line.cut() }},
 }
