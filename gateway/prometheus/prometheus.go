@@ -29,7 +29,7 @@
 // the embedder's own Admit counts as "other" unless it was handed to New, so
 // that a stranger cannot make series.
 //
-// The last two exist if [Metrics.Room] is set. The guards for a fleet keep their
+// The last two exist if [Metrics.GuardTokens] is set. The guards for a fleet keep their
 // tokens in a server: watch its memory, as their SIZING pages say.
 //
 // The file alerts.yml has three alerts on these metrics, and what to do.
@@ -53,16 +53,17 @@ type Gateway interface {
 }
 
 // Metrics counts what one gateway decides. It is made by [New]. It is safe for
-// concurrent use once Room is set.
+// concurrent use once GuardTokens is set.
 type Metrics struct {
-	// Room returns how many tokens the guard remembers and how many it can. It
-	// is asked at each scrape. Nil leaves both out. For a *replay.Guard:
+	// GuardTokens returns how many tokens the guard remembers and how many it
+	// can. It is asked at each scrape. Set it before Register; nil leaves both
+	// out. For a *replay.Guard:
 	//
 	//	func() (tokens, limit int) {
 	//		st := guard.Stats(time.Now())
 	//		return st.Live, st.Capacity
 	//	}
-	Room func() (tokens, limit int)
+	GuardTokens func() (tokens, limit int)
 
 	entries, renewals prom.Counter
 	refusals, ends    map[string]prom.Counter // by their label; not changed after New
@@ -131,7 +132,7 @@ func (m *Metrics) Register(r prom.Registerer, g Gateway) error {
 	if r == nil {
 		r = prom.DefaultRegisterer
 	}
-	for _, c := range append(m.counters, state{m.Room, g}) {
+	for _, c := range append(m.counters, state{m.GuardTokens, g}) {
 		if err := r.Register(c); err != nil {
 			return err
 		}

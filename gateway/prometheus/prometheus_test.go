@@ -55,7 +55,7 @@ func newHouse(t *testing.T, changes ...func(*gateway.Config)) *house {
 	for _, change := range changes {
 		change(&config)
 	}
-	h.metrics.Room = func() (tokens, limit int) {
+	h.metrics.GuardTokens = func() (tokens, limit int) {
 		st := env.Guard.Stats(env.Now())
 		return st.Live, st.Capacity
 	}
