@@ -57,8 +57,8 @@ var (
 	errPersistence      error = &fault{"persistence", "valkey: the server cannot write to disk", ErrServer}
 	errCluster          error = &fault{"slot", "valkey: the cluster does not serve this slot", ErrServer}
 	errVersion          error = &fault{"version", "valkey: the server is older than version 7.0", ErrServer}
-	errEviction         error = &fault{"eviction", "valkey: the server's maxmemory-policy is not noeviction", ErrServer}
-	errNoAppendOnlyFile error = &fault{"no-append-only-file", "valkey: the server has no append-only file", ErrServer}
+	errEviction         error = &fault{"eviction", "valkey: the server's maxmemory-policy is not noeviction; see Config.AcceptEviction", ErrServer}
+	errNoAppendOnlyFile error = &fault{"no-append-only-file", "valkey: the server has no append-only file; see Config.AcceptNoAppendOnlyFile", ErrServer}
 	errReply            error = &fault{"reply", "valkey: unexpected reply", ErrServer}
 
 	errServerBehind error = &fault{"server-behind", "valkey: the server's clock is behind by more than the skew", ErrClock}
