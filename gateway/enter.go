@@ -14,7 +14,8 @@ import (
 // f returns or panics. Whoever is refused is answered. f upgrades the
 // connection and serves it. The Origin has been checked, so the library's own
 // check is to be off: a token would be spent for nothing if it came to another
-// result.
+// result. A test needs an httptest.Server: an httptest.ResponseRecorder is
+// answered with 500, because no connection can be taken over from it.
 //
 //	github.com/gorilla/websocket  Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 //	                              and Upgrade(w, r, w.Header())

@@ -5,6 +5,9 @@
 // The files are edition1.json and edition2.json. Their groups have the same
 // names, and Read joins them. A published file doesn't change; a new edition of
 // SPEC.md adds one.
+//
+// No function makes a ring of a given secret. To open tokens with a
+// token.Opener, seal the secret as package keyring describes, and load that.
 package vectors
 
 import (
