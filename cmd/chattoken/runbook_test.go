@@ -24,8 +24,8 @@ import (
 // the command adds to the time.
 const clockFile = "CHATTOKEN_TEST_CLOCK"
 
-// TestMain makes this program a chattoken, if that is its name. A script can set
-// its clock: a case of KEYS.md waits for an hour.
+// TestMain makes this program a chattoken, if that is its name. A script can
+// set its clock: a case of KEYS.md waits for an hour.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "chattoken" {
 		os.Exit(m.Run())
@@ -55,8 +55,8 @@ const (
 	withKMS  = `--keyring ring --kek-command "chattoken-kms aws-kms://key" --context chat.example.com`
 )
 
-// runbook has two scripts for each case of KEYS.md: one runs before its commands,
-// the other checks their result.
+// runbook has two scripts for each case of KEYS.md: one runs before its
+// commands, the other checks their result.
 var runbook = map[string]struct{ from, before, after string }{
 	fromFile: {fromNothing, ``, `test "$(ls)" = "$(printf 'kek\nkeyring.sh\nring\nring.lock\nserial\nserial.lock')"`},
 	fromKMS:  {fromNothing, ``, `test "$(ls)" = "$(printf 'keyring.sh\nring\nring.lock\nserial\nserial.lock')"`},
@@ -183,8 +183,8 @@ func readBlocks(t *testing.T, language string) map[string][]string {
 	return blocks
 }
 
-// runner runs scripts in a directory that is empty at first. PATH has chattoken,
-// and a chattoken-kms that needs no service.
+// runner runs scripts in a directory that is empty at first. PATH has
+// chattoken, and a chattoken-kms that needs no service.
 type runner struct {
 	dir string
 	env []string
