@@ -7,22 +7,20 @@ import (
 	"log/slog"
 )
 
-// AEADKEK is a [KEK] that encrypts with a key of a key management service. The
-// AEAD of Tink's clients for such services has the two methods; module kms
-// makes an AEADKEK of a key's URI. It is safe for concurrent use if its AEAD
-// is. The zero AEADKEK refuses.
+// AEADKEK is a [KEK] in a key management service. Module kms makes one from a
+// key's URI, and the AEAD of Tink's clients has the two methods. It is safe for
+// concurrent use if its AEAD is. The zero AEADKEK returns errors.
 type AEADKEK struct {
-	// ID names the key, in 1 to 255 bytes, and is stored in clear with the
-	// ring. Two keys must not share an ID. It is also the associated data, so a
-	// ciphertext that the key made for another purpose, with other associated
-	// data, is not taken for a wrapped key.
+	// ID names the key, in 1 to 255 bytes. The sealed ring has it in clear.
+	// Two keys must not share an ID. It is also the associated data: a
+	// ciphertext that the key made for another purpose is refused.
 	ID string
 
-	// AEAD is authenticated encryption under the one key that ID names. It must
-	// refuse what another key has encrypted: a service that finds the key by
-	// the ciphertext lets whoever has any key there forge a ring. It must also
-	// refuse other associated data, and must not retain its arguments. It
-	// should give up after a while, since only some callers have a deadline.
+	// AEAD encrypts under the one key that ID names. It must refuse what
+	// another key encrypted: if the service finds the key by the
+	// ciphertext, whoever has any key there can forge a ring. It must
+	// refuse other associated data, and must not retain its arguments. Not
+	// all callers set a deadline, so it should have its own.
 	AEAD interface {
 		EncryptWithContext(ctx context.Context, plaintext, associatedData []byte) (ciphertext []byte, err error)
 		DecryptWithContext(ctx context.Context, ciphertext, associatedData []byte) (plaintext []byte, err error)
@@ -49,7 +47,8 @@ func (k AEADKEK) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrappe
 	return k.ID, wrapped, nil
 }
 
-// Unwrap implements [KEK]. It does not ask the service about another KEK's ID.
+// Unwrap implements [KEK]. It refuses another KEK's ID without asking the
+// service.
 func (k AEADKEK) Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
 	if k.AEAD == nil {
 		return nil, errNoKEK
@@ -74,8 +73,8 @@ func (k AEADKEK) Unwrap(ctx context.Context, kekID string, wrapped []byte) (data
 // String returns the ID.
 func (k AEADKEK) String() string { return k.ID }
 
-// Format writes the ID, whatever the verb: a printer must not follow the AEAD
-// to the credentials of a client.
+// Format writes the ID, whatever the verb, so that no printer follows the AEAD
+// to a client's credentials.
 func (k AEADKEK) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.ID) }
 
 // LogValue returns the ID.

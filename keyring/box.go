@@ -8,8 +8,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/box"
 )
 
-// SealBox is for package token only. Mint with a token.Sealer, which validates
-// what it seals. What SealBox does is in package internal/box.
+// SealBox is for package token only, and package internal/box documents it. To
+// mint, use a token.Sealer, which validates what it seals.
 func (r *Ring) SealBox(by box.Caller, dst, plaintext []byte, now time.Time) ([]byte, error) {
 	if by.Refused() {
 		return dst, box.ErrCaller
@@ -22,7 +22,7 @@ func (r *Ring) SealBox(by box.Caller, dst, plaintext []byte, now time.Time) ([]b
 	n := len(dst)
 	dst = slices.Grow(dst, len(plaintext)+box.Overhead)[:n+box.Ciphertext+len(plaintext)]
 	b := dst[n:]
-	// The plaintext moves first: the header must not be written over it.
+	// The plaintext moves first, or the header could overwrite it.
 	copy(b[box.Ciphertext:], plaintext)
 	copy(b, box.Magic)
 	copy(b[len(box.Magic):], k.id[:])
@@ -32,7 +32,7 @@ func (r *Ring) SealBox(by box.Caller, dst, plaintext []byte, now time.Time) ([]b
 	return dst[:len(dst)+box.TagSize], nil
 }
 
-// OpenBox is for package token only. Open tokens with a token.Opener.
+// OpenBox is for package token only. To open tokens, use a token.Opener.
 func (r *Ring) OpenBox(by box.Caller, dst, sealed []byte, now time.Time) ([]byte, error) {
 	if by.Refused() {
 		return dst, box.ErrCaller

@@ -204,7 +204,7 @@ func TestInPlace(t *testing.T) {
 // What a key may do follows from the clock, to the tick.
 func TestOpenByState(t *testing.T) {
 	r := ringOf(t, 3)
-	old, primary, spare := box(t, r, start.Add(-1)), box(t, r, start), box(t, r, start.Add(period))
+	old, primary, next := box(t, r, start.Add(-1)), box(t, r, start), box(t, r, start.Add(period))
 	tests := []struct {
 		name string
 		box  []byte
@@ -221,8 +221,8 @@ func TestOpenByState(t *testing.T) {
 		{"pending long before", primary, time.Unix(-1, 0), nil},
 		{"last tick as pending", primary, start.Add(-1), nil},
 		{"first tick as primary", primary, start, nil},
-		{"pending", spare, start, nil},
-		{"the last key never expires", spare, time.Unix(1<<40, 0), nil},
+		{"pending", next, start, nil},
+		{"the last key never expires", next, time.Unix(1<<40, 0), nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

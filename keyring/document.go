@@ -8,8 +8,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// document is the plaintext of a sealed ring. Arrays have one order, no
-// duplicate and no unknown fields; an extension is a version.
+// document is the plaintext of a sealed ring. Arrays have one order, and
+// neither duplicate nor unknown fields. An extension is a new version.
 type document struct {
 	_       struct{} `cbor:",toarray"`
 	Serial  uint64
@@ -56,7 +56,7 @@ var documentDecoding = func() cbor.DecMode {
 	return mode
 }()
 
-// encodeDocument writes a ring; secrets are those of s.all(), in its order.
+// encodeDocument encodes a ring. secrets are those of s.all(), in its order.
 func encodeDocument(s *schedule, secrets [][secretSize]byte) ([]byte, error) {
 	d := document{
 		Serial: s.serial,
@@ -89,10 +89,10 @@ func documentKeys(slots []slot, secrets [][secretSize]byte) []documentKey {
 	return keys
 }
 
-// decodeDocument reads what encodeDocument wrote and refuses everything else.
-// Even at its strictest the decoder accepts null for a number, and long forms
-// of short heads: so the value is encoded again, and must come out the same.
-// The IDs of the keys are left open.
+// decodeDocument reads what encodeDocument wrote, and refuses everything else.
+// Even a strict decoder accepts null for a number, and heads that are longer
+// than needed. So the result is encoded again, and must be the same. The IDs of
+// the keys stay zero.
 func decodeDocument(plaintext []byte) (s schedule, secrets [][secretSize]byte, err error) {
 	var d document
 	err = documentDecoding.Unmarshal(plaintext, &d)
@@ -114,8 +114,8 @@ func decodeDocument(plaintext []byte) (s schedule, secrets [][secretSize]byte, e
 	return s, secrets, nil
 }
 
-// policy converts seconds, of which too many wrap around: the result is then
-// not encoded to the same again.
+// policy converts seconds. Too many wrap around, and then decodeDocument sees
+// that they do not encode to the same again.
 func (p documentPolicy) policy() Policy {
 	return Policy{
 		MaxTTL:    time.Duration(p.MaxTTL) * time.Second,

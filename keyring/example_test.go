@@ -90,7 +90,7 @@ func Example_file() {
 	// Output: 2
 }
 
-// A key may have leaked: it opens nothing from now on, and the spare, which all
+// A key may have leaked: it opens nothing from now on, and the next key, which all
 // hosts know already, seals.
 func ExampleRing_Revoke() {
 	now := time.Now()

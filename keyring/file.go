@@ -11,51 +11,56 @@ import (
 	"time"
 )
 
-// File is a sealed ring in a file, and what it takes to use it. One process
-// makes and rotates the ring ([File.Create], [File.Load], [File.Save]); the
-// others follow it ([File.Follow]). Name and KEK are needed.
+// File is a sealed ring in a file. One process makes and rotates the ring
+// ([File.Create], [File.Load], [File.Save]). The others follow it
+// ([File.Follow]). Name and KEK are required.
 //
-// What is only read, the ring, may be reached by any symbolic link: its KEK
-// tells whether it is authentic. What is written, or trusted as it is, the
-// HighWater file and that of a [KEKFile], is reached only by links that belong
-// to root or to this user. Once the path has come to a directory that others
-// can write, it must not lead out again; which of the files in there is meant,
-// they can say. So nobody has root write elsewhere. A volume of Kubernetes',
-// which swaps a link, can be followed, and a link that is in place of a file
-// stays there when the file is saved. A lock file is never a link, and belongs
-// to root or to this user. This goes for Unix, as does all that is said of
-// owners, modes and locks.
+// On Unix, File checks symbolic links, owners, modes and locks. It reads the
+// ring through any link, because the KEK tells if the ring is authentic. It
+// writes the ring, and uses the HighWater file and a [KEKFile], through these
+// links only:
+//
+//   - Each link belongs to root or to this user.
+//   - From a directory that others can write, the path leads no further out.
+//     Others choose which file in there is meant, but cannot have root write
+//     elsewhere.
+//
+// So a Kubernetes volume, which swaps a link, can be followed. A link in place
+// of the file stays there when File saves. A lock file is no link, and belongs
+// to root or to this user.
 type File struct {
-	// Name is the file's. It is looked up anew each time.
+	// Name is the file's name. Each call looks it up anew.
 	Name string
 
-	// KEK opens the file. With a [KEKFile] it can be another one later on.
+	// KEK opens the file. A [KEKFile] may have another KEK later.
 	KEK    KEK
 	Config Config
 
-	// HighWater names a second file, in which this process keeps the highest
-	// serial that it has seen, in decimal: after a restart it refuses an older
-	// ring with [ErrRollback], as it refuses one below Config.MinSerial. A file
-	// that is missing is made, and stands for no serial. It has to be out of
-	// reach of whoever could put an old ring in place, to outlive the process,
-	// and to belong to root or to this user, and nobody else may write it. It
-	// may be a symbolic link, to a file that has to be there: at first, write 0
-	// into that. Processes of one host may share it: on Unix a lock on the file
-	// name + ".lock", beside the file itself, sees to that. They wait for each
-	// other until the context ends, for 10 s if it has no deadline. Empty means
-	// no such file.
+	// HighWater names a second file, which keeps the highest serial that
+	// this process has seen, in decimal. After a restart, an older ring is
+	// refused with [ErrRollback], as one below Config.MinSerial is. Empty
+	// means no such file.
+	//
+	// The file is made if it is missing, which stands for no serial. It
+	// must outlive the process. Whoever could put an old ring in place must
+	// not reach it: it must belong to root or to this user, and nobody else
+	// may write it. It may be a symbolic link to a file that exists: write
+	// 0 into that at first.
+	//
+	// Processes of one host may share it. On Unix they lock the file name +
+	// ".lock" beside it, and wait for each other until the context ends, or
+	// for 10 s if the context has no deadline.
 	HighWater string
 
-	// InsecureAnyMode has the HighWater file used whatever its mode and owner,
-	// for places where these cannot be chosen, as with fsGroup in Kubernetes.
+	// InsecureAnyMode accepts a HighWater file of any mode and owner, for
+	// places where these cannot be chosen, such as fsGroup in Kubernetes.
 	InsecureAnyMode bool
 }
 
-// Create makes a new ring, as [New] does, and a file that has it. Its serial
-// is the one after that in the HighWater file. It is an error that matches
-// [fs.ErrExist] if there is something by that name. After an error of making
-// the new file durable or of writing the HighWater file, the file is there all
-// the same: load it.
+// Create makes a new ring, as [New] does, and saves it in a new file. Its
+// serial is one above that in the HighWater file. If Name exists, the error
+// matches [fs.ErrExist]. If making the file durable or writing the HighWater
+// file fails, the file exists all the same: load it.
 func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
 	known, err := f.highest()
 	if err != nil {
@@ -73,17 +78,17 @@ func (f File) Create(ctx context.Context, now time.Time) (*Ring, error) {
 	return r, nil
 }
 
-// Load loads the ring, and raises the HighWater mark to its serial. The errors
-// are those of [Load], of reading and of writing that mark, for example because
-// the disk is full: a process that cannot remember what it saw does not start.
-// None repeats anything of a file but the name of the KEK.
+// Load loads the ring, and raises the HighWater mark to its serial. It returns
+// the errors of [Load], and those of reading and writing the mark: a process
+// that cannot remember what it saw does not start. An error repeats nothing of
+// a file but the KEK's ID.
 func (f File) Load(ctx context.Context) (*Ring, error) {
 	r, _, err := f.load(ctx)
 	return r, err
 }
 
-// Inspect loads the ring as [File.Load] does, and writes nothing: a look at it,
-// also as another user, leaves no file behind.
+// Inspect loads the ring as [File.Load] does, but writes nothing. Another user
+// can look without leaving a file behind.
 func (f File) Inspect(ctx context.Context) (*Ring, error) {
 	r, _, _, err := f.inspect(ctx)
 	return r, err
@@ -100,7 +105,7 @@ func (f File) load(ctx context.Context) (*Ring, fingerprint, error) {
 	return r, sum, nil
 }
 
-// inspect returns the ring, the sum of its file, and the mark.
+// inspect returns the ring, its file's hash, and the mark.
 func (f File) inspect(ctx context.Context) (*Ring, fingerprint, uint64, error) {
 	known, err := f.highest()
 	if err != nil {
@@ -124,23 +129,23 @@ func (f File) read() ([]byte, error) {
 	return sealed, nil
 }
 
-// Save saves the ring, durably: after a crash at any moment the file is the old
+// Save saves the ring durably: after a crash at any moment, the file is the old
 // one or the new one. A crash may leave a draft beside it, named .*.tmp and
-// sealed as well. The last steps make the new file durable and raise the
-// HighWater mark: after an error of these the new file is in place all the
-// same. Saving again is safe.
+// sealed as well. The last two steps make the new file durable and raise the
+// HighWater mark. If one of them fails, the new file is in place all the same.
+// Saving again is safe.
 //
-// The first file has mode 0600. The next ones have the mode of the one before,
-// and its owner and group as far as the system allows; nothing else, such as an
-// access control list, is taken over.
+// A new file has mode 0600. A replacement has the mode of the old file, and its
+// owner and group as far as the system allows. Nothing else, such as an access
+// control list, is kept.
 //
-// A file that is there already must be a version that this ring was loaded from
-// or saved as, or have the same content; else the error is [ErrConflict],
+// An existing file must be a version that this ring was loaded from or saved
+// as, or have the same content. Otherwise the error is [ErrConflict],
 // [ErrRollback] or [ErrContext], and the file stays as it is. It also stays,
-// with an error, where KEK does not open it. Of two processes on one host that
-// save at the same time, one gets ErrConflict. On Unix a lock on the file name
-// + ".lock", which is left in place, sees to that. A saver on another host is
-// not noticed.
+// with an error, if KEK does not open it. If two processes on one host save at
+// the same time, one gets ErrConflict: on Unix Save locks the file name +
+// ".lock", and leaves that in place. Save does not notice a writer on another
+// host.
 func (f File) Save(ctx context.Context, r *Ring) error {
 	known, err := f.highest()
 	if err != nil {
@@ -149,7 +154,7 @@ func (f File) Save(ctx context.Context, r *Ring) error {
 	return f.put(ctx, r, known, false)
 }
 
-// put saves a ring where the mark was known, in a new file or in place of one.
+// put saves a ring in a new file or over the old one. known is the mark.
 func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error {
 	r.mu.Lock()
 	s, base := r.load(), r.base
@@ -181,8 +186,7 @@ func (f File) put(ctx context.Context, r *Ring, known uint64, isNew bool) error 
 	return f.record(ctx, known, s.serial)
 }
 
-// check looks, before there is a lock beside it, at what is to be made or
-// replaced.
+// check looks, before it makes a lock file, at what is to be made or replaced.
 func (p place) check(isNew bool) error {
 	info, err := p.dir.Lstat(p.name)
 	switch {
@@ -198,7 +202,7 @@ func (p place) check(isNew bool) error {
 	return nil
 }
 
-// exchange replaces the old version of the file by the new one, under the lock.
+// exchange replaces the file. The caller holds the lock.
 func (f File) exchange(ctx context.Context, r *Ring, s *snapshot, base fingerprint, p place, isNew bool) error {
 	old, _, err := p.read(maxSealed)
 	switch {
@@ -224,7 +228,7 @@ var (
 	errMarkMode  = errors.New("others can write it; its mode must be 0644 or less")
 )
 
-// highest returns what is in the HighWater file, or 0 where there is none.
+// highest returns what is in the HighWater file, or 0 if there is none.
 func (f File) highest() (uint64, error) {
 	if f.HighWater == "" {
 		return 0, nil
@@ -254,7 +258,7 @@ func (f File) parseHighWater(data []byte, info fs.FileInfo, err error) (uint64, 
 	return serial, nil
 }
 
-// record raises the HighWater mark to serial, unless it is known to be as high.
+// record raises the HighWater mark to serial, unless known is as high.
 func (f File) record(ctx context.Context, known, serial uint64) error {
 	if f.HighWater == "" || serial <= known {
 		return nil
@@ -265,8 +269,8 @@ func (f File) record(ctx context.Context, known, serial uint64) error {
 	return nil
 }
 
-// raise is for one process at a time: it would else lower the mark that another
-// one writes between its look at the file and its own writing.
+// raise locks out other processes: one of them might write a higher mark
+// between this one's read and write.
 func (f File) raise(ctx context.Context, serial uint64) error {
 	p, err := locate(f.HighWater)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Here the standard library has no lock, directories cannot be synced, and
-// owner and mode of a file do not say who can read and write it.
+// On these systems the standard library has no lock, directories cannot be
+// synced, and a file's owner and mode do not say who can read and write it.
 
 const (
 	nonblock = 0
@@ -29,7 +29,7 @@ func isGuarded(fs.FileInfo) bool { return true }
 
 func checkAccess(fs.FileInfo, fs.FileMode, error) error { return nil }
 
-// absolute removes .. by name, as the system does.
+// absolute removes .. lexically, as the system does.
 func absolute(path string) (string, error) {
 	if path == "" {
 		return "", fs.ErrNotExist

@@ -16,7 +16,7 @@ const (
 	canLock  = true
 )
 
-// flock locks a file, or returns ErrConflict if somebody else has.
+// flock locks a file. If somebody else holds the lock, it returns ErrConflict.
 func flock(f *os.File) error {
 	for {
 		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
@@ -38,9 +38,8 @@ func (p place) sync() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// giveOwner gives f, of which is tells what it is, the owner and group of
-// another file. Where only root may do that, it gives it the group alone, or
-// neither.
+// giveOwner gives f, whose info is is, the owner and group of another file. If
+// only root may do that, it gives f the group alone, or neither.
 func giveOwner(f *os.File, is, other fs.FileInfo) {
 	from, ok := is.Sys().(*syscall.Stat_t)
 	to, okToo := other.Sys().(*syscall.Stat_t)
@@ -52,20 +51,20 @@ func giveOwner(f *os.File, is, other fs.FileInfo) {
 	}
 }
 
-// isOurs reports whether a file belongs to root or to this process' user.
+// isOurs reports whether a file belongs to root or to this process's user.
 func isOurs(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
-// isGuarded reports whether others can neither rename nor remove what is ours
-// in a directory, nor give write permission to those who could.
+// isGuarded reports whether others can neither rename nor remove our files in a
+// directory, nor give write permission to those who could.
 func isGuarded(dir fs.FileInfo) bool {
 	return isOurs(dir) && (dir.Mode()&fs.ModeSticky != 0 || dir.Mode().Perm()&0o022 == 0)
 }
 
-// checkAccess returns an error unless a file is ours and has none of the
-// forbidden permissions, which are an error of their own.
+// checkAccess returns errOwner unless the file is ours, and err if it has any
+// of the forbidden permissions.
 func checkAccess(info fs.FileInfo, forbidden fs.FileMode, err error) error {
 	switch {
 	case !isOurs(info):
@@ -76,8 +75,8 @@ func checkAccess(info fs.FileInfo, forbidden fs.FileMode, err error) error {
 	return nil
 }
 
-// absolute leaves .. in its place: what it means is for the links before it to
-// say.
+// absolute keeps every "..", because its meaning depends on the links before
+// it.
 func absolute(path string) (string, error) {
 	if path == "" {
 		return "", fs.ErrNotExist

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Follow loads the ring and returns what keeps it up to date.
+// Follow loads the ring as [File.Load] does, and returns what keeps it up to
+// date.
 func (f File) Follow(ctx context.Context, now time.Time) (*Follower, error) {
 	r, sum, err := f.load(ctx)
 	if err != nil {
@@ -21,8 +22,8 @@ func (f File) Follow(ctx context.Context, now time.Time) (*Follower, error) {
 	return follower, nil
 }
 
-// Follower keeps a ring up to date with its file, whenever Refresh is called.
-// It is made by [File.Follow] and safe for concurrent use.
+// Follower keeps a ring up to date with its file. [File.Follow] makes it, and
+// the caller calls Refresh. It is safe for concurrent use.
 type Follower struct {
 	file      File
 	ring      *Ring
@@ -33,34 +34,33 @@ type Follower struct {
 	serial uint64      // and the serial that the ring had then
 }
 
-// String returns what that of the ring does.
+// String returns what the ring's String does.
 func (f *Follower) String() string { return f.ring.String() }
 
 // Format writes what String returns, whatever the verb.
 func (f *Follower) Format(s fmt.State, verb rune) { f.ring.Format(s, verb) }
 
-// LogValue returns what that of the ring does.
+// LogValue returns what the ring's LogValue does.
 func (f *Follower) LogValue() slog.Value { return f.ring.LogValue() }
 
-// Ring returns the ring, which is the same one at all times.
+// Ring returns the ring, always the same one.
 func (f *Follower) Ring() *Ring { return f.ring }
 
 // Refresh puts the file's version of the ring in force if it is newer, and
-// reports whether that changed anything. Call it every so often, several times
-// within Policy.Lead, in which each host must have heard of the next key.
-// Nobody who uses the ring waits for it, and the KEK is asked only where the
-// file has changed.
+// reports whether that changed anything. Call it several times within
+// Policy.Lead, the time in which each host must learn of the next key. Users of
+// the ring never wait for it. It asks the KEK only if the file has changed.
 //
-// If anything about the file is wrong, the version in force stays, and the
-// error says why: it is one of reading, or of [Ring.Update]. [ErrRollback] also
-// says that a process that shares the HighWater file has seen a newer one. One
-// error is different: if the HighWater file cannot be read or written, or its
-// lock is not to be had before ctx ends, the newer version is in force all the
-// same, because it may revoke a key. After any error the next call tries again.
+// If anything about the file is wrong, the version in force stays. The error is
+// one of reading, or of [Ring.Update]. [ErrRollback] also says that a process
+// that shares the HighWater file has seen a newer version. One error is
+// different: if the HighWater file cannot be read, written or locked before ctx
+// ends, the newer version is in force all the same, because it may revoke a
+// key. After any error the next call tries again.
 func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// The clock was set back. What is said to be of the future would not age.
+	// The clock was set back. A time in the future would not age.
 	if now.Round(0).Before(*f.refreshed.Load()) {
 		f.refreshed.Store(&now)
 	}
@@ -72,13 +72,14 @@ func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, er
 }
 
 func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
-	// The mark first: what others adopt later is no reason to refuse this.
+	// Read the mark first: what others adopt later is no reason to refuse
+	// this.
 	known, markErr := f.file.highest()
 	sealed, err := f.file.read()
 	if err != nil {
 		return false, err
 	}
-	// Times and sizes do not tell for certain whether a file has changed.
+	// Times and sizes do not prove that a file is unchanged.
 	sum := fingerprint(sha256.Sum256(sealed))
 	if sum == f.sum && f.ring.Serial() == f.serial {
 		if f.serial < known {
@@ -99,24 +100,28 @@ func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
 }
 
 // Stale returns for how long the ring may have been out of date: the time from
-// the last Refresh without an error, or from the start, to now. It grows when
-// nobody calls Refresh, or when that waits for a file system or KEK, too. From
-// Policy.Lead on, less ClockSkew and a second, tokens may be refused that other
-// hosts mint under a key that is not known here.
+// the last Refresh without an error, or from Follow, to now. It also grows when
+// nobody calls Refresh, or when Refresh waits for a file system or a KEK. Once
+// it reaches Policy.Lead, less ClockSkew and a second, this host may refuse
+// tokens that others mint under a key that it does not know.
 //
-// It says nothing about a file that can be read and never changes, as where the
-// file itself is mounted and not its directory: see Health.
+// It does not see a file that can be read and never changes, such as a mount of
+// the file itself instead of its directory. Health does.
 func (f *Follower) Stale(now time.Time) time.Duration {
-	// Not by the monotonic clock, which stands still while a host is suspended:
-	// keys go on by the time of day.
+	// Drop the monotonic clock, which stands still while a host is
+	// suspended: keys go by the time of day.
 	return max(0, now.Round(0).Sub(*f.refreshed.Load()))
 }
 
-// Health returns nil if new keys reach this process in time, and else an error
-// that says what keeps them away: the ring is overdue, whatever the cause (see
-// [Ring.Overdue]), its next rotation is far ahead (see [Ring.FarAhead]), or
-// this process has not refreshed it for more than half of Policy.Lead. As a
-// rule nobody has been refused for that yet.
+// Health returns nil if new keys reach this process in time. Otherwise the
+// error says what is wrong:
+//
+//   - overdue: the next key is missing (see [Ring.Overdue]);
+//   - far ahead: the next rotation is too late (see [Ring.FarAhead]);
+//   - stale: the last Refresh without an error is more than half of Policy.Lead
+//     ago (see Stale).
+//
+// As a rule, no token has been refused for that yet.
 func (f *Follower) Health(now time.Time) error {
 	if err := f.ring.health(now); err != nil {
 		return err

@@ -18,30 +18,28 @@ import (
 )
 
 // KEK is a key-encryption key: it wraps the data key under which a ring is
-// sealed. [LocalKEK] and [KEKFile] are keys of one's own, [AEADKEK] one of a key
-// management service, and package kekhelper asks another program. Errors are
-// returned to the caller, wrapped. Methods may be called concurrently.
+// sealed. [LocalKEK] and [KEKFile] hold the key themselves. [AEADKEK] asks a
+// key management service, and package kekhelper asks another program. Callers
+// get its errors wrapped. Methods may be called concurrently.
 type KEK interface {
 	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
-	// tells Unwrap which of its keys to use; it is stored in clear and has 1 to
-	// 255 bytes. wrapped has 1 to 65,535 bytes. It is unwrapped at once, to see
-	// that nothing takes the place of a ring that nobody could open.
+	// tells Unwrap which of its keys to use. It has 1 to 255 bytes, and the
+	// sealed ring has it in clear. wrapped has 1 to 65,535 bytes.
 	Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error)
 
-	// Unwrap returns the 32 bytes that Wrap was given. They are the caller's,
-	// who clears them after use. Both arguments come from a file that anybody
-	// may have written, and nothing else makes a ring authentic. So Unwrap must
-	// refuse a kekID that is none of its own, and whatever Wrap has not
-	// returned. It must not look up whichever key of a service the file names,
-	// and it must not be possible to wrap with a public key. Otherwise anyone
-	// who can write the file can make a ring, and mint.
+	// Unwrap returns the 32 bytes that Wrap was given. The caller owns
+	// them, and clears them after use. Anybody may have written the file
+	// that the arguments come from, and nothing else makes a ring
+	// authentic. So Unwrap must refuse a kekID that is none of its own, and
+	// whatever Wrap did not return. It must not look up whichever key of a
+	// service the file names. A public key must not be able to wrap.
+	// Otherwise whoever can write the file can make a ring, and mint.
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 
-// KEKs is a [KEK] of one or more: the first one wraps, and each in turn is
-// asked to unwrap. It is for changing the KEK while the keys stay. First give
-// every host both. Then save the ring with KEKs in which the new one is the
-// first. Then drop the old one everywhere.
+// KEKs is a [KEK] of one or more: the first one wraps, and Unwrap asks each in
+// turn. Use it to change the KEK and keep the keys. First give every host both.
+// Then save the ring with the new one first. Then drop the old one everywhere.
 type KEKs []KEK
 
 // Wrap implements [KEK].
@@ -52,7 +50,7 @@ func (k KEKs) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped [
 	return k[0].Wrap(ctx, dataKey)
 }
 
-// Unwrap implements [KEK]. The error is those of all, joined.
+// Unwrap implements [KEK]. The error joins those of all.
 func (k KEKs) Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
 	if len(k) == 0 || slices.Contains(k, nil) {
 		return nil, errNoKEK
@@ -104,8 +102,8 @@ func wrap(ctx context.Context, kek KEK, dataKey []byte) (kekID string, wrapped [
 	return kekID, wrapped, nil
 }
 
-// checkWrapped returns an error for what a sealed ring cannot hold, or must not:
-// the data key itself, if a KEK returns what it was given.
+// checkWrapped returns an error for what a sealed ring cannot hold, and for a
+// KEK that returns the data key as it was given.
 func checkWrapped(kekID string, wrapped, dataKey []byte) error {
 	switch {
 	case len(kekID) < 1 || len(kekID) > 255:
@@ -137,9 +135,9 @@ func validDataKey(b []byte) bool {
 	return len(b) == dataKeySize && [dataKeySize]byte(b) != [dataKeySize]byte{}
 }
 
-// LocalKEK is a [KEK] of 32 random bytes, which a file or an environment
-// variable holds. It is immutable, and never shown by a printer or an encoder.
-// The zero LocalKEK is not valid: it panics.
+// LocalKEK is a [KEK] of 32 random bytes, for a file or an environment
+// variable. It is immutable. No printer or encoder shows it. The zero LocalKEK
+// is not valid: it panics.
 type LocalKEK struct {
 	id   string
 	text func() string
@@ -165,7 +163,7 @@ func GenerateKEK() (*LocalKEK, error) {
 }
 
 // ParseKEK parses the text form of a KEK: "chattoken-kek1_" and 43 characters
-// of base64url, nothing before and nothing after. The error does not repeat it.
+// of base64url, and nothing else. The error does not repeat it.
 func ParseKEK(text string) (*LocalKEK, error) {
 	encoded, ok := strings.CutPrefix(text, KEKPrefix)
 	if !ok || len(encoded) != base64url.EncodedLen(kekSize) {
@@ -179,7 +177,7 @@ func ParseKEK(text string) (*LocalKEK, error) {
 	return newLocalKEK(&secret)
 }
 
-// newLocalKEK keeps a copy of secret, which is no value for the reason at
+// newLocalKEK keeps a copy of secret. It takes a pointer for the reason at
 // newKey.
 func newLocalKEK(secret *[kekSize]byte) (*LocalKEK, error) {
 	if *secret == [kekSize]byte{} {
@@ -207,23 +205,23 @@ func newLocalKEK(secret *[kekSize]byte) (*LocalKEK, error) {
 	}, nil
 }
 
-// ID returns "local-" and 16 hexadecimal digits, which are derived from the
-// secret and public.
+// ID returns "local-" and 16 hexadecimal digits. They are derived from the
+// secret, and public.
 func (k *LocalKEK) ID() string { return k.id }
 
-// InsecureText returns the KEK itself, in the form that [ParseKEK] takes. Who
-// has it and a sealed ring can mint tokens.
+// InsecureText returns the KEK itself, in the form that [ParseKEK] takes.
+// Whoever has it and a sealed ring can mint tokens.
 func (k *LocalKEK) InsecureText() string { return k.text() }
 
-// Wrap implements [KEK] by XChaCha20-Poly1305 with a random nonce and the ID as
-// additional data. It does not wait.
+// Wrap implements [KEK] with XChaCha20-Poly1305, a random nonce, and the ID as
+// additional data. It does not block.
 func (k *LocalKEK) Wrap(_ context.Context, dataKey []byte) (kekID string, wrapped []byte, err error) {
 	nonce := make([]byte, box.NonceSize, box.NonceSize+len(dataKey)+box.TagSize)
 	rand.Read(nonce)
 	return k.id, k.seal(nonce, nonce, dataKey, []byte(k.id)), nil
 }
 
-// Unwrap implements [KEK]. It does not wait.
+// Unwrap implements [KEK]. It does not block.
 func (k *LocalKEK) Unwrap(_ context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
 	if kekID != k.id {
 		return nil, fmt.Errorf("sealed under the KEK %q, not %s", kekID, k.id)

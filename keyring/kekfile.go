@@ -11,18 +11,17 @@ const maxKEKFile = 4096
 
 var errKEKMode = errors.New("others can read it; its mode must be 0600 or 0400")
 
-// KEKFile is a [KEK] in a file of one line, which is read each time that it is
-// needed: when a ring is sealed, loaded, or found to be a new one. So another
-// KEK takes its place without a restart. Errors name the file, and repeat
-// nothing of it.
+// KEKFile is a [KEK] in a file of one line. It reads the file each time that a
+// ring is sealed, loaded, or found to be new. So another KEK needs no restart.
+// Errors name the file, and repeat nothing of it.
 type KEKFile struct {
 	Name string
 
-	// InsecureAnyMode has the file read whatever its mode and owner, and by
-	// whatever links, for places where these cannot be chosen, as with fsGroup
-	// in Kubernetes. Without it, on Unix, the file must belong to root or to
-	// this user and be inaccessible to the group and to others. The links to it
-	// have to be as for [File].
+	// InsecureAnyMode reads a file of any mode and owner, through any
+	// links, for places where these cannot be chosen, such as fsGroup in
+	// Kubernetes. Without it, on Unix, the file must belong to root or to
+	// this user, and the group and others must have no access. The links to
+	// it must be as [File] says.
 	InsecureAnyMode bool
 }
 
@@ -73,8 +72,8 @@ func (f KEKFile) Unwrap(ctx context.Context, kekID string, wrapped []byte) (data
 	return k.Unwrap(ctx, kekID, wrapped)
 }
 
-// WriteFile saves the KEK to a new file of mode 0600. It does not replace a
-// file. The symbolic links in name have to be as for [File].
+// WriteFile saves the KEK to a new file of mode 0600. It replaces no file. The
+// symbolic links in name must be as [File] says.
 func (k *LocalKEK) WriteFile(name string) error {
 	data := []byte(k.text() + "\n")
 	defer clear(data)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// ID names a key. It is public: every token carries the one of its key. It is
-// derived from the key's secret, so that one ID never means two keys of a ring.
+// ID names a key. It is public: every token carries its key's ID. It is derived
+// from the secret, so a ring never has two keys of one ID.
 type ID [4]byte
 
 var errID = errors.New("keyring: a key ID is 8 lower-case hexadecimal digits")
@@ -35,7 +35,7 @@ func ParseID(s string) (ID, error) {
 // String returns the ID as 8 lower-case hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// hash returns the ID as a number, which is evenly distributed.
+// hash returns the ID as an evenly distributed number.
 func (id ID) hash() uint32 { return binary.LittleEndian.Uint32(id[:]) }
 
 // MarshalText returns what String does.
@@ -56,8 +56,8 @@ const (
 
 var errZeroSecret = errors.New("keyring: a secret is all zero")
 
-// key is the secret part of a key. The secret and the cipher live in captured
-// variables only, where no printer, encoder or dumper can follow.
+// key is the secret part of a key. Captured variables hold the secret and the
+// cipher, because no printer, encoder or dumper follows those.
 type key struct {
 	id     ID
 	secret func() [secretSize]byte
@@ -65,8 +65,8 @@ type key struct {
 	open   func(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
-// newKey derives a key from its secret, of which it keeps a copy. What is
-// passed by value would show in the traceback of a crash meanwhile.
+// newKey derives a key from its secret, and keeps a copy. It takes a pointer
+// because a crash traceback shows values.
 func newKey(secret *[secretSize]byte, context string) (key, error) {
 	if *secret == [secretSize]byte{} {
 		return key{}, errZeroSecret
@@ -89,9 +89,9 @@ func newKey(secret *[secretSize]byte, context string) (key, error) {
 	}, nil
 }
 
-// derive returns the encryption key and its ID. The 0x00 that ends each label
-// is needed: contexts are free text, and without it the ID under one context
-// would be the first bytes of the key under another.
+// derive returns the encryption key and its ID. Contexts are free text, so each
+// label ends in 0x00: without it, the ID under one context would be the first
+// bytes of the key under another.
 func derive(secret []byte, context string) ([]byte, ID, error) {
 	k, err := expand(secret, keyLabel+context, chacha20poly1305.KeySize)
 	if err != nil {
@@ -113,7 +113,7 @@ func expand(secret []byte, info string, size int) ([]byte, error) {
 	return b, nil
 }
 
-// newAEAD returns an error, rather than a cipher, in FIPS 140-only mode.
+// newAEAD returns an error in FIPS 140-only mode.
 func newAEAD(key []byte) (cipher.AEAD, error) {
 	aead, err := chacha20poly1305.NewX(key)
 	if err != nil {
@@ -126,11 +126,11 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 type generator struct {
 	context string
 	keys    map[ID]key
-	err     error // the first one; after it nothing is made any more
+	err     error // the first one; fresh makes nothing after it
 }
 
-// fresh makes a key whose ID none of g.keys has: among 32 bits a clash is rare
-// but possible.
+// fresh makes a key whose ID is new in g.keys: with 32 bits a clash is rare but
+// possible.
 func (g *generator) fresh() ID {
 	for g.err == nil {
 		var secret [secretSize]byte

@@ -156,15 +156,15 @@ func TestNew(t *testing.T) {
 	require.NoError(t, err)
 	got := keys(r, start)
 	require.Len(t, got, 2)
-	primary, spare := got[0], got[1]
-	require.NotEqual(t, primary.ID, spare.ID)
+	primary, next := got[0], got[1]
+	require.NotEqual(t, primary.ID, next.ID)
 	require.Equal(t, keyring.Key{
 		ID: primary.ID, State: keyring.Primary, Created: start,
 		Retires: start.Add(period), Expires: start.Add(period + overlap),
 	}, primary)
 	require.Equal(t, keyring.Key{
-		ID: spare.ID, State: keyring.Pending, Created: start, Activates: start.Add(period),
-	}, spare)
+		ID: next.ID, State: keyring.Pending, Created: start, Activates: start.Add(period),
+	}, next)
 	require.EqualValues(t, 1, r.Serial())
 	require.Equal(t, keyring.Policy{MaxTTL: time.Minute, ClockSkew: 5 * second, Period: period, Lead: lead}, r.Policy())
 	require.Equal(t, time.Minute, r.Limits().MaxTTL)
@@ -188,7 +188,7 @@ func TestNewRefuses(t *testing.T) {
 		{"1970", time.Unix(0, 0), keyring.Config{}, true},
 		{"before 1970", time.Unix(-1, 0), keyring.Config{}, false},
 		{"zero time", time.Time{}, keyring.Config{}, false},
-		{"the spare after 9999", time.Unix(253402300799, 0), keyring.Config{}, false},
+		{"the next key after 9999", time.Unix(253402300799, 0), keyring.Config{}, false},
 		{"after 9999", time.Unix(253402300800, 0), keyring.Config{}, false},
 		{"longest context", start, keyring.Config{Context: string(make([]byte, 255))}, true},
 		{"context too long", start, keyring.Config{Context: string(make([]byte, 256))}, false},

@@ -129,7 +129,7 @@ func TestHealthStale(t *testing.T) {
 	require.NoError(t, s.follower.Health(start.Add(lead)))
 }
 
-// A spare that seals too late puts rotation off until then: a clock that was
+// A next key that seals too late puts rotation off until then: a clock that was
 // ahead has made it, or the period was longer.
 func TestFarAhead(t *testing.T) {
 	r := newRing(t, start)

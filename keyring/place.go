@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// place is where a file is or will be: an open directory, and a name in it.
-// Whatever is done by it stays in that directory, also if somebody renames or
-// links something meanwhile.
+// place is where a file is or will be: an open directory, and a name in it. Its
+// methods stay in that directory, even if somebody renames or links something
+// meanwhile.
 type place struct {
 	dir  *os.Root
 	name string
@@ -42,9 +42,8 @@ var (
 )
 
 // locate finds a file that is to be written. It follows a symbolic link only if
-// it belongs to root or to this user. Once it has come to a directory that
-// others can write, it does not leave that any more: what others put into such
-// a directory could lead anywhere.
+// root or this user owns it. Once the path reaches a directory that others can
+// write, it must stay there: others could make it lead anywhere.
 func locate(path string) (place, error) {
 	w, root, err := find(path)
 	if err == nil && root == nil {
@@ -54,23 +53,23 @@ func locate(path string) (place, error) {
 }
 
 // readTrusted reads a regular file of at most limit bytes, and finds it as
-// locate does. The directory need not be readable.
+// locate does. It need not be able to list the directory.
 func readTrusted(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	w, root, err := find(path)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case root == nil:
-		// In a sticky directory somebody may put a link in place of his own
-		// file.
+		// In a sticky directory, others may replace their own file by a
+		// link.
 		return openRegular(filepath.Join(w.dir, w.name), nofollow, limit)
 	}
 	defer root.Close()
 	return place{root, w.name}.read(limit)
 }
 
-// find goes to the directory of a file, and opens it if others can write on the
-// way there.
+// find goes to the directory of a file. It opens the directory if others can
+// write on the way there.
 func find(path string) (w walk, root *os.Root, err error) {
 	path, err = absolute(path)
 	if err != nil {
@@ -87,8 +86,8 @@ func find(path string) (w walk, root *os.Root, err error) {
 	return w, nil, err
 }
 
-// walk is on its way to a file. Nobody but root and this user can change what
-// its directory is.
+// walk is a position on the way to a file. Only root and this user can replace
+// dir.
 type walk struct {
 	dir   string      // without symbolic links
 	info  fs.FileInfo // of dir
@@ -98,8 +97,8 @@ type walk struct {
 	named bool // a link was in place of the file itself
 }
 
-// goesBack reports whether the path leaves the directory again at once. That
-// needs nothing in it to be trusted.
+// goesBack reports whether the path leaves the directory again at once. Then
+// nothing in it need be trusted.
 func (w *walk) goesBack() bool {
 	for name := range strings.SplitSeq(w.rest, string(filepath.Separator)) {
 		if name != "" && name != "." {
@@ -143,7 +142,7 @@ func (w *walk) step() error {
 	return nil
 }
 
-// follow puts the target of a link in its place.
+// follow replaces a link by its target.
 func (w *walk) follow(name string, info fs.FileInfo, rest string, more bool) error {
 	if !isOurs(info) {
 		return errLinkOwner
@@ -166,8 +165,7 @@ func (w *walk) follow(name string, info fs.FileInfo, rest string, more bool) err
 	return nil
 }
 
-// confined goes the rest of the way in an open directory, out of which nothing
-// leads.
+// confined goes the rest of the way inside an open directory.
 func (w *walk) confined() (*os.Root, error) {
 	root, err := os.OpenRoot(w.dir)
 	if err != nil {
@@ -201,9 +199,8 @@ func (w *walk) confined() (*os.Root, error) {
 	return nil, errLinks
 }
 
-// confinedFollow is follow where the file itself is a link. Those to
-// directories are followed by root, whoever made them, and it lets none lead
-// out.
+// confinedFollow is follow for a link in place of the file. root follows links
+// to directories, whoever made them, and lets none lead out.
 func (w *walk) confinedFollow(root *os.Root, dir string, info fs.FileInfo) error {
 	if !isOurs(info) {
 		return errLinkOwner
@@ -234,7 +231,7 @@ func openRegular(name string, flag int, limit int64) ([]byte, fs.FileInfo, error
 	return readAll(f, limit)
 }
 
-// read is readRegular of the file in its place.
+// read is readRegular for the file at p.
 func (p place) read(limit int64) ([]byte, fs.FileInfo, error) {
 	f, err := p.dir.OpenFile(p.name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
@@ -275,8 +272,8 @@ func (p place) create(data []byte) error {
 	return p.sync()
 }
 
-// replace writes a file beside the old one, which it replaces once all of it is
-// on the disk.
+// replace writes a draft beside the old file, syncs it, and renames it over
+// that.
 func (p place) replace(data []byte) error {
 	draft := fmt.Sprintf(".%s.%08x.tmp", p.name, rand.Uint32())
 	f, err := p.dir.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -300,9 +297,9 @@ func finish(f *os.File, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// giveAccess lets those read f who can read the file that it is to replace, if
-// there is one. Where nothing has to be changed for that it changes nothing:
-// not every file system can.
+// giveAccess gives f the mode and owner of the file that it is to replace, if
+// there is one. If nothing differs, it changes nothing: not every file system
+// can.
 func (p place) giveAccess(f *os.File) error {
 	old, err := p.dir.Lstat(p.name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -319,11 +316,12 @@ func (p place) giveAccess(f *os.File) error {
 	return f.Chmod(old.Mode().Perm())
 }
 
-// lock takes the lock that goes with a file: on another one, of that name and
-// ".lock", which it makes if it is missing and leaves in place. If somebody
-// else holds it, the error is ErrConflict, or lock waits: until ctx ends, and
-// for maxWait if that has no deadline, since whoever can open the lock file can
-// hold the lock. It ends with the process, however that ends.
+// lock takes the lock of p, which is on another file: p's name and ".lock". It
+// makes that file if it is missing, and leaves it in place. If somebody else
+// holds the lock, the error is ErrConflict, unless wait is set. Then lock waits
+// until ctx ends. If ctx has no deadline, it waits for maxWait, because whoever
+// can open the lock file can hold the lock. The lock ends with the process,
+// however that ends.
 func (p place) lock(ctx context.Context, wait bool) (unlock func() error, err error) {
 	if !canLock {
 		return func() error { return nil }, nil
@@ -352,7 +350,7 @@ func (p place) lock(ctx context.Context, wait bool) (unlock func() error, err er
 		if err != nil {
 			return nil, err
 		}
-		// A lock on a file that has lost its name keeps nobody out.
+		// A lock on a file that has lost its name excludes nobody.
 	}
 	return nil, ErrConflict
 }
@@ -378,8 +376,7 @@ func waitFor(ctx context.Context, f *os.File) error {
 	}
 }
 
-// openOrMake opens a regular file that is ours, or makes one, and neither by a
-// link.
+// openOrMake opens or makes a regular file that is ours. It follows no link.
 func (p place) openOrMake() (*os.File, error) {
 	flag := os.O_RDWR | nonblock
 	info, err := p.dir.Lstat(p.name)
@@ -405,7 +402,7 @@ func (p place) openOrMake() (*os.File, error) {
 	return f, nil
 }
 
-// names reports whether f is still what the name stands for.
+// names reports whether p still names f.
 func (p place) names(f *os.File) (bool, error) {
 	is, err := f.Stat()
 	if err != nil {

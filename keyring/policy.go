@@ -8,32 +8,32 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
 
-// Policy says how keys follow each other. It is part of the ring and stored in
-// its sealed form, so that every host that holds the ring agrees on it. All
-// fields are whole seconds. The zero value of each means its default.
+// Policy says how keys follow each other. The sealed ring has it, so all hosts
+// that hold the ring agree on it. All fields are whole seconds. Zero fields
+// have defaults.
 type Policy struct {
-	// MaxTTL is the longest validity of a token, from 5 s to 10 min, and in a
-	// new policy at least 5 s more than ClockSkew; zero means 60 s. A key opens
-	// for that long, and twice ClockSkew, after it has sealed its last token.
+	// MaxTTL is the longest validity of a token, from 5 s to 10 min. In a
+	// new policy it is at least ClockSkew and 5 s. Zero means 60 s. A key
+	// opens for MaxTTL and twice ClockSkew after it stops sealing.
 	MaxTTL time.Duration
 
-	// ClockSkew is how far apart the clocks of two hosts may be, from 1 s to
-	// 1 min; zero means 5 s.
+	// ClockSkew is how far apart the clocks of two hosts may be, from 1 s
+	// to 1 min. Zero means 5 s.
 	ClockSkew time.Duration
 
-	// Period is how long a key seals, at most 366 days; zero means 30 days.
+	// Period is how long a key seals, at most 366 days. Zero means 30 days.
 	Period time.Duration
 
-	// Lead is how long a key is published before it may seal, longer than
-	// ClockSkew and at most Period; zero means an hour. Every host must have
-	// taken up a new version of the ring within Lead, less ClockSkew and a
-	// second: the shortest Lead leaves no time for that. With one above a
+	// Lead is how long a key is published before it may seal. It is longer
+	// than ClockSkew, and at most Period. Zero means an hour. Every host
+	// must load a new version of the ring within Lead, less ClockSkew and a
+	// second: the shortest Lead leaves no time for that. If it is above a
 	// quarter of Period, see [Ring.Overdue].
 	Lead time.Duration
 }
 
-// Limits are the limits on tokens that all who mint, open and spend them must
-// agree on: those of a [Policy], for whoever makes a guard.
+// Limits are the limits of a [Policy] on tokens. Whoever mints, opens or spends
+// tokens must agree on them. A guard is made with them.
 type Limits struct {
 	MaxTTL    time.Duration // the longest validity of a token
 	ClockSkew time.Duration // how far apart the clocks of two hosts may be
@@ -57,7 +57,7 @@ var defaultPolicy = Policy{
 	Lead:      time.Hour,
 }
 
-// or returns p with the fields of q in place of its zero ones.
+// or returns p, with q's fields in place of zero ones.
 func (p Policy) or(q Policy) Policy {
 	return Policy{
 		MaxTTL:    cmp.Or(p.MaxTTL, q.MaxTTL),
@@ -67,9 +67,9 @@ func (p Policy) or(q Policy) Policy {
 	}
 }
 
-// check refuses what could strand a token or let two hosts disagree. A Lead
-// within the skew would let a fast host seal before a key is published at all;
-// one beyond Period would make every rotation late.
+// check refuses policies that could strand a token or let two hosts disagree.
+// With a Lead within the skew, a host whose clock is ahead could seal before a
+// key is published. With one beyond Period, every rotation would be late.
 func (p Policy) check() error {
 	switch {
 	case !limits.Whole(p.MaxTTL, limits.MinTTL, limits.MaxTTL):
@@ -84,9 +84,9 @@ func (p Policy) check() error {
 	return nil
 }
 
-// checkNew refuses a policy under which tokens would be dead on arrival at a
-// host whose clock is ahead by the whole skew. A ring that has such a policy
-// already is used all the same: not to load it would refuse everybody.
+// checkNew refuses a policy whose tokens would be expired on arrival, at a host
+// whose clock is ahead by the whole skew. A ring that has such a policy is
+// loaded all the same: to refuse it would lock everybody out.
 func (p Policy) checkNew() error {
 	if p.MaxTTL < p.ClockSkew+limits.MinTTL {
 		return errTooShort
@@ -94,7 +94,7 @@ func (p Policy) checkNew() error {
 	return nil
 }
 
-// overlap is how many seconds a key opens after it was last allowed to seal.
+// overlap is how many seconds a key opens after it stops sealing.
 func (p Policy) overlap() int64 { return seconds(p.MaxTTL + 2*p.ClockSkew) }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/limits"
 )
 
-// State is what a key may do at some moment. The zero State is invalid.
+// State is what a key may do at a given time. The zero State is invalid.
 type State uint8
 
 const (
@@ -40,9 +40,9 @@ const (
 	maxStep   = 1 << 32
 )
 
-// ceiling returns the highest serial that may follow a known one, or be the
-// first one if that is 0. The steps are so small that it takes billions of them
-// to use the serials up, and so large that changes alone never take one.
+// ceiling returns the highest serial that may follow a known one, or come first
+// if known is 0. The steps are so small that it takes billions of them to use
+// up the serials. They are so large that changes alone never need one.
 func ceiling(known uint64) uint64 {
 	if known == 0 {
 		return maxFirst
@@ -60,15 +60,16 @@ var (
 	errChain    = errors.New("keyring: the keys do not follow each other")
 )
 
-// slot is the public part of a key: its name and its times, in Unix seconds.
-// Zero means that a time is not set; an activation of zero is "since ever".
+// slot is the public part of a key: its ID and its times, in Unix seconds. Zero
+// is a time that is not set. An activation of zero means that it was always
+// active.
 type slot struct {
 	id                                              ID
 	created, activates, retires, expires, revokedAt int64
 }
 
-// state is a function of nothing but the key's own times and now, so that
-// hosts that hold the same ring need not talk to agree.
+// state depends only on the key's own times and now, so hosts that hold the
+// same ring agree without talking.
 func (k *slot) state(now int64) State {
 	switch {
 	case k.revokedAt != 0:
@@ -83,13 +84,14 @@ func (k *slot) state(now int64) State {
 	return Primary
 }
 
-// schedule is which key does what and when: a plain value, without secrets.
+// schedule says which key does what and when. It is a plain value, without
+// secrets.
 //
-// The chain holds the keys that were not revoked, in order of activation. The
-// first one has been active since ever, each retires when the next one
-// activates, and the last one never does. So there is exactly one primary at
-// every moment, whatever a clock says: one that is set back finds a key to seal
-// with, and if nobody rotates any more, nobody is refused for it.
+// The chain holds the keys that are not revoked, in order of activation. The
+// first one was always active, each retires when the next one activates, and
+// the last one never retires. So exactly one key is primary at every moment,
+// whatever a clock says. A clock that is set back finds a key to seal with. If
+// nobody rotates any more, the last key goes on.
 type schedule struct {
 	serial  uint64
 	policy  Policy
@@ -111,32 +113,31 @@ func (s *schedule) clone() schedule {
 }
 
 // primary returns the index in the chain of the key that seals: the one before
-// the first that is pending.
+// the first pending key.
 func (s *schedule) primary(now int64) int {
 	return sort.Search(len(s.chain)-1, func(i int) bool { return now < s.chain[i+1].activates })
 }
 
-// rotate publishes a spare where there is none and drops what has expired.
+// rotate publishes the next key if there is none, and drops expired ones.
 func (s *schedule) rotate(now int64, fresh func() ID) (changed bool, err error) {
 	published := s.publish(now, fresh)
 	return s.prune(now) || published, nil
 }
 
-// publish appends a spare to the chain, unless it has one.
+// publish appends a pending key to the chain, unless it has one.
 func (s *schedule) publish(now int64, fresh func() ID) bool {
 	last := &s.chain[len(s.chain)-1]
 	if last.state(now) == Pending {
 		return false
 	}
-	// A key that claims to be of the future counts as one of now.
+	// A key from the future counts as one of now.
 	next := max(min(s.due(), now)+seconds(s.policy.Period), now+seconds(s.policy.Lead))
 	last.retires, last.expires = next, next+s.policy.overlap()
 	s.chain = append(s.chain, slot{id: fresh(), created: now, activates: next})
 	return true
 }
 
-// due returns when publish has something to do: when the last key starts to
-// seal.
+// due returns when the next key is due: when the last one starts to seal.
 func (s *schedule) due() int64 {
 	last := &s.chain[len(s.chain)-1]
 	if last.activates == 0 {
@@ -145,39 +146,39 @@ func (s *schedule) due() int64 {
 	return last.activates
 }
 
-// prune drops keys that have expired. In the chain it does so from the front
-// only, and the rest must still be one. Without that, a clock that was ahead
-// for a moment would leave a ring that cannot seal until it is there again.
+// prune drops expired keys, in the chain only from the front. The first one
+// that is left becomes always active. Otherwise, if a clock was ahead for a
+// moment, the ring could not seal until that time.
 func (s *schedule) prune(now int64) bool {
 	before := len(s.chain) + len(s.revoked)
 	for s.chain[0].state(now) == Expired {
-		s.behead(1)
+		s.dropFirst(1)
 	}
 	s.revoked = slices.DeleteFunc(s.revoked, func(k slot) bool { return now >= k.expires })
 	return len(s.chain)+len(s.revoked) < before
 }
 
-// behead drops the first n keys of the chain, of which more are left.
-func (s *schedule) behead(n int) {
+// dropFirst drops the first n keys of the chain. At least one must remain.
+func (s *schedule) dropFirst(n int) {
 	s.chain = s.chain[n:]
 	s.chain[0].activates = 0
 }
 
-// fit keeps the ring within maxKeys, which only one of somebody else's making
-// exceeds: nothing that such a ring holds may keep it from being changed. First
-// the keys go that were revoked longest ago, as they are refused as unknown,
-// too; then the oldest of the chain.
-func (s *schedule) fit() {
+// limitKeys keeps the ring within maxKeys. Only a ring of somebody else's
+// making exceeds that, and nothing in such a ring may keep it from being
+// changed. It first drops the keys revoked longest ago, because unknown keys
+// are refused as well. It then drops the oldest keys of the chain.
+func (s *schedule) limitKeys() {
 	if n := len(s.chain) - maxKeys; n > 0 {
-		s.behead(n)
+		s.dropFirst(n)
 	}
 	if n := len(s.chain) + len(s.revoked) - maxKeys; n > 0 {
 		s.revoked = s.revoked[n:]
 	}
 }
 
-// advance lets the spare seal from now on, ahead of its time.
-func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error) {
+// rotateNow lets the next key seal from now on, ahead of its time.
+func (s *schedule) rotateNow(now int64, fresh func() ID) (changed bool, err error) {
 	i := s.primary(now)
 	if i+1 == len(s.chain) || now < s.chain[i+1].created+seconds(s.policy.Lead) {
 		return false, ErrTooSoon
@@ -186,18 +187,18 @@ func (s *schedule) advance(now int64, fresh func() ID) (changed bool, err error)
 		return false, ErrTooSoon // it has not sealed yet: the clock was set back
 	}
 	s.chain[i].retires = now
-	// A host that has not heard of it yet goes on sealing under the old key,
-	// for as long as the new version takes to reach it.
+	// A host that does not know that yet seals under the old key until the
+	// new version reaches it.
 	s.chain[i].expires = min(s.chain[i].expires, now+seconds(s.policy.Lead)+s.policy.overlap())
 	s.chain[i+1].activates = now
 	_, err = s.rotate(now, fresh)
 	return true, err
 }
 
-// amend replaces the policy, prolongs what it wants to open for longer, and
-// rotates. A key that has expired stays so. It publishes before it prunes: that
-// may leave one key alone, whose activation is then no longer known.
-func (s *schedule) amend(now int64, p Policy, fresh func() ID) (changed bool, err error) {
+// setPolicy replaces the policy, prolongs the keys that it wants to open for
+// longer, and rotates. An expired key stays expired. It publishes before it
+// prunes: pruning may leave one key, which loses its activation.
+func (s *schedule) setPolicy(now int64, p Policy, fresh func() ID) (changed bool, err error) {
 	if p.MaxTTL < s.policy.MaxTTL || p.ClockSkew < s.policy.ClockSkew {
 		return false, errLowered
 	}
@@ -220,10 +221,10 @@ func (s *schedule) amend(now int64, p Policy, fresh func() ID) (changed bool, er
 	return changed || rotated, nil
 }
 
-// revoke takes a key out of the chain. Its successor takes over its time as
-// well, so that it seals at once on hosts with any clock. Where there is none,
-// or where the key was to be the successor itself, a fresh key takes its place,
-// because retirement is never postponed.
+// revoke takes a key out of the chain. Its successor takes over its times as
+// well, so it seals at once on hosts with any clock. If there is no successor,
+// or if the key was itself pending, a fresh key takes its place, because
+// retirement is never postponed.
 func (s *schedule) revoke(now int64, id ID, fresh func() ID) (changed bool, err error) {
 	named := func(k slot) bool { return k.id == id }
 	if slices.ContainsFunc(s.revoked, named) {
@@ -249,8 +250,7 @@ func (s *schedule) revoke(now int64, id ID, fresh func() ID) (changed bool, err 
 	return true, err
 }
 
-// check returns an error unless the schedule is one that this package would
-// have made, or could have.
+// check returns an error unless this package could have made the schedule.
 func (s *schedule) check() error {
 	if len(s.chain) == 0 || len(s.chain)+len(s.revoked) > maxKeys {
 		return errKeyCount
@@ -291,8 +291,8 @@ func (s *schedule) checkOrder() error {
 	return nil
 }
 
-// follows reports whether key i ends when the next one starts and opens for
-// long enough after that; or, for the last one, never ends.
+// follows reports whether key i retires when the next one activates, and opens
+// for long enough after that. The last key must never retire.
 func (s *schedule) follows(i int) bool {
 	k := &s.chain[i]
 	if i+1 == len(s.chain) {
@@ -302,23 +302,22 @@ func (s *schedule) follows(i int) bool {
 		k.expires >= k.retires+s.policy.overlap()
 }
 
-// Key describes a key of a ring. It holds no secret. A zero time is one that
-// is not set.
+// Key describes a key of a ring. It holds no secret. A zero time is not set.
 type Key struct {
 	ID    ID
 	State State
 
 	// Created is when the key was made and published.
 	Created time.Time
-	// Activates is when the key starts to seal. The oldest key of a ring may
-	// seal whatever the clock says: this is then zero.
+	// Activates is when the key starts to seal. Zero means that any time
+	// before Retires will do, as for the oldest key.
 	Activates time.Time
-	// Retires is when the key stops to seal. Zero means that nobody is to
-	// follow it yet.
+	// Retires is when the key stops sealing. Zero means that no next key
+	// exists yet.
 	Retires time.Time
-	// Expires is when the key stops to open. Zero means as Retires does.
+	// Expires is when the key stops opening. Zero means as for Retires.
 	Expires time.Time
-	// Revoked is when the key was revoked, by the clock of who did.
+	// Revoked is when the key was revoked, by the revoking host's clock.
 	Revoked time.Time
 }
 

@@ -61,13 +61,13 @@ func TestRotate(t *testing.T) {
 	require.Equal(t, due.Add(period), got[2].Created)
 }
 
-// Without a rotator the spare takes over, and seals on for ever.
+// Without a rotator the next key takes over, and seals on for ever.
 func TestNobodyRotates(t *testing.T) {
 	r := newRing(t, start)
-	spare := keys(r, start)[1].ID
+	next := keys(r, start)[1].ID
 	for _, after := range []time.Duration{period, 2 * period, 100 * period} {
 		now := start.Add(after)
-		require.Equal(t, spare, sealer(t, r, now))
+		require.Equal(t, next, sealer(t, r, now))
 		require.NoError(t, openErr(r, box(t, r, now), now))
 	}
 	// A rotator that comes back publishes first, and changes nothing before
@@ -76,20 +76,20 @@ func TestNobodyRotates(t *testing.T) {
 	require.True(t, rotate(t, r, now))
 	require.Equal(t, []keyring.State{primary, pending}, states(r, now))
 	require.Equal(t, now.Add(lead), keys(r, now)[1].Activates)
-	require.Equal(t, spare, sealer(t, r, now.Add(lead-1)))
-	require.NotEqual(t, spare, sealer(t, r, now.Add(lead)))
+	require.Equal(t, next, sealer(t, r, now.Add(lead-1)))
+	require.NotEqual(t, next, sealer(t, r, now.Add(lead)))
 }
 
 func TestRotateNow(t *testing.T) {
 	r := newRing(t, start)
-	spare := keys(r, start)[1].ID
+	next := keys(r, start)[1].ID
 	require.Equal(t, keyring.ErrTooSoon, r.RotateNow(start.Add(lead-1)))
 	require.EqualValues(t, 1, r.Serial())
 	now := start.Add(lead)
 	late := clone(t, r)
 	require.NoError(t, r.RotateNow(now))
 	require.EqualValues(t, 2, r.Serial())
-	require.Equal(t, spare, sealer(t, r, now))
+	require.Equal(t, next, sealer(t, r, now))
 	require.Equal(t, []keyring.State{retired, primary, pending}, states(r, now))
 	require.Equal(t, keyring.ErrTooSoon, r.RotateNow(now.Add(lead-1)))
 	// A host that hears of it as late as it may has sealed until then.
@@ -119,7 +119,7 @@ func TestRevokePrimary(t *testing.T) {
 	require.Equal(t, keyring.ErrRevokedKey, openErr(r, bad, start))
 	require.NoError(t, openErr(r, old, start.Add(overlap-1)))
 	got := keys(r, start)
-	require.Equal(t, k[1].Activates, got[1].Activates, "the spare seals on hosts with any clock")
+	require.Equal(t, k[1].Activates, got[1].Activates, "the next key seals on hosts with any clock")
 	require.Equal(t, start, got[3].Revoked)
 	// The older key does not seal again, and retires no later than it would.
 	require.Equal(t, k[0].Retires, got[0].Retires)
@@ -225,7 +225,7 @@ func TestClockTrouble(t *testing.T) {
 }
 
 // A rotator whose clock was ahead has put the next rotation off for years. That
-// is put right by replacing the spare, which is then known to be as young as it
+// is put right by replacing the next key, which is then known to be as young as it
 // is, and letting it seal once all hosts have it.
 func TestClockWasAhead(t *testing.T) {
 	for _, how := range []struct {
@@ -246,9 +246,9 @@ func TestClockWasAhead(t *testing.T) {
 		now := start.Add(lead)
 		require.NoError(t, how.advance(r, now, k[0].ID), how.name)
 		require.NoError(t, openErr(host, box(t, r, now), now), how.name)
-		spare := keys(r, now)[slices.Index(states(r, now), pending)]
-		require.LessOrEqual(t, spare.Activates, now.Add(period), how.name)
-		require.True(t, rotate(t, r, spare.Activates))
+		next := keys(r, now)[slices.Index(states(r, now), pending)]
+		require.LessOrEqual(t, next.Activates, now.Add(period), how.name)
+		require.True(t, rotate(t, r, next.Activates))
 	}
 }
 
@@ -278,7 +278,7 @@ func TestRecovery(t *testing.T) {
 		{"one key, of the future", []documentKey{key(1, maxUnix, 0, 0, 0)}, none},
 		{"keys of the future", []documentKey{key(1, maxUnix, 0, at+3600, at+3670), key(2, maxUnix, at+3600, 0, 0)}, none},
 		{"the last one of the future", []documentKey{key(1, maxUnix, 0, at-3600, at-3500), key(2, maxUnix, at-3600, 0, 0)}, none},
-		{"a spare that never seals", []documentKey{key(1, at, 0, maxUnix-100, maxUnix-1), key(2, at, maxUnix-100, 0, 0)}, none},
+		{"a next key that never seals", []documentKey{key(1, at, 0, maxUnix-100, maxUnix-1), key(2, at, maxUnix-100, 0, 0)}, none},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

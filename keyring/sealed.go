@@ -32,10 +32,10 @@ var (
 	errForm1      = fmt.Errorf("%w: form 1, which names none; see KEYS.md", ErrContext)
 )
 
-// Marshal returns the sealed form of the ring, encrypted under a fresh data
-// key that kek wraps. Who keeps it in a store of his own replaces it by
-// compare-and-swap on [Ring.Serial]: two processes may have made different
-// rings of the same serial.
+// Marshal returns the sealed form of the ring, encrypted under a fresh data key
+// that kek wraps. In a store of your own, replace it by compare-and-swap on
+// [Ring.Serial]: two processes may have made different rings of the same
+// serial.
 func (r *Ring) Marshal(ctx context.Context, kek KEK) ([]byte, error) {
 	s := r.load()
 	document, err := s.document()
@@ -55,7 +55,7 @@ func (r *Ring) Marshal(ctx context.Context, kek KEK) ([]byte, error) {
 // fingerprint identifies a version of a ring by its document.
 type fingerprint [sha256.Size]byte
 
-// document returns the ring as the sealed form has it.
+// document returns the encoded plaintext of the ring.
 func (s *snapshot) document() ([]byte, error) {
 	if len(s.chain) == 0 {
 		return nil, errNoKeys
@@ -68,17 +68,17 @@ func (s *snapshot) document() ([]byte, error) {
 	return encodeDocument(&s.schedule, secrets)
 }
 
-// version is a sealed ring that was read.
+// version is a sealed ring after it was read.
 type version struct {
 	*snapshot
 	sum  fingerprint
 	form uint8
 }
 
-// Load makes a ring of its sealed form. It is an error unless everything about
-// it is valid; there is never a default key. c.Context must be the one that the
-// ring was made with: else the error is [ErrContext], as it is for form 1 with
-// c.RefuseForm1. c.Policy is not used.
+// Load makes a ring from its sealed form. Everything about it must be valid:
+// there is never a default key. If the ring was made with another c.Context,
+// the error is [ErrContext], as it is for form 1 with c.RefuseForm1. c.Policy
+// is not used.
 func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) {
 	r, err := newRing(c)
 	if err != nil {
@@ -95,19 +95,21 @@ func Load(ctx context.Context, kek KEK, sealed []byte, c Config) (*Ring, error) 
 	return r, nil
 }
 
-// Update puts a newer version of the ring in force and reports whether that
-// changed anything. It is meant to be called with whatever the file or store
-// has now, as often as wanted. On every error the version in force stays.
+// Update puts a newer version of the ring in force, and reports whether that
+// changed anything. Call it as often as you like with what the file or store
+// has now. On every error the version in force stays:
 //
-// A ring of another context is [ErrContext], whatever its serial, and so is one
-// of form 1, which names no context, in place of a version that names one. A
-// lower serial is [ErrRollback]; the same one with other content is
-// [ErrConflict]. One that is higher by more than 2^32 is refused as well.
+//   - [ErrContext]: the ring has another context, whatever its serial; or it
+//     has form 1, which names none, and form 2 is in force.
+//   - [ErrRollback]: its serial is lower.
+//   - [ErrConflict]: its serial is the same, but not its content.
+//   - It is also refused if its serial is more than 2^32 higher.
 func (r *Ring) Update(ctx context.Context, kek KEK, sealed []byte) (changed bool, err error) {
 	return r.update(ctx, kek, sealed, 0)
 }
 
-// update is Update where least is the lowest serial that others go on from.
+// update is Update. It also refuses serials below least, which other processes
+// have gone past.
 func (r *Ring) update(ctx context.Context, kek KEK, sealed []byte, least uint64) (changed bool, err error) {
 	v, err := r.read(ctx, kek, sealed)
 	if err != nil {
@@ -141,15 +143,15 @@ func (r *Ring) adopt(v version, least uint64) (changed bool, err error) {
 	return v.serial > old.serial, nil
 }
 
-// take puts v in force, whatever there was.
+// take puts v in force unconditionally.
 func (r *Ring) take(v version) {
 	r.current.Store(v.snapshot)
 	r.base, r.form, r.known = v.sum, v.form, v.serial
 }
 
-// save seals the version in force and hands it to store, if it may replace the
-// sealed form old: nil, where there is none. The ring is not locked meanwhile:
-// a slow KEK must not keep anybody from revoking a key.
+// save seals s and hands it to store, if that may replace old. A nil old means
+// that nothing is there. save does not lock the ring: a slow KEK must not keep
+// anybody from revoking a key.
 func (r *Ring) save(ctx context.Context, kek KEK, s *snapshot, base fingerprint, old []byte, store func(sealed []byte) error) error {
 	document, err := s.document()
 	if err != nil {
@@ -175,9 +177,8 @@ func (r *Ring) save(ctx context.Context, kek KEK, s *snapshot, base fingerprint,
 	return nil
 }
 
-// mayReplace returns an error unless old is one of two versions: the one to be
-// saved, or the one that it was made from. Two writers must not lose each
-// other's keys.
+// mayReplace returns an error unless old is the version to be saved, or the one
+// that it was made from. Two writers must not lose each other's keys.
 func (r *Ring) mayReplace(ctx context.Context, kek KEK, old []byte, serial uint64, own, base fingerprint) error {
 	document, _, err := unseal(ctx, kek, r.context, old)
 	if err != nil {
@@ -199,8 +200,8 @@ func (r *Ring) mayReplace(ctx context.Context, kek KEK, old []byte, serial uint6
 	return ErrConflict
 }
 
-// read opens a sealed form, derives its keys, and makes all checks that need no
-// other version of it.
+// read opens a sealed form, derives its keys, and checks all that needs no
+// other version.
 func (r *Ring) read(ctx context.Context, kek KEK, sealed []byte) (version, error) {
 	document, form, err := unseal(ctx, kek, r.context, sealed)
 	if err != nil {
@@ -236,8 +237,8 @@ func (r *Ring) parse(document []byte) (*snapshot, error) {
 	return newSnapshot(s, keys), nil
 }
 
-// nameKeys derives the keys from their secrets, and puts into s the IDs that
-// follow from them: no file can give a key the name of another one.
+// nameKeys derives the keys from their secrets, and puts their IDs into s. So
+// no file can give a key another key's ID.
 func nameKeys(s *schedule, secrets [][secretSize]byte, context string) (map[ID]key, error) {
 	keys := make(map[ID]key, len(secrets))
 	i := 0
@@ -255,8 +256,8 @@ func nameKeys(s *schedule, secrets [][secretSize]byte, context string) (map[ID]k
 	return keys, nil
 }
 
-// contextDigest is what form 2 says of the context. Its label keeps it apart
-// from every other hash of the text.
+// contextDigest is how form 2 names the context. Its label sets it apart from
+// other hashes of the text.
 func contextDigest(context string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(contextLabel + context))
 }
@@ -287,8 +288,7 @@ func seal(ctx context.Context, kek KEK, ringContext string, document []byte) ([]
 	return aead.Seal(append(header, nonce...), nonce, plaintext, header), nil
 }
 
-// unseal is the inverse of seal, and also reads form 1, which is not bound to a
-// context.
+// unseal is the inverse of seal. It also reads form 1, which has no context.
 func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (document []byte, form uint8, err error) {
 	e, err := parseEnvelope(sealed)
 	if err != nil {
@@ -321,7 +321,7 @@ func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (do
 	return plaintext[len(digest):], sealedForm2, nil
 }
 
-// envelope is the parts of a sealed form, which it aliases.
+// envelope is the parts of a sealed form. It aliases that.
 type envelope struct {
 	header     []byte // all that is before the nonce
 	form       uint8
