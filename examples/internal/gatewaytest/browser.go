@@ -101,6 +101,8 @@ func (b *Browser) Visit(t testing.TB, h *House) {
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
 		"--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 		"--user-data-dir="+dir, h.URL+"/page")
+	// Killed, it leaves what it has made in the directory for temporary files.
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	DieWithParent(cmd)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
