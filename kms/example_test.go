@@ -9,8 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/kms"
 )
 
-// A host that follows a keyring goes over from a KEK in a file to one in a
-// service: it opens what either has sealed.
+// A host moves from a KEK in a file to one in a service. It opens what either
+// has sealed.
 func ExampleOpen() {
 	ctx := context.Background()
 	service, err := kms.Open(ctx, "aws-kms://arn:aws:kms:us-west-2:111122223333:key/bc436485-5092-42b8-92a3-0aa8b93536dc")

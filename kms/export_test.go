@@ -18,5 +18,5 @@ func OpenGoogle(ctx context.Context, uri string, options ...gcpkms.Option) (keyr
 	return keyring.AEADKEK{ID: uri, AEAD: bound(a, Timeout)}, nil
 }
 
-// Bounded is what Open makes of a client, with another timeout.
+// Bounded gives a client a timeout, as Open does.
 func Bounded(a aead, timeout time.Duration) aead { return bound(a, timeout) }

@@ -28,9 +28,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// fleet is a host that rotates a keyring, one that mints, two gateways, and
-// clients that come and go. All follow one file, and go by one clock, which
-// moves only when the test says so.
+// fleet is a rotator, an issuer, two gateways, and clients that come and go.
+// All follow one file and one clock, which only the test moves.
 type fleet struct {
 	file     keyring.File // as every host has it
 	ring     *keyring.Ring
@@ -83,8 +82,8 @@ func newFleet(t *testing.T, kek keyring.KEK) *fleet {
 	return f
 }
 
-// run has gateways and clients live until the test ends. Whatever is refused
-// without excuse fails it.
+// run starts gateways and clients until the test ends. If a token is refused
+// without excuse, the test fails.
 func (f *fleet) run(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	var gateways, clients sync.WaitGroup
@@ -109,7 +108,7 @@ func (f *fleet) run(t *testing.T) {
 	})
 }
 
-// visit has a token minted, and enters with it.
+// visit mints a token, and enters with it.
 func (f *fleet) visit(t *testing.T, i int, user string) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -133,7 +132,7 @@ func (f *fleet) visit(t *testing.T, i int, user string) {
 	}
 }
 
-// works waits until some more clients have come in at each gateway.
+// works waits until more clients have entered at each gateway.
 func (f *fleet) works(t *testing.T) {
 	t.Helper()
 	for i := range f.entered {
@@ -152,7 +151,7 @@ func (f *fleet) change(t *testing.T, change func() error) {
 	require.NoError(t, f.file.Save(t.Context(), f.ring))
 }
 
-// refresh has all hosts look at the file, one after the other, under load.
+// refresh refreshes all hosts, one after the other, under load.
 func (f *fleet) refresh(t *testing.T, want func(error)) {
 	t.Helper()
 	for _, host := range f.hosts {
@@ -189,9 +188,9 @@ func (f *fleet) rewrap(t *testing.T, kek, old keyring.KEK) {
 	f.file.KEK = keyring.KEKs{kek, old} // the rotator's
 }
 
-// A fleet under load goes from a KEK in a file to one in a service and back. In
-// between its keys rotate, one is revoked, somebody who may use the service
-// forges a ring, and the service is away for a while.
+// A fleet under load moves from a KEK in a file to one in a service and back.
+// In between its keys rotate, one is revoked, somebody with access to the
+// service forges a ring, and the service is away for a while.
 func TestFleet(t *testing.T) {
 	s := localkms.Start(t)
 	service, other := open(t, s.NewKey(t)), open(t, s.NewKey(t))
@@ -268,8 +267,7 @@ func keyOf(text string) (id keyring.ID) {
 	return id
 }
 
-// writer is one that says it can be taken over, which is all that a gateway
-// looks at.
+// writer claims to be hijackable. A gateway checks nothing else.
 type writer struct{ *httptest.ResponseRecorder }
 
 func (writer) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("a test") }

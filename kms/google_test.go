@@ -21,9 +21,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/kms"
 )
 
-// google is what the documentation of Cloud KMS says of two operations. No
-// emulator of it is at hand: this shows what the client asks for, not that
-// Google agrees. Its ciphertext is a name, associated data and plaintext.
+// google does two operations as Cloud KMS documents them. There is no emulator
+// of it: this shows what the client asks for, not that Google agrees. Its
+// ciphertext is a name, associated data and plaintext.
 type google struct {
 	kmspb.UnimplementedKeyManagementServiceServer
 }

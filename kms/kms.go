@@ -1,23 +1,23 @@
-// Package kms makes a [keyring.KEK] of a key in a key management service. [Open]
-// makes it from the key's URI; the command chattoken-kms hands it to programs
-// that are not to depend on this module.
+// Package kms makes a [keyring.KEK] from a key in a key management service.
+// Call [Open] with the key's URI. A program that must not depend on this module
+// runs the command chattoken-kms instead.
 //
 // The key never leaves the service. A host asks it once when it starts, and
 // once for each new version of its keyring. The rotator asks once for each
 // version that it loads, and three times for each that it saves. If the service
-// does not answer, hosts go on with the keys that they have in memory:
+// does not answer, hosts go on with the keys in memory:
 // [keyring.Follower.Refresh] returns the error, and [keyring.Follower.Health]
-// turns stale if a new version waits for half the lead. Only a host that starts,
-// and the rotator, need the service.
+// turns stale if a new version waits for half the lead. Only the rotator, and a
+// host that starts, need the service.
 //
-// Credentials are found as the cloud's own tools do. Hosts have to be allowed to
-// decrypt with this key, and the rotator to encrypt as well; neither needs
-// another key. The URI is the associated data: to AWS an encryption context of
-// the name "associatedData" and the URI's bytes in hexadecimal, which a policy
-// can demand.
+// Credentials are found as the cloud's own tools find them. Hosts need the
+// right to decrypt with this key, the rotator to encrypt as well. Neither needs
+// another key. The URI is the associated data. For AWS that is an encryption
+// context: the name is "associatedData", the value the URI's bytes in
+// hexadecimal. A policy can demand it.
 //
-// The service may rotate the key by itself. Before an old version of it is
-// destroyed, the keyring has to be saved once more.
+// The service may rotate the key by itself. Before you destroy an old version
+// of it, save the keyring once more.
 package kms
 
 import (
@@ -35,8 +35,8 @@ import (
 )
 
 // Timeout is how long a key management service may take to wrap or unwrap a
-// data key, retries included. It is less than that of a helper, so that the
-// helper can still say what the service did.
+// data key, retries included. It is less than a helper's, so that the helper
+// can still say what the service did.
 const Timeout = 10 * time.Second
 
 const (
@@ -44,8 +44,8 @@ const (
 	gcpScheme = "gcp-kms://"
 )
 
-// An alias is none of these: whoever may point it elsewhere could have a ring
-// accepted that another key has wrapped.
+// An alias does not match: whoever may point it elsewhere could have a ring
+// accepted that another key wrapped.
 var (
 	awsKey = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
 	gcpKey = regexp.MustCompile(`^projects/[A-Za-z0-9:._-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]+/cryptoKeys/[A-Za-z0-9_-]+$`)
@@ -56,18 +56,17 @@ var (
 	errURILong = errors.New("kms: the URI of the key is longer than 255 bytes")
 )
 
-// Open returns the KEK that is the key of a URI, which becomes its ID:
+// Open returns the key of a URI as a KEK, with the URI as its ID:
 //
 //	aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID
 //	gcp-kms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY
 //
-// Neither aliases nor versions of keys are accepted. The replicas of a
-// multi-Region key of AWS are different keys here. Google's client was tested
-// with a stand-in for the service, AWS's with Local KMS.
+// It refuses aliases and versions of keys. The replicas of an AWS multi-Region
+// key are different keys here. Google's client was tested with a stand-in for
+// the service, AWS's with Local KMS.
 //
-// Open looks for credentials, which for Google have to be there; it does not
-// ask the service. ctx is for that alone. What is opened lasts as long as the
-// process.
+// Open looks for credentials, and ctx is for that alone. Google's must exist.
+// It does not ask the service. The client lasts as long as the process.
 func Open(ctx context.Context, uri string) (keyring.AEADKEK, error) {
 	if len(uri) > 255 {
 		return keyring.AEADKEK{}, errURILong
@@ -79,7 +78,7 @@ func Open(ctx context.Context, uri string) (keyring.AEADKEK, error) {
 	return keyring.AEADKEK{ID: uri, AEAD: bound(a, Timeout)}, nil
 }
 
-// aead is what Tink calls an AEADWithContext.
+// aead is Tink's AEADWithContext.
 type aead interface {
 	EncryptWithContext(ctx context.Context, plaintext, associatedData []byte) ([]byte, error)
 	DecryptWithContext(ctx context.Context, ciphertext, associatedData []byte) ([]byte, error)
@@ -99,15 +98,15 @@ func open(ctx context.Context, uri string) (a aead, err error) {
 	return a, nil
 }
 
-// openGoogle takes options for the tests, which have a server of their own. The
-// client may keep the context for as long as it lives.
+// openGoogle takes options for the tests, which have their own server. The
+// client may keep the context as long as it lives.
 func openGoogle(ctx context.Context, uri string, options ...gcpkms.Option) (aead, error) {
 	return gcpkms.GetAEADWithContext(context.WithoutCancel(ctx), uri, options...)
 }
 
-// bounded is an AEAD that does not wait for ever. The clients have no deadline
-// of their own, and a refresh that waits would hold up the next one. A dumper
-// that follows pointers does not get through the functions to credentials.
+// bounded is an AEAD with a deadline. The clients have none, and a refresh that
+// hangs would hold up the next one. A dumper that follows pointers cannot
+// follow the functions to credentials.
 type bounded struct {
 	timeout          time.Duration
 	encrypt, decrypt func(ctx context.Context, text, associatedData []byte) ([]byte, error)

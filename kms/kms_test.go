@@ -42,7 +42,7 @@ func TestRoundTrip(t *testing.T) {
 		bad := bytes.Clone(wrapped)
 		bad[i] ^= 1
 		got, err := kek.Unwrap(t.Context(), id, bad)
-		// Local KMS does not look at the key's name in a ciphertext once it is
+		// Local KMS ignores the key's name in a ciphertext once it is
 		// told the key.
 		if i <= len(uri)-len("aws-kms://") && err == nil {
 			require.Equal(t, secret, got)
@@ -54,8 +54,8 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // Whoever may use any key of the account can have the service encrypt a data
-// key of their own. A KEK that lets the service find the key by the ciphertext
-// would open it, and take the ring under it for authentic.
+// key. If a KEK lets the service find the key by the ciphertext, it opens that,
+// and takes the forged ring for authentic.
 func TestWrongKey(t *testing.T) {
 	s := localkms.Start(t)
 	kek, other := open(t, s.NewKey(t)), open(t, s.NewKey(t))
@@ -84,7 +84,7 @@ func TestWrongKey(t *testing.T) {
 	}
 }
 
-// What the key has encrypted for something else is no wrapped data key.
+// What the key encrypted for another purpose is no wrapped data key.
 func TestOtherContext(t *testing.T) {
 	s := localkms.Start(t)
 	kek := open(t, s.NewKey(t))
@@ -151,7 +151,7 @@ func TestServiceThatThrottlesOnce(t *testing.T) {
 	require.Equal(t, before+2, s.Asked())
 }
 
-// stuck answers only when it is told to give up.
+// stuck answers only when its context ends.
 type stuck struct{}
 
 func (stuck) EncryptWithContext(ctx context.Context, _, _ []byte) ([]byte, error) {
@@ -163,7 +163,7 @@ func (s stuck) DecryptWithContext(ctx context.Context, _, _ []byte) ([]byte, err
 	return s.EncryptWithContext(ctx, nil, nil)
 }
 
-// Nobody waits for ever, whatever context they come with.
+// No call waits for ever, whatever its context.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kek := keyring.AEADKEK{ID: "id", AEAD: kms.Bounded(stuck{}, kms.Timeout)}
@@ -220,7 +220,7 @@ func TestGoogleWithoutCredentials(t *testing.T) {
 	require.Zero(t, kek)
 }
 
-// recorder keeps what testify says of two values that differ.
+// recorder keeps testify's messages about two values that differ.
 type recorder struct{ text string }
 
 func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }

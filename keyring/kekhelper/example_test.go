@@ -24,7 +24,7 @@ func ExampleCommand() {
 	fmt.Println(keys.Ring().Serial())
 }
 
-// The whole of a helper, whose KEK is in a file that its argument names.
+// A complete helper. Its KEK is in the file that its argument names.
 func ExampleServe() {
 	kek := keyring.KEKFile{Name: os.Args[1]}
 	if err := kekhelper.Serve(context.Background(), kek, os.Stdin, os.Stdout); err != nil {

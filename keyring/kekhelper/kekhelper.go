@@ -1,16 +1,15 @@
 // Package kekhelper reaches a key-encryption key (KEK) through another program,
-// the helper, so that a program needs neither the client nor the credentials of
-// a key management service. [Command] asks a helper, and is what the flag
-// --kek-command of the command line makes. [Serve] is the rest of a helper that
-// is written in Go; module kms has one for the services of AWS and Google.
+// the helper. So a program needs neither the client nor the credentials of a
+// key management service. [Command] asks a helper, as the command line's flag
+// --kek-command does. [Serve] makes a helper in Go. Module kms has one for AWS
+// and Google.
 //
 // # Protocol
 //
-// The helper is run once for each key to be wrapped or unwrapped, with the
-// arguments that the user gave. It reads one request from standard input, up to
-// its end, writes one reply to standard output, and ends with status 0. Both
-// are lines of ASCII, and each line ends with a line feed. A word in capitals
-// stands for something else:
+// Each Wrap or Unwrap runs the helper once, with the user's arguments. The
+// helper reads one request from standard input up to its end, writes one reply
+// to standard output, and ends with status 0. Both are lines of ASCII, and each
+// line ends with a line feed. A word in capitals stands for something else:
 //
 //	request              reply
 //
@@ -24,23 +23,23 @@
 //	WRAPPED
 //
 // KEK-ID has 1 to 255 characters from "!" to "~", so no space. DATA-KEY and
-// WRAPPED are the standard base64 form, padded, of 32 bytes and of 1 to 65,535.
+// WRAPPED are standard base64, padded, of 32 bytes and of 1 to 65,535 bytes.
 //
-// A helper that cannot or will not do it ends with another status. What it
-// replied is then not looked at. It says why on standard error, which the
-// operator may see, so it writes no secret there.
+// A helper that fails or refuses ends with another status. Command then ignores
+// the reply. The helper says why on standard error. The operator may see that,
+// so it contains no secret.
 //
-// A helper has to keep the contract of [keyring.KEK.Unwrap]: it refuses a
-// KEK-ID that is none of its own, and every WRAPPED that its key has not made.
-// It does not ask a service to find the key. It has [Timeout] to answer, unless
-// the caller says otherwise, and is then killed. Programs that it has started
-// are not, so it gives those a shorter time.
+// A helper must keep the contract of [keyring.KEK.Unwrap]: it refuses a KEK-ID
+// that is none of its own, and every WRAPPED that its key did not make. It does
+// not ask a service to find the key. Unless the caller says otherwise, it has
+// [Timeout] to answer, and is then killed. The programs that it started are not
+// killed, so it gives those a shorter time.
 //
-// The first line has the version. A helper that does not know it must fail. A
-// later version of this package still runs helpers of version 1.
+// The first line has the version. A helper must fail if it does not know that.
+// Later versions of this package run helpers of version 1.
 //
-// DATA-KEY is a secret. It stands in no argument, environment variable, file,
-// log or error, on either side. In the memory of both processes it stays until
+// DATA-KEY is a secret. Neither side puts it into an argument, environment
+// variable, file, log or error. It stays in the memory of both processes until
 // that is reused.
 package kekhelper
 
@@ -82,24 +81,25 @@ var (
 	errMarshal   = errors.New("kekhelper: a Command is not encoded")
 )
 
-// Command is a [keyring.KEK] behind a helper. It is used as it is, and not
-// changed meanwhile. Errors contain nothing of what the helper wrote.
+// Command is a [keyring.KEK] behind a helper. Do not change it while it is in
+// use. Errors contain nothing of what the helper wrote.
 type Command struct {
-	// Args are the program, which is looked up in the PATH unless its name has
-	// a slash, and its arguments. Other users of the machine can see them.
+	// Args are the program and its arguments. The PATH is searched unless
+	// the program's name has a slash. Other users of the machine can see
+	// them.
 	Args []string
 
-	// Env is the environment of the helper, in the form key=value. Nil means
-	// that of this process.
+	// Env is the helper's environment, as key=value. Nil means this
+	// process's.
 	Env []string
 
-	// Stderr gets what the helper writes to its standard error: why it failed,
-	// for the operator. Nil discards it. It must be safe for concurrent use if
-	// the Command is used concurrently.
+	// Stderr gets the helper's standard error, which tells the operator why
+	// it failed. Nil discards it. It must be safe for concurrent use if the
+	// Command is used concurrently.
 	Stderr io.Writer
 
-	// Timeout is how long the helper may take, beside the deadline of the
-	// context. Zero means [Timeout].
+	// Timeout is how long the helper may take, if the context does not end
+	// earlier. Zero means [Timeout].
 	Timeout time.Duration
 }
 
@@ -125,8 +125,7 @@ func (c Command) Wrap(ctx context.Context, dataKey []byte) (kekID string, wrappe
 	return kekID, wrapped, nil
 }
 
-// Unwrap implements [keyring.KEK]. It does not run the helper for an ID that no
-// helper can have.
+// Unwrap implements [keyring.KEK]. If no helper can have that ID, it runs none.
 func (c Command) Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error) {
 	if err := checkWrapped(kekID, wrapped); err != nil {
 		return nil, err
@@ -153,8 +152,8 @@ func (c Command) String() string {
 	return c.Args[0]
 }
 
-// Format writes the program's name, whatever the verb: Env may hold the
-// credentials of a service.
+// Format writes the program's name, whatever the verb: Env may hold a service's
+// credentials.
 func (c Command) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // LogValue returns the program's name.
@@ -163,7 +162,7 @@ func (c Command) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // MarshalText returns the program's name, for JSON as well.
 func (c Command) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// GobEncode returns an error: Env may hold the credentials of a service.
+// GobEncode returns an error: Env may hold a service's credentials.
 func (c Command) GobEncode() ([]byte, error) { return nil, errMarshal }
 
 // run runs the helper for one request, and returns its reply.
@@ -179,7 +178,7 @@ func (c Command) run(ctx context.Context, m message) (message, error) {
 	defer cancel()
 	var reply bounded
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	// A process that the helper has left behind may hold its standard output.
+	// A process that the helper left behind may hold its standard output.
 	cmd.WaitDelay = time.Second
 	cmd.Env = c.Env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(m.bytes()), &reply, c.Stderr
@@ -197,10 +196,10 @@ func (c Command) run(ctx context.Context, m message) (message, error) {
 	return answer, nil
 }
 
-// Serve answers the request that r has, with kek, and writes the reply to w. On
-// an error it has written nothing, or not all: print the error to standard
-// error, and end with status 1. It reads all of r, and contains no secret
-// unless an error of kek's does.
+// Serve reads one request from r, up to its end, and writes kek's reply to w.
+// After an error it has written nothing, or not all. Then print the error to
+// standard error, and end with status 1. The error contains no secret unless
+// kek's does.
 func Serve(ctx context.Context, kek keyring.KEK, r io.Reader, w io.Writer) error {
 	request, err := io.ReadAll(io.LimitReader(r, maxMessage))
 	if err != nil {
@@ -289,7 +288,8 @@ func decode(text string) ([]byte, error) {
 	return base64Strict.DecodeString(text)
 }
 
-// checkWrapped keeps whatever a file says from being more than one line.
+// checkWrapped refuses what does not fit into one line each. Anybody may have
+// written the file that it comes from.
 func checkWrapped(kekID string, wrapped []byte) error {
 	outside := func(r rune) bool { return r < '!' || r > '~' }
 	switch {

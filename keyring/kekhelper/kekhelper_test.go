@@ -30,7 +30,7 @@ import (
 
 const ok = "chattoken-kek-1 ok\n"
 
-// TestMain makes this program a helper as well.
+// TestMain makes this program a helper, too.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "helper" {
 		os.Exit(helper(os.Args[2:]))
@@ -103,8 +103,8 @@ func kekFile(t *testing.T) string {
 	return name
 }
 
-// checkKEK checks that a KEK keeps its contract, and that other, which has
-// another key, refuses what it made.
+// checkKEK checks that a KEK keeps its contract, and that other, with another
+// key, refuses what it made.
 func checkKEK(t *testing.T, kek, other keyring.KEK) {
 	t.Helper()
 	id, wrapped, err := kek.Wrap(t.Context(), secret(1))
@@ -155,8 +155,8 @@ func TestShellHelper(t *testing.T) {
 	checkKEK(t, kek(), kek())
 }
 
-// What others can see of a process is free of the key, and so is what it says
-// if something goes wrong.
+// Neither what others can see of a process nor what it says on errors has the
+// key.
 func TestSecretsAreNotSeen(t *testing.T) {
 	name, seen := kekFile(t), filepath.Join(t.TempDir(), "seen")
 	key := []byte("thirty-two bytes, none repeated!")
@@ -258,8 +258,8 @@ func TestReplies(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// An ID is of a file that anybody may have written: it is not to become lines
-// of a request.
+// Anybody may have written the file that an ID is from: it cannot add lines to
+// a request.
 func TestUnwrapWithoutAHelper(t *testing.T) {
 	for _, id := range []string{"", "a\nb", "a\n", "a b", "é", "\x00", strings.Repeat("a", 256)} {
 		_, err := kekhelper.Command{Args: []string{"/nonexistent"}}.Unwrap(t.Context(), id, []byte("w"))
@@ -306,7 +306,7 @@ func TestTimeout(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A process that the helper leaves behind does not hold anybody up.
+// A process that the helper leaves behind blocks nobody.
 func TestHelperLeavesAProcessBehind(t *testing.T) {
 	var pid strings.Builder
 	c := command("leave", ok+encoded(secret(1))+"\n")
@@ -321,7 +321,7 @@ func TestHelperLeavesAProcessBehind(t *testing.T) {
 	require.NoError(t, left.Kill())
 }
 
-// What a service's credentials are in is not printed, logged or encoded.
+// A service's credentials are not printed, logged or encoded.
 func TestEnvIsNotShown(t *testing.T) {
 	c := kekhelper.Command{Args: []string{"helper", "--pin=needle"}, Env: []string{"SECRET=needle"}}
 	file := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: keyring.KEKs{keyring.KEKFile{Name: kekFile(t)}, c}}
@@ -348,7 +348,7 @@ func TestEnvIsNotShown(t *testing.T) {
 	require.Equal(t, "helper", fmt.Sprintf("%#v", c))
 }
 
-// The data key of another length is not for a helper.
+// A data key of another length does not reach a helper.
 func TestWrapLength(t *testing.T) {
 	for _, n := range []int{0, 31, 33} {
 		_, _, err := command("print", ok+"id\n"+encoded([]byte("w"))+"\n").Wrap(t.Context(), make([]byte, n))
@@ -356,8 +356,8 @@ func TestWrapLength(t *testing.T) {
 	}
 }
 
-// A request is exactly what the protocol says, and a helper writes nothing
-// unless it is.
+// A request is exactly what the protocol says. To any other, a helper writes
+// nothing.
 func TestServe(t *testing.T) {
 	kek := keyring.KEKFile{Name: kekFile(t)}
 	id, made, err := kek.Wrap(t.Context(), secret(1))

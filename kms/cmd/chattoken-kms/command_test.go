@@ -33,8 +33,8 @@ func install(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 }
 
-// The whole command line works on a keyring whose KEK is in a service, which
-// may also be where its KEK goes, and where it comes back from.
+// The whole command line works on a keyring whose KEK is in a service. Its KEK
+// can also move to the service and back.
 func TestCommandLine(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are those of a shell")

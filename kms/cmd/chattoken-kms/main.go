@@ -1,12 +1,12 @@
-// Command chattoken-kms is a helper of chattoken: it wraps and unwraps the key
-// of a keyring with a key in a key management service. Package kekhelper has
-// the protocol.
+// Command chattoken-kms is a helper for chattoken: it wraps and unwraps a
+// keyring's data key with a key in a key management service. Package kekhelper
+// has the protocol.
 //
 //	chattoken keyring rotate --keyring ring --kek-command "chattoken-kms aws-kms://arn:aws:kms:…"
 //
-// Its only argument is the URI of the key, as package kms has it. Credentials
-// are found as the cloud's own tools find them. The exit status is 0 for
-// success, 1 if the service did not do it, 2 for wrong usage.
+// Its only argument is the key's URI, as in package kms. Credentials are found
+// as the cloud's own tools find them. The exit status is 0 for success, 1 if
+// the service failed or refused, 2 for wrong usage.
 package main
 
 import (

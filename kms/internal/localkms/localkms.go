@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// skip skips the test because something is missing. With
-// CHATTOKEN_REQUIRE=1, as in CI, nothing may be missing: it fails instead.
+// skip skips the test because something is missing. With CHATTOKEN_REQUIRE=1,
+// as in CI, it fails the test instead.
 func skip(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CHATTOKEN_REQUIRE") == "1" {
@@ -32,8 +32,8 @@ func skip(t testing.TB, reason string) {
 	t.Skipf("SKIPPED: %s", reason)
 }
 
-// Server is a key management service with AWS's API, on loopback, and what
-// stands before it and may misbehave.
+// Server is a key management service with AWS's API, behind a proxy that can
+// misbehave.
 type Server struct {
 	front *httptest.Server
 	fault atomic.Pointer[Fault]
@@ -43,7 +43,7 @@ type Server struct {
 // Fault answers a request in place of the service, or reports false.
 type Fault func(w http.ResponseWriter, r *http.Request) bool
 
-// Start starts a server, and has AWS's client use it.
+// Start starts a server, and configures AWS's client for it.
 func Start(t *testing.T) *Server {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
@@ -86,7 +86,7 @@ func Start(t *testing.T) *Server {
 	return s
 }
 
-// Misbehave has f answer from now on; nil ends that.
+// Misbehave lets f answer from now on. Nil ends that.
 func (s *Server) Misbehave(f Fault) {
 	if f == nil {
 		s.fault.Store(nil)

@@ -1,6 +1,6 @@
-// Localkms runs Local KMS on an address of its own choice on loopback, which it
-// prints, until its standard input ends. Its argument is a directory for data.
-// The command of that project listens on all addresses.
+// Localkms runs Local KMS on a free loopback port, and prints its address. It
+// ends with its standard input. Its argument is a directory for data. That
+// project's own command listens on all addresses.
 package main
 
 import (
