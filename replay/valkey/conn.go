@@ -145,16 +145,21 @@ func (c *Config) dial(until time.Time, address string) (*link, error) {
 	defer cancel()
 	conn, err := c.Dialer(ctx, "tcp", address)
 	if err != nil {
-		return nil, broken(err)
+		return nil, &dialFault{broken(err), err}
 	}
 	if c.TLS != nil {
 		config := c.TLS.Clone()
 		if config.ServerName == "" {
 			config.ServerName, _, _ = net.SplitHostPort(address)
 		}
-		conn = tls.Client(conn, config)
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, &dialFault{broken(err), err}
+		}
+		conn = secure
 	}
-	_ = conn.SetDeadline(until) // the handshake reads
+	_ = conn.SetDeadline(until)
 	l := &link{conn: conn, in: bufio.NewReaderSize(conn, maxText+2)}
 	if err := c.greet(until, l); err != nil {
 		return nil, l.close(err)

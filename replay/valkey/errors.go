@@ -79,6 +79,13 @@ type causedFault struct {
 
 func (f *causedFault) Unwrap() []error { return []error{f.fault, f.cause} }
 
+// dialFault is why there is no connection, with what the network said. It is
+// for [New]: later on a node has the reason alone.
+type dialFault struct{ reason, cause error }
+
+func (f *dialFault) Error() string   { return f.reason.Error() + ": " + f.cause.Error() }
+func (f *dialFault) Unwrap() []error { return []error{f.reason, f.cause} }
+
 // fault is a reason, which may be a case of another one.
 type fault struct {
 	word, text string

@@ -27,7 +27,8 @@ func TestServerDown(t *testing.T) {
 	s := startServer(t)
 	s.kill()
 	_, err := valkey.New(ctx, config(s.Address))
-	require.EqualError(t, err, noConnection)
+	require.ErrorIs(t, err, valkey.ErrUnreachable)
+	require.EqualError(t, err, noConnection+": dial tcp "+s.Address+": connect: connection refused")
 	s.Restart()
 	assert.Equal(t, "fresh", spend(newGuard(t, config(s.Address)), numbered(1)))
 }

@@ -91,6 +91,9 @@ func (n *node) connect(until time.Time) (*link, error) {
 	}
 	id := n.g.count.connections.Add(1)
 	l, err := n.g.config.dial(until, n.address)
+	if f, ok := err.(*dialFault); ok {
+		err = f.reason
+	}
 	if err != nil {
 		return nil, err
 	}
