@@ -18,7 +18,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// service is a key management service that behaves: one key, which it names
+// service is a correct key management service with one key. It names that key
 // itself.
 type service struct {
 	Secret []byte // exported, so that a careless printer would show it
@@ -54,7 +54,7 @@ func (s *service) DecryptWithContext(_ context.Context, ciphertext, associatedDa
 	return aead.Open(nil, ciphertext[:aead.NonceSize()], ciphertext[aead.NonceSize():], associatedData)
 }
 
-// answers is a service that answers with whatever it is told to.
+// answers is a service that gives fixed answers.
 type answers struct {
 	data []byte
 	err  error
@@ -92,8 +92,8 @@ func TestAEADKEK(t *testing.T) {
 	}
 }
 
-// What another key of the service has made, or the same key for another
-// purpose, is no wrapped data key.
+// What another key of the service made, or this key for another purpose, is no
+// wrapped data key.
 func TestAEADKEKForeign(t *testing.T) {
 	s, other := newService(), newService()
 	kek := keyring.AEADKEK{ID: "service://key", AEAD: s}
@@ -207,7 +207,7 @@ func TestAEADKEKIsNotFollowed(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&b, nil)).Info("", "kek", kek)
 	require.Contains(t, b.String(), `"kek":"service://key"`)
 
-	// Fields that are exported would be followed.
+	// A printer would follow exported fields.
 	text, err := json.Marshal(keyring.KEKs{keyring.AEADKEK{ID: "k", AEAD: client{Token: "needle"}}})
 	require.NoError(t, err)
 	require.Equal(t, `["k"]`, string(text))

@@ -70,8 +70,8 @@ func TestTampered(t *testing.T) {
 	require.Equal(t, keyring.ErrMalformed, openErr(r, append([]byte("ct2_"), good[4:]...), start))
 }
 
-// Parts of two authentic boxes make no third one, and the key that is named is
-// the only one that is tried.
+// Parts of two authentic boxes make no third one. Only the key that the box
+// names is tried.
 func TestSwapped(t *testing.T) {
 	r := ringOf(t, 2)
 	a, b := box(t, r, start.Add(-second)), box(t, r, start)
@@ -87,8 +87,8 @@ func TestSwapped(t *testing.T) {
 	require.Equal(t, keyring.ErrUnknownKey, openErr(other, a, start))
 }
 
-// padded returns a slice with n bytes of room inside memory that is filled
-// with a pattern, and a function that checks that nothing else was written.
+// padded returns a slice with n bytes of room inside memory that is filled with
+// a pattern. The function checks that nothing else was written.
 func padded(t *testing.T, length, room int) (dst []byte, check func()) {
 	const fill = 0xee
 	mem := bytes.Repeat([]byte{fill}, length+room+64)
@@ -126,8 +126,7 @@ func TestSpareCapacity(t *testing.T) {
 	}
 }
 
-// Wherever the plaintext lies in the memory that the box is written to, it is
-// what the box holds.
+// Wherever the plaintext lies in the box's memory, the box holds it.
 func TestSealOverlap(t *testing.T) {
 	r := newRing(t, start)
 	for _, n := range []int{1, 5, 32, 100} {
@@ -148,7 +147,7 @@ func TestSealOverlap(t *testing.T) {
 	}
 }
 
-// Wherever in its own box a plaintext is to go, it is right, or there is none.
+// Wherever in its own box a plaintext goes, it is right, or there is none.
 func TestOpenOverlap(t *testing.T) {
 	r := newRing(t, start)
 	for _, n := range []int{1, 16, 32, 33, 100} {
@@ -201,7 +200,7 @@ func TestInPlace(t *testing.T) {
 	require.Equal(t, make([]byte, len(got)), box[headerSize:len(box)-16])
 }
 
-// What a key may do follows from the clock, to the tick.
+// The clock decides what a key may do, to the nanosecond.
 func TestOpenByState(t *testing.T) {
 	r := ringOf(t, 3)
 	old, primary, next := box(t, r, start.Add(-1)), box(t, r, start), box(t, r, start.Add(period))
@@ -309,7 +308,7 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// BenchmarkKeys opens a box with more and more keys in the ring: the cost must
+// BenchmarkKeys opens a box with more and more keys in the ring. The cost must
 // not grow.
 func BenchmarkKeys(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {

@@ -13,10 +13,10 @@ import (
 
 const childVariable = "CHATTOKEN_KEYRING_TEST_CHILD"
 
-// inChild reports whether this is the process that runChild started.
+// inChild reports whether runChild started this process.
 func inChild() bool { return os.Getenv(childVariable) != "" }
 
-// runChild runs the test that calls it once more, in a process of its own.
+// runChild runs the calling test once more, in its own process.
 func runChild(t *testing.T, env ...string) (out []byte, err error) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
@@ -24,8 +24,7 @@ func runChild(t *testing.T, env ...string) (out []byte, err error) {
 	return cmd.CombinedOutput()
 }
 
-// In FIPS 140-only mode the cipher is not allowed: every way to a key is an
-// error.
+// FIPS 140-only mode forbids the cipher. Every way to a key returns an error.
 func TestFIPSOnly(t *testing.T) {
 	if testenv.PureGo {
 		t.Skip("this mode does not run without assembly")

@@ -12,7 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// A rotation every millisecond under 64 goroutines that seal and open. What is
+// The ring rotates every millisecond while 64 goroutines seal and open. What is
 // refused must be older than a token can be.
 func TestRotationUnderLoad(t *testing.T) {
 	policy := keyring.Policy{MaxTTL: 600 * second, ClockSkew: second, Period: 2 * second, Lead: 2 * second}
@@ -35,7 +35,7 @@ func TestRotationUnderLoad(t *testing.T) {
 					return
 				}
 				opened.Add(1)
-				runtime.Gosched() // or the rotations wait for their turn
+				runtime.Gosched() // let the rotations run
 			}
 		})
 	}
@@ -53,8 +53,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	require.NotZero(t, opened.Load())
 }
 
-// The primary is revoked over and over: there is always one to seal with, and
-// a box is refused for no other reason than that its key was revoked.
+// The primary is revoked over and over. There is always a key to seal with, and
+// a box is refused only because its key was revoked.
 func TestRevocationUnderLoad(t *testing.T) {
 	r := newRing(t, start)
 	var done atomic.Bool

@@ -102,7 +102,8 @@ func decodeDocument(plaintext []byte) (s schedule, secrets [][secretSize]byte, e
 		return schedule{}, nil, errDocument
 	}
 	s = schedule{serial: d.Serial, policy: d.Policy.policy()}
-	secrets = make([][secretSize]byte, 0, len(d.Chain)+len(d.Revoked)) // growing would leave copies behind
+	// Growing would leave copies behind.
+	secrets = make([][secretSize]byte, 0, len(d.Chain)+len(d.Revoked))
 	s.chain, secrets = documentSlots(d.Chain, secrets)
 	s.revoked, secrets = documentSlots(d.Revoked, secrets)
 	again, err := encodeDocument(&s, secrets)

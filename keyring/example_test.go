@@ -13,7 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// A ring in memory needs no configuration. Its keys are gone with the process.
+// A ring in memory needs no configuration. Its keys end with the process.
 func Example() {
 	ring, err := keyring.New(time.Now(), keyring.Config{})
 	if err != nil {
@@ -34,7 +34,7 @@ func Example() {
 	// pending
 }
 
-// One process makes a ring, rotates and saves it; others load it and follow.
+// One process makes a ring, rotates it and saves it. Others load and follow it.
 func Example_file() {
 	dir, err := os.MkdirTemp("", "keyring")
 	if err != nil {
@@ -59,14 +59,14 @@ func Example_file() {
 		log.Fatal(err)
 	}
 
-	// In every other process, at its start.
+	// In every other process, when it starts.
 	follower, err := file.Follow(ctx, now)
 	if err != nil {
 		log.Fatal(err)
 	}
 	ring := follower.Ring()
 
-	// In the rotator, every minute or so. This month has passed.
+	// In the rotator, every minute. Here a month has passed.
 	now = now.Add(30 * 24 * time.Hour)
 	changed, err := rotator.Rotate(now)
 	if err != nil {
@@ -78,7 +78,7 @@ func Example_file() {
 		}
 	}
 
-	// In every other process, each time that a ticker ticks: several times
+	// In every other process, on each tick of a ticker: several times
 	// within Policy.Lead.
 	if _, err := follower.Refresh(ctx, now); err != nil {
 		log.Print(err)
@@ -90,8 +90,8 @@ func Example_file() {
 	// Output: 2
 }
 
-// A key may have leaked: it opens nothing from now on, and the next key, which all
-// hosts know already, seals.
+// A key leaked. Once revoked it opens nothing, and the next key, which all
+// hosts already have, seals.
 func ExampleRing_Revoke() {
 	now := time.Now()
 	ring, err := keyring.New(now, keyring.Config{})

@@ -7,14 +7,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/box"
 )
 
-// What the tests need to make rings that this package would not.
+// Tests make rings with these that this package would not.
 var (
 	Derive  = derive
 	Seal    = seal
 	NewAEAD = newAEAD
 )
 
-// What Ring.Open says to package token.
+// The errors of OpenBox.
 var (
 	ErrMalformed  = box.ErrMalformed
 	ErrExpiredKey = box.ErrExpiredKey
@@ -27,8 +27,8 @@ const (
 	Overhead = box.Overhead
 )
 
-// Class is the word of SPEC.md for an error of Load and Update. That of a KEK
-// is any error of its own.
+// Class is SPEC.md's word for an error of Load and Update. A KEK's is any error
+// of its own.
 func Class(err error) string {
 	if err == nil {
 		return ""
@@ -54,7 +54,7 @@ func Class(err error) string {
 	return "kek"
 }
 
-// Restrict puts MinSerial and RefuseForm1 of c in force, as if the ring had been
+// Restrict puts c's MinSerial and RefuseForm1 in force, as if the ring had been
 // made with them.
 func (r *Ring) Restrict(c Config) {
 	n, _ := newRing(c)
@@ -70,6 +70,6 @@ func (r *Ring) Unbox(dst, sealed []byte, now time.Time) ([]byte, error) {
 	return r.OpenBox(box.Inside(), dst, sealed, now)
 }
 
-// Snapshot returns what the ring holds behind its atomic pointer, past which no
-// dumper looks.
+// Snapshot returns what is behind the ring's atomic pointer. No dumper looks
+// past that.
 func (r *Ring) Snapshot() any { return r.load() }

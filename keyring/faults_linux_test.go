@@ -19,7 +19,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// target is a file that a saver is to replace while something goes wrong.
+// target is a file that a saver replaces while something goes wrong.
 type target struct {
 	dir, name string
 	mark      string // of the highest serial, elsewhere
@@ -56,15 +56,15 @@ func (x *target) reset(t *testing.T) {
 	x.share(t)
 }
 
-// share lets a group read the file, so that a save has to let it do so too. It
-// is another group, if this process may choose one.
+// share lets a group read the file, so a save must do so too. If this process
+// may choose one, it is another group.
 func (x *target) share(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.Chmod(x.name, 0o640))
 	_ = os.Chown(x.name, -1, 1)
 }
 
-// isNew reports whether the file holds what the saver was to write. It must
+// isNew reports whether the file holds what the saver should write. It must
 // hold that or the old ring, whole, and the mark must let it be loaded.
 func (x *target) isNew(t *testing.T) bool {
 	t.Helper()
@@ -84,8 +84,7 @@ func (x *target) isNew(t *testing.T) bool {
 	return true
 }
 
-// run runs a saver under strace, which logs the calls that have to do with
-// files.
+// run runs a saver under strace, which logs system calls on files.
 func (x *target) run(t *testing.T, options ...string) (trace string, out []byte, err error) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "strace")
@@ -98,8 +97,8 @@ func (x *target) run(t *testing.T, options ...string) (trace string, out []byte,
 	return string(data), out, err
 }
 
-// call is a system call, by its name and how many of that name came before it
-// in the first thread of the process, itself included.
+// call is a system call: its name, and how many calls of that name the
+// process's first thread had made, this one included.
 type call struct {
 	name  string
 	count int
@@ -127,7 +126,7 @@ func (x *target) calls(t *testing.T) []call {
 			saving = true
 		case strings.Contains(arguments, saveEnds):
 			return calls
-		case saving && name != "mmap": // that is the allocator's, and not the same each time
+		case saving && name != "mmap": // the allocator's vary
 			calls = append(calls, call{name, counts[name]})
 		}
 	}
@@ -145,7 +144,7 @@ func needStraceOften(t *testing.T) {
 	needStrace(t)
 }
 
-// needStrace has strace pretend that a directory was removed that there is not.
+// needStrace lets strace pretend to remove a directory that does not exist.
 func needStrace(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -158,7 +157,7 @@ func needStrace(t *testing.T) {
 	}
 }
 
-// again checks that the next save goes well, whatever was left by the last one.
+// again checks that the next save succeeds, whatever the last one left behind.
 func (x *target) again(t *testing.T) {
 	t.Helper()
 	r, err := x.file().Load(t.Context())
@@ -197,8 +196,8 @@ func TestSaveKilled(t *testing.T) {
 }
 
 // The draft is on the disk before it takes the old file's name, and the name
-// after; then the same again for the mark, which must never be ahead of the
-// file. A crash of the machine cannot be tried, so the calls are looked at.
+// after that. Then the same for the mark, which must never be ahead of the
+// file. A crash of the machine cannot be tried, so the test looks at the calls.
 func TestSaveOrder(t *testing.T) {
 	needStrace(t)
 	var order []string
@@ -214,8 +213,8 @@ func TestSaveOrder(t *testing.T) {
 	require.Equal(t, slices.Concat(once, once), order)
 }
 
-// System calls of a save fail, one at a time. Where it ends without an error,
-// the file is the new one, and no draft is left in any case.
+// System calls of a save fail, one at a time. If the save succeeds, the file is
+// the new one. In no case does a draft remain.
 func TestSaveFails(t *testing.T) {
 	needStraceOften(t)
 	errnos := map[string][]string{
@@ -300,7 +299,7 @@ func TestDiskFull(t *testing.T) {
 	require.Less(t, failures, 6)
 }
 
-// fill writes a file until there is no more room.
+// fill writes a file until the disk is full.
 func fill(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.Create(name)

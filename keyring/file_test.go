@@ -13,7 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// loadFile is what a process does when it starts.
+// loadFile does what a process does when it starts.
 func loadFile(t *testing.T, kek keyring.KEK, name string) *keyring.Ring {
 	t.Helper()
 	r, err := keyring.File{Name: name, KEK: kek}.Load(t.Context())
@@ -21,7 +21,7 @@ func loadFile(t *testing.T, kek keyring.KEK, name string) *keyring.Ring {
 	return r
 }
 
-// saveFile is what a process does that has changed the ring.
+// saveFile does what a process does after it changed the ring.
 func saveFile(t *testing.T, r *keyring.Ring, kek keyring.KEK, name string) error {
 	return keyring.File{Name: name, KEK: kek}.Save(t.Context(), r)
 }
@@ -132,7 +132,7 @@ func TestSaveRefused(t *testing.T) {
 	check("a directory")
 }
 
-// A new ring takes nobody's place, and leaves nothing beside what is there.
+// A new ring replaces nothing, and leaves nothing beside what is there.
 func TestCreate(t *testing.T) {
 	f := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: newKEK(t)}
 	r, err := f.Create(t.Context(), start)
@@ -153,7 +153,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// What those who have the mark would refuse is not saved.
+// A save refuses what hosts with the mark would refuse.
 func TestSaveBelowTheMark(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	before := s.content(t)

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	nonblock = syscall.O_NONBLOCK // opens a pipe without waiting for who writes to it
+	nonblock = syscall.O_NONBLOCK // don't wait for a pipe's writer
 	nofollow = syscall.O_NOFOLLOW
 	canLock  = true
 )

@@ -17,7 +17,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// What is no file is refused at once: a pipe would wait for a writer.
+// What is no file is refused at once. A pipe would wait for a writer.
 func TestNotRegular(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
@@ -46,7 +46,7 @@ func TestNotRegular(t *testing.T) {
 	require.NoFileExists(t, "/dev/null.lock")
 }
 
-// Kubernetes swaps a symbolic link to a directory; a saver leaves links alone.
+// Kubernetes swaps a symbolic link to a directory. A saver leaves links alone.
 func TestSymlinks(t *testing.T) {
 	dir := t.TempDir()
 	kek := newKEK(t)
@@ -85,7 +85,7 @@ func TestModes(t *testing.T) {
 	loadFile(t, kek, ring)
 }
 
-// Who could read the ring before a save can read it after that.
+// Whoever could read the ring before a save can read it after.
 func TestSaveKeepsAccess(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ring")
 	kek, r := newKEK(t), newRing(t, start)
@@ -113,8 +113,8 @@ func TestSaveKeepsAccess(t *testing.T) {
 	})
 }
 
-// A second saver is turned away, not queued, and the first one's lock ends with
-// its file.
+// A second saver gets an error at once. The first one's lock ends with its
+// file.
 func TestLock(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ring")
 	kek := newKEK(t)
@@ -129,8 +129,8 @@ func TestLock(t *testing.T) {
 	require.NoError(t, saveFile(t, r, kek, name))
 }
 
-// A file that cannot be written to the end leaves the old one as it was, and no
-// litter.
+// If a file cannot be written to the end, the old one stays as it was, and no
+// draft remains.
 func TestWriteFails(t *testing.T) {
 	if !inChild() {
 		out, err := runChild(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// countingKEK counts how often it is asked, and fails while it is down.
+// countingKEK counts its calls, and fails while it is down.
 type countingKEK struct {
 	keyring.KEK
 	unwraps int
@@ -33,7 +33,7 @@ func (k *countingKEK) Unwrap(ctx context.Context, kekID string, wrapped []byte) 
 	return k.KEK.Unwrap(ctx, kekID, wrapped)
 }
 
-// source is a file, its writer, and one who follows it.
+// source is a file, its writer, and its follower.
 type source struct {
 	keyring.File
 	writer   *keyring.Ring
@@ -123,8 +123,8 @@ func TestFollow(t *testing.T) {
 	require.False(t, changed)
 }
 
-// Whatever is wrong with the file, the ring stays as it is, the error says so,
-// and staleness grows until the file is good again.
+// Whatever is wrong with the file, the ring stays as it is and the error says
+// so. Staleness grows until the file is good again.
 func TestFollowTrouble(t *testing.T) {
 	down := errors.New("service is down")
 	kek := &countingKEK{KEK: newKEK(t)}
@@ -219,7 +219,7 @@ func TestFollowRefuses(t *testing.T) {
 	}
 }
 
-// A restart does not take an older ring than the process had before.
+// After a restart, a process refuses an older ring than it had before.
 func TestHighWater(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	backup := s.content(t)
@@ -255,8 +255,8 @@ func TestHighWater(t *testing.T) {
 	s.follow(t)
 }
 
-// Another KEK takes the place of the old one without a restart: in the sealed
-// ring first, or in the file of the KEK first.
+// Another KEK replaces the old one without a restart: in the sealed ring first,
+// or in the KEK's file first.
 func TestFollowAnotherKEK(t *testing.T) {
 	for name, kekFirst := range map[string]bool{"ring first": false, "KEK first": true} {
 		t.Run(name, func(t *testing.T) {
@@ -302,8 +302,8 @@ func TestFollowAnotherKEK(t *testing.T) {
 	}
 }
 
-// Another process that shares the mark may have seen more: what is older than
-// that is not taken up, nor is what is in force taken for the newest.
+// Another process that shares the mark may have seen a newer ring. An older one
+// is not adopted, and the one in force is not taken for the newest.
 func TestHighWaterIsNotLowered(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	other, err := s.Follow(t.Context(), start)
@@ -332,8 +332,8 @@ func TestHighWaterIsNotLowered(t *testing.T) {
 	require.Equal(t, lead, s.follower.Stale(start.Add(lead)))
 }
 
-// A version is in force even if the high-water mark cannot be written: it may
-// revoke a key. The error stays until it can.
+// A version is in force even if the high-water mark cannot be written, because
+// it may revoke a key. The error stays until the mark is written.
 func TestHighWaterNotWritten(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	require.NoError(t, os.WriteFile(s.HighWater, []byte("broken"), 0o600))
@@ -352,8 +352,8 @@ func TestHighWaterNotWritten(t *testing.T) {
 	require.Equal(t, "2\n", s.highWater(t))
 }
 
-// Those who seal and open never wait for a refresh, not even for one that waits
-// for its KEK, and nor does who asks how stale the ring is.
+// Sealing, opening and Stale never wait for a refresh, even one that waits for
+// its KEK.
 func TestFollowWaits(t *testing.T) {
 	kek := &waitingKEK{KEK: newKEK(t), asked: make(chan struct{}), answer: make(chan struct{})}
 	s := newSource(t, kek)
@@ -377,7 +377,7 @@ func TestFollowWaits(t *testing.T) {
 	require.Zero(t, s.follower.Stale(start.Add(lead)))
 }
 
-// waitingKEK says when it is asked, once it is to wait, and waits for the
+// waitingKEK reports each call once it is told to wait, and waits for the
 // answer.
 type waitingKEK struct {
 	keyring.KEK

@@ -19,8 +19,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// volume is a directory as Kubernetes mounts a Secret: the file is a link into
-// ..data, which is a link to a directory that is never written to again.
+// volume is a directory as Kubernetes mounts a Secret. The file is a link into
+// ..data, which is a link to a directory that never changes again.
 type volume struct {
 	dir      string
 	versions int
@@ -43,7 +43,7 @@ func (v *volume) put(t *testing.T, content []byte) {
 }
 
 // A follower of such a volume goes from one whole version to a later one, while
-// they are swapped as fast as they can be and others use the ring.
+// the volume swaps them at full speed and others use the ring.
 func TestFollowVolume(t *testing.T) {
 	v := &volume{dir: t.TempDir()}
 	kek := newKEK(t)
@@ -63,7 +63,8 @@ func TestFollowVolume(t *testing.T) {
 	wg.Go(func() {
 		for !done.Load() {
 			changed, err := follower.Refresh(t.Context(), start)
-			// A version may be removed just when its name has been looked up.
+			// A version may be removed right after its name was
+			// looked up.
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				t.Error(err)
 			}
@@ -86,7 +87,7 @@ func TestFollowVolume(t *testing.T) {
 	for i := range 50 {
 		require.NoError(t, writer.Revoke(start, sealer(t, writer, start)))
 		put()
-		for i == 25 && refreshed.Load() == 0 { // however late the follower gets a turn
+		for i == 25 && refreshed.Load() == 0 { // let the follower run
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -97,7 +98,7 @@ func TestFollowVolume(t *testing.T) {
 	require.Equal(t, keys(writer, start), keys(follower.Ring(), start))
 }
 
-// What has taken the place of the file is refused without waiting for it.
+// What replaces the file is refused without waiting for it.
 func TestFollowNotRegular(t *testing.T) {
 	for name, put := range map[string]func(name string) error{
 		"pipe":     func(name string) error { return syscall.Mkfifo(name, 0o600) },

@@ -14,12 +14,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// The mark may be a link to where it outlives the process: it is written there,
-// and not in place of the link, which would be lost with what it lies in.
+// The mark may be a link to where it outlives the process. The mark is written
+// there. It does not replace the link, or it would be lost with the link's
+// directory.
 func TestHighWaterLink(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	lasting := filepath.Join(t.TempDir(), "serial")
-	require.NoError(t, os.Chmod(filepath.Dir(s.HighWater), 0o755)) // whatever the umask
+	// Whatever the umask.
+	require.NoError(t, os.Chmod(filepath.Dir(s.HighWater), 0o755))
 	require.NoError(t, os.Rename(s.HighWater, lasting))
 	require.NoError(t, os.Symlink(lasting, s.HighWater))
 	s.change(t)
@@ -39,8 +41,8 @@ func TestHighWaterLink(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Several that share a mark, as cron and who revokes do on the rotator, leave
-// the highest one there, whoever is last.
+// Processes that share a mark, such as cron and an operator on the rotator,
+// leave the highest one, whoever is last.
 func TestHighWaterShared(t *testing.T) {
 	const versions = 6
 	dir, kek := t.TempDir(), newKEK(t)

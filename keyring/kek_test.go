@@ -72,7 +72,7 @@ func TestGenerateKEK(t *testing.T) {
 	a, b := newKEK(t), newKEK(t)
 	require.NotEqual(t, a.ID(), b.ID())
 	require.NotEqual(t, a.InsecureText(), b.InsecureText())
-	// A source that gives zeros only gives no KEK.
+	// A random source of zeros gives no KEK.
 	reader(t, bytes.NewReader(make([]byte, 32)))
 	_, err := keyring.GenerateKEK()
 	require.Error(t, err)
@@ -102,7 +102,7 @@ func TestUnwrap(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Another KEK takes the place of one while the keys stay.
+// Another KEK replaces one, and the keys stay.
 func TestKEKs(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ring")
 	before, after := newKEK(t), newKEK(t)

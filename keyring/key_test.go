@@ -32,7 +32,7 @@ func TestVectorsDerivation(t *testing.T) {
 	}
 }
 
-// A box is what the package comment says, made with nothing but the vectors.
+// The package comment and the vectors are enough to make a box.
 func TestBoxFromVectors(t *testing.T) {
 	for i, v := range readVectors(t).Derivations {
 		c := keyring.Config{Context: string(v.Context)}
@@ -55,8 +55,8 @@ func TestBoxFromVectors(t *testing.T) {
 	}
 }
 
-// With labels that end in no separator, the ID under one context would be the
-// beginning of the key under the context "-id" + the same: it must not be.
+// Without a separator at the end of the labels, the ID under one context would
+// be the beginning of the key under "-id" + that context. It must not be.
 func TestLabelsAreSeparate(t *testing.T) {
 	for _, context := range []string{"", "production", "\x00"} {
 		_, id, err := keyring.Derive(secret(1), context)
@@ -88,7 +88,7 @@ func TestID(t *testing.T) {
 	}
 }
 
-// reader replaces the source of randomness for a test.
+// reader replaces the random source in a test.
 func reader(t *testing.T, r io.Reader) {
 	t.Helper()
 	old := rand.Reader

@@ -189,7 +189,7 @@ type Ring struct {
 	mu    sync.Mutex  // held by writers
 	base  fingerprint // of the sealed form that was last loaded or saved
 	form  uint8       // its form; 2 for a new ring
-	known uint64      // the serial last loaded, saved or marshalled; 0 if none was
+	known uint64      // serial last loaded, saved or marshalled, or 0
 }
 
 // snapshot is one version of the ring. It is immutable.

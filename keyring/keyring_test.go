@@ -25,7 +25,7 @@ const (
 	lead    = time.Hour
 )
 
-// document is the plaintext of a sealed ring, written down a second time.
+// document is the plaintext of a sealed ring, independent of the package's own.
 type document struct {
 	_       struct{} `cbor:",toarray"`
 	Serial  any
@@ -42,14 +42,14 @@ type documentKey struct {
 
 var defaultPolicy = []int64{60, 5, 2592000, 3600}
 
-// secret returns the n-th of a row of well-known secrets.
+// secret returns the n-th well-known secret.
 func secret(n int) []byte {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	return sum[:]
 }
 
-// chain returns n keys of which the second activates at start, and each
-// further one a period later.
+// chain returns n keys. The second activates at start, each further one a
+// period later.
 func chain(n int) []documentKey {
 	keys := make([]documentKey, n)
 	at := start.Unix()
@@ -92,7 +92,7 @@ func load(t testing.TB, d document, c keyring.Config) *keyring.Ring {
 	return r
 }
 
-// ringOf loads a ring of n keys, of which the second is primary at start.
+// ringOf loads a ring of n keys. The second is primary at start.
 func ringOf(t testing.TB, n int) *keyring.Ring {
 	t.Helper()
 	return load(t, document{Serial: 7, Policy: defaultPolicy, Chain: chain(n), Revoked: []documentKey{}}, keyring.Config{})
@@ -112,7 +112,7 @@ func newKEK(t testing.TB) *keyring.LocalKEK {
 	return k
 }
 
-// clone returns a second ring of the same content, as another host has it.
+// clone returns a second ring of the same content, as on another host.
 func clone(t testing.TB, r *keyring.Ring) *keyring.Ring {
 	t.Helper()
 	kek := newKEK(t)
@@ -233,8 +233,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// The highest serial can be loaded, by who expects it, but not changed any
-// more: one that wrapped around would be refused everywhere.
+// Whoever expects the highest serial can load it, but not change the ring: a
+// serial that wrapped around would be refused everywhere.
 func TestSerialEnds(t *testing.T) {
 	d := good()
 	d.Serial = uint64(1<<63 - 1)

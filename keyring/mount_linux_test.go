@@ -11,7 +11,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/internal/testenv"
 )
 
-// bind mounts a file at another path, as containers are given one.
+// bind mounts a file at another path, as container engines do.
 func bind(t *testing.T, name, at string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(at, nil, 0o600))

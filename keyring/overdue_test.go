@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// The next key is overdue once a rotator that runs once in a lead, and hosts
-// that hear within a lead, must have had it; judged by nothing but the ring.
+// The next key is overdue when a rotator that runs once in a lead, and hosts
+// that hear within a lead, must have had it. Only the ring decides.
 func TestOverdue(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := []struct {
@@ -49,8 +49,8 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
-// What is pending is never overdue, and a ring of one key is from when that was
-// made.
+// A pending key is never overdue. In a ring of one key, the next one is due
+// from when that was made.
 func TestOverdueWhateverHappened(t *testing.T) {
 	r := newRing(t, start)
 	now := start.Add(2 * lead)
@@ -68,12 +68,12 @@ func TestOverdueWhateverHappened(t *testing.T) {
 	require.Equal(t, 2*lead+1, r.Overdue(start.Add(2*lead+1)))
 }
 
-// A gateway whose file never changes, since the file itself is mounted, reads
-// it without an error for ever. Its ring says that there should be another key.
+// If the file itself is mounted, a gateway reads the same content for ever,
+// without an error. Its ring says that there should be another key.
 func TestFrozenFile(t *testing.T) {
 	for name, freeze := range map[string]func(t *testing.T, name, frozen string){
-		// Both are what a bind mount of a file is: another name of what the
-		// file was before it was replaced.
+		// Both act like a bind mount of a file: they keep the old file
+		// when another replaces it.
 		"hard link": func(t *testing.T, name, frozen string) { require.NoError(t, os.Link(name, frozen)) },
 		"mount":     bind,
 	} {
@@ -114,7 +114,7 @@ func TestFrozenFile(t *testing.T) {
 	}
 }
 
-// Health says that this process does not look at the file, or cannot.
+// Health reports a process that does not refresh, or cannot.
 func TestHealthStale(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	require.NoError(t, s.follower.Health(start.Add(lead/2)))
@@ -129,8 +129,8 @@ func TestHealthStale(t *testing.T) {
 	require.NoError(t, s.follower.Health(start.Add(lead)))
 }
 
-// A next key that seals too late puts rotation off until then: a clock that was
-// ahead has made it, or the period was longer.
+// A next key that seals too late delays rotation until then: the clock was
+// ahead, or the period was longer.
 func TestFarAhead(t *testing.T) {
 	r := newRing(t, start)
 	k, err := keyring.NewInMemory(r)

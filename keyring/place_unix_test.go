@@ -29,7 +29,7 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// give makes files and links another user's, and not what links lead to.
+// give gives files and links to another user, and not what links lead to.
 func give(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -48,8 +48,8 @@ func directory(t *testing.T, mode fs.FileMode) string {
 	return dir
 }
 
-// Nobody who can write to the directory of the ring has a file made or a lock
-// taken elsewhere by putting a link where the lock should be.
+// Somebody who can write to the ring's directory puts a link where the lock
+// should be. That makes no file, and takes no lock, elsewhere.
 func TestLockIsNoLink(t *testing.T) {
 	for name, mode := range map[string]fs.FileMode{"own": 0o700, "group's": 0o775, "everybody's": 0o777, "sticky": 0o777 | fs.ModeSticky} {
 		t.Run(name, func(t *testing.T) {
@@ -76,8 +76,7 @@ func TestLockIsNoLink(t *testing.T) {
 	}
 }
 
-// Who has waited for a lock that has lost its name waits for the one that has
-// it.
+// Whoever waited for a lock that lost its name waits for the one that has it.
 func TestLockIsTheOneOfThatName(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	take := func(name string) *os.File {
@@ -110,8 +109,8 @@ func TestLockIsTheOneOfThatName(t *testing.T) {
 	assert.Equal(t, "2\n", s.highWater(t))
 }
 
-// links are what leads from "file" in a directory to a file in another one, and
-// whether it is followed.
+// links lead from "file" in a directory to a file in another one, and may be
+// followed or not.
 var links = []struct {
 	name  string
 	mode  fs.FileMode // of the directory
@@ -161,9 +160,8 @@ var links = []struct {
 	}, "too many symbolic links"},
 }
 
-// The ring is not written, and its mark and its KEK are not trusted, where a
-// link leads that others may have put there. The ring is read there, as it is
-// sealed.
+// If others may have made a link, the ring is not written through it, and the
+// mark and the KEK are not trusted. The ring is read, because it is sealed.
 func TestForeignLinks(t *testing.T) {
 	needRoot(t)
 	for _, tt := range links {
@@ -219,8 +217,8 @@ func TestForeignLinks(t *testing.T) {
 	}
 }
 
-// In a directory of others' a file is used as anywhere, and by links that stay
-// in it, as those of Kubernetes' do.
+// In a directory of others, a file is used as anywhere, and through links that
+// stay inside, such as those of Kubernetes.
 func TestOthersDirectory(t *testing.T) {
 	for name, mode := range map[string]fs.FileMode{"everybody's": 0o777, "sticky": 0o777 | fs.ModeSticky} {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +259,7 @@ func TestOthersDirectory(t *testing.T) {
 	}
 }
 
-// A KEK or a mark of another user's is not trusted; a ring is sealed.
+// A KEK or a mark of another user is not trusted. A ring is sealed.
 func TestOwners(t *testing.T) {
 	needRoot(t)
 	dir := directory(t, 0o755)
@@ -287,7 +285,7 @@ func TestOwners(t *testing.T) {
 	require.NoError(t, f.Save(t.Context(), r))
 }
 
-// A mark that others can write may be lowered.
+// Others could lower a mark that they can write.
 func TestMarkMode(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	insecure := s.File
@@ -304,8 +302,8 @@ func TestMarkMode(t *testing.T) {
 	}
 }
 
-// Whoever holds the lock of a mark keeps nobody waiting for ever, and the newer
-// version is in force by then.
+// Whoever holds a mark's lock delays nobody for ever, and the newer version is
+// in force by then.
 func TestLockIsNotWaitedForForEver(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	f, err := os.OpenFile(s.HighWater+".lock", os.O_RDWR, 0)
@@ -330,7 +328,7 @@ func TestLockIsNotWaitedForForEver(t *testing.T) {
 	})
 }
 
-// A lock file of another user's, who can hold it, is not waited for.
+// A lock file of another user, who can hold the lock, is not waited for.
 func TestLockOfAnother(t *testing.T) {
 	needRoot(t)
 	dir := directory(t, 0o777|fs.ModeSticky)
@@ -346,8 +344,8 @@ func TestLockOfAnother(t *testing.T) {
 	}
 }
 
-// Another user's link in place of a file is not followed in a directory of
-// everybody's either, although it leads out nowhere.
+// In a directory of everybody's, another user's link in place of a file is not
+// followed either, even if it stays inside.
 func TestForeignLinkInside(t *testing.T) {
 	needRoot(t)
 	dir := directory(t, 0o777)
@@ -386,7 +384,8 @@ func TestPathOutOfOthersDirectory(t *testing.T) {
 	}
 }
 
-// Inspect leaves nothing behind, whoever calls it, and refuses what Load does.
+// Inspect leaves nothing behind, whoever calls it, and refuses what Load
+// refuses.
 func TestInspect(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	older := s.content(t)
@@ -408,8 +407,8 @@ func TestInspect(t *testing.T) {
 	require.Equal(t, keyring.ErrRollback, err)
 }
 
-// A user's own files are his, and root's are anybody's, in a directory that he
-// may only search.
+// A user can use their own files and root's, in a directory that they can only
+// search.
 func TestOwnersOfAUser(t *testing.T) {
 	const searched = "CHATTOKEN_KEYRING_TEST_DIRECTORY"
 	if dir := os.Getenv(searched); inChild() && dir != "" {

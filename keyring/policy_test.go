@@ -57,8 +57,8 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
-// A ring whose tokens are to live longer must reach every host before a key
-// expires by the old one.
+// If tokens are to live longer, the ring must reach every host before a key
+// expires by the old policy.
 func TestSetPolicyInTime(t *testing.T) {
 	longer := keyring.Policy{MaxTTL: 600 * second}
 	retirement := start.Add(period)
@@ -83,8 +83,8 @@ func TestSetPolicyInTime(t *testing.T) {
 			if tt.want != nil {
 				return
 			}
-			// What a host with the new ring mints, the others open for as long
-			// as they may not have it.
+			// The others may lack the new ring. They open what a
+			// host with it mints for as long as that.
 			token := box(t, r, tt.now)
 			require.NoError(t, openErr(host, token, tt.now.Add(lead-1)))
 			require.NoError(t, openErr(r, token, tt.now.Add(longer.MaxTTL+5*second-1)))
@@ -96,8 +96,7 @@ func TestSetPolicyInTime(t *testing.T) {
 	}
 }
 
-// The next key is made by the new policy; those that are there keep their
-// times.
+// The next key follows the new policy. The existing ones keep their times.
 func TestSetPolicyCountsFromNow(t *testing.T) {
 	r := newRing(t, start)
 	require.NoError(t, r.SetPolicy(start, keyring.Policy{Period: 24 * time.Hour, Lead: 2 * lead}))
@@ -110,7 +109,7 @@ func TestSetPolicyCountsFromNow(t *testing.T) {
 	require.Equal(t, late.Add(2*lead), keys(r, late)[1].Activates)
 }
 
-// A key that opens for longer than its overlap, for hosts that hear late, goes
+// If a key opens for longer than its overlap, for hosts that hear late, it goes
 // on to do so.
 func TestSetPolicyShortensNothing(t *testing.T) {
 	r := newRing(t, start)
@@ -143,7 +142,7 @@ func TestRaiseSerial(t *testing.T) {
 	require.Error(t, new(keyring.Ring).SetPolicy(start, keyring.Policy{}))
 }
 
-// A ring whose policy cannot work any more is used as ever, and mended.
+// A ring whose policy would now be refused works as before, and can be fixed.
 func TestPolicyOfBefore(t *testing.T) {
 	d := good()
 	d.Policy = []int64{60, 60, 2592000, 3600}
@@ -159,8 +158,8 @@ func TestPolicyOfBefore(t *testing.T) {
 	clone(t, r)
 }
 
-// A ring from a backup is refused by those who have seen a newer one, until it
-// has a serial above theirs.
+// Hosts that have seen a newer ring refuse one from a backup, until its serial
+// is above theirs.
 func TestRestore(t *testing.T) {
 	kek := newKEK(t)
 	writer := newRing(t, start)
@@ -183,8 +182,8 @@ func TestRestore(t *testing.T) {
 	require.Equal(t, keys(backup, start), keys(host, start))
 }
 
-// A policy that is set after the next key was due, and before anybody rotated,
-// raises no false alarm and cuts no period short.
+// If the policy is set after the next key was due, before anybody rotated, it
+// raises no false alarm and shortens no period.
 func TestSetPolicyRotates(t *testing.T) {
 	for _, late := range []time.Duration{0, 2 * time.Minute, overlap, lead} {
 		r := newRing(t, start)

@@ -14,8 +14,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// Several rotators of one file, started by cron at the same time: one of them
-// rotates, and each of the others says that it did not.
+// Cron starts several rotators of one file at the same time. One rotates, and
+// each of the others says that it did not.
 func TestRotators(t *testing.T) {
 	const rotators = 4
 	results := make(map[string]int)
@@ -37,7 +37,7 @@ func TestRotators(t *testing.T) {
 	t.Logf("rotators: %v", results)
 }
 
-// runTogether runs rotators, lets all begin at once, and counts their results.
+// runTogether starts rotators at the same moment, and counts their results.
 func runTogether(t *testing.T, n int, name string, kek *keyring.LocalKEK) map[string]int {
 	t.Helper()
 	outs := make([]bytes.Buffer, n)

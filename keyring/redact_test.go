@@ -46,7 +46,7 @@ func needles(b []byte) []string {
 	}
 }
 
-// hidden returns a ring and a KEK, and every form of what they must not show.
+// hidden returns a ring, a KEK, and every form of their secrets.
 func hidden(t *testing.T) (*keyring.Ring, *keyring.LocalKEK, []string) {
 	t.Helper()
 	r := load(t, good(), keyring.Config{Context: "production"})
@@ -82,8 +82,8 @@ func contains(shown string, forms []string) bool {
 	return false
 }
 
-// embedder is a struct of somebody else's, whose unexported fields hide the
-// methods of what it holds from fmt.
+// embedder is a caller's struct. Its unexported fields hide their methods from
+// fmt.
 type embedder struct {
 	ring *keyring.Ring
 	kek  *keyring.LocalKEK
@@ -145,7 +145,7 @@ func TestEncoders(t *testing.T) {
 	}
 }
 
-// recorder is a test that fails, whose messages are kept.
+// recorder is a failing test that keeps its messages.
 type recorder struct{ bytes.Buffer }
 
 func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
@@ -163,7 +163,7 @@ func TestDumpers(t *testing.T) {
 	require.Greater(t, out.Len(), 1000)
 	require.False(t, contains(out.String(), forms), out.String())
 
-	// Nothing but an atomic pointer keeps dumpers from here today.
+	// Today only an atomic pointer keeps dumpers out of here.
 	out.Reset()
 	assert.Nil(&out, r.Snapshot())
 	assert.Equal(&out, r.Snapshot(), newRing(t, start).Snapshot())
@@ -171,8 +171,8 @@ func TestDumpers(t *testing.T) {
 	require.False(t, contains(out.String(), forms), out.String())
 }
 
-// A goroutine that is deriving a key shows in tracebacks: of a crash, on
-// SIGQUIT, and in net/http/pprof. They print what is passed by value.
+// A goroutine that derives a key shows in tracebacks: of a crash, on SIGQUIT,
+// and in net/http/pprof. They print values, so secrets are passed by pointer.
 func TestTracebacks(t *testing.T) {
 	r, kek, forms := hidden(t)
 	sealed, err := r.Marshal(t.Context(), kek)

@@ -14,8 +14,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// A saver is a process that changes the ring of a file as its environment says,
-// and prints what came of it.
+// A saver is a process that changes a file's ring as its environment says, and
+// prints the result.
 const (
 	saverVariable = "CHATTOKEN_KEYRING_TEST_SAVER" // "revoke" or "rotate"
 	saverFile     = "CHATTOKEN_KEYRING_TEST_FILE"
@@ -23,8 +23,8 @@ const (
 	saverMark     = "CHATTOKEN_KEYRING_TEST_MARK"
 )
 
-// While packages are initialized, everything runs in the first thread of the
-// process: whoever counts its system calls counts the same ones every time.
+// While packages are initialized, everything runs in the process's first
+// thread. So its system calls are the same every time.
 func init() {
 	if what := os.Getenv(saverVariable); what != "" {
 		result, err := save(what)
@@ -37,7 +37,7 @@ func init() {
 	}
 }
 
-// The results of a saver that printed one.
+// A saver prints one of these results.
 const (
 	saved    = "saved"
 	notDue   = "not due"
@@ -82,7 +82,7 @@ func save(what string) (result string, err error) {
 	return saved, nil
 }
 
-// Names that no file has, and that show in a list of system calls.
+// No file has these names, and a list of system calls shows them.
 const (
 	saveBegins = "/chattoken-save-begins"
 	saveEnds   = "/chattoken-save-ends"

@@ -184,7 +184,7 @@ func (s *schedule) rotateNow(now int64, fresh func() ID) (changed bool, err erro
 		return false, ErrTooSoon
 	}
 	if now <= s.chain[i].activates {
-		return false, ErrTooSoon // it has not sealed yet: the clock was set back
+		return false, ErrTooSoon // clock set back: not sealed yet
 	}
 	s.chain[i].retires = now
 	// A host that does not know that yet seals under the old key until the

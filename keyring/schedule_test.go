@@ -61,7 +61,7 @@ func TestRotate(t *testing.T) {
 	require.Equal(t, due.Add(period), got[2].Created)
 }
 
-// Without a rotator the next key takes over, and seals on for ever.
+// Without a rotator the next key takes over, and seals for ever.
 func TestNobodyRotates(t *testing.T) {
 	r := newRing(t, start)
 	next := keys(r, start)[1].ID
@@ -70,8 +70,8 @@ func TestNobodyRotates(t *testing.T) {
 		require.Equal(t, next, sealer(t, r, now))
 		require.NoError(t, openErr(r, box(t, r, now), now))
 	}
-	// A rotator that comes back publishes first, and changes nothing before
-	// everybody can have heard of it.
+	// A rotator that comes back publishes first. It changes nothing before
+	// all hosts can know.
 	now := start.Add(100 * period)
 	require.True(t, rotate(t, r, now))
 	require.Equal(t, []keyring.State{primary, pending}, states(r, now))
@@ -92,13 +92,13 @@ func TestRotateNow(t *testing.T) {
 	require.Equal(t, next, sealer(t, r, now))
 	require.Equal(t, []keyring.State{retired, primary, pending}, states(r, now))
 	require.Equal(t, keyring.ErrTooSoon, r.RotateNow(now.Add(lead-1)))
-	// A host that hears of it as late as it may has sealed until then.
+	// A host that hears as late as it may seals until then.
 	box := box(t, late, now.Add(lead-1))
 	require.NoError(t, openErr(r, box, now.Add(lead+overlap-1)))
 	require.Equal(t, keyring.ErrExpiredKey, openErr(r, box, now.Add(lead+overlap)))
 	require.False(t, rotate(t, r, now))
 
-	// Never is a key kept for longer than it was.
+	// No key is kept for longer than before.
 	r = newRing(t, start)
 	require.NoError(t, r.RotateNow(start.Add(period-second)))
 	require.Equal(t, start.Add(period+overlap), keys(r, start)[0].Expires)
@@ -121,7 +121,7 @@ func TestRevokePrimary(t *testing.T) {
 	got := keys(r, start)
 	require.Equal(t, k[1].Activates, got[1].Activates, "the next key seals on hosts with any clock")
 	require.Equal(t, start, got[3].Revoked)
-	// The older key does not seal again, and retires no later than it would.
+	// The older key does not seal again, and retires no later than before.
 	require.Equal(t, k[0].Retires, got[0].Retires)
 	require.Equal(t, k[0].Expires, got[0].Expires)
 
@@ -169,7 +169,7 @@ func TestRevokePending(t *testing.T) {
 	got = keys(r, start)
 	require.Equal(t, k[3].Activates, got[3].Activates)
 	require.Equal(t, start.Add(overlap), got[5].Expires)
-	// A key that never sealed is forgotten once nobody can ask for it.
+	// A key that never sealed is dropped once nobody can use it.
 	require.False(t, rotate(t, r, start.Add(overlap-1)))
 	require.True(t, rotate(t, r, start.Add(overlap)))
 }
@@ -182,7 +182,7 @@ func TestRevokeRetired(t *testing.T) {
 	require.Equal(t, []keyring.State{primary, pending, revoked}, states(r, start))
 	require.Equal(t, keyring.ErrRevokedKey, openErr(r, bad, start))
 	require.NoError(t, openErr(r, good, start))
-	// A host whose clock is behind must not find itself without a primary.
+	// A host whose clock is behind must still have a primary.
 	require.Equal(t, k[1].ID, sealer(t, r, start.Add(-second)))
 	require.Equal(t, k[2], keys(r, start)[1])
 }
@@ -203,8 +203,8 @@ func TestRevokeAt1970(t *testing.T) {
 	require.Equal(t, keyring.ErrRevokedKey, openErr(r, bad, now))
 }
 
-// A clock that was wrong for a moment while keys were rotated leaves a ring
-// that seals and opens at the right time.
+// If a clock was wrong for a moment during a rotation, the ring still seals and
+// opens at the right time.
 func TestClockTrouble(t *testing.T) {
 	for _, off := range []time.Duration{-10 * period, 100 * period} {
 		r := newRing(t, start)
@@ -224,9 +224,9 @@ func TestClockTrouble(t *testing.T) {
 	}
 }
 
-// A rotator whose clock was ahead has put the next rotation off for years. That
-// is put right by replacing the next key, which is then known to be as young as it
-// is, and letting it seal once all hosts have it.
+// A rotator whose clock was ahead has delayed the next rotation for years. To
+// fix that, replace the next key, whose age is then known, and let it seal once
+// all hosts have it.
 func TestClockWasAhead(t *testing.T) {
 	for _, how := range []struct {
 		name    string
@@ -252,8 +252,8 @@ func TestClockWasAhead(t *testing.T) {
 	}
 }
 
-// A ring of which somebody has made a trap, or a wrong clock, can be recovered:
-// its keys are revoked, in whatever order, and it rotates.
+// A ring that somebody, or a wrong clock, made into a trap can be recovered:
+// all its keys can be revoked, in any order, and it rotates.
 func TestRecovery(t *testing.T) {
 	at := start.Unix()
 	key := func(n int, created, activates, retires, expires int64) documentKey {
@@ -311,7 +311,7 @@ func TestRecovery(t *testing.T) {
 
 const maxUnix = 253402300799
 
-// A full ring forgets first what was revoked first.
+// A full ring first drops what was revoked first.
 func TestFull(t *testing.T) {
 	gone := make([]documentKey, 4094)
 	for i := range gone {
@@ -330,9 +330,9 @@ func TestFull(t *testing.T) {
 	require.Len(t, keys(r, now), 3, "revoked keys are dropped in time")
 }
 
-// Whatever happens to a ring, in whatever order: at all times one key seals,
-// what it sealed opens on every host for as long as a token may live, and the
-// ring can be saved and loaded.
+// Whatever happens to a ring, in whatever order: one key always seals, what it
+// sealed opens on every host as long as a token may live, and the ring can be
+// saved and loaded.
 func TestRandomHistories(t *testing.T) {
 	policies := []keyring.Policy{
 		{},

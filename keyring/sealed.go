@@ -18,7 +18,7 @@ const (
 	sealedMagic  = "chattoken-keyring"
 	sealedForm1  = 1
 	sealedForm2  = 2
-	maxSealed    = 1 << 20 // 4096 keys, wrapped by any KEK, need less than half
+	maxSealed    = 1 << 20 // over twice the largest ring
 	dataKeySize  = chacha20poly1305.KeySize
 	contextLabel = "chattoken/v1 context\x00"
 )
@@ -60,7 +60,8 @@ func (s *snapshot) document() ([]byte, error) {
 	if len(s.chain) == 0 {
 		return nil, errNoKeys
 	}
-	secrets := make([][secretSize]byte, 0, len(s.entries)) // growing would leave copies behind
+	// Growing would leave copies behind.
+	secrets := make([][secretSize]byte, 0, len(s.entries))
 	defer func() { clear(secrets) }()
 	for _, e := range s.entries {
 		secrets = append(secrets, e.key.secret())

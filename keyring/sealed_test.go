@@ -61,7 +61,7 @@ func (k *seenKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, err
 	return k.knownKEK.Wrap(ctx, dataKey)
 }
 
-// Each sealed form has a data key and a nonce of its own.
+// Each sealed form has its own data key and nonce.
 func TestSealedIsFresh(t *testing.T) {
 	const times = 100
 	kek := &seenKEK{knownKEK{stub{id: "k", wrapped: []byte("w")}}, map[string]bool{}}
@@ -96,7 +96,7 @@ func openBy(t testing.TB, dataKey []byte, header string, sealed []byte) []byte {
 	return plaintext
 }
 
-// sealedForm1 returns form 1 of a document, which is not written any more.
+// sealedForm1 returns form 1 of a document. The package does not write that.
 func sealedForm1(t testing.TB, kek keyring.KEK, d document) []byte {
 	t.Helper()
 	id, wrapped, err := kek.Wrap(t.Context(), secret(1))
@@ -105,7 +105,7 @@ func sealedForm1(t testing.TB, kek keyring.KEK, d document) []byte {
 	return sealBy(t, secret(1), header, encode(t, d))
 }
 
-// Headers that this package does not write, each sealed as it should be.
+// These headers are sealed correctly, but this package does not write them.
 func TestSealedHeaders(t *testing.T) {
 	kek := stub{dataKey: secret(1)}
 	digest := sha256.Sum256([]byte("chattoken/v1 context\x00"))
@@ -132,7 +132,7 @@ func TestSealedHeaders(t *testing.T) {
 	}
 }
 
-// knownKEK keeps the last data key that it was given to wrap, and unwraps to it.
+// knownKEK keeps the last data key that it wrapped, and unwraps to it.
 type knownKEK struct{ stub }
 
 func (k *knownKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, error) {
@@ -140,8 +140,8 @@ func (k *knownKEK) Wrap(ctx context.Context, dataKey []byte) (string, []byte, er
 	return k.stub.Wrap(ctx, dataKey)
 }
 
-// The plaintext is written as the package comment says, whichever form the ring
-// was read from.
+// The plaintext is as the package comment says, whichever form the ring was
+// read from.
 func TestPlaintext(t *testing.T) {
 	const ringContext = "chat.example.com production"
 	local := newKEK(t)
@@ -160,8 +160,8 @@ func TestPlaintext(t *testing.T) {
 	}
 }
 
-// Another deployment's ring is refused for what it is, whatever its serial and
-// its form, by those who load it, follow it or would replace it.
+// Load, Follow and Save refuse another deployment's ring for what it is,
+// whatever its serial and form.
 func TestForeignContext(t *testing.T) {
 	kek := newKEK(t)
 	name := filepath.Join(t.TempDir(), "ring")
@@ -188,7 +188,7 @@ func TestForeignContext(t *testing.T) {
 			require.Equal(t, keyring.ErrContext, production.Save(t.Context(), r))
 		}
 	}
-	// Form 1 could be anybody's: it does not take the place of form 2.
+	// Form 1 may be anybody's, so it does not replace form 2.
 	d := good()
 	d.Serial = 1000
 	require.NoError(t, os.WriteFile(name, sealedForm1(t, kek, d), 0o600))
@@ -204,8 +204,8 @@ func TestForeignContext(t *testing.T) {
 	require.NoError(t, err, "the right one is back")
 }
 
-// A fleet goes over from form 1: followers take up form 2 of what they have, and
-// of what follows it, and nobody goes back.
+// A fleet moves on from form 1. Followers adopt form 2 of what they have, and
+// of what comes after it. Nobody goes back.
 func TestFromForm1(t *testing.T) {
 	kek := newKEK(t)
 	c := keyring.Config{Context: "production"}
@@ -255,8 +255,8 @@ func TestFromForm1(t *testing.T) {
 	require.Equal(t, keys(writer, start), keys(follower.Ring(), start))
 }
 
-// A rotator that refuses form 1, and one that has form 2 in force, do not make a
-// ring of this deployment's of what another one had in form 1.
+// Another deployment has a ring in form 1. A rotator that refuses form 1, or
+// has form 2 in force, does not make that this deployment's.
 func TestForm1IsNotLaundered(t *testing.T) {
 	kek := newKEK(t)
 	production := keyring.File{Name: filepath.Join(t.TempDir(), "ring"), KEK: kek, Config: keyring.Config{Context: "production", RefuseForm1: true}}
@@ -272,7 +272,7 @@ func TestForm1IsNotLaundered(t *testing.T) {
 	require.Equal(t, staging, b)
 }
 
-// No step uses the serials up, not even one by somebody who has the KEK.
+// No step uses up the serials, even with the KEK.
 func TestSerialSteps(t *testing.T) {
 	const step = 1 << 32
 	kek := newKEK(t)
@@ -309,7 +309,7 @@ func TestSerialSteps(t *testing.T) {
 	require.NoError(t, r.Revoke(start, sealer(t, r, start)), "it can always be changed")
 }
 
-// A writer goes no farther than those who follow it, in however many steps.
+// A writer goes no further than its followers can, in however many steps.
 func TestSerialStepsOfAWriter(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	require.NoError(t, s.writer.SetPolicy(start, keyring.Policy{Period: 100 * time.Hour}))
@@ -326,8 +326,8 @@ func TestSerialStepsOfAWriter(t *testing.T) {
 	}
 }
 
-// check makes sure that data is refused both by a first load and as an update,
-// which leaves the old ring in force.
+// check checks that Load and Update refuse data, and that the old ring stays in
+// force.
 func refused(t *testing.T, kek keyring.KEK, data []byte, msg ...any) {
 	t.Helper()
 	r, err := keyring.Load(t.Context(), kek, data, keyring.Config{})
@@ -488,7 +488,7 @@ func TestUpdate(t *testing.T) {
 	require.Equal(t, before, keys(reader, start))
 }
 
-// stub is a KEK of a service that answers as it is told.
+// stub is a KEK with fixed answers.
 type stub struct {
 	id      string
 	wrapped []byte
@@ -498,7 +498,7 @@ type stub struct {
 
 func (s stub) Wrap(context.Context, []byte) (string, []byte, error) { return s.id, s.wrapped, s.err }
 
-// Unwrap returns a copy, because who gets a data key clears it.
+// Unwrap returns a copy, because the caller clears it.
 func (s stub) Unwrap(context.Context, string, []byte) ([]byte, error) {
 	return bytes.Clone(s.dataKey), s.err
 }
@@ -541,7 +541,7 @@ func TestKEKService(t *testing.T) {
 	refused(t, stub{dataKey: bytes.Repeat([]byte{1}, 32)}, data)
 }
 
-// passKey and value are there to see that the caller's context arrives.
+// passKey and value show that the caller's context arrives.
 type passKey struct{}
 
 type contextKEK struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// A host that was suspended is out of date by the time of day, as that is what
-// keys go by: the monotonic clock, which times carry too, may have stood still.
+// Staleness goes by the time of day, as keys do. While a host was suspended,
+// the monotonic clock may have stood still.
 func TestStaleAfterSuspension(t *testing.T) {
 	now := time.Now()
 	r := newRing(t, now)
@@ -31,8 +31,7 @@ func TestStaleAfterSuspension(t *testing.T) {
 	require.InDelta(t, time.Hour, follower.Stale(later), float64(time.Second))
 }
 
-// A clock that was ahead for a moment does not keep a follower that fails from
-// going stale.
+// If a clock was ahead for a moment, a follower that fails still goes stale.
 func TestStaleAfterClockWasAhead(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	_, err := s.follower.Refresh(t.Context(), start.Add(period))

@@ -12,8 +12,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/vectors"
 )
 
-// TestWycheproof runs Project Wycheproof's vectors against the cipher that
-// seals tokens, rings and data keys.
+// TestWycheproof runs Project Wycheproof's vectors against the cipher for
+// tokens, rings and data keys.
 func TestWycheproof(t *testing.T) {
 	var file struct {
 		TestGroups []struct {

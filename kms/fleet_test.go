@@ -36,7 +36,7 @@ type fleet struct {
 	hosts    []*keyring.Follower // the issuer's, then those of the gateways
 	gateways []*gateway.Gateway
 
-	mu      sync.RWMutex // held by a client that has a token, and to set the clock
+	mu      sync.RWMutex // held with a token, and to set the clock
 	now     atomic.Int64 // the clock, in Unix seconds
 	revoked atomic.Value // keyring.ID: tokens under it may be refused
 

@@ -230,7 +230,8 @@ func TestCredentialsAreNotShown(t *testing.T) {
 	s := localkms.Start(t)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown")
 	kek := open(t, s.NewKey(t))
-	_, _, err := kek.Wrap(t.Context(), secret) // the client has the credentials now
+	// After this the client has the credentials.
+	_, _, err := kek.Wrap(t.Context(), secret)
 	require.NoError(t, err)
 	type holder struct{ kek keyring.KEK }
 	var r recorder

@@ -47,7 +47,7 @@ type Fault func(w http.ResponseWriter, r *http.Request) bool
 func Start(t *testing.T) *Server {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "run", ".", t.TempDir()) // a build that is cached
+	cmd := exec.Command("go", "run", ".", t.TempDir()) // cached build
 	cmd.Dir, cmd.Env = filepath.Join(filepath.Dir(here), "testdata"), append(os.Environ(), "GOWORK=off")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -149,7 +149,7 @@ func Gone(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler)
 
 // Hangs is the [Fault] of an answer that never comes.
 func Hangs(_ http.ResponseWriter, r *http.Request) bool {
-	io.Copy(io.Discard, r.Body) // else nobody notices that the client has left
+	io.Copy(io.Discard, r.Body) // or the client's end goes unnoticed
 	<-r.Context().Done()
 	return true
 }
