@@ -8,7 +8,7 @@ import (
 )
 
 // AEADKEK is a [KEK] in a key management service. Module kms makes one from a
-// key's URI, and the AEAD of Tink's clients has the two methods. It is safe for
+// key's URI. An AEAD of Tink's clients fits its field. It is safe for
 // concurrent use if its AEAD is. The zero AEADKEK returns errors.
 type AEADKEK struct {
 	// ID names the key, in 1 to 255 bytes. The sealed ring has it in clear.

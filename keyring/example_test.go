@@ -113,3 +113,47 @@ func ExampleRing_Revoke() {
 	// pending
 	// revoked
 }
+
+// A process that shares its keys with nobody rotates them itself.
+func ExampleNewInMemory() {
+	now := time.Now()
+	ring, err := keyring.New(now, keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	keys, err := keyring.NewInMemory(ring)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Every minute. Here a month has passed.
+	changed, err := keys.Refresh(context.Background(), now.Add(30*24*time.Hour))
+	fmt.Println(changed, err)
+	// Output: true <nil>
+}
+
+// Another KEK replaces the old one, and the keys stay.
+func ExampleKEKs() {
+	ctx := context.Background()
+	before, err := keyring.GenerateKEK()
+	if err != nil {
+		log.Fatal(err)
+	}
+	after, err := keyring.GenerateKEK()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := keyring.New(time.Now(), keyring.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Every host has both. The first one wraps.
+	sealed, err := ring.Marshal(ctx, keyring.KEKs{after, before})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = keyring.Load(ctx, after, sealed, keyring.Config{})
+	fmt.Println(err)
+	// Output: <nil>
+}

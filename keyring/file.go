@@ -16,18 +16,18 @@ import (
 // ([File.Follow]). Name and KEK are required.
 //
 // On Unix, File checks symbolic links, owners, modes and locks. It reads the
-// ring through any link, because the KEK tells if the ring is authentic. It
-// writes the ring, and uses the HighWater file and a [KEKFile], through these
-// links only:
+// ring through any link, because the KEK tells if the ring is authentic. To
+// write the ring, and for the HighWater file and a [KEKFile], there are two
+// rules:
 //
-//   - Each link belongs to root or to this user.
-//   - From a directory that others can write, the path leads no further out.
-//     Others choose which file in there is meant, but cannot have root write
+//   - It follows only links of root or of this user.
+//   - Once the path enters a directory that others can write, it must not leave
+//     that. Others choose the file in there, but cannot have root write
 //     elsewhere.
 //
-// So a Kubernetes volume, which swaps a link, can be followed. A link in place
-// of the file stays there when File saves. A lock file is no link, and belongs
-// to root or to this user.
+// So it can follow a Kubernetes volume, which swaps a link. A link in place of
+// the file stays there when File saves. A lock file must belong to root or to
+// this user, and not be a link.
 type File struct {
 	// Name is the file's name. Each call looks it up anew.
 	Name string
@@ -41,11 +41,11 @@ type File struct {
 	// refused with [ErrRollback], as one below Config.MinSerial is. Empty
 	// means no such file.
 	//
-	// The file is made if it is missing, which stands for no serial. It
-	// must outlive the process. Whoever could put an old ring in place must
-	// not reach it: it must belong to root or to this user, and nobody else
-	// may write it. It may be a symbolic link to a file that exists: write
-	// 0 into that at first.
+	// A missing file stands for no serial, and is made. The file must
+	// outlive the process. Whoever could put an old ring in place must not
+	// reach it: it must belong to root or to this user, and nobody else may
+	// write it. It may be a symbolic link to a file that exists: write 0
+	// into that at first.
 	//
 	// Processes of one host may share it. On Unix they lock the file name +
 	// ".lock" beside it, and wait for each other until the context ends, or

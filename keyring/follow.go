@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// Follow loads the ring as [File.Load] does, and returns what keeps it up to
-// date.
+// Follow loads the ring as [File.Load] does, and returns its Follower.
 func (f File) Follow(ctx context.Context, now time.Time) (*Follower, error) {
 	r, sum, err := f.load(ctx)
 	if err != nil {
@@ -30,7 +29,7 @@ type Follower struct {
 	refreshed atomic.Pointer[time.Time]
 
 	mu     sync.Mutex  // held throughout a refresh
-	sum    fingerprint // of the file's content when last taken up,
+	sum    fingerprint // of the file when last adopted,
 	serial uint64      // and the serial that the ring had then
 }
 
@@ -72,8 +71,8 @@ func (f *Follower) Refresh(ctx context.Context, now time.Time) (changed bool, er
 }
 
 func (f *Follower) refresh(ctx context.Context) (changed bool, err error) {
-	// Read the mark first: what others adopt later is no reason to refuse
-	// this.
+	// Read the mark first: it may rise before the file is read, and must
+	// not refuse that file then.
 	known, markErr := f.file.highest()
 	sealed, err := f.file.read()
 	if err != nil {

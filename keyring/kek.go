@@ -24,16 +24,19 @@ import (
 type KEK interface {
 	// Wrap encrypts a data key of 32 bytes, and does not retain it. kekID
 	// tells Unwrap which of its keys to use. It has 1 to 255 bytes, and the
-	// sealed ring has it in clear. wrapped has 1 to 65,535 bytes.
+	// sealed ring has it in clear. wrapped has 1 to 65,535 bytes. Whoever
+	// saves a ring calls Unwrap at once, so a ring that nobody could open
+	// replaces nothing.
 	Wrap(ctx context.Context, dataKey []byte) (kekID string, wrapped []byte, err error)
 
 	// Unwrap returns the 32 bytes that Wrap was given. The caller owns
 	// them, and clears them after use. Anybody may have written the file
-	// that the arguments come from, and nothing else makes a ring
-	// authentic. So Unwrap must refuse a kekID that is none of its own, and
+	// that the arguments come from. Nothing else makes a ring authentic: if
+	// Unwrap returns what Wrap was not given, whoever wrote the file can
+	// mint. So Unwrap must refuse a kekID that is none of its own, and
 	// whatever Wrap did not return. It must not look up whichever key of a
-	// service the file names. A public key must not be able to wrap.
-	// Otherwise whoever can write the file can make a ring, and mint.
+	// service the file names. Wrapping must need a secret, not a public
+	// key.
 	Unwrap(ctx context.Context, kekID string, wrapped []byte) (dataKey []byte, err error)
 }
 

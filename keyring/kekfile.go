@@ -20,8 +20,8 @@ type KEKFile struct {
 	// InsecureAnyMode reads a file of any mode and owner, through any
 	// links, for places where these cannot be chosen, such as fsGroup in
 	// Kubernetes. Without it, on Unix, the file must belong to root or to
-	// this user, and the group and others must have no access. The links to
-	// it must be as [File] says.
+	// this user, the group and others must have no access, and links must
+	// follow the rules of [File].
 	InsecureAnyMode bool
 }
 
@@ -72,8 +72,8 @@ func (f KEKFile) Unwrap(ctx context.Context, kekID string, wrapped []byte) (data
 	return k.Unwrap(ctx, kekID, wrapped)
 }
 
-// WriteFile saves the KEK to a new file of mode 0600. It replaces no file. The
-// symbolic links in name must be as [File] says.
+// WriteFile saves the KEK to a new file of mode 0600, and replaces none. Links
+// in name must follow the rules of [File].
 func (k *LocalKEK) WriteFile(name string) error {
 	data := []byte(k.text() + "\n")
 	defer clear(data)

@@ -291,8 +291,7 @@ func validClock(now time.Time) bool {
 // goes on sealing.
 //
 // If several processes hold one ring, one rotates and saves, and the others
-// update theirs. If another one rotates its own copy, it gets [ErrConflict]
-// from then on.
+// update theirs. Whoever else rotates a copy gets [ErrConflict] from then on.
 func (r *Ring) Rotate(now time.Time) (changed bool, err error) {
 	return r.change(now, (*schedule).rotate)
 }

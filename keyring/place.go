@@ -25,7 +25,7 @@ const (
 	maxLinks   = 40
 	maxRetries = 100
 
-	maxWait      = 10 * time.Second // for a lock, if nobody says how long
+	maxWait      = 10 * time.Second // for a lock, if ctx has no deadline
 	lockInterval = 10 * time.Millisecond
 )
 
@@ -53,7 +53,7 @@ func locate(path string) (place, error) {
 }
 
 // readTrusted reads a regular file of at most limit bytes, and finds it as
-// locate does. It need not be able to list the directory.
+// locate does. The directory need not be readable.
 func readTrusted(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	w, root, err := find(path)
 	switch {
@@ -116,7 +116,7 @@ func (w *walk) from(path string) (err error) {
 	return err
 }
 
-// step takes the first element off the rest.
+// step takes one element of the path.
 func (w *walk) step() error {
 	name, rest, more := strings.Cut(w.rest, string(filepath.Separator))
 	path := filepath.Join(w.dir, name)
@@ -316,12 +316,11 @@ func (p place) giveAccess(f *os.File) error {
 	return f.Chmod(old.Mode().Perm())
 }
 
-// lock takes the lock of p, which is on another file: p's name and ".lock". It
-// makes that file if it is missing, and leaves it in place. If somebody else
-// holds the lock, the error is ErrConflict, unless wait is set. Then lock waits
-// until ctx ends. If ctx has no deadline, it waits for maxWait, because whoever
-// can open the lock file can hold the lock. The lock ends with the process,
-// however that ends.
+// lock locks p, by a file of p's name and ".lock". It makes that file if it is
+// missing, and leaves it in place. If somebody else holds the lock, the error
+// is ErrConflict. With wait, lock waits for it until ctx ends, or for maxWait
+// if ctx has no deadline, because whoever can open the lock file can hold the
+// lock. The lock ends with the process, however that ends.
 func (p place) lock(ctx context.Context, wait bool) (unlock func() error, err error) {
 	if !canLock {
 		return func() error { return nil }, nil

@@ -195,9 +195,9 @@ func (s *schedule) rotateNow(now int64, fresh func() ID) (changed bool, err erro
 	return true, err
 }
 
-// setPolicy replaces the policy, prolongs the keys that it wants to open for
-// longer, and rotates. An expired key stays expired. It publishes before it
-// prunes: pruning may leave one key, which loses its activation.
+// setPolicy replaces the policy, prolongs keys that must open for longer, and
+// rotates. An expired key stays expired. It publishes before it prunes: pruning
+// may leave one key, which loses its activation.
 func (s *schedule) setPolicy(now int64, p Policy, fresh func() ID) (changed bool, err error) {
 	if p.MaxTTL < s.policy.MaxTTL || p.ClockSkew < s.policy.ClockSkew {
 		return false, errLowered
@@ -309,8 +309,8 @@ type Key struct {
 
 	// Created is when the key was made and published.
 	Created time.Time
-	// Activates is when the key starts to seal. Zero means that any time
-	// before Retires will do, as for the oldest key.
+	// Activates is when the key starts to seal. Zero means that it was
+	// always active, as for the oldest key.
 	Activates time.Time
 	// Retires is when the key stops sealing. Zero means that no next key
 	// exists yet.

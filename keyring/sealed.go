@@ -322,7 +322,7 @@ func unseal(ctx context.Context, kek KEK, ringContext string, sealed []byte) (do
 	return plaintext[len(digest):], sealedForm2, nil
 }
 
-// envelope is the parts of a sealed form. It aliases that.
+// envelope is the parts of a sealed form, and aliases it.
 type envelope struct {
 	header     []byte // all that is before the nonce
 	form       uint8
