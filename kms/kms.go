@@ -44,8 +44,8 @@ const (
 	gcpScheme = "gcp-kms://"
 )
 
-// An alias does not match: whoever may point it elsewhere could have a ring
-// accepted that another key wrapped.
+// No alias matches: whoever may point it elsewhere could make hosts accept a
+// ring that another key wrapped.
 var (
 	awsKey = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
 	gcpKey = regexp.MustCompile(`^projects/[A-Za-z0-9:._-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]+/cryptoKeys/[A-Za-z0-9_-]+$`)
@@ -65,8 +65,9 @@ var (
 // key are different keys here. Google's client was tested with a stand-in for
 // the service, AWS's with Local KMS.
 //
-// Open looks for credentials, and ctx is for that alone. Google's must exist.
-// It does not ask the service. The client lasts as long as the process.
+// Open looks for credentials, and uses ctx for nothing else. Google's must
+// exist. Open does not ask the service. The client lasts as long as the
+// process.
 func Open(ctx context.Context, uri string) (keyring.AEADKEK, error) {
 	if len(uri) > 255 {
 		return keyring.AEADKEK{}, errURILong

@@ -94,8 +94,8 @@ type Command struct {
 	Env []string
 
 	// Stderr gets the helper's standard error, which tells the operator why
-	// it failed. Nil discards it. It must be safe for concurrent use if the
-	// Command is used concurrently.
+	// it failed. Nil discards that. If the Command is used concurrently,
+	// Stderr must be safe for that.
 	Stderr io.Writer
 
 	// Timeout is how long the helper may take, if the context does not end
@@ -288,7 +288,7 @@ func decode(text string) ([]byte, error) {
 	return base64Strict.DecodeString(text)
 }
 
-// checkWrapped refuses what does not fit into one line each. Anybody may have
+// checkWrapped refuses what is not one line of the protocol. Anybody may have
 // written the file that it comes from.
 func checkWrapped(kekID string, wrapped []byte) error {
 	outside := func(r rune) bool { return r < '!' || r > '~' }
