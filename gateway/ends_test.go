@@ -1,10 +1,13 @@
 package gateway_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -383,3 +386,112 @@ func TestRevokeEndsLateEntries(t *testing.T) {
 	require.NoError(t, h.Revoke(t.Context(), token.Target{Everyone: true}, ""))
 	require.Zero(t, h.Stats().Live)
 }
+
+// piped is a writer whose connection is one end of a pipe.
+type piped struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (p piped) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.conn, nil, nil }
+
+// A connection that a stubborn client or library keeps is cut off ten seconds
+// after the end, however it ended, and not after Leave.
+func TestCutOff(t *testing.T) {
+	hijack := func(w http.ResponseWriter) net.Conn {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		require.NoError(t, err)
+		return conn
+	}
+	for name, test := range map[string]struct {
+		refused bool
+		mount   func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler
+	}{
+		"Handler": {false, func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler {
+			return g.Handler(func(w http.ResponseWriter, _ *http.Request, p *gateway.Participant) {
+				hijack(w)
+				serve(p)
+			})
+		}},
+		"Handler, ended before": {false, func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler {
+			return g.Handler(func(w http.ResponseWriter, _ *http.Request, p *gateway.Participant) {
+				p.End("early")
+				hijack(w)
+				serve(p)
+			})
+		}},
+		"Handler, with a context": {false, func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler {
+			return g.Handler(func(w http.ResponseWriter, _ *http.Request, p *gateway.Participant) {
+				hijack(w)
+				ctx := p.Context()
+				go func() { <-ctx.Done(); p.Context() }()
+				serve(p)
+			})
+		}},
+		"Accept": {false, func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler {
+			return g.Accept(func(w http.ResponseWriter, _ *http.Request) (gateway.Conn, error) {
+				hijack(w)
+				return stubborn{serve}, nil
+			})
+		}},
+		"Accept, refused": {true, func(g *gateway.Gateway, serve func(*gateway.Participant)) http.Handler {
+			return g.Accept(func(w http.ResponseWriter, _ *http.Request) (gateway.Conn, error) {
+				hijack(w)
+				return stubborn{serve}, nil
+			})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				ours, client := net.Pipe()
+				gone := make(chan time.Time, 1)
+				go func() {
+					_, _ = client.Read(make([]byte, 1))
+					gone <- time.Now()
+				}()
+				serve := func(*gateway.Participant) {
+					for { // as a library that waits for the rest of a frame
+						if _, err := ours.Read(make([]byte, 1)); err != nil {
+							return
+						}
+					}
+				}
+				text := h.Mint().Token
+				if test.refused {
+					text = h.Spent()
+				}
+				served := make(chan bool)
+				began := time.Now()
+				go func() {
+					defer close(served)
+					test.mount(h.Gateway, serve).ServeHTTP(piped{httptest.NewRecorder(), ours}, handshake(text))
+				}()
+				synctest.Wait()
+				require.NoError(t, h.Revoke(t.Context(), token.Target{User: tokentest.UserID}, ""))
+				require.Equal(t, 10*time.Second, (<-gone).Sub(began))
+				<-served
+				require.Zero(t, h.Stats().Present)
+				h.stop()
+				<-h.ran
+			})
+		})
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ours, _ := net.Pipe()
+		h.Handler(func(w http.ResponseWriter, _ *http.Request, p *gateway.Participant) { hijack(w) }).
+			ServeHTTP(piped{httptest.NewRecorder(), ours}, handshake(h.Mint().Token))
+		pass(time.Minute)
+		require.NoError(t, ours.SetDeadline(time.Time{}), "cut off after Leave: it is somebody else's now")
+		h.stop()
+		<-h.ran
+	})
+}
+
+// stubborn never closes its connection.
+type stubborn struct{ serve func(*gateway.Participant) }
+
+func (s stubborn) Serve(p *gateway.Participant) { s.serve(p) }
+func (s stubborn) End(error)                    { s.serve(nil) }

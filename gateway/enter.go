@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -12,7 +13,8 @@ import (
 
 // Handler lets whoever presents a good token in, calls f, and calls Leave when
 // f returns or panics. Whoever is refused is answered. f upgrades the
-// connection and serves it. The Origin has been checked, so the library's own
+// connection and serves it. If it is still there ten seconds after the end, the
+// gateway cuts it off, whatever the client does. The Origin has been checked, so the library's own
 // check is to be off: a token would be spent for nothing if it came to another
 // result. A test needs an httptest.Server: an httptest.ResponseRecorder is
 // answered with 500, because no connection can be taken over from it.
@@ -27,7 +29,7 @@ func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Part
 			return
 		}
 		defer p.Leave()
-		f(hijackable(w), r, p)
+		f(take(w, p.took), r, p)
 	})
 }
 
@@ -39,7 +41,8 @@ type Conn interface {
 
 	// End closes the connection: [CloseFrame] says with which code and reason.
 	// It is called once at most, in a goroutine of its own or instead of Serve,
-	// and may wait for the other side. Serve has to notice it.
+	// and may wait for the other side: ten seconds later the gateway cuts the
+	// connection off. Serve has to notice it.
 	End(cause error)
 }
 
@@ -55,25 +58,31 @@ func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn,
 		if err != nil {
 			return
 		}
-		conn, err := upgrade(hijackable(w), r)
+		var below net.Conn
+		conn, err := upgrade(take(w, func(c net.Conn) { below = c }), r)
 		if err != nil {
 			return
 		}
-		p := enterOrEnd(r.Context(), enter, conn)
+		p := enterOrEnd(r.Context(), enter, conn, below)
 		if p == nil {
 			return
 		}
 		defer p.Leave()
+		p.took(below)
 		p.OnEnd(func(cause error) { go contain(func() { conn.End(cause) }) })
 		conn.Serve(p)
 	})
 }
 
-// enterOrEnd ends conn unless its user is let in, also after a panic.
-func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, error), conn Conn) (p *Participant) {
+// enterOrEnd ends conn, which is on below, unless its user is let in, also after
+// a panic.
+func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, error), conn Conn, below net.Conn) (p *Participant) {
 	err := token.ErrUnavailable
 	defer func() {
 		if p == nil {
+			if below != nil {
+				cutOff(below)
+			}
 			conn.End(err)
 		}
 	}()

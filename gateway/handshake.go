@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -165,23 +167,41 @@ func hijacker(w http.ResponseWriter) http.Hijacker {
 	}
 }
 
-// hijackable returns w as an http.Hijacker itself, if it wraps one: not every
-// library unwraps it, as gorilla/websocket does not.
-func hijackable(w http.ResponseWriter) http.ResponseWriter {
-	h := hijacker(w)
-	if _, ok := w.(http.Hijacker); ok || h == nil {
-		return w
-	}
-	return unwrapped{w, h}
+// taker is a ResponseWriter that remembers the connection that a WebSocket
+// library takes over. It is an http.Hijacker itself: not every library unwraps
+// one, as gorilla/websocket does not.
+type taker struct {
+	http.ResponseWriter
+	taken func(net.Conn)
 }
 
-type unwrapped struct {
-	http.ResponseWriter
-	http.Hijacker
+// Hijack implements http.Hijacker.
+func (t taker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err == nil {
+		t.taken(conn)
+	}
+	return conn, rw, err
 }
 
 // Unwrap is for http.ResponseController.
-func (u unwrapped) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+func (t taker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// take returns w with a Hijack that calls taken, unless w has none.
+func take(w http.ResponseWriter, taken func(net.Conn)) http.ResponseWriter {
+	if hijacker(w) == nil {
+		return w
+	}
+	return taker{w, taken}
+}
+
+// grace is how long after its end a connection may still be there.
+const grace = 10 * time.Second
+
+// cutOff closes a connection when the grace is over. A client that stops within
+// a frame would otherwise hold up some libraries' close, and so a drain, for
+// ever.
+func cutOff(conn net.Conn) { time.AfterFunc(grace, func() { conn.Close() }) }
 
 // origin is a scheme, a host in lower case, and a port (RFC 6454, section 4).
 type origin struct{ scheme, host, port string }

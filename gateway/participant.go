@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,16 +32,43 @@ type Participant struct {
 	announced bool // the observer knows of it
 }
 
-// stay is the context of a Participant whose embedder asked for one.
+// stay is what only some participants have.
 type stay struct {
-	context.Context
+	ctx    context.Context // or nil: it was not asked for
 	cancel context.CancelCauseFunc
+	conn   net.Conn // or nil: what Handler and Accept cut off
+}
+
+// end ends what is there of it. If s has left, the connection is gone.
+func (st *stay) end(cause error, left bool) {
+	if st == nil {
+		return
+	}
+	if st.ctx != nil {
+		st.cancel(cause)
+	}
+	if st.conn != nil && !left {
+		cutOff(st.conn)
+	}
 }
 
 // takeStay returns the stay of p, if it has one, for the caller to end.
 func (s *shard) takeStay(p *Participant) *stay {
 	st := s.stays[p]
 	delete(s.stays, p)
+	return st
+}
+
+// stay returns the stay of p, which it makes if there is none.
+func (s *shard) stay(p *Participant) *stay {
+	if s.stays == nil {
+		s.stays = make(map[*Participant]*stay)
+	}
+	st := s.stays[p]
+	if st == nil {
+		st = new(stay)
+		s.stays[p] = st
+	}
 	return st
 }
 
@@ -105,20 +133,28 @@ func (p *Participant) Context() context.Context {
 	s := p.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.stays[p]; st != nil {
-		return st
+	st := s.stay(p)
+	if st.ctx == nil {
+		st.ctx, st.cancel = context.WithCancelCause(context.Background())
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	st := &stay{ctx, cancel}
 	if cause := p.cause.Load(); cause != nil {
-		cancel(*cause)
-		return st
+		s.takeStay(p).end(*cause, p.left)
 	}
-	if s.stays == nil {
-		s.stays = make(map[*Participant]*stay)
+	return st.ctx
+}
+
+// took says that conn is the participant's, to be cut off after the end.
+func (p *Participant) took(conn net.Conn) {
+	if conn == nil {
+		return
 	}
-	s.stays[p] = st
-	return st
+	s := p.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stay(p).conn = conn
+	if cause := p.cause.Load(); cause != nil {
+		s.takeStay(p).end(*cause, p.left)
+	}
 }
 
 // Renew opens another token of the same user and room, and its session takes
@@ -190,9 +226,7 @@ func (p *Participant) Leave() {
 	}
 	cause, stay := p.cause.Load(), s.takeStay(p)
 	s.mu.Unlock()
-	if stay != nil {
-		stay.cancel(*cause)
-	}
+	stay.end(*cause, true)
 }
 
 var leftCause error = ErrLeft
@@ -268,9 +302,7 @@ func (e ending) tell() {
 	p.onEnd = nil
 	s.mu.Unlock()
 	defer p.g.ended(e.id, cause)
-	if stay != nil {
-		stay.cancel(cause)
-	}
+	stay.end(cause, false)
 	if f != nil {
 		contain(func() { f(cause) })
 	}

@@ -46,7 +46,7 @@ type registry struct {
 type shard struct {
 	mu       sync.Mutex
 	heads    [][indexes]*Participant // of the lists; a power of two, and at least one
-	stays    map[*Participant]*stay  // whose contexts were asked for
+	stays    map[*Participant]*stay  // of those who have one
 	earliest int32                   // no deadline is before this second
 	pending  map[uint64]int          // places held, by user, if there is a limit for each
 	entered  uint64                  // were ever let in; a counter of all shards' would be fought over

@@ -11,11 +11,9 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -57,34 +55,15 @@ func newGateway(keys gateway.Keys, guard gateway.Guard) (*gateway.Gateway, http.
 	return g, mux
 }
 
-type conn struct {
-	*websocket.Conn
-	below net.Conn
-}
+type conn struct{ *websocket.Conn }
 
 func accept(w http.ResponseWriter, r *http.Request) (gateway.Conn, error) {
-	t := taker{ResponseWriter: w}
 	// The gateway has checked the Origin.
-	c, err := websocket.Accept(&t, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
-	return conn{c, t.conn}, err
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	return conn{c}, err
 }
 
-// taker remembers the connection that the library takes over.
-type taker struct {
-	http.ResponseWriter
-	conn net.Conn
-}
-
-func (t *taker) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
-	t.conn, rw, err = http.NewResponseController(t.ResponseWriter).Hijack()
-	return t.conn, rw, err
-}
-
-// End gives the client five seconds. The library waits for ever if the client
-// stops within a frame.
 func (c conn) End(cause error) {
-	timer := time.AfterFunc(5*time.Second, func() { c.below.Close() })
-	defer timer.Stop()
 	code, reason := gateway.CloseFrame(cause)
 	c.Close(websocket.StatusCode(code), reason)
 }

@@ -21,7 +21,7 @@ func TestGateway(t *testing.T) { program.Test(t) }
 // A client that stops in the middle of a frame holds up no drain.
 func TestStopsWithinAFrame(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes five seconds")
+		t.Skip("takes ten seconds")
 	}
 	h := gatewaytest.Start(t, newGateway)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.URL, "http://"))
