@@ -38,9 +38,9 @@ func (p place) sync() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// giveOwner gives f, whose info is is, the owner and group of another file. If
+// copyOwner gives f, whose info is is, the owner and group of another file. If
 // only root may do that, it gives f the group alone, or neither.
-func giveOwner(f *os.File, is, other fs.FileInfo) {
+func copyOwner(f *os.File, is, other fs.FileInfo) {
 	from, ok := is.Sys().(*syscall.Stat_t)
 	to, okToo := other.Sys().(*syscall.Stat_t)
 	if !ok || !okToo || from.Uid == to.Uid && from.Gid == to.Gid {

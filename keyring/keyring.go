@@ -1,6 +1,7 @@
 // Package keyring holds the keys under which chat tokens are sealed. [New]
-// makes a ring that needs no configuration. A token.Sealer and a token.Opener
-// use it.
+// makes a ring that needs no configuration. Give it to a
+// [github.com/seed17cb2b26/chattoken/token.Sealer] and a
+// [github.com/seed17cb2b26/chattoken/token.Opener].
 //
 // A ring lives in one of three places:
 //
@@ -15,9 +16,9 @@
 // # Keys
 //
 // A ring seals with XChaCha20-Poly1305 and random nonces. Only package token
-// can seal, so nothing bypasses the validation of a token.Sealer. The key and
-// its ID are derived from a secret of 32 random bytes and the context of the
-// [Config], with HKDF-SHA256 and an empty salt:
+// can seal, so nothing bypasses a Sealer's validation. The key and its ID are
+// derived from a secret of 32 random bytes and the context of the [Config],
+// with HKDF-SHA256 and an empty salt:
 //
 //	key    = HKDF(secret, info = "chattoken/v1 key"    ‖ 0x00 ‖ context)  32 bytes
 //	key ID = HKDF(secret, info = "chattoken/v1 key-id" ‖ 0x00 ‖ context)   4 bytes

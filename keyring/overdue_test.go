@@ -11,8 +11,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// The next key is overdue when a rotator that runs once in a lead, and hosts
-// that hear within a lead, must have had it. Only the ring decides.
+// The next key is overdue two leads late, or half a period if that is less: one
+// lead for a rotator that runs once in a lead, one for hosts to hear of it.
 func TestOverdue(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := []struct {

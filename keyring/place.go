@@ -280,7 +280,7 @@ func (p place) replace(data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(p.giveAccess(f), finish(f, data))
+	err = errors.Join(p.copyAccess(f), finish(f, data))
 	if err == nil {
 		err = p.dir.Rename(draft, p.name)
 	}
@@ -297,10 +297,10 @@ func finish(f *os.File, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// giveAccess gives f the mode and owner of the file that it is to replace, if
+// copyAccess gives f the mode and owner of the file that it is to replace, if
 // there is one. If nothing differs, it changes nothing: not every file system
 // can.
-func (p place) giveAccess(f *os.File) error {
+func (p place) copyAccess(f *os.File) error {
 	old, err := p.dir.Lstat(p.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -309,7 +309,7 @@ func (p place) giveAccess(f *os.File) error {
 	if err := errors.Join(err, draftErr); err != nil {
 		return err
 	}
-	giveOwner(f, draft, old)
+	copyOwner(f, draft, old)
 	if draft.Mode() == old.Mode() {
 		return nil
 	}

@@ -76,7 +76,8 @@ func TestLockIsNoLink(t *testing.T) {
 	}
 }
 
-// Whoever waited for a lock that lost its name waits for the one that has it.
+// If the lock file loses its name to another, a process that waits for it then
+// waits for the other.
 func TestLockIsTheOneOfThatName(t *testing.T) {
 	s := newSource(t, newKEK(t))
 	take := func(name string) *os.File {

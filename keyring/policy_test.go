@@ -83,8 +83,9 @@ func TestSetPolicyInTime(t *testing.T) {
 			if tt.want != nil {
 				return
 			}
-			// The others may lack the new ring. They open what a
-			// host with it mints for as long as that.
+			// Others may still have the old ring. They open what a
+			// host with the new one mints, for as long as that may
+			// last.
 			token := box(t, r, tt.now)
 			require.NoError(t, openErr(host, token, tt.now.Add(lead-1)))
 			require.NoError(t, openErr(r, token, tt.now.Add(longer.MaxTTL+5*second-1)))
