@@ -269,6 +269,10 @@ func TestReplies(t *testing.T) {
 			g := newGuard(t, config(f.address))
 			f.say(tt.command, tt.reply)
 			fresh, err := g.Spend(ctx, time.Now(), unique())
+			// On a busy machine the time may end in a reply's stead.
+			for try := 0; err != nil && err.Error() == timedOut && try < 10; try++ {
+				fresh, err = g.Spend(ctx, time.Now(), unique())
+			}
 			assert.False(t, fresh, tt.reply)
 			if tt.want == "" {
 				assert.NoError(t, err, tt.reply)

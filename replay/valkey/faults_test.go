@@ -393,7 +393,7 @@ func TestLoading(t *testing.T) {
 		require.NoError(t, r.Error())
 	}
 	s.kill()
-	s.Args = []string{"--key-load-delay", "1000"}
+	s.Args = []string{"--key-load-delay", "300"}
 	s.Restart()
 	told := 0
 	eventually(t, func() bool {
