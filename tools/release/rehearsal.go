@@ -268,14 +268,13 @@ func (r *rehearsal) command(dir, name string, args ...string) ([]byte, error) {
 func command(dir string, env []string, name string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	var out, all bytes.Buffer
+	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout = io.MultiWriter(&out, &all)
-	cmd.Stderr = &all
+	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, all.Bytes())
+		return nil, fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.Bytes(), complaints.Bytes())
 	}
 	return out.Bytes(), nil
 }
