@@ -97,7 +97,8 @@ func TestModel(t *testing.T) {
 				}
 				now := h.Now()
 				h.Due(now)
-				// Run ticks beside, and may have been there first.
+				// Run ticks beside, and may have been there
+				// first.
 				for i := 0; i < len(in); i++ {
 					over := in[i].Session().Expired(now)
 					require.True(t, !over || in[i].ended, "seed %d: overdue", seed)
@@ -299,8 +300,8 @@ func TestAllocs(t *testing.T) {
 	w := newWriter()
 	r := handshake("")
 
-	// The Session and its memory are two, and the participant's own map entries
-	// come and go.
+	// The Session and its memory are two, and the participant's own map
+	// entries come and go.
 	got := testing.AllocsPerRun(runs, func() {
 		r.Header["Sec-Websocket-Protocol"] = []string{next()} // 1
 		p, err := h.Enter(w, r)

@@ -11,13 +11,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Handler lets whoever presents a good token in, calls f, and calls Leave when
-// f returns or panics. Whoever is refused is answered. f upgrades the
-// connection and serves it. If it is still there ten seconds after the end, the
-// gateway cuts it off, whatever the client does. The Origin has been checked, so the library's own
-// check is to be off: a token would be spent for nothing if it came to another
-// result. A test needs an httptest.Server: an httptest.ResponseRecorder is
-// answered with 500, because no connection can be taken over from it.
+// Handler calls f for each request with a good token, and answers all others
+// itself. f upgrades the connection and serves it. When f returns or panics,
+// Handler calls Leave. Ten seconds after the participant's end, the gateway
+// cuts the connection off if it's still there. Turn off the library's own check
+// of the Origin. If it disagreed with the gateway's, a token would be spent for
+// nothing. Test with an httptest.Server. An httptest.ResponseRecorder gets 500,
+// because it has no connection to take over.
 //
 //	github.com/gorilla/websocket  Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 //	                              and Upgrade(w, r, w.Header())
@@ -33,25 +33,25 @@ func (g *Gateway) Handler(f func(w http.ResponseWriter, r *http.Request, p *Part
 	})
 }
 
-// Conn is a WebSocket of some library's, as [Gateway.Accept] uses it.
+// Conn is a WebSocket of any library, as [Gateway.Accept] uses it.
 type Conn interface {
-	// Serve reads and writes. It returns when the connection is gone, or closes
-	// it.
+	// Serve reads and writes until the connection is gone, or closes it and
+	// returns.
 	Serve(p *Participant)
 
-	// End closes the connection: [CloseFrame] says with which code and reason.
-	// It is called once at most, in a goroutine of its own or instead of Serve,
-	// and may wait for the other side: ten seconds later the gateway cuts the
-	// connection off. Serve has to notice it.
+	// End closes the connection with the code and reason of [CloseFrame].
+	// Serve must then return. The gateway calls End at most once, in a
+	// goroutine of its own or instead of Serve. End may wait for the other
+	// side: ten seconds later the gateway cuts the connection off.
 	End(cause error)
 }
 
-// Accept is [Gateway.Handler] for browsers, which cannot see the status of an
-// upgrade that was refused. If handshake and Origin are in order, it calls
-// upgrade, and only then looks at the token. Whoever is refused gets no Serve,
-// but an End with the [*Refusal]; else Serve is called, and End with the cause
-// when the stay ends. After an error of upgrade nothing more is done, and the
-// token is not spent.
+// Accept is [Gateway.Handler] for browsers, which can't see the status of a
+// refused upgrade. It checks the handshake and the Origin, calls upgrade, and
+// only then opens the token. If the token is good, it calls Serve, and End with
+// the cause when the participant ends. If not, it calls only End, with the
+// [*Refusal]. If upgrade fails, Accept does nothing more, and the token isn't
+// spent.
 func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		enter, err := g.Arrive(w, r)
@@ -74,8 +74,8 @@ func (g *Gateway) Accept(upgrade func(http.ResponseWriter, *http.Request) (Conn,
 	})
 }
 
-// enterOrEnd ends conn, which is on below, unless its user is let in, also after
-// a panic.
+// enterOrEnd ends conn unless its user is let in, also after a panic. below is
+// conn's network connection.
 func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, error), conn Conn, below net.Conn) (p *Participant) {
 	err := token.ErrUnavailable
 	defer func() {
@@ -90,28 +90,28 @@ func enterOrEnd(ctx context.Context, enter func(context.Context) (*Participant, 
 	return p
 }
 
-// Enter is for those who serve a connection beyond the request's handler: it
-// lets whoever presents a good token in, and the caller calls Leave when the
-// connection is gone. Whoever is refused has been answered; the error is a
-// [*Refusal]. On success the header of w has the subprotocol to echo. Nothing
-// of r is retained, but a foreign Origin in the error.
+// Enter is for connections that outlive the request's handler. If the token is
+// good, it returns its participant, and the header of w has the subprotocol to
+// echo. The caller calls Leave when the connection is gone. Otherwise Enter has
+// answered the request, and the error is a [*Refusal]. It retains nothing of r,
+// except a foreign Origin in the error.
 //
-// If a middleware has wrapped w, some libraries cannot take the connection
-// over, as gorilla/websocket cannot. Handler and Accept see to that.
+// If a middleware has wrapped w, some libraries can't take the connection over.
+// gorilla/websocket is one. With Handler and Accept they can.
 func (g *Gateway) Enter(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, r, false)
 }
 
-// EnterStream is [Gateway.Enter] for server-sent events, which are requested
-// with GET and not upgraded. A request without an Origin may come from another
-// site's page, so its cookies count only with Sec-Fetch-Site: same-origin. An
-// EventSource asks again with the same URL after a break; if the token in it is
-// spent or has expired, the answer is 204, which makes it stop.
+// EnterStream is [Gateway.Enter] for server-sent events: a GET that isn't
+// upgraded. Without an Origin, the request may come from another site's page,
+// so its cookies count only with Sec-Fetch-Site: same-origin. After a break an
+// EventSource asks again with the same URL. If its token is spent or expired by
+// then, the answer is 204, which makes it stop.
 func (g *Gateway) EnterStream(w http.ResponseWriter, r *http.Request) (*Participant, error) {
 	return g.answer(w, r, true)
 }
 
-// answer lets somebody in, or answers with the Refusal.
+// answer lets the user in, or answers with the Refusal.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, stream bool) (*Participant, error) {
 	v := g.visit()
 	defer v.end()
@@ -163,15 +163,14 @@ func (g *Gateway) check(w http.ResponseWriter, r *http.Request, stream bool) err
 	return g.checkOrigin(r)
 }
 
-// Arrive is for browsers, which cannot see the status of an upgrade that was
-// refused; [Gateway.Accept] is made of it. It judges the handshake and the
-// Origin; if they are wrong, the request has been answered, and the error is a
-// [*Refusal]. Else the caller upgrades with the header of w and calls enter,
-// which opens the token and lets its user in. Its error is a *Refusal too:
-// [CloseFrame] says what to close the connection with.
+// Arrive is the first half of [Gateway.Accept], for browsers, which can't see
+// the status of a refused upgrade. It checks the handshake and the Origin. If
+// they are wrong, it has answered the request, and the error is a [*Refusal].
+// Otherwise the caller upgrades with the header of w and calls enter, which
+// opens the token. Its error is a *Refusal too: close the connection with its
+// [CloseFrame].
 //
-// Arrive reserves nothing and spends nothing, and retains nothing of r but the
-// token.
+// Arrive reserves nothing, spends nothing, and retains only the token of r.
 func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(context.Context) (*Participant, error), err error) {
 	v := g.visit()
 	defer v.end()
@@ -188,13 +187,12 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) (enter func(con
 	return a.enter, nil
 }
 
-// arrival is a request that may be upgraded, and whose token has not been
-// opened yet.
+// arrival is a request that may be upgraded. Its token isn't open yet.
 type arrival struct {
 	g     *Gateway
 	found found
 	room  room
-	err   error // what is wrong already
+	err   error // of finding the token
 }
 
 func (a *arrival) enter(ctx context.Context) (*Participant, error) {
@@ -221,7 +219,7 @@ func firstSubprotocol(r *http.Request) string {
 	return textproto.TrimString(first)
 }
 
-// room is that which an address names, if addresses name any.
+// room is what the address names, if addresses name rooms.
 type room struct {
 	name  string
 	named bool
@@ -234,7 +232,7 @@ func (g *Gateway) roomOf(r *http.Request) room {
 	return room{g.config.Room(r), true}
 }
 
-// closed returns why nobody is let in at present, whatever the token.
+// closed returns why the gateway lets nobody in now, or nil.
 func (v *visit) closed() error {
 	if err := v.stopped(); err != nil {
 		return err
@@ -255,8 +253,8 @@ func (v *visit) stopped() error {
 	return nil
 }
 
-// revoked returns what the guard says of a session, and what it could not be
-// told: a single token's revocation for which it has no room.
+// revoked asks the guard about a session. It also knows single tokens'
+// revocations that the guard has no room for yet.
 func (g *Gateway) revoked(session *token.Session) error {
 	if g.unsent.has(token.Target{Token: session.TokenID()}) {
 		return token.ErrRevoked
@@ -264,8 +262,8 @@ func (g *Gateway) revoked(session *token.Session) error {
 	return g.config.Guard.Revoked(session.Summary())
 }
 
-// visit is one attempt to enter or to renew, and what has to be given back if
-// it fails. It is used again and again, so that Enter need not allocate it.
+// visit is one attempt to enter or to renew, and what to give back if it fails.
+// Visits are pooled, so Enter doesn't allocate them.
 type visit struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error // is admit
 	Now   func() time.Time                                                // is now
@@ -274,8 +272,8 @@ type visit struct {
 	began  time.Time
 	read   time.Time // of the system's clock; one reading does for several checks
 	room   room
-	renews *token.Session // whose user and room the token has to have, or nil
-	id     token.ID       // of the token, once it has proved authentic and timely
+	renews *token.Session // the token must have its user and room; nil to enter
+	id     token.ID       // known once the token is authentic and timely
 	user   uint64         // whose place is held
 	held   bool
 	p      *Participant // registered, but not in yet
@@ -294,7 +292,7 @@ func (g *Gateway) visit() *visit {
 	return v
 }
 
-// now is the time by which tokens and sessions are judged.
+// now is the clock for tokens and sessions.
 func (v *visit) now() time.Time {
 	if now := v.g.opener.Now; now != nil {
 		return now()
@@ -314,8 +312,8 @@ func (v *visit) end() {
 	v.g.visits.Put(v)
 }
 
-// enter opens the token and registers its user. The place is taken before the
-// token is spent.
+// enter opens the token and registers its user. It takes the place before it
+// spends the token.
 func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	session, err := v.open(ctx, text)
 	if err != nil {
@@ -326,8 +324,8 @@ func (v *visit) enter(ctx context.Context, text string) (*Participant, error) {
 	p.session.Store(session)
 	v.g.reg.add(p)
 	v.held, v.p = false, p
-	// From here on whoever ends participants finds p. What they did before
-	// counts, too.
+	// From here on, a revocation or a drain finds p. Look for those before
+	// that.
 	v.read = time.Now() // the guard may have been slow
 	err = v.stopped()
 	if err == nil {
@@ -351,7 +349,7 @@ func (v *visit) open(ctx context.Context, text string) (*token.Session, error) {
 	return session, opener.Open(ctx, session, text)
 }
 
-// admit judges by what the token says, and holds a place for whoever enters.
+// admit checks the room and Config.Admit, and holds a place for a newcomer.
 func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err error) {
 	v.id = s.TokenID
 	if old := v.renews; old != nil && (string(s.UserID) != string(old.UserID()) || string(s.RoomIdentifier) != string(old.RoomIdentifier())) {
@@ -373,8 +371,7 @@ func (v *visit) admit(ctx context.Context, now time.Time, s token.Summary) (err 
 	return err
 }
 
-// entered tells the observer that somebody is in, and of the end if there has
-// been one meanwhile.
+// entered tells the observer of the entry, and of the end if it came meanwhile.
 func (v *visit) entered() {
 	id := v.p.Session().TokenID()
 	v.g.observe(Event{Kind: Entered, TokenID: id}, v.began)

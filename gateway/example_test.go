@@ -18,7 +18,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay"
 )
 
-// A whole gateway on github.com/coder/websocket, whose chat is an echo.
+// A whole gateway on github.com/coder/websocket. Its chat is an echo.
 func Example() {
 	ctx := context.Background()
 	keys, err := keyring.File{Name: "keyring", KEK: keyring.KEKFile{Name: "kek"}}.Follow(ctx, time.Now())

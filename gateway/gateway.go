@@ -1,6 +1,6 @@
-// Package gateway is the front door of a chat gateway. It takes the token of an
-// HTTP request, the one-time ticket for a WebSocket, lets its user in, and ends
-// the connection when the session is over or revoked. Call [New], keep
+// Package gateway is the front door of a chat gateway. It takes a token from an
+// HTTP request, lets its user in, and ends the connection when the session
+// expires or is revoked. A token opens one WebSocket, once. Call [New], keep
 // [Gateway.Run] running, and mount one of these:
 //
 //	Handler      for programs, which see the HTTP status of a refusal
@@ -28,20 +28,19 @@
 //		}
 //	}))
 //
-// A request is judged in this order, and what can be refused without the token
-// is refused before the token is spent: the WebSocket handshake, the Origin,
-// whether the gateway is up, draining or full, the one place where the token
-// is, and then all checks of token.Opener.Open with the room that the address
-// names and the embedder's own rule. Then the participant is registered, and
-// the guard is asked once more, for what was revoked meanwhile.
+// The checks run in this order, so a bad request doesn't spend its token: the
+// WebSocket handshake, the Origin, whether the gateway is up, draining or full,
+// and that there is one token. Then come those of [token.Opener.Open], with the
+// room of the address and Config.Admit. Last, the gateway registers the
+// participant and asks the guard once more, for what was revoked meanwhile.
 //
 // # What your program does
 //
-//   - Upgrade with w.Header(), which has the subprotocol to echo, and with the
-//     library's own check of the Origin off; close the connection in OnEnd with
-//     what [CloseFrame] says.
+//   - Upgrade with w.Header(), which has the subprotocol to echo. Turn the
+//     library's own check of the Origin off. Close the connection in OnEnd with
+//     what [CloseFrame] returns.
 //   - Call Authorize before whatever the user does.
-//   - Call Leave when the connection is gone; Handler and Accept do that.
+//   - Call Leave when the connection is gone. Handler and Accept do that.
 //   - Let a health check ask Ready.
 //   - Stop in this order: Drain, http.Server.Shutdown, and only then end the
 //     context of Run.
@@ -50,14 +49,14 @@
 //
 // # It fails closed
 //
-// Nobody enters unless [Gateway.Run] runs. When it returns, every participant
-// is ended. If it stands still for ten seconds, nobody enters until it goes on.
+// Nobody enters unless [Gateway.Run] runs. When it returns, it ends every
+// participant. If it stalls for ten seconds, nobody enters until it goes on.
 //
 // # Time
 //
-// Deadlines are times of day by Config.Now. They are compared once a second, so
-// a participant is ended up to a second late; [Participant.Authorize] is exact.
-// If the clock is set, the deadlines hold by the new time.
+// Deadlines are wall-clock times by Config.Now. The gateway compares them once
+// a second, so a participant ends up to a second late. [Participant.Authorize]
+// is exact. If somebody sets the clock, the deadlines follow it.
 package gateway
 
 import (
@@ -73,87 +72,87 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Keys is where the ring comes from, and what keeps it up to date. A
-// *keyring.Follower is one, and a *keyring.InMemory.
+// Keys provides the ring and keeps it up to date. [*keyring.Follower] and
+// [*keyring.InMemory] are Keys.
 type Keys interface {
-	Ring() *keyring.Ring // the same one at all times
+	Ring() *keyring.Ring // always the same one
 	Refresh(ctx context.Context, now time.Time) (changed bool, err error)
 	Health(now time.Time) error
 }
 
-// Guard spends tokens and revokes. A *replay.Guard, a *valkey.Guard and an
-// *etcd.Guard are such: going from one to the other changes the call of New.
+// Guard spends tokens and revokes. *replay.Guard, *valkey.Guard and *etcd.Guard
+// implement it, so another guard is another call of New.
 type Guard interface {
 	token.Guard
 
-	// Revoke returns nil when no gateway lets such a token in any more. After
-	// an error the call is to be repeated.
+	// Revoke returns nil once no gateway lets such a token in. After an
+	// error, repeat the call.
 	Revoke(ctx context.Context, t token.Target, issuedBefore time.Time) error
 
-	// Sync learns what others revoked, and hands over all that came into force
-	// here since the last call, at least once and on the caller's goroutine.
+	// Sync learns what others revoked. It calls news for each revocation
+	// that took effect here since the last call, at least once, on the
+	// caller's goroutine.
 	Sync(ctx context.Context, news func(token.Target, time.Time)) error
 
-	ReadyAt() time.Time // tokens issued from then on are accepted
-	Synced() time.Time  // up to when this process knows what others revoked
+	ReadyAt() time.Time // it accepts tokens issued from then on
+	Synced() time.Time  // what others revoked is known up to then
 }
 
-// Config is what the embedder decides. Keys and Guard must be set; the zero
-// value of each other field is a safe default. It is copied by [New].
+// Config is what the embedder decides. Keys and Guard are required. The zero
+// value of every other field is a safe default. [New] copies it.
 type Config struct {
 	Keys Keys
 
-	// Guard is this gateway's alone: what others revoked is told to one caller
-	// of its Sync, so a second gateway would not end those whom it concerns.
-	// Several addresses in one process share the gateway. A type that wraps a
-	// guard has to pass its method Limits on, or nobody notices limits below
-	// the ring's.
+	// Guard is this gateway's alone. Its Sync tells each revocation to one
+	// caller, so a second gateway would miss some. Several addresses in one
+	// process share the gateway. A type that wraps a guard must pass its
+	// method Limits on, or New can't notice limits below the ring's.
 	Guard Guard
 
-	// Sources are the places where a token may be; nil means Subprotocol(""),
-	// the token as the only WebSocket subprotocol. All are looked at, and a
-	// request with two tokens is refused.
+	// Sources are the places where a token may be. Nil means
+	// Subprotocol(""), the token as the only WebSocket subprotocol. The
+	// gateway looks at all of them, and refuses a request with two tokens.
 	Sources []Source
 
-	// Origins are the origins from whose pages a browser may connect, such as
-	// "https://chat.example.com": scheme, host, and the port unless it is the
-	// scheme's own. Nil means the origin of the request itself: its Host, and
-	// https if it came over TLS. Requests without an Origin do not come from a
-	// page and pass.
+	// Origins are the origins from whose pages a browser may connect, such
+	// as "https://chat.example.com": scheme, host, and the port unless it
+	// is the scheme's own. Nil means the origin of the request itself: its
+	// Host, and https if it came over TLS. A request without an Origin
+	// isn't from a page, and passes.
 	Origins []string
 
-	// ForwardedProto is the header in which a trusted proxy says by which
-	// scheme the request came, usually "X-Forwarded-Proto": http or https, or
-	// ws or wss. Set it only if the proxy replaces what a client sent. It
-	// matters only if Origins is nil.
+	// ForwardedProto is the header in which a trusted proxy passes the
+	// scheme of the request: http, https, ws or wss. It is usually
+	// "X-Forwarded-Proto". Set it only if the proxy replaces what a client
+	// sent. It matters only if Origins is nil.
 	ForwardedProto string
 
-	// ExtendedConnect accepts WebSockets over HTTP/2 (RFC 8441). Few WebSocket
-	// libraries can upgrade them.
+	// ExtendedConnect accepts WebSockets over HTTP/2 (RFC 8441). Few
+	// WebSocket libraries support that.
 	ExtendedConnect bool
 
-	// Room returns the identifier of the room that the request's address names;
-	// a token for another room is refused, and "" refuses every token. Nil
-	// means that addresses name no rooms: the participant's room is the
-	// session's.
+	// Room returns the identifier of the room that the request's address
+	// names. The gateway refuses a token for another room, and every token
+	// if it returns "". Nil means that addresses name no rooms, so the
+	// session says which.
 	Room func(*http.Request) string
 
-	// Admit is the embedder's own rule, as in token.Opener. It may return a
-	// [*Refusal] to say how its user is refused.
+	// Admit is the embedder's own rule, as in [token.Opener]. It may return
+	// a [*Refusal], which says how to answer.
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error
 
-	// MaxLive is how many participants there may be at a time; zero means a
-	// million. Above a few thousand, up to one in fifty may be refused early,
-	// so that processors do not wait for one another.
+	// MaxLive is how many participants there may be at a time. Zero means a
+	// million. If it is above a few thousand, the gateway may be full at 98
+	// percent of it, so that processors don't wait for one another.
 	MaxLive int
 
-	// MaxLivePerUser is how many of them may be one user's; zero means no
+	// MaxLivePerUser is how many of them one user may have. Zero means no
 	// limit.
 	MaxLivePerUser int
 
-	// Observe is told of every decision and every ending, for metrics and logs.
-	// It runs in the caller's place, several at a time, and must not block. If
-	// it panics, that goes no further.
+	// Observe is called for every decision and every end, for metrics and
+	// logs. Calls may be concurrent, on the goroutine that decides, and
+	// must not block. The gateway recovers from a panic.
 	Observe func(Event)
 
 	// Now is the clock. Nil means time.Now.
@@ -168,8 +167,8 @@ var (
 	errMaxLive = errors.New("gateway: Config.MaxLive or MaxLivePerUser is negative")
 )
 
-// Gateway lets users in and ends their stay. It is made by [New] and safe for
-// concurrent use.
+// Gateway lets users in and ends their connections. [New] makes it. It is safe
+// for concurrent use.
 type Gateway struct {
 	config  Config
 	opener  token.Opener
@@ -184,14 +183,15 @@ type Gateway struct {
 
 // state is whether anybody may enter.
 type state struct {
-	beat     atomic.Int64 // when Run last ticked, by Gateway.uptime; 0 for never or no more
+	beat     atomic.Int64 // when Run last ticked, by Gateway.uptime; 0 if it does not run
 	synced   atomic.Int64 // when the guard's Sync last returned
 	running  atomic.Bool
 	draining atomic.Bool
 }
 
-// New makes a gateway. The error says what in c cannot work: an origin that no
-// browser sends, or a guard whose limits are below the ring's.
+// New makes a gateway. It fails if c can't work: no Keys or Guard, an invalid
+// Source, an origin that no browser sends, a negative limit, or a guard whose
+// limits are below the ring's.
 func New(c Config) (*Gateway, error) {
 	now := c.Now
 	if c.Now == nil {

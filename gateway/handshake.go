@@ -70,8 +70,8 @@ func checkVersion(r *http.Request) error {
 }
 
 // hasElement reports whether a comma-separated list has an element, in any
-// case, and all its elements are tokens. The libraries do not agree on lists
-// that have others, and one of them would not upgrade.
+// case, and all its elements are tokens. Libraries disagree on other lists, and
+// some refuse the upgrade.
 func hasElement(header []string, want string) (found bool) {
 	for _, line := range header {
 		for more := true; more; {
@@ -98,7 +98,8 @@ func cutElement(list string) (element, rest string, more bool) {
 // validToken reports whether s is a token (RFC 9110, section 5.6.2).
 func validToken(s string) bool { return s != "" && all(s, tokenChar) }
 
-// equalFold compares with letters of ASCII in lower case.
+// equalFold reports whether s is letters in any case; letters are lower-case
+// ASCII.
 func equalFold(s, letters string) bool {
 	if len(s) != len(letters) {
 		return false
@@ -145,7 +146,7 @@ var chars = func() (t [256]uint8) {
 	return t
 }()
 
-// all reports whether all bytes of s may be part of that.
+// all reports whether of has every byte of s.
 func all(s string, of uint8) bool {
 	for i := range len(s) {
 		of &= chars[s[i]]
@@ -168,8 +169,8 @@ func hijacker(w http.ResponseWriter) http.Hijacker {
 }
 
 // taker is a ResponseWriter that remembers the connection that a WebSocket
-// library takes over. It is an http.Hijacker itself: not every library unwraps
-// one, as gorilla/websocket does not.
+// library takes over. It is an http.Hijacker itself, because gorilla/websocket
+// doesn't unwrap one.
 type taker struct {
 	http.ResponseWriter
 	taken func(net.Conn)
@@ -195,12 +196,12 @@ func take(w http.ResponseWriter, taken func(net.Conn)) http.ResponseWriter {
 	return taker{w, taken}
 }
 
-// grace is how long after its end a connection may still be there.
+// grace is how long a connection may outlast its participant.
 const grace = 10 * time.Second
 
-// cutOff closes a connection when the grace is over. A client that stops within
-// a frame would otherwise hold up some libraries' close, and so a drain, for
-// ever.
+// cutOff closes a connection when the grace is over. Otherwise a client that
+// stops within a frame would block some libraries' Close, and so a drain,
+// forever.
 func cutOff(conn net.Conn) { time.AfterFunc(grace, func() { conn.Close() }) }
 
 // origin is a scheme, a host in lower case, and a port (RFC 6454, section 4).
@@ -235,8 +236,9 @@ func parseOrigin(s string) (o origin, ok bool) {
 	return o, hostport == whole || hostport+":"+o.port == whole
 }
 
-// valid reports whether a browser can have written host and port: an address,
-// or a name whose last part is no number (URL Standard, section 3.5).
+// valid reports whether a browser can have written host and port. The host is
+// an address, or a name whose last part is no number (URL Standard, section
+// 3.5).
 func (o origin) valid() bool {
 	port, err := strconv.ParseUint(o.port, 10, 16)
 	if err != nil || port == 0 || strconv.FormatUint(port, 10) != o.port {
@@ -255,8 +257,8 @@ func (o origin) valid() bool {
 	return strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
 }
 
-// validLabel reports whether s is a part of a host name. Underscores are not
-// for hosts, but browsers take them.
+// validLabel reports whether s is a part of a host name. Browsers allow
+// underscores.
 func validLabel(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
@@ -266,7 +268,7 @@ func validLabel(s string) bool {
 	return s != ""
 }
 
-// parseOrigins reads Config.Origins, and refuses what no Origin can match.
+// parseOrigins reads Config.Origins. It refuses what no browser sends.
 func parseOrigins(list []string) ([]origin, error) {
 	var origins []origin
 	for _, s := range list {
@@ -279,8 +281,8 @@ func parseOrigins(list []string) ([]origin, error) {
 	return origins, nil
 }
 
-// checkOrigin judges the page from which a browser connects. Whoever sends no
-// Origin is no page.
+// checkOrigin checks the page from which a browser connects. Without an Origin
+// there is no page.
 func (g *Gateway) checkOrigin(r *http.Request) error {
 	header := r.Header["Origin"]
 	switch {
@@ -293,7 +295,7 @@ func (g *Gateway) checkOrigin(r *http.Request) error {
 	}
 	o, ok := parseOrigin(header[0])
 	if !ok {
-		return errOrigin // "null", too, is an opaque page's
+		return errOrigin // also for "null", an opaque origin
 	}
 	if g.config.Origins == nil {
 		if own, ok := makeOrigin(g.scheme(r), r.Host); ok && own == o {
@@ -309,8 +311,8 @@ func (g *Gateway) checkOrigin(r *http.Request) error {
 	return errOrigin
 }
 
-// expected reports whether an Origin is, letter by letter, one that is listed, or
-// that of r. Nearly all are. To take them apart costs a fifth of Enter.
+// expected is the fast path, for an Origin that equals a listed one, or r's
+// own, byte by byte. Nearly all do. Parsing them costs a fifth of Enter.
 func (g *Gateway) expected(r *http.Request, header string) bool {
 	if g.config.Origins != nil {
 		return slices.Contains(g.config.Origins, header)
@@ -320,7 +322,7 @@ func (g *Gateway) expected(r *http.Request, header string) bool {
 		host == r.Host && host != "" && all(host, hostChar)
 }
 
-// originError says of what origin r is, and of which it should be.
+// originError says which origin r has, and which it should have.
 func (g *Gateway) originError(r *http.Request) error {
 	want := g.config.Origins
 	if want == nil {
@@ -330,8 +332,7 @@ func (g *Gateway) originError(r *http.Request) error {
 	return &originError{slices.Clone(got[:min(2, len(got))]), want}
 }
 
-// scheme is that by which the request came, by which some proxies mean that of
-// the WebSocket.
+// scheme is http or https. Some proxies say ws or wss instead.
 func (g *Gateway) scheme(r *http.Request) string {
 	h := g.config.ForwardedProto
 	switch {

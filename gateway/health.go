@@ -9,8 +9,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// maxUnsynced is how old the knowledge of others' revocations may be in a
-// gateway that is ready.
+// maxUnsynced is how long a ready gateway may not know what others revoked.
 const maxUnsynced = time.Minute
 
 // Ready returns nil if a load balancer should send users here. Otherwise the
@@ -19,12 +18,12 @@ const maxUnsynced = time.Minute
 //   - the gateway is draining, or Run does not run;
 //   - the guard's ReadyAt is still to come, as after a start or a failover;
 //   - the guard's limits are below the ring's;
-//   - what others revoked is unknown for more than a minute;
+//   - it has not learned what others revoked for more than a minute;
 //   - the keys are not healthy: see [Keys].
 //
-// It does not ask whether a server answers now. One that is away for more than
-// a minute makes all gateways unready. Use Ready for readiness only, never to
-// restart a gateway: that ends its sessions, and cures nothing.
+// It doesn't ask whether a server answers now. If the guard's server is down
+// for more than a minute, all gateways are unready. Use Ready for readiness
+// only, never to restart a gateway: that ends its sessions and cures nothing.
 func (g *Gateway) Ready(now time.Time) error {
 	if g.state.draining.Load() {
 		return ErrDraining
@@ -52,10 +51,10 @@ type Kind uint8
 
 const (
 	_       Kind = iota
-	Entered      // somebody was let in
-	Refused      // somebody was not, or a Renew
+	Entered      // a participant is in
+	Refused      // a request or a Renew was refused
 	Renewed      // a session took the place of another
-	Ended        // a stay has ended, other than by Leave
+	Ended        // a participant ended, other than by Leave
 )
 
 // String returns "none", "entered", "refused", "renewed" or "ended".
@@ -71,7 +70,7 @@ type Event struct {
 	Kind    Kind
 	Reason  string        // why Refused or Ended: one of [Reasons], or Admit's own; else ""
 	Took    time.Duration // the decision; 0 for Ended
-	TokenID token.ID      // for logs; zero if not known, as of what is no token
+	TokenID token.ID      // for logs; zero before the token is known to be authentic
 }
 
 // Reasons returns the words that Event.Reason and Refusal.Reason may be, so
@@ -91,32 +90,31 @@ func Reasons() []string {
 	return words
 }
 
-// Causes returns the words that Event.Reason may be when a stay has ended, so
+// Causes returns the words that Event.Reason may be when a participant ends, so
 // that counters can be declared in advance. [Reasons] has them too.
 func Causes() []string {
 	return []string{"session-expired", "revoked", "all-revoked", "draining", "stopped"}
 }
 
-// Stats is the state of a gateway for those who operate it. Counts are since it
-// was made.
+// Stats is the state of a gateway, for its operators. Counts start at [New].
 type Stats struct {
 	Live     int    `json:"live"`     // participants
-	Present  int    `json:"present"`  // and those who have ended but not left
+	Present  int    `json:"present"`  // and those that have ended but not left
 	MaxLive  int    `json:"maxLive"`  // as configured
 	Entered  uint64 `json:"entered"`  // were let in
-	Refused  uint64 `json:"refused"`  // were not, or a Renew
-	Ended    uint64 `json:"ended"`    // stays that ended, other than by Leave
-	Unsent   int    `json:"unsent"`   // revocations that the fleet was not told yet
-	Running  bool   `json:"running"`  // Run ticks, without which nobody enters
+	Refused  uint64 `json:"refused"`  // requests and Renews
+	Ended    uint64 `json:"ended"`    // other than by Leave
+	Unsent   int    `json:"unsent"`   // revocations that the fleet doesn't know yet
+	Running  bool   `json:"running"`  // Run ticks; otherwise nobody enters
 	Draining bool   `json:"draining"` // Drain was called
 
 	Now       time.Time     `json:"now"`       // by Config.Now
-	Synced    time.Time     `json:"synced"`    // revocations by others are known up to then
+	Synced    time.Time     `json:"synced"`    // what others revoked is known up to then
 	Refreshed time.Time     `json:"refreshed"` // when the keys' Refresh last succeeded; New's time before that
 	Overdue   time.Duration `json:"overdue"`   // how late the next key is: keyring.Ring.Overdue
 
-	// SyncError and RefreshError are the last errors of the guard's Sync and of
-	// the keys' Refresh, and nil after a success.
+	// SyncError and RefreshError are the last errors of the guard's Sync
+	// and of the keys' Refresh, and nil after a success.
 	SyncError, RefreshError error `json:"-"`
 }
 

@@ -11,19 +11,19 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Participant is a user who is in: one connection. It is made by a [Gateway]
-// and safe for concurrent use.
+// Participant is a connected user: one connection. A [Gateway] makes it. It is
+// safe for concurrent use.
 //
-// Its stay ends once: at the session's deadline, by a revocation, in a drain,
-// or when Run returns. Then it may do nothing more, and OnEnd and Context tell.
-// The caller still calls Leave when the connection is gone.
+// It ends once: at the session's deadline, by a revocation, in a drain, or when
+// Run returns. Then Authorize fails, and OnEnd and Context tell. The caller
+// still calls Leave when the connection is gone.
 type Participant struct {
 	g       *Gateway
 	session atomic.Pointer[token.Session] // replaced with the shard's lock held
-	cause   atomic.Pointer[error]         // why the stay has ended; set once, with the lock held
+	cause   atomic.Pointer[error]         // why p has ended; set once, with the lock held
 
-	// The shard's lock is held for these, but not to read hashes[byUser], which
-	// does not change. All in all they fill 128 bytes.
+	// The shard's lock guards these, except hashes[byUser], which never
+	// changes. A Participant has 128 bytes.
 	links     [indexes]link
 	onEnd     func(cause error)
 	hashes    [byDeadline]uint64
@@ -32,14 +32,15 @@ type Participant struct {
 	announced bool // the observer knows of it
 }
 
-// stay is what only some participants have.
+// stay is what only some participants need, so it's kept apart from them.
 type stay struct {
-	ctx    context.Context // or nil: it was not asked for
+	ctx    context.Context // nil if it wasn't asked for
 	cancel context.CancelCauseFunc
-	conn   net.Conn // or nil: what Handler and Accept cut off
+	conn   net.Conn // what Handler and Accept cut off, or nil
 }
 
-// end ends what is there of it. If s has left, the connection is gone.
+// end cancels the context. Unless the participant has left, it cuts the
+// connection off.
 func (st *stay) end(cause error, left bool) {
 	if st == nil {
 		return
@@ -52,14 +53,14 @@ func (st *stay) end(cause error, left bool) {
 	}
 }
 
-// takeStay returns the stay of p, if it has one, for the caller to end.
+// takeStay removes the stay of p, for the caller to end. It may be nil.
 func (s *shard) takeStay(p *Participant) *stay {
 	st := s.stays[p]
 	delete(s.stays, p)
 	return st
 }
 
-// stay returns the stay of p, which it makes if there is none.
+// stay returns the stay of p. It makes one if there is none.
 func (s *shard) stay(p *Participant) *stay {
 	if s.stays == nil {
 		s.stays = make(map[*Participant]*stay)
@@ -74,16 +75,16 @@ func (s *shard) stay(p *Participant) *stay {
 
 func (p *Participant) shard() *shard { return p.g.reg.shard(p.hashes[byUser]) }
 
-// Session returns what the token says. It is not changed by
-// [Participant.Renew], after which Session returns another one. It is lent: do
-// not Reset it, or open another token into it, before Leave.
+// Session returns what the token says. [Participant.Renew] doesn't change it:
+// from then on Session returns another one. Before Leave, don't Reset it or
+// open another token into it.
 func (p *Participant) Session() *token.Session { return p.session.Load() }
 
-// Authorize reports whether the participant may do all of want now: nil, the
-// cause of the end if the stay has ended, the error of token.Session.Authorize,
-// or that of the guard's Revoked. Ask it before whatever the user does. Unlike
-// the ends, it is exact: to the moment of the deadline, and as soon as the
-// guard knows of a revocation.
+// Authorize returns nil if the participant may do all of want now. Call it
+// before whatever the user does. Otherwise it returns the cause of the end if
+// there was one, or the error of [token.Session.Authorize] or of the guard's
+// Revoked. Unlike the ends, it is exact: it knows the deadline to the moment,
+// and a revocation as soon as the guard does.
 func (p *Participant) Authorize(want claims.Capabilities) error {
 	if cause := p.cause.Load(); cause != nil {
 		return *cause
@@ -95,7 +96,7 @@ func (p *Participant) Authorize(want claims.Capabilities) error {
 	return p.g.config.Guard.Revoked(s.Summary())
 }
 
-// over returns why p may not go on, or nil.
+// over returns why p has ended or must end now, or nil.
 func (p *Participant) over(now time.Time) error {
 	if cause := p.cause.Load(); cause != nil {
 		return *cause
@@ -106,12 +107,11 @@ func (p *Participant) over(now time.Time) error {
 	return nil
 }
 
-// OnEnd registers f, which is called once when the connection has to be closed:
-// at the deadline, by a revocation, in a drain, or when Run returns. If that
-// has happened already, f is called at once. Leave does not call it. f must not
-// block, because others wait to be told: close the connection in a goroutine,
-// with the code and reason of [CloseFrame]. If f panics or ends its goroutine,
-// that goes no further. A second OnEnd replaces the first.
+// OnEnd registers f, which is called once, when the participant ends. If it has
+// ended already, f is called at once. Leave doesn't call f. f must not block,
+// because other participants wait for their turn: close the connection in a
+// goroutine, with the code and reason of [CloseFrame]. If f panics or ends its
+// goroutine, the gateway goes on. A second OnEnd replaces the first.
 func (p *Participant) OnEnd(f func(cause error)) {
 	s := p.shard()
 	s.mu.Lock()
@@ -126,9 +126,8 @@ func (p *Participant) OnEnd(f func(cause error)) {
 	}
 }
 
-// Context returns a context that is canceled when the stay ends, with the cause
-// of the end as its cause, and when the participant leaves. It costs memory,
-// and is made when it is first asked for.
+// Context returns a context that is canceled when the participant ends, with
+// the same cause, or leaves. It costs memory, so the first call makes it.
 func (p *Participant) Context() context.Context {
 	s := p.shard()
 	s.mu.Lock()
@@ -143,7 +142,7 @@ func (p *Participant) Context() context.Context {
 	return st.ctx
 }
 
-// took says that conn is the participant's, to be cut off after the end.
+// took keeps conn, to cut it off after the end.
 func (p *Participant) took(conn net.Conn) {
 	if conn == nil {
 		return
@@ -157,10 +156,10 @@ func (p *Participant) took(conn net.Conn) {
 	}
 }
 
-// Renew opens another token of the same user and room, and its session takes
-// the place of the old one, with its deadline and capabilities. The error is a
-// [*Refusal]. After it the session goes on as it was, and the token is not
-// spent, unless it was good and the stay ended meanwhile.
+// Renew opens another token of the same user and room. Its session replaces the
+// old one, with its deadline and capabilities. The error is a [*Refusal]. After
+// an error the session goes on as it was, and the token isn't spent, unless it
+// was good and the participant ended meanwhile.
 func (p *Participant) Renew(ctx context.Context, text string) error {
 	v := p.g.visit()
 	defer v.end()
@@ -206,13 +205,13 @@ func (p *Participant) replace(session *token.Session) error {
 	return nil
 }
 
-// End ends the stay, with the cause that [Gateway.Revoke] has for the reason.
-// It concerns this connection and no other of the user's, who may come back
-// with another token. The guard need not be told, because the token is spent.
+// End ends this participant, with the cause that [Gateway.Revoke] has for the
+// reason. The user's other connections go on, and the user may come back with
+// another token. The guard isn't told, because the token is spent.
 func (p *Participant) End(reason string) { p.end(revocation(reason), nil) }
 
-// Leave says that the connection is gone. It may be called more than once, also
-// after the end.
+// Leave says that the connection is gone. Call it after the end, too. More
+// calls do no harm.
 func (p *Participant) Leave() {
 	s := p.shard()
 	s.mu.Lock()
@@ -231,14 +230,15 @@ func (p *Participant) Leave() {
 
 var leftCause error = ErrLeft
 
-// ending is a stay that has ended, and whose embedder has not been told yet.
+// ending is a participant that has ended, of which the embedder doesn't know
+// yet.
 type ending struct {
 	p  *Participant
 	id token.ID
 }
 
-// mark ends stays in a shard, which is locked, and appends those of whose ends
-// somebody is to be told. From then on they may do nothing more.
+// mark ends participants of a shard, which is locked. From then on they may do
+// nothing more. It appends those that the caller must tell.
 func (g *Gateway) mark(ends []ending, s *shard, found []*Participant, cause *error) []ending {
 	if n := len(found); n == s.live && n > len(s.heads) {
 		s.clear(found)
@@ -253,8 +253,8 @@ func (g *Gateway) mark(ends []ending, s *shard, found []*Participant, cause *err
 	return ends
 }
 
-// end ends one stay, unless it has ended, or goes on by another session than
-// that which is meant, if one is.
+// end ends p, unless it has ended already. If meant isn't nil, it ends p only
+// while that is its session.
 func (p *Participant) end(cause error, meant *token.Session) {
 	s := p.shard()
 	s.mu.Lock()
@@ -266,8 +266,8 @@ func (p *Participant) end(cause error, meant *token.Session) {
 	tell(ends)
 }
 
-// announce says that p is in, and that the observer knows it. It returns the
-// cause if the stay has ended before that, of which the caller has to tell.
+// announce counts p as entered; the observer knows that. If p has ended
+// already, it returns the cause, and the caller tells the observer.
 func (p *Participant) announce() *error {
 	s := p.shard()
 	s.mu.Lock()
@@ -277,9 +277,9 @@ func (p *Participant) announce() *error {
 	return p.cause.Load()
 }
 
-// tell tells of ends and waits until all are told. The embedder's functions run
-// in a goroutine that is none of the gateway's: one of them may end it
-// (runtime.Goexit), and then another one goes on.
+// tell calls the embedder's functions for each end, and waits for them. They
+// run in a goroutine apart, because one may end it (runtime.Goexit). Then
+// another goroutine goes on.
 func tell(ends []ending) {
 	for next := 0; next < len(ends); {
 		var wg sync.WaitGroup
@@ -308,8 +308,8 @@ func (e ending) tell() {
 	}
 }
 
-// contain calls an embedder's function, whose panic must not stop others from
-// being ended.
+// contain calls an embedder's function. Its panic must not keep others from
+// ending.
 func contain(f func()) {
 	defer func() { _ = recover() }()
 	f()

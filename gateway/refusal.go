@@ -12,25 +12,25 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Refusal is why somebody was not let in, or why a stay has ended, as the error
-// of [Gateway.Enter] and its like. It matches Err with errors.Is and errors.As.
-// None of its texts says more than a stranger may learn; Err may. Each is the
-// caller's own.
+// Refusal is the error of [Gateway.Enter] and its like: why the user isn't let
+// in, or can't renew. It matches Err with errors.Is and errors.As. Err is for
+// logs: the rest tells a stranger nothing secret. Each Refusal is the caller's
+// own.
 //
-// Config.Admit may return one. What its zero fields leave open is that of an
-// error of Admit's: 403, 4403 and "refused".
+// Config.Admit may return one. Zero fields mean 403, 4403 and "refused", as for
+// any other error of Admit.
 type Refusal struct {
-	Status     int           // HTTP status to answer an upgrade with: 400 to 599
-	CloseCode  int           // WebSocket close code, after the upgrade
+	Status     int           // HTTP status of the answer: 400 to 599
+	CloseCode  int           // WebSocket close code after the upgrade
 	Reason     string        // one of [Reasons], or Admit's own, for counters and logs
-	RetryAfter time.Duration // what to wait before the next attempt, or 0
+	RetryAfter time.Duration // how long to wait before the next attempt, or 0
 	Err        error         // the cause
 }
 
 // Error is a short sentence without details.
 func (r *Refusal) Error() string { return "gateway: refused: " + r.word() }
 
-// word is Reason for strangers, who do not learn in what way a token is
+// word is Reason for strangers. They don't learn in what way a token is
 // invalid.
 func (r *Refusal) word() string {
 	if errors.Is(r.Err, token.ErrInvalid) {
@@ -61,10 +61,10 @@ var (
 	errAdmit      = errors.New("gateway: refused by Config.Admit")
 )
 
-// Why a stay ends, beside what package token says of sessions and revocations,
-// and what is to be known of an error of Revoke.
+// Causes of an end, beside those of package token, and an error of Revoke.
 var (
-	// ErrDraining says that the gateway is about to stop: connect to another.
+	// ErrDraining says that the gateway is about to stop. Connect to
+	// another.
 	ErrDraining = errors.New("gateway: draining")
 
 	// ErrStopped says that Run has returned.
@@ -73,9 +73,9 @@ var (
 	// ErrLeft says that the participant has left.
 	ErrLeft = errors.New("gateway: left")
 
-	// ErrNotRepeated is matched by an error of [Gateway.Revoke] after which Run
-	// does not repeat the call to the guard: too many wait already, or the
-	// error is none that passes.
+	// ErrNotRepeated matches an error of [Gateway.Revoke] if Run won't
+	// repeat the call to the guard: 4096 revocations wait already, or the
+	// error is permanent.
 	ErrNotRepeated = errors.New("gateway: the revocation will not be repeated")
 )
 
@@ -103,8 +103,8 @@ const (
 	restartAfter  = time.Second
 )
 
-// refusals has what becomes of the errors of this package. All others are
-// judged by package token.
+// refusals has the answers for the errors of this package. Package token has
+// those for its own.
 var refusals = [...]Refusal{
 	{Err: errHandshake, Reason: "handshake", Status: http.StatusBadRequest, CloseCode: closePolicy},
 	{Err: errVersion, Reason: "handshake", Status: statusUpgrade, CloseCode: closePolicy},
@@ -165,25 +165,25 @@ func (r *Refusal) complete() *Refusal {
 	return &c
 }
 
-// originError is errOrigin with what to look for in the configuration.
+// originError is errOrigin with what came and what the configuration expects.
 type originError struct{ got, want []string }
 
 func (*originError) Is(target error) bool { return target == errOrigin }
 
-// Error cuts what a stranger sent: the text is for logs.
+// Error is for logs, so it cuts what a stranger sent.
 func (e *originError) Error() string {
 	return fmt.Sprintf("%v: %.100q, where one of %.300q is expected", errOrigin, e.got, e.want)
 }
 
-// maxCloseReason is what a close frame has room for, in bytes (RFC 6455,
-// section 5.5), beside the code.
+// maxCloseReason is how many bytes a close frame has for the reason, after the
+// code (RFC 6455, section 5.5).
 const maxCloseReason = 125 - 2
 
 // CloseFrame returns what to close a WebSocket with, for the cause of an end or
-// a [*Refusal]. The code is 4401 for a new token, 4403 to give up, 1013 to try
-// later, 1012 to connect to another host. The reason is that of
-// [Gateway.Revoke], cut to the 123 bytes for which there is room, and else a
-// word such as "session-expired". For nil they are 1000 and "".
+// a [*Refusal]. The code tells the client what to do: 4401, fetch a new token;
+// 4403, give up; 1013, try later; 1012, connect to another host. The reason is
+// that of [Gateway.Revoke], cut to the 123 bytes that fit, or else a word such
+// as "session-expired". For nil they are 1000 and "".
 func CloseFrame(cause error) (code int, reason string) {
 	if cause == nil {
 		return token.Advice(0).CloseCode(), ""
@@ -207,9 +207,8 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// write answers the request. An EventSource that asks again, with a token that
-// is spent or has expired meanwhile, is told by 204 that there is nothing more
-// to come.
+// write answers the request. An EventSource asks again with a token that is
+// spent or expired by then. 204 makes it stop.
 func (r *Refusal) write(w http.ResponseWriter, stream bool) {
 	h := w.Header()
 	h.Del("Sec-WebSocket-Protocol")

@@ -25,14 +25,14 @@ const (
 const (
 	shardCount = 64 // a power of two
 
-	// perHead is how many participants a shard has for each head of a list
-	// before it has four times as many heads. So the heads of the four indexes
-	// take 4 to 16 bytes for each participant.
+	// A shard with more than perHead participants for each list head grows
+	// to four times as many heads. So the heads of the four indexes take 4
+	// to 16 bytes for each participant.
 	perHead = 8
 )
 
-// registry holds the participants. A user's are all in one shard, so that one
-// lock covers whatever is to be known of a user.
+// registry holds the participants. All of a user's are in one shard, under one
+// lock.
 type registry struct {
 	seed    maphash.Seed
 	start   int64 // Unix seconds
@@ -40,19 +40,19 @@ type registry struct {
 	shards  [shardCount]shard
 }
 
-// shard is one part of the registry. Its lists run through the participants
-// themselves. A Go map for each index would take a hundred bytes more for each
-// participant.
+// shard is one part of the registry. Its lists link the participants
+// themselves, because a Go map for each index would take a hundred bytes more
+// for each.
 type shard struct {
 	mu       sync.Mutex
-	heads    [][indexes]*Participant // of the lists; a power of two, and at least one
-	stays    map[*Participant]*stay  // of those who have one
+	heads    [][indexes]*Participant // of the lists; a power of two
+	stays    map[*Participant]*stay  // of those that have one
 	earliest int32                   // no deadline is before this second
-	pending  map[uint64]int          // places held, by user, if there is a limit for each
-	entered  uint64                  // were ever let in; a counter of all shards' would be fought over
+	pending  map[uint64]int          // places held, by user, if MaxLivePerUser is set
+	entered  uint64                  // ever let in; per shard, because one counter would be contended
 	live     int                     // registered
 	present  int                     // not left, whether they have ended or not
-	spare    int                     // credits that this shard has taken and not used
+	spare    int                     // credits taken and not used
 	_        [64]byte
 }
 
@@ -62,15 +62,15 @@ type link struct {
 	at   **Participant // what points to the participant: a head, or another's next
 }
 
-// entry is what a participant is found by. It is kept, because the embedder may
-// Reset a session. User, room and token are keyed hashes of 64 bits: with n
-// participants, the chance that one is taken for another is n in 2^64.
+// entry is what finds a participant. It is a copy, because the embedder may
+// Reset a session. User, room and token are keyed hashes of 64 bits. With n
+// participants, the chance of a collision is n in 2^64 for each lookup.
 type entry struct {
 	hashes   [byDeadline]uint64
 	deadline int32 // by registry.second
 }
 
-// key is what p is found by in an index.
+// key is p's key in an index.
 func (p *Participant) key(index int) uint64 {
 	if index == byDeadline {
 		return uint64(p.deadline)
@@ -88,9 +88,9 @@ func newRegistry(maxLive int, now time.Time) *registry {
 	return reg
 }
 
-// second is a Unix time in 32 bits: seconds since the gateway was made, up to 68
-// years before or after it. By a clock that is further off, every session that
-// begins is over.
+// second is a Unix time in 32 bits: seconds since the gateway was made, up to
+// 68 years before or after. If the clock is further off, every session is over
+// at once.
 func (reg *registry) second(unix int64) int32 {
 	return int32(min(max(unix-reg.start, math.MinInt32), math.MaxInt32-1))
 }
@@ -107,11 +107,11 @@ func (reg *registry) entry(user uint64, s *token.Session) entry {
 	}
 }
 
-// shard returns the one of a user.
+// shard returns a user's shard.
 func (reg *registry) shard(user uint64) *shard { return &reg.shards[user&(shardCount-1)] }
 
-// hold takes a place for a user whose token is about to be spent, or says that
-// there is none. After it comes add or release.
+// hold takes a place for a user whose token is about to be spent, or fails if
+// there is none. Then call add or release.
 func (reg *registry) hold(userID []byte, perUser int) (user uint64, err error) {
 	user = maphash.Bytes(reg.seed, userID)
 	s := reg.shard(user)
@@ -132,7 +132,7 @@ func (reg *registry) hold(userID []byte, perUser int) (user uint64, err error) {
 	return user, nil
 }
 
-// release gives up a place that was held.
+// release gives a held place back.
 func (reg *registry) release(user uint64) {
 	s := reg.shard(user)
 	s.mu.Lock()
@@ -149,7 +149,7 @@ func (s *shard) unhold(user uint64) {
 	}
 }
 
-// add registers p, in a place that was held for its user.
+// add registers p in the place held for its user.
 func (reg *registry) add(p *Participant) {
 	s := p.shard()
 	s.mu.Lock()
@@ -163,8 +163,8 @@ func (reg *registry) add(p *Participant) {
 	s.push(p)
 }
 
-// grow makes four times as many heads. The shard stays locked while all of its
-// participants, a 64th of the gateway's, are linked anew.
+// grow makes four times as many heads and links all participants anew.
+// Meanwhile the shard is locked: one of 64.
 func (s *shard) grow() {
 	old := s.heads
 	s.heads = make([][indexes]*Participant, 4*len(old))
@@ -179,13 +179,13 @@ func (s *shard) grow() {
 	}
 }
 
-// head returns the head of the list that has those with that key, and others.
+// head returns the head of the list for a key. The list has other keys, too.
 func (s *shard) head(index int, key uint64) **Participant {
-	const golden = 0x9e3779b97f4a7c15 // spreads seconds, too, over the upper bits
+	const golden = 0x9e3779b97f4a7c15 // spreads seconds over the upper bits, too
 	return &s.heads[key*golden>>(64-bits.TrailingZeros(uint(len(s.heads))))][index]
 }
 
-// with yields those with that key.
+// with yields the participants with that key.
 func (s *shard) with(index int, key uint64) iter.Seq[*Participant] {
 	return func(yield func(*Participant) bool) {
 		for p := *s.head(index, key); p != nil; p = p.links[index].next {
@@ -224,7 +224,7 @@ func (reg *registry) remove(s *shard, p *Participant) {
 	reg.giveBack(s)
 }
 
-// giveBack has a shard keep a credit, or return those that are too many.
+// giveBack returns a credit to the shard, which keeps a few.
 func (reg *registry) giveBack(s *shard) {
 	s.spare++
 	if extra := s.spare - reg.credits.keep; extra > 0 {
@@ -251,9 +251,8 @@ func (s *shard) link(p *Participant, index int) {
 	*head = p
 }
 
-// clear takes all participants of a shard out of the lists. To unlink them one
-// by one would fetch each one's neighbors, too. It pays if there are more of
-// them than heads.
+// clear takes all participants of a shard out of the lists. It doesn't touch
+// their neighbors, so it's faster than one by one if they outnumber the heads.
 func (s *shard) clear(all []*Participant) {
 	clear(s.heads)
 	for _, p := range all {
@@ -273,7 +272,7 @@ func (l *link) remove(index int) {
 	*l = link{}
 }
 
-// of returns the shards in which a target may be.
+// of returns the shards where a target's participants may be.
 func (reg *registry) of(t token.Target) []shard {
 	if t.User == "" {
 		return reg.shards[:]
@@ -282,8 +281,8 @@ func (reg *registry) of(t token.Target) []shard {
 	return reg.shards[i : i+1]
 }
 
-// count counts at one moment, with all shards locked: one after the other, whoever
-// leaves one shard and whoever comes into the next would both count.
+// count locks all shards at once. One after the other, a participant that
+// leaves an early shard and one that enters a late shard would both count.
 func (reg *registry) count() (entered uint64, live, present int) {
 	for i := range reg.shards {
 		s := &reg.shards[i]
@@ -312,8 +311,8 @@ func (s *shard) all(found []*Participant) []*Participant {
 	return slices.AppendSeq(found, s.everybody)
 }
 
-// find appends those of a shard, which is locked, whom a revocation concerns:
-// all of the target that were issued before the moment, or the one token.
+// find appends those of a shard, which is locked, that a revocation ends: the
+// target's, if their token was issued before the moment, or the one token's.
 func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
 	room := maphash.String(reg.seed, t.Room)
 	take := func(those iter.Seq[*Participant]) []*Participant {
@@ -335,8 +334,7 @@ func (reg *registry) find(found []*Participant, s *shard, t token.Target, before
 	return slices.AppendSeq(found, s.with(byToken, maphash.Bytes(reg.seed, t.Token[:])))
 }
 
-// due appends those of a shard, which is locked, whose deadline is not after
-// now.
+// due appends those of a shard, which is locked, whose deadline has come.
 func (s *shard) due(found []*Participant, now int32) []*Participant {
 	if int64(now)-int64(s.earliest) > int64(len(s.heads)) { // after a jump of the clock
 		for p := range s.everybody {
@@ -353,9 +351,8 @@ func (s *shard) due(found []*Participant, now int32) []*Participant {
 	return found
 }
 
-// credits bound how many participants there are. A shard takes a few at a time
-// and keeps those that come back, so that processors do not wait for one
-// counter.
+// credits limit the participants to MaxLive. A shard takes a few at a time and
+// keeps a few that come back, so that processors don't contend for one counter.
 type credits struct {
 	left  atomic.Int64
 	batch int // that a shard takes at a time

@@ -15,7 +15,7 @@ const (
 	syncEvery    = time.Second
 	refreshEvery = 10 * time.Second
 
-	// patience is how long after its last tick Run is taken to be alive.
+	// patience is how long after its last tick Run counts as alive.
 	patience = 10 * time.Second
 )
 
@@ -24,13 +24,13 @@ var errRunning = errors.New("gateway: Run runs already")
 // Run does the gateway's regular work until ctx ends. Call it once, in a
 // goroutine.
 //
-//   - Every second it ends the sessions that are over, learns what others
-//     revoked, and repeats what the guard could not be told.
+//   - Every second it ends the expired sessions, learns what others revoked,
+//     and repeats the revocations that failed.
 //   - Every ten seconds it refreshes the keys.
 //
-// A key file or a server that stands still delays only its own part. When ctx
-// ends, Run ends all connections, waits for its goroutines, and returns the
-// cause of ctx. So end ctx after [Gateway.Drain], not at the signal to stop.
+// A key file or a server that stalls delays only its own part. When ctx ends,
+// Run ends all participants, waits for its goroutines, and returns the cause of
+// ctx. So end ctx after [Gateway.Drain], not at the signal to stop.
 func (g *Gateway) Run(ctx context.Context) error {
 	if !g.state.running.CompareAndSwap(false, true) {
 		return errRunning
@@ -58,8 +58,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// every calls f at once and then again and again until ctx ends. What f missed
-// while it took its time is not made up for.
+// every calls f at once and then every d until ctx ends. If f takes longer, it
+// skips calls.
 func every(ctx context.Context, d time.Duration, f func(context.Context)) {
 	ticker := time.NewTicker(d)
 	defer ticker.Stop()
@@ -82,7 +82,7 @@ func (g *Gateway) alive(now time.Time) bool {
 	return beat > 0 && int64(now.Sub(g.start))-beat <= int64(patience)
 }
 
-// tick ends whoever's time is over.
+// tick ends the expired sessions.
 func (g *Gateway) tick(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
@@ -91,7 +91,7 @@ func (g *Gateway) tick(ctx context.Context) {
 	g.endDue(g.config.Now())
 }
 
-// endDue ends those whose deadline is not after now, and returns how many.
+// endDue ends those whose deadline has come, and returns how many.
 func (g *Gateway) endDue(now time.Time) int {
 	ends := g.markEach(nil, g.reg.shards[:], token.ErrSessionExpired, func(s *shard, found []*Participant) []*Participant {
 		return s.due(found, g.reg.second(now.Unix()))
@@ -100,8 +100,8 @@ func (g *Gateway) endDue(now time.Time) int {
 	return len(ends)
 }
 
-// markEach ends the participants that find appends for each of the shards,
-// which is locked meanwhile. The caller has them told.
+// markEach ends the participants that find appends for each shard, under its
+// lock. The caller tells them.
 func (g *Gateway) markEach(ends []ending, shards []shard, cause error, find func(*shard, []*Participant) []*Participant) []ending {
 	var found []*Participant
 	for i := range shards {
@@ -133,14 +133,15 @@ func (g *Gateway) sync(ctx context.Context) {
 	g.counts.synced(err)
 }
 
-// Revoke ends the participants of t at once, and has the guard refuse its
-// tokens: those that were issued up to now, as token.Summary.IssuedBefore has
-// it. The cause of the ends matches token.ErrRevoked. If reason is not "", it
-// is the text of the cause, and [CloseFrame] hands it to the participants.
+// Revoke ends the participants of t at once. It has the guard refuse t's tokens
+// issued up to now, by [token.Summary.IssuedBefore]. The cause of the ends
+// matches [token.ErrRevoked]. If reason isn't "", it is the cause's text, and
+// [CloseFrame] shows it to the users.
 //
-// An error says that t is not valid, or that other gateways may not know yet.
-// In the second case the ends hold, and Run repeats the call to the guard, for
-// as long as a session can last, unless the error matches [ErrNotRepeated].
+// An error says that t is invalid, or that other gateways may not know yet. In
+// the second case the participants here have ended, and Run repeats the call to
+// the guard for as long as a session can last, unless the error matches
+// [ErrNotRepeated].
 func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -150,9 +151,9 @@ func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) err
 	if t.Token != (token.ID{}) {
 		before = time.Time{}
 	}
-	// Whoever is in now is meant, even if the clock was set back since. They
-	// may do nothing more before the guard is told, and are told beside it: one
-	// may block, and the other wait for a server.
+	// This ends everyone who is in, even if the clock was set back since
+	// they entered. They may do nothing more from here on. OnEnd and the
+	// guard run at the same time, because either may block.
 	ends := g.markTarget(nil, t, time.Unix(math.MaxInt64, 0), cause)
 	var telling sync.WaitGroup
 	telling.Go(func() { tell(ends) })
@@ -160,14 +161,14 @@ func (g *Gateway) Revoke(ctx context.Context, t token.Target, reason string) err
 	if err != nil {
 		err = g.unsent.add(t, before, err)
 	}
-	// Whoever entered before the guard knew is looked for once more.
+	// Look again for those that entered before the guard knew.
 	late := g.markTarget(nil, t, before, cause)
 	telling.Wait()
 	tell(late)
 	return err
 }
 
-// markTarget ends those whom a revocation concerns. The caller has them told.
+// markTarget ends those that a revocation concerns. The caller tells them.
 func (g *Gateway) markTarget(ends []ending, t token.Target, before time.Time, cause error) []ending {
 	return g.markEach(ends, g.reg.of(t), cause, func(s *shard, found []*Participant) []*Participant {
 		return g.reg.find(found, s, t, before)
@@ -179,15 +180,15 @@ func (g *Gateway) endAll(cause error) {
 	tell(g.markEach(nil, g.reg.shards[:], cause, (*shard).all))
 }
 
-// Drain empties the gateway before the process stops. It closes the gateway to
-// newcomers at once and makes Ready fail. It waits for notice, so that load
-// balancers see that. Then it ends all connections with [ErrDraining], spread
-// evenly over the duration over. It returns nil when all have left, which may
-// be earlier, or the error of ctx. The gateway stays closed after it.
+// Drain empties the gateway before the process stops. At once it refuses
+// newcomers and makes Ready fail. It waits for notice, so that load balancers
+// see that. Then it ends all participants with [ErrDraining], spread evenly
+// over the duration over. It returns nil when all have left, which may be
+// earlier, or the error of ctx. The gateway stays closed.
 //
-// A load balancer that tries connections, and does not ask Ready, does not see
-// the notice. It leads those who come back to this host again, unless the
-// server stops listening before their connections end.
+// A load balancer that only tries to connect doesn't see the notice. It sends
+// users back to this host, unless the server stops listening before their
+// connections end.
 func (g *Gateway) Drain(ctx context.Context, notice, over time.Duration) error {
 	g.state.draining.Store(true)
 	if err := wait(ctx, notice); err != nil {
@@ -230,7 +231,7 @@ func (g *Gateway) empty() bool {
 	return present == 0
 }
 
-// share returns how many of n are to have ended after i of so many steps.
+// share returns how many of n must have ended after i of the steps.
 func share(n int, i, steps int64) int { return int(int64(n) * i / steps) }
 
 func wait(ctx context.Context, d time.Duration) error {

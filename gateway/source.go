@@ -10,9 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Source is a place in a request where a token may be. It is made by
-// [Subprotocol], [Bearer], [Query] or [Cookie]; the zero Source is none, and an
-// error of [New].
+// Source is a place in a request where a token may be. [Subprotocol], [Bearer],
+// [Query] and [Cookie] make one. [New] refuses the zero Source.
 type Source struct {
 	place place
 	name  string
@@ -29,21 +28,21 @@ const (
 )
 
 // Subprotocol is the header Sec-WebSocket-Protocol, in which a browser can send
-// a token. With the name "" the token is the only subprotocol, which the
-// response has to echo. With a name, the client offers that name and the token,
-// in any order, and the name alone is echoed.
+// a token. With the name "" the token is the only subprotocol, and the response
+// echoes it. With a name, the client offers that name and the token, in any
+// order, and the response echoes only the name.
 func Subprotocol(name string) Source { return Source{inSubprotocol, name} }
 
-// Bearer is the header Authorization (RFC 6750), which a browser cannot send
-// with a WebSocket.
+// Bearer is the header Authorization (RFC 6750). A browser can't send it with a
+// WebSocket.
 func Bearer() Source { return Source{place: inBearer} }
 
-// Query is a parameter of the request's URL. URLs are written into logs, so it
-// is for clients that can send nothing else, such as an EventSource.
+// Query is a parameter of the request's URL. URLs end up in logs, so use it
+// only for clients that can send nothing else, such as an EventSource.
 func Query(name string) Source { return Source{inQuery, name} }
 
-// Cookie is a cookie of that name. A browser sends it with requests from other
-// sites' pages, too, so Config.Origins must be right.
+// Cookie is a cookie of that name. Browsers also send it with requests from
+// other sites' pages, so Config.Origins must be right.
 func Cookie(name string) Source { return Source{inCookie, name} }
 
 var errSource = errors.New("gateway: Config.Sources has a zero Source, one twice, one without the name that it needs, or with one that it cannot have")
@@ -59,7 +58,7 @@ func checkSources(sources []Source) error {
 	return nil
 }
 
-// valid reports whether a request can have such a source.
+// valid reports whether a request can have s.
 func (s Source) valid() bool {
 	switch s.place {
 	case inSubprotocol: // not even like a token of ours
@@ -78,8 +77,8 @@ type found struct {
 	echo string // the subprotocol to answer with, or ""
 }
 
-// find looks for a token in every source. That there is none, or more than one,
-// or only a cookie that another site's page may have sent, is an error.
+// find looks for a token in every source. It fails if there is none, more than
+// one, or only a cookie that another site's page may have sent.
 func find(sources []Source, r *http.Request) (f found, err error) {
 	n, offered, usable, cookie := 0, 0, false, false
 	for _, s := range sources {
@@ -141,8 +140,8 @@ func (s Source) look(r *http.Request) (text, echo string, count int) {
 	return text, "", count
 }
 
-// lookAtSubprotocols takes for a token what begins like one. Without an echo it
-// is not offered as s has it.
+// lookAtSubprotocols takes whatever begins like a token for one. The echo is ""
+// if the client didn't offer what s asks for.
 func (s Source) lookAtSubprotocols(header []string) (text, echo string, count int) {
 	offered, named := 0, false
 	for _, line := range header {

@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// maxUnsent bounds what is repeated. What does not fit is the caller's.
+	// maxUnsent is how many revocations Run repeats. Callers repeat the
+	// others.
 	maxUnsent = 1 << 12
 
-	// keepUnsent is how long a revocation can matter: the longest session that
-	// it concerns may begin by a clock that is ahead.
+	// keepUnsent is how long a revocation can matter: the longest session,
+	// which may have begun by a clock that is ahead.
 	keepUnsent = claims.MaxSessionMinutes*time.Minute + limits.MaxClockSkew
 
-	// maxFailures in a row are taken to be the server's and not the
-	// revocations'.
+	// After maxFailures in a row the server seems to be down.
 	maxFailures = 32
 )
 
-// unsent are the revocations that the fleet could not be told yet. The zero
-// value is ready for use.
+// unsent are the revocations that the guard couldn't pass on to the fleet yet.
+// The zero value is ready for use.
 type unsent struct {
 	mu    sync.Mutex
 	debts map[token.Target]debt
-	queue []token.Target // whose turn it is; not one that is being tried
+	queue []token.Target // in turn; without the one being tried
 	n     atomic.Int64   // of debts
 }
 
@@ -39,8 +39,8 @@ type debt struct {
 	added  time.Time
 }
 
-// add keeps a revocation that failed with err, and returns the error for the
-// caller, who is told if it will not be repeated.
+// add keeps a revocation that failed with err, to repeat it. It returns err,
+// joined with ErrNotRepeated if it can't.
 func (u *unsent) add(t token.Target, before time.Time, err error) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -67,7 +67,7 @@ func passing(err error) bool {
 	return errors.Is(err, token.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// next takes the one whose turn it is from the queue.
+// next takes the next one from the queue.
 func (u *unsent) next() (t token.Target, d debt, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -81,7 +81,7 @@ func (u *unsent) next() (t token.Target, d debt, ok bool) {
 	return t, d, false
 }
 
-// tried says how it went: whether t need not be tried again.
+// tried puts t back into the queue, or forgets it if done.
 func (u *unsent) tried(t token.Target, d debt, done bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -107,8 +107,8 @@ func (u *unsent) has(t token.Target) bool {
 	return ok
 }
 
-// send tries each once, unless the server seems to be down. The next call goes
-// on where this one ended.
+// send tries each once, until the server seems to be down. The next call goes
+// on from there.
 func (g *Gateway) send(ctx context.Context) {
 	u := &g.unsent
 	failures := 0

@@ -1,5 +1,5 @@
-// Package prometheus has the metrics of a chat gateway. Call [New], hand
-// [Metrics.Observe] to the gateway, and call [Metrics.Register]:
+// Package prometheus exports the metrics of a chat gateway. Call [New], set
+// [Metrics.Observe] as Config.Observe, and call [Metrics.Register]:
 //
 //	m := prometheus.New()
 //	g, err := gateway.New(gateway.Config{Keys: keys, Guard: guard, Observe: m.Observe})
@@ -12,13 +12,13 @@
 //	chattoken_gateway_entries_total                      participants let in
 //	chattoken_gateway_refusals_total{reason}             not let in, or not renewed
 //	chattoken_gateway_renewals_total                     sessions replaced
-//	chattoken_gateway_ends_total{cause}                  stays ended, other than by leaving
-//	chattoken_gateway_entry_duration_seconds             how long letting in took
+//	chattoken_gateway_ends_total{cause}                  participants ended, other than by Leave
+//	chattoken_gateway_entry_duration_seconds             how long an entry took
 //	chattoken_gateway_participants                       live now
 //	chattoken_gateway_participants_limit                 Config.MaxLive
 //	chattoken_gateway_ready                              1 if Gateway.Ready is nil
 //	chattoken_gateway_draining                           1 from Drain on
-//	chattoken_gateway_revocations_unsent                 not told to the fleet yet
+//	chattoken_gateway_revocations_unsent                 unknown to the fleet yet
 //	chattoken_gateway_revocations_age_seconds            since others' revocations were known
 //	chattoken_gateway_keys_age_seconds                   since the keys were last read
 //	chattoken_gateway_keys_overdue_seconds               how late the next key is
@@ -26,11 +26,12 @@
 //	chattoken_gateway_guard_tokens_limit                 as many as it can remember
 //
 // The reasons are [gateway.Reasons], the causes [gateway.Causes]. A reason of
-// the embedder's own Admit counts as "other" unless it was handed to New, so
-// that a stranger cannot make series.
+// Config.Admit's own counts as "other" unless New knows it, so that a stranger
+// can't make series.
 //
-// The last two exist if [Metrics.GuardTokens] is set. The guards for a fleet keep their
-// tokens in a server: watch its memory, as their SIZING pages say.
+// The last two exist if [Metrics.GuardTokens] is set. A fleet's guard keeps its
+// tokens in a server: watch that server's memory, as the guard's SIZING page
+// says.
 //
 // The file alerts.yml has three alerts on these metrics, and what to do.
 package prometheus
@@ -43,21 +44,21 @@ import (
 	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
-// other is the reason of refusals by words that nobody declared.
+// other is the label for undeclared reasons.
 const other = "other"
 
-// Gateway is what is watched. A *gateway.Gateway is one.
+// Gateway is what [Metrics.Register] watches: a [*gateway.Gateway].
 type Gateway interface {
 	Stats() gateway.Stats
 	Ready(now time.Time) error
 }
 
-// Metrics counts what one gateway decides. It is made by [New]. It is safe for
+// Metrics counts what one gateway decides. [New] makes it. It is safe for
 // concurrent use once GuardTokens is set.
 type Metrics struct {
-	// GuardTokens returns how many tokens the guard remembers and how many it
-	// can. It is asked at each scrape. Set it before Register; nil leaves both
-	// out. For a *replay.Guard:
+	// GuardTokens returns how many tokens the guard remembers and how many
+	// it can. Each scrape calls it. Set it before Register. Nil leaves both
+	// metrics out. For a *replay.Guard:
 	//
 	//	func() (tokens, limit int) {
 	//		st := guard.Stats(time.Now())
@@ -71,8 +72,8 @@ type Metrics struct {
 	counters          []prom.Collector // all of the above
 }
 
-// New returns metrics whose counters are zero. The reasons are those of
-// Config.Admit's Refusals, if it has its own.
+// New returns metrics with all counters at zero. The reasons are those of
+// Config.Admit's own Refusals, if it has any.
 func New(reasons ...string) *Metrics {
 	m := &Metrics{
 		entries:  prom.NewCounter(prom.CounterOpts{Name: prefix + "entries_total", Help: "Participants let in."}),
@@ -90,7 +91,7 @@ func New(reasons ...string) *Metrics {
 	return m
 }
 
-// declare makes the counters of these words, and that of all others.
+// declare makes a counter for each word, and one for all others.
 func declare(v *prom.CounterVec, lists ...[]string) map[string]prom.Counter {
 	counters := map[string]prom.Counter{other: v.WithLabelValues(other)}
 	for _, words := range lists {
@@ -101,8 +102,7 @@ func declare(v *prom.CounterVec, lists ...[]string) map[string]prom.Counter {
 	return counters
 }
 
-// Observe counts an event. It is for gateway.Config.Observe, and allocates
-// nothing.
+// Observe counts an event. Set it as Config.Observe. It allocates nothing.
 func (m *Metrics) Observe(e gateway.Event) {
 	switch e.Kind {
 	case gateway.Entered:
@@ -125,9 +125,9 @@ func count(counters map[string]prom.Counter, word string) {
 	c.Inc()
 }
 
-// Register adds the metrics to r, which asks g at each scrape. A nil r is the
-// one that promhttp.Handler serves. Several gateways of a process need
-// registerers with different labels: see WrapRegistererWith in client_golang.
+// Register adds the metrics to r. Each scrape asks g. A nil r is the one that
+// promhttp.Handler serves. If a process has several gateways, give each a
+// registerer with a label of its own: see [prom.WrapRegistererWith].
 func (m *Metrics) Register(r prom.Registerer, g Gateway) error {
 	if r == nil {
 		r = prom.DefaultRegisterer

@@ -158,7 +158,8 @@ func TestEverything(t *testing.T) {
 		refused("spent", h.Spent())
 		refused("revoked", h.Revoked())
 
-		// What takes another key, another guard or a broken issuer, from Admit.
+		// What takes another key, another guard or a broken issuer,
+		// from Admit.
 		for _, err := range []error{
 			token.ErrRevokedKey, token.ErrPayload, token.ErrAllRevoked, token.ErrUnavailable, context.Canceled,
 			token.ErrSessionExpired, token.ErrNotPermitted, token.ErrInvalid, errors.New("no"),

@@ -23,7 +23,7 @@ var (
 
 func describe(name, help string) *prom.Desc { return prom.NewDesc(prefix+name, help, nil, nil) }
 
-// state is what a gateway is asked at each scrape.
+// state asks a gateway at each scrape.
 type state struct {
 	room    func() (tokens, limit int)
 	gateway Gateway
@@ -66,5 +66,5 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// age is never negative, which it would be after the clock was set back.
+// age is never negative, even after the clock was set back.
 func age(now, then time.Time) float64 { return max(now.Sub(then).Seconds(), 0) }
