@@ -14,7 +14,7 @@ import (
 type action struct {
 	capability claims.Capabilities     // which the session must have; 0 is none
 	check      func(*request) error    // whether the members are valid
-	do         func(*client, *request) // is called if both is so
+	do         func(*client, *request) // called if both allow it
 }
 
 var actions = map[string]action{
@@ -24,8 +24,8 @@ var actions = map[string]action{
 	renewAction:       {0, (*request).checkRenew, (*client).renew},
 }
 
-// handle does what a message asks for, if the session is allowed to, and says
-// so where it is not.
+// handle does what a message asks if the session may do that. Otherwise it
+// sends an error.
 func (c *client) handle(data []byte) {
 	q, a, err := parseRequest(data)
 	if !c.limit.Allow() {
@@ -46,12 +46,12 @@ func (c *client) handle(data []byte) {
 		a.do(c, &q)
 	case token.ErrNotPermitted:
 		c.refuse(403, "not permitted", q.RequestID)
-	default: // the stay is over, and its end on the way
+	default: // the participant has ended, and the close is on its way
 	}
 }
 
-// authorize asks the gateway, unless the action needs no capability: such a one
-// asks for itself.
+// authorize asks the gateway, unless the action needs no capability. Such an
+// action asks for itself.
 func (c *client) authorize(want claims.Capabilities) error {
 	if want == 0 {
 		return nil
@@ -59,8 +59,8 @@ func (c *client) authorize(want claims.Capabilities) error {
 	return c.p.Authorize(want)
 }
 
-// pause stops reading for as long as the limit allows one message in, so that a
-// client that sends too many is not refused faster than others are served.
+// pause stops reading for as long as the limit allows one message. So a client
+// that sends too many isn't refused faster than others are served.
 func (c *client) pause() {
 	timer := time.NewTimer(time.Second / time.Duration(c.server.config.MessageRate))
 	defer timer.Stop()
@@ -70,8 +70,8 @@ func (c *client) pause() {
 	}
 }
 
-// sendMessage sends a message, if the room's settings allow it. A room that is
-// no longer in the registry has the settings of a new one.
+// sendMessage sends a message, if the room's settings allow it. A room no
+// longer in the registry has the default settings.
 func (c *client) sendMessage(q *request) {
 	room, _ := c.server.settings(c.room.arn)
 	if length := cmp.Or(room.MaxLength, maxContent); !isWithin(q.Content, length) {
@@ -89,8 +89,8 @@ func (c *client) sendMessage(q *request) {
 	}))
 }
 
-// deleteMessage tells everyone to delete a message. Messages are not kept, here
-// as in the service, so any ID will do.
+// deleteMessage tells everyone to delete a message. Nobody keeps messages, here
+// or in the service, so any ID will do.
 func (c *client) deleteMessage(q *request) {
 	c.server.log.Info("message deleted", "room", c.room.arn, "id", *q.ID, "by", c.p.Session())
 	e := c.server.deletion(*q.ID, q.Reason)
@@ -104,7 +104,7 @@ func (c *client) disconnectUser(q *request) {
 		return
 	}
 	c.server.log.Info("user disconnected", "room", c.room.arn, "by", c.p.Session())
-	// Others are told even if the moderator's connection ends meanwhile.
+	// Tell others even if the moderator's connection ends meanwhile.
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	c.room.disconnect(*q.UserID, c, func() []byte {
@@ -118,9 +118,9 @@ func (c *client) disconnectUser(q *request) {
 	})
 }
 
-// revoke revokes what was minted for a user in a room until now, and ends the
-// user's stays there. After an error that is in force here, and the gateway
-// tells the other hosts as soon as it can.
+// revoke revokes the tokens minted for a user in a room until now, and ends the
+// user's connections there. An error means that other hosts don't know yet. The
+// gateway tells them as soon as it can.
 func (s *Server) revoke(ctx context.Context, arn, userID string, reason *string) error {
 	text := ""
 	if reason != nil {
@@ -133,10 +133,10 @@ func (s *Server) revoke(ctx context.Context, arn, userID string, reason *string)
 	return err
 }
 
-// What a backend does in a room, in the place of a moderator.
+// What a backend does in a room, in place of a moderator.
 
-// disconnectUser does what DISCONNECT_USER does. After an error it is done
-// here, and will be on the other hosts.
+// disconnectUser does what DISCONNECT_USER does. After an error it's done here,
+// and other hosts follow.
 func (s *Server) disconnectUser(ctx context.Context, arn, userID string, reason *string) (err error) {
 	s.hub.room(arn).disconnect(userID, nil, func() []byte {
 		err = s.revoke(ctx, arn, userID, reason)
@@ -148,13 +148,13 @@ func (s *Server) disconnectUser(ctx context.Context, arn, userID string, reason 
 // sendEvent sends an event to everyone in a room.
 func (s *Server) sendEvent(arn string, e event) { s.hub.room(arn).broadcast(nil, encode(e)) }
 
-// deletion is the event that a message is to be deleted.
+// deletion is the event that deletes a message.
 func (s *Server) deletion(id string, reason *string) event {
 	// The client has one spelling, the documentation another.
 	return s.newEvent("aws:DELETE_MESSAGE", map[string]string{"MessageID": id, "MessageId": id}, reason)
 }
 
-// disconnection is the event that a user is disconnected.
+// disconnection is the event that a user was disconnected.
 func (s *Server) disconnection(userID string, reason *string) event {
 	return s.newEvent("aws:DISCONNECT_USER", map[string]string{"UserId": userID}, reason)
 }

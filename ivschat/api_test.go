@@ -124,7 +124,8 @@ func TestSDKErrors(t *testing.T) {
 	assert.Equal(t, "InvalidSignatureException", apiError.ErrorCode())
 }
 
-// Whatever there is not, by whichever method, is an error that the SDK can read.
+// Whatever there is not, by whichever method, is an error that the SDK can
+// read.
 func TestUnknownOperation(t *testing.T) {
 	_, s := serve(t, ivschat.Config{})
 	client := sdk(s, accessKey, secretKey)
@@ -398,8 +399,8 @@ func TestPage(t *testing.T) {
 	})
 }
 
-// A foreign Origin is usually a mistake in the settings: the log has what came and
-// what would do.
+// A foreign Origin is usually a mistake in the settings: the log has what came
+// and what would do.
 func TestForeignOriginIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder

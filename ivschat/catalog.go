@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxRooms is how many rooms CreateRoom makes: with all of its tags, one
-	// takes 20 kB.
+	// CreateRoom makes a room only while there are fewer than maxRooms.
+	// With all its tags, a room takes 20 kB.
 	maxRooms = 1000
 
-	// maxRate is how many messages a second a room can be made to accept.
+	// maxRate is the highest maximumMessageRatePerSecond of a room.
 	maxRate     = 100
 	defaultRate = 10
 )
@@ -30,13 +30,13 @@ type roomSummary struct {
 	Tags       map[string]string `json:"tags"` // kept and shown, no more
 }
 
-// roomInfo is a room as the other operations show it. It does not change.
+// roomInfo is a room as the other operations show it. It is immutable.
 type roomInfo struct {
 	roomSummary
 	MaxLength int `json:"maximumMessageLength"`        // in code points
 	Rate      int `json:"maximumMessageRatePerSecond"` // of all clients together
 
-	registered bool // in the registry, and not made by CreateRoom
+	registered bool // in the registry, not from CreateRoom
 }
 
 func newRoomInfo(arn string, now time.Time) roomInfo {
@@ -59,19 +59,18 @@ func (r roomInfo) changed(c roomChanges, now time.Time) roomInfo {
 	return r
 }
 
-// newRoomID returns 12 random letters and digits, as the service's IDs are.
+// newRoomID returns 12 random letters and digits, like the service's.
 func newRoomID() string { return rand.Text()[:12] }
 
-// catalog is which rooms and credentials there are at a time. It does not
-// change.
+// catalog is the rooms and credentials at one moment. It is immutable.
 type catalog struct {
 	authenticator
 	first string              // room of the registry: new ones are in its account and region
 	rooms map[string]roomInfo // by ARN
 }
 
-// under returns the catalog after a registry has taken the place of the one
-// before. Rooms keep their settings, and those that CreateRoom made stay.
+// under returns the catalog with another registry. Rooms keep their settings,
+// and those from CreateRoom stay.
 func (c *catalog) under(r Registry, now time.Time) *catalog {
 	rooms := make(map[string]roomInfo, len(r.Rooms))
 	for arn, room := range c.rooms {
@@ -108,8 +107,8 @@ type roomPage struct {
 	NextToken string        `json:"nextToken,omitempty"`
 }
 
-// list returns a page of the rooms, in the order of their ARNs. A room that is
-// there all the while is on exactly one page, whichever come and go.
+// list returns a page of the rooms, in the order of their ARNs. While others
+// come and go, a room that stays is on exactly one page.
 func (c *catalog) list(q roomQuery) roomPage {
 	page := roomPage{Rooms: []roomSummary{}}
 	for _, arn := range slices.Sorted(maps.Keys(c.rooms)) {
@@ -126,15 +125,15 @@ func (c *catalog) list(q roomQuery) roomPage {
 	return page
 }
 
-// directory has the current catalog, from the first change on.
+// directory has the current catalog. It is nil before the first change.
 type directory struct {
-	mu      sync.Mutex // for those who change it
+	mu      sync.Mutex // for writers
 	current atomic.Pointer[catalog]
 }
 
 func (d *directory) load() *catalog { return d.current.Load() }
 
-// change replaces the catalog by what f makes of it, unless there is an error.
+// change replaces the catalog by what f returns, unless f fails.
 func (d *directory) change(f func(*catalog) (*catalog, error)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,7 +144,7 @@ func (d *directory) change(f func(*catalog) (*catalog, error)) error {
 	return err
 }
 
-// settings returns a room, if there is such a room.
+// settings returns a room, if it exists.
 func (s *Server) settings(arn string) (roomInfo, bool) {
 	room, ok := s.directory.load().rooms[arn]
 	return room, ok

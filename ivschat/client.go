@@ -18,20 +18,20 @@ import (
 )
 
 const (
-	// maxFrame is the longest frame that is taken for a message, in bytes. It
-	// holds every valid message, with each character written as an escape.
+	// maxFrame is the longest message, in bytes. Every valid message fits,
+	// even with each character escaped.
 	maxFrame = 16 << 10
 
-	// maxDiscard is the longest frame that is read at all, to say that it is
-	// too long. After a longer one the connection is closed.
+	// maxDiscard is the longest message that gets an answer saying that it
+	// is too long. A longer one ends the connection.
 	maxDiscard = 4 * maxFrame
 
-	// queueLen is how many frames may wait for a client. One that does not keep
-	// up is dropped.
+	// queueLen is how many frames may wait for a client. A slower client is
+	// dropped.
 	queueLen = 64
 
-	// readTimeout is how long a message may take from its first frame on. It
-	// holds a buffer all the while.
+	// readTimeout is how long a message may take from its first frame on.
+	// Meanwhile it holds a buffer.
 	readTimeout = 10 * time.Second
 
 	writeTimeout = 10 * time.Second
@@ -39,8 +39,8 @@ const (
 	pongTimeout  = 20 * time.Second
 )
 
-// client is a connection to a room. Two goroutines serve it: one reads, one
-// writes, and what there is to write waits in a queue.
+// client is a connection to a room. One goroutine reads. Another writes what
+// waits in a queue.
 type client struct {
 	server *Server
 	p      *gateway.Participant
@@ -53,15 +53,15 @@ type client struct {
 
 	queue  chan []byte
 	ending chan ending
-	ended  atomic.Bool // from then on, no message is accepted and no frame is queued
-	cause  error       // why the gateway has ended the stay; under the room's lock
+	ended  atomic.Bool // then it accepts no message and queues no frame
+	cause  error       // why the gateway ended the participant; under the room's lock
 
 	ctx  context.Context
 	drop context.CancelFunc // ends the connection without another word
 }
 
-// newClient makes the client of somebody who is in, and takes it into the room.
-// It has no connection yet; what it is sent waits in the queue.
+// newClient makes the client of a participant and takes it into the room. It
+// has no connection yet, so its frames wait in the queue.
 func (s *Server) newClient(p *gateway.Participant) *client {
 	session := p.Session()
 	c := &client{
@@ -78,7 +78,7 @@ func (s *Server) newClient(p *gateway.Participant) *client {
 	return c
 }
 
-// run serves the connection until it ends. A panic ends no other connection.
+// run serves the connection until it ends. A panic ends only this one.
 func (c *client) run() {
 	defer c.leave()
 	var writing sync.WaitGroup
@@ -97,7 +97,7 @@ func (c *client) run() {
 	}
 }
 
-// leave gives back the place, however far the client came.
+// leave gives the place back, however far the client came.
 func (c *client) leave() {
 	c.drop()
 	if c.conn != nil {
@@ -111,9 +111,8 @@ func (c *client) leave() {
 	c.p.Leave()
 }
 
-// end ends the connection after what is queued was written, or at once if the
-// ending has no close frame. It does not wait; of several calls the first one
-// counts.
+// end ends the connection once the queue is written, or at once if the ending
+// has no close frame. It doesn't wait. Only the first call counts.
 func (c *client) end(e ending) {
 	switch {
 	case !c.isFirst(e):
@@ -124,7 +123,7 @@ func (c *client) end(e ending) {
 	}
 }
 
-// isFirst counts an ending, and reports whether it is the first one.
+// isFirst counts the first ending, and reports whether e is it.
 func (c *client) isFirst(e ending) bool {
 	first := c.ended.CompareAndSwap(false, true)
 	if first {
@@ -133,9 +132,9 @@ func (c *client) isFirst(e ending) bool {
 	return first
 }
 
-// enqueue hands a frame to the writer, which does not change it. A client whose
-// queue is full is dropped: to wait for it would hold up the room. One that is
-// being closed gets nothing more.
+// enqueue hands a frame to the writer, which doesn't change it. It drops a
+// client whose queue is full, because waiting would hold up the room. A client
+// that is ending gets nothing more.
 func (c *client) enqueue(frame []byte) {
 	if c.ended.Load() {
 		return
@@ -147,7 +146,7 @@ func (c *client) enqueue(frame []byte) {
 	}
 }
 
-// write writes what is queued, and sees to it that a peer is still there.
+// write writes the queue, and pings the peer.
 func (c *client) write() {
 	defer c.drop()
 	ping := time.NewTicker(pingEvery)
@@ -181,8 +180,8 @@ func (c *client) send(ctx context.Context, frame []byte) bool {
 	return err == nil
 }
 
-// finish writes what was queued before the end, and the end. The reader goes on
-// meanwhile, for it is what receives the client's close frame.
+// finish writes the rest of the queue, then the close frame. The reader goes on
+// meanwhile, because it receives the client's close frame.
 func (c *client) finish(e ending) {
 	ctx, cancel := context.WithTimeout(c.ctx, writeTimeout)
 	defer cancel()
@@ -197,15 +196,15 @@ func (c *client) finish(e ending) {
 	c.close(e.status, e.reason)
 }
 
-// close writes a close frame, and waits for the client's. The library waits for
-// ever if the client stops within a frame.
+// close writes a close frame and waits for the client's. The library waits
+// forever if the client stops within a frame.
 func (c *client) close(status websocket.StatusCode, reason string) {
 	timer := time.AfterFunc(writeTimeout, func() { c.below.Close() })
 	defer timer.Stop()
 	c.conn.Close(status, reason)
 }
 
-// buffers lends memory to read into, so that a silent connection holds none.
+// buffers are lent for one read, so a silent connection holds none.
 var buffers = sync.Pool{New: func() any { return new([maxFrame + 1]byte) }}
 
 // read reads messages until the connection ends.
@@ -224,7 +223,7 @@ func (c *client) read() {
 	}
 }
 
-// receive reads one message and does what it asks for. It reports whether the
+// receive reads one message and does what it asks. It reports whether the
 // connection is still there.
 func (c *client) receive(r io.Reader) bool {
 	timer := time.AfterFunc(readTimeout, func() { c.end(stalled) })
@@ -248,12 +247,12 @@ func (c *client) receive(r io.Reader) bool {
 }
 
 // pinged is called for a ping from the client, and reports whether to answer.
-// Pings count as messages, and wait where there are too many: with no limit, a
-// client could keep a processor busy with pongs.
+// Pings count as messages, and wait when there are too many. Otherwise a client
+// could keep a processor busy with pongs.
 func (c *client) pinged(ctx context.Context, _ []byte) bool { return c.limit.Wait(ctx) == nil }
 
-// ponged is called for a pong from the client. Those that nobody asked for are
-// no cheaper than pings.
+// ponged is called for a pong from the client. Unasked pongs cost as much as
+// pings.
 func (c *client) ponged(ctx context.Context, _ []byte) { _ = c.limit.Wait(ctx) }
 
 // refuse tells the client that a request failed.
@@ -262,7 +261,7 @@ func (c *client) refuse(code int, message, requestID string) {
 	c.enqueue(encodeError(code, message, requestID))
 }
 
-// ping drops the connection if the peer does not answer.
+// ping drops the connection if the peer doesn't answer.
 func (c *client) ping() {
 	ctx, cancel := context.WithTimeout(c.ctx, pongTimeout)
 	defer cancel()

@@ -10,15 +10,15 @@ import (
 	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
-// counters are what an operator watches. They are not published in package
-// expvar, where there is one of each name for the whole process.
+// counters are what an operator watches. Package expvar doesn't publish them,
+// because it has each name only once in a process.
 type counters struct {
 	minted     expvar.Int
 	exceptions expvar.Map // errors of the API and of join, by code
 
 	opened  expvar.Int
 	refused expvar.Map // upgrades and renewals, by gateway.Reasons
-	ended   expvar.Map // connections that the server has ended, by the word of the ending
+	ended   expvar.Map // connections that the server ended, by ending.word
 
 	messages expvar.Int
 	errors   expvar.Int // ERROR frames in answer to a request
@@ -36,13 +36,13 @@ type snapshot struct {
 	Errors     json.RawMessage `json:"errors"`
 
 	Gateway gateway.Stats `json:"gateway"`
-	Ready   string        `json:"ready"` // or why not
+	Ready   string        `json:"ready"` // "ok", or why not
 	Sync    string        `json:"sync"`  // the last error of learning what other hosts revoked, or "ok"
 
 	Memory memory    `json:"memory"`
 	Ring   ringState `json:"ring"`
 	Guard  any       `json:"guard,omitempty"`
-	Synced time.Time `json:"synced"` // revocations on other hosts are known up to then
+	Synced time.Time `json:"synced"` // what other hosts revoked is known up to then
 }
 
 // memory is what the process uses.
@@ -69,14 +69,14 @@ type keyState struct {
 // Stats returns the state of the server's gateway.
 func (s *Server) Stats() gateway.Stats { return s.gateway.Stats() }
 
-// Ready returns why a load balancer should send nobody here, or nil: see
-// gateway.Gateway.Ready.
+// Ready returns why a load balancer should send nobody here, or nil, as
+// [gateway.Gateway.Ready] does.
 func (s *Server) Ready(now time.Time) error { return s.gateway.Ready(now) }
 
-// ServeVars answers any request with what an operator watches, in JSON as
-// package expvar has it: numbers, rooms and key IDs. They are no secrets, but
-// strangers have no business with them, so [Server.Serve] does not show them
-// without Config.Vars. Serve them at /debug/vars of another listener.
+// ServeVars answers any request with what an operator watches, in the JSON of
+// package expvar: numbers, rooms and key IDs. They aren't secret, but they're
+// none of a stranger's business. So [Server.Serve] shows them only with
+// Config.Vars. Serve them at /debug/vars of another listener.
 func (s *Server) ServeVars(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	json.NewEncoder(w).Encode(map[string]any{"chattoken": s.snapshot()})
@@ -112,7 +112,7 @@ func okOr(err error) string {
 	return err.Error()
 }
 
-// readMemory does not stop the world, which runtime.ReadMemStats would.
+// readMemory doesn't stop the world, as runtime.ReadMemStats would.
 func readMemory() memory {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},

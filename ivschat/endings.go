@@ -9,13 +9,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// ending is how the server ends a connection. The package comment has the table
-// of what is sent and what the messaging client does then.
+// ending is how the server ends a connection. The package comment has a table
+// of the endings and what the messaging client does then.
 type ending struct {
 	word   string               // for counters
-	status websocket.StatusCode // of the close frame; 0 means that the connection breaks off
+	status websocket.StatusCode // of the close frame; 0 breaks the connection off
 	reason string               // in the close frame
-	back   bool                 // the client is to connect again, with a fresh token
+	back   bool                 // the client should connect again, with a fresh token
 }
 
 var (
@@ -30,7 +30,7 @@ var (
 	gone         = ending{"gone", 0, "", true}
 )
 
-// endingOf returns that of a stay which the gateway has ended.
+// endingOf returns the ending for the cause of a participant's end.
 func endingOf(cause error) ending {
 	switch {
 	case errors.Is(cause, token.ErrSessionExpired):
@@ -43,8 +43,8 @@ func endingOf(cause error) ending {
 	return drained
 }
 
-// last returns the frame to send before the close frame, or nil. A close frame
-// alone is final for the messaging client.
+// last returns the frame to send before the close frame, or nil. After a close
+// frame alone the messaging client stays away.
 func (e ending) last() []byte {
 	if !e.back {
 		return nil

@@ -11,8 +11,8 @@ import (
 )
 
 // exception is an error of the service in the form that its clients know: the
-// code in a header, the rest in the body. Members that a code does not have are
-// left out.
+// code in a header, the rest in the body. Members that its code lacks are left
+// out.
 type exception struct {
 	code   string
 	status int
@@ -27,8 +27,8 @@ type exception struct {
 
 func (e *exception) Error() string { return e.code }
 
-// The errors of the service model. ConflictException and
-// InternalServerException do not occur.
+// The errors of the service model, without ConflictException and
+// InternalServerException.
 
 func validationException(reason, message string, fields []claims.FieldError) *exception {
 	return &exception{code: "ValidationException", status: http.StatusBadRequest,
@@ -45,8 +45,7 @@ func pendingVerification() *exception {
 		Message: "your account is pending verification"}
 }
 
-// The following name a room by its ARN. The model has no other type of
-// resource.
+// The following name a room by its ARN, the model's only type of resource.
 
 func roomNotFound(arn string) *exception {
 	return &exception{code: "ResourceNotFoundException", status: http.StatusNotFound,
@@ -64,9 +63,9 @@ func quotaExceeded(arn string, limit int) *exception {
 		ResourceID: roomID(arn), ResourceType: "ROOM", Limit: limit}
 }
 
-// The errors of every AWS service. Their codes matter: on
-// InvalidSignatureException an SDK compares its clock with the Date header of
-// the reply, and tries again with the difference made good.
+// The errors of every AWS service. Their codes matter: after an
+// InvalidSignatureException an SDK compares its clock with the reply's Date
+// header, corrects it, and tries again.
 
 func missingAuthentication() *exception {
 	return &exception{code: "MissingAuthenticationTokenException", status: http.StatusForbidden,
@@ -95,8 +94,8 @@ func internalFailure() *exception {
 		Message: "the request could not be processed"}
 }
 
-// writeError writes err, which is an InternalFailure unless it is an exception.
-// What it then was is logged, and not told.
+// writeError writes err. If it is no exception, the client gets an
+// InternalFailure, and the log gets err.
 func (s *Server) writeError(w http.ResponseWriter, requestID string, err error) {
 	var e *exception
 	if !errors.As(err, &e) {
@@ -113,11 +112,11 @@ func writeJSON(w http.ResponseWriter, requestID string, status int, body any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("x-amzn-RequestId", requestID)
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // an error is the client's going away
+	json.NewEncoder(w).Encode(body) // fails if the client goes away
 }
 
-// newRequestID returns a random UUID, with which a client's complaint is found
-// in the logs.
+// newRequestID returns a random UUID, which finds a client's complaint in the
+// logs.
 func newRequestID() string {
 	var b [16]byte
 	rand.Read(b[:])

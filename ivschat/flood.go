@@ -10,19 +10,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A message may come in any number of frames, also empty ones, and only the
-// whole of it is seen by those who limit messages. So each connection has a
-// budget of bytes below that, and a frame costs frameCost bytes more than it
-// has. The budget is enough for the messages that a client may send, each as
-// long as it may be.
+// A message may come in any number of frames, even empty ones, and the limit on
+// messages sees only the whole. So each connection also has a budget of bytes,
+// and each frame costs frameCost more. The budget is enough for the messages
+// that a client may send, each of the full length.
 const (
 	frameCost = 256
 
 	// maxMessageRate keeps a budget within 32 bits.
 	maxMessageRate = 10_000
 
-	// maxPause is how long a connection that has used up its budget waits after
-	// a read, at the most.
+	// maxPause is the longest wait after a read for a connection that has
+	// used up its budget.
 	maxPause = time.Second
 
 	// maxRead bounds what one read can cost.
@@ -35,13 +34,13 @@ func newBudget(messageRate int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(2*perSecond, 4*maxDiscard))
 }
 
-// metered is a connection that reads no faster than its budget allows.
+// metered is a connection that reads as fast as its budget allows.
 type metered struct {
 	net.Conn
-	ahead   []byte // was read before the connection was taken over
+	ahead   []byte // read before the connection was taken over
 	frames  frames
 	budget  *rate.Limiter
-	onFlood func() // is called when the budget is used up
+	onFlood func() // called when the budget is used up
 }
 
 func (m *metered) Read(p []byte) (n int, err error) {
@@ -80,7 +79,7 @@ func (w meteredWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // frames finds the frames in a stream of bytes (RFC 6455, section 5.2). The
-// zero value is at the beginning of one.
+// zero value is at the stream's beginning.
 type frames struct {
 	header [14]byte
 	have   int    // bytes of a header that is not complete

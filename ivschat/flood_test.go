@@ -209,8 +209,8 @@ func TestMessageWithTheHandshake(t *testing.T) {
 	})
 }
 
-// A client that was told of the end, and stops in the middle of a frame, is gone
-// soon nevertheless.
+// A client that was told of the end, and stops in the middle of a frame, is
+// gone soon nevertheless.
 func TestStopsWithinAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})

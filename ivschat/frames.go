@@ -7,9 +7,9 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// message is a frame for everyone in the room, with the RequestId, as the
-// service sends it: the sender may have connected anew since. It names the
-// sender by what the token says, whatever the client may claim.
+// message is a frame for everyone in the room. It has the RequestId, as in the
+// service, because the sender may have connected anew. The sender's name and
+// attributes are the token's, not the client's.
 type message struct {
 	Type       string
 	ID         string `json:"Id"`
@@ -30,8 +30,8 @@ type event struct {
 	Attributes map[string]string
 }
 
-// newEvent makes an event. It keeps attributes, and adds the reason if there is
-// one.
+// newEvent makes an event. It retains attributes, and adds the reason to them
+// if there is one.
 func (s *Server) newEvent(name string, attributes map[string]string, reason *string) event {
 	if reason != nil {
 		attributes["Reason"] = *reason
@@ -68,6 +68,6 @@ func encode(frame any) []byte {
 	return data
 }
 
-// newMessageID returns 12 random characters, which have 60 bits: the client
+// newMessageID returns 12 random characters, 60 bits, because the client
 // ignores a message whose ID it has seen.
 func newMessageID() string { return rand.Text()[:12] }

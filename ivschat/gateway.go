@@ -16,10 +16,10 @@ import (
 // openTimeout is how long a guard on another machine may take.
 const openTimeout = 5 * time.Second
 
-// errUnknownRoom refuses a token whose room has gone since it was minted.
+// errUnknownRoom refuses a token whose room is gone since it was minted.
 var errUnknownRoom = errors.New("ivschat: unknown room")
 
-// admit is the rule for tokens that are authentic: there is such a room.
+// admit lets an authentic token in if its room exists.
 func (s *Server) admit(_ context.Context, _ time.Time, t token.Summary) error {
 	if _, ok := s.settings(string(t.RoomIdentifier)); !ok {
 		return errUnknownRoom
@@ -28,8 +28,9 @@ func (s *Server) admit(_ context.Context, _ time.Time, t token.Summary) error {
 }
 
 // connect lets a client in that presents a token as the WebSocket's
-// subprotocol. It refuses with an HTTP status: the messaging client tries again
-// with a fresh token, while a close frame after the upgrade would be final.
+// subprotocol. It refuses with an HTTP status, after which the messaging client
+// tries again with a fresh token. A close frame after the upgrade would be
+// final.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), openTimeout)
 	defer cancel()
@@ -41,10 +42,10 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, p)
 }
 
-// serve upgrades the connection. The client is in the room before it hears that
-// it is in, so that it misses nothing after that, not even the event of its own
-// disconnection. It is served in a goroutine of its own, so that the memory of
-// the request is freed.
+// serve upgrades the connection. The client joins the room before the upgrade,
+// so that it misses nothing after it, not even the event of its own
+// disconnection. A goroutine of its own serves it, so that the request's memory
+// is freed.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Participant) {
 	c := s.newClient(p)
 	running := false
@@ -55,7 +56,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 	}()
 	p.OnEnd(c.stayEnded)
 	if _, ok := s.settings(c.room.arn); !ok {
-		p.End(roomDeleted) // since admit asked
+		p.End(roomDeleted) // deleted since admit asked
 	}
 	var err error
 	m := &metered{budget: newBudget(s.config.MessageRate), onFlood: func() { c.end(flooding) }}
@@ -75,8 +76,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *gateway.Partic
 	go c.run()
 }
 
-// logRefusal logs the cause of a [gateway.Refusal], which strangers are not
-// told. A foreign Origin is usually a mistake in the operator's settings.
+// logRefusal logs the cause of a [gateway.Refusal], which strangers don't
+// learn. A foreign Origin is usually a mistake in the operator's settings.
 func (s *Server) logRefusal(err error) {
 	level := slog.LevelDebug
 	refusal, _ := errors.AsType[*gateway.Refusal](err)

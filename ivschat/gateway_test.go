@@ -497,8 +497,8 @@ func TestNothingButTextOfSomeLength(t *testing.T) {
 		assert.Equal(t, 413, bob.next().ErrorCode)
 		bob.say("still here")
 		assert.Equal(t, "still here", bob.next().Content)
-		// What is written after the server has closed fails, which is no
-		// matter.
+		// What is written after the server has closed fails, which is
+		// no matter.
 		bob.conn.Write(t.Context(), 1, []byte(strings.Repeat(" ", ivschat.MaxDiscard+1)))
 		assert.EqualValues(t, 1009, bob.closed())
 		synctest.Wait()

@@ -19,17 +19,17 @@ type joinRequest struct {
 	Moderator   bool   `json:"moderator"`
 }
 
-// joinReply leaves out when the token expires: a chat client that is told
-// refreshes its connection each time, although only the session ends it.
+// joinReply leaves the token's expiry out. A chat client that knows it connects
+// anew each time, although only the session's end matters.
 type joinReply struct {
 	Token             string    `json:"token"`
 	SessionExpiration time.Time `json:"sessionExpirationTime"`
 
-	// Claims is what the token says. Its client cannot read it.
+	// Claims is what the token says. The client can't read the token.
 	Claims claims.Claims `json:"claims"`
 }
 
-// joinRooms is what GET /join replies: where one can join.
+// joinRooms is the reply of GET /join: the rooms to join.
 type joinRooms struct {
 	Rooms []joinRoom `json:"rooms"`
 }
@@ -40,8 +40,8 @@ type joinRoom struct {
 	MaxLength int    `json:"maximumMessageLength"`
 }
 
-// listJoin begins with the registry's first room, which is the one that the
-// instructions of the demonstration name.
+// listJoin begins with the registry's first room, which the demonstration's
+// instructions name.
 func (s *Server) listJoin(w http.ResponseWriter, _ *http.Request) {
 	c := s.directory.load()
 	place := func(arn string) string {
@@ -58,9 +58,9 @@ func (s *Server) listJoin(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, newRequestID(), http.StatusOK, reply)
 }
 
-// join is the application's side: the client asks it for a token, and it asks
-// CreateChatToken. A real one knows its users, and signs a request to the chat
-// service. This one believes everybody, and calls the function itself.
+// join is the application's side: the client asks it for a token. A real
+// application knows its users, and sends a signed CreateChatToken to the chat
+// service. This one believes everybody, and calls the function.
 func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 	requestID := newRequestID()
 	c, err := s.parseJoin(r)
@@ -111,8 +111,7 @@ func (j joinRequest) claims(arn string) claims.Claims {
 	return c
 }
 
-// roomARN returns the ARN of the room with that ID, or the name itself if there
-// is none.
+// roomARN returns the ARN of the room with that ID, or else the name itself.
 func (s *Server) roomARN(name string) string {
 	for arn := range s.directory.load().rooms {
 		if roomID(arn) == name {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// The limits of a message, in Unicode code points, or bytes of all keys and
+// The limits of a message, in Unicode code points, or in bytes of all keys and
 // values together.
 const (
 	maxContent           = 500
@@ -18,8 +18,8 @@ const (
 	maxRequestID         = 128 // bytes
 )
 
-// request is a message from a client. Members that its Action does not have are
-// ignored.
+// request is a message from a client. It ignores members that its Action
+// doesn't have.
 type request struct {
 	Action     string
 	RequestID  string `json:"RequestId"`
@@ -50,9 +50,9 @@ const (
 	errToken      problem = "Token must be a token"
 )
 
-// parseRequest reads a message. Of one that is too long, data is the first
-// maxFrame+1 bytes. On an error the request has the RequestID, if that could be
-// read.
+// parseRequest reads a message. If the message is too long, data is its first
+// maxFrame+1 bytes. After an error the request has the RequestID, if that was
+// readable.
 func parseRequest(data []byte) (request, action, error) {
 	if len(data) > maxFrame {
 		return request{}, action{}, errTooLong
@@ -115,7 +115,7 @@ func (q *request) checkReason() error {
 	return nil
 }
 
-// isWithin reports whether the member is there and has 1 to limit code points.
+// isWithin reports whether member has 1 to limit code points. Nil has none.
 func isWithin(member *string, limit int) bool {
 	return member != nil && *member != "" && utf8.RuneCountInString(*member) <= limit
 }

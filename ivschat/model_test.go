@@ -35,8 +35,8 @@ type model struct {
 	}
 }
 
-// TestServiceModel compares operations, members, limits and errors with those of
-// the service.
+// TestServiceModel compares operations, members, limits and errors with those
+// of the service.
 func TestServiceModel(t *testing.T) {
 	data, err := os.ReadFile(serviceModel)
 	if err != nil {

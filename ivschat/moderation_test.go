@@ -59,7 +59,8 @@ func TestDisconnectUser(t *testing.T) {
 		annElsewhere.say("still here")
 		assert.Equal(t, "still here", annElsewhere.next().Content)
 
-		// Who may come back has to wait for the skew that clocks may have.
+		// Who may come back has to wait for the skew that clocks may
+		// have.
 		_, resp, _ = c.try(c.mint(user("ann", 0)), nil)
 		assert.Equal(t, 401, resp.StatusCode)
 		time.Sleep(2 * time.Second)

@@ -15,34 +15,34 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// operation is what the service does for POST requests of a path.
+// operation is what the service does for POST requests to a path.
 type operation struct {
 	// read returns the call that a body asks for.
 	read func(body []byte) (call, error)
 
-	// verified says that the account has to be verified: that the service model
+	// verified says that the account must be verified: the service model
 	// has PendingVerification for the operation.
 	verified bool
 
-	// quota is how many calls a second there may be, as with the service; 0 is
-	// any number.
+	// quota is how many calls a second there may be, as in the service. 0
+	// is any number.
 	quota int
 
-	// level is at which a call is logged. What changes something for others is
-	// worth Info, the zero level.
+	// level is the log level of a call. Info, the zero level, is for calls
+	// that change something for others.
 	level slog.Level
 }
 
 // call is a request that is valid by itself.
 type call struct {
-	// arn is of the room that it is about, which has to exist; "" is all rooms.
+	// arn names the room, which must exist. "" is all rooms.
 	arn string
 
-	// do returns the reply. Nil has no body.
+	// do returns the reply. Nil means no body.
 	do func(context.Context, *Server) (any, error)
 }
 
-// operations are those that there are, by name.
+// operations has all operations, by name.
 var operations = map[string]operation{
 	"CreateChatToken": {read: createChatToken, verified: true, level: slog.LevelDebug},
 	"CreateRoom":      {read: createRoom, verified: true},
@@ -66,7 +66,7 @@ func newQuotas() map[string]*rate.Limiter {
 	return quotas
 }
 
-// serveOperation answers requests for whatever is not one of the other paths.
+// serveOperation answers requests to all other paths.
 func (s *Server) serveOperation(w http.ResponseWriter, r *http.Request) {
 	requestID := newRequestID()
 	reply, err := s.operate(r, requestID)
@@ -82,8 +82,8 @@ func (s *Server) serveOperation(w http.ResponseWriter, r *http.Request) {
 }
 
 // operate returns the reply to a request. An error that is no *exception is an
-// internal failure. Whoever may not know which rooms there are does not hear
-// it: who calls, and what they may do, is settled first.
+// internal failure. It first settles who calls and what they may do, so that a
+// stranger doesn't learn which rooms exist.
 func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	o, ok := operations[name]
@@ -108,16 +108,16 @@ func (s *Server) operate(r *http.Request, requestID string) (any, error) {
 		return nil, throttled(c.arn, o.quota)
 	}
 	s.log.Log(r.Context(), o.level, "operation", "name", name, "requestId", requestID, "by", caller.AccessKeyID, "room", c.arn)
-	// Other hosts are told even if the caller goes away.
+	// Tell other hosts even if the caller goes away.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), openTimeout)
 	defer cancel()
 	return c.do(ctx, s)
 }
 
-// authenticate returns who sent the request, and its body. Without a signature
-// that is nobody, if it is allowed, but not for another site's page in a
-// visitor's browser. Signatures go by the real time whatever Config.Now is,
-// because their makers' clocks do.
+// authenticate returns who sent the request, and its body. With AllowUnsigned,
+// it lets anybody call, except another site's page in a visitor's browser.
+// Signatures go by the real time, not Config.Now, because the clients' clocks
+// do.
 func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
 	if s.config.AllowUnsigned && len(r.Header.Values("Authorization")) == 0 && s.crossOrigin.Check(r) == nil {
 		body, err := readBody(r)
@@ -130,14 +130,14 @@ func (s *Server) authenticate(r *http.Request) (Credential, []byte, error) {
 func invalidRequest(err error) error {
 	var invalid *claims.ValidationError
 	if errors.As(err, &invalid) {
-		// The command line shows no more than the message.
+		// The command line shows only the message.
 		return validationException("FIELD_VALIDATION_FAILED", strings.TrimPrefix(err.Error(), "claims: "), invalid.Fields)
 	}
 	return validationException("OTHER", "the body is not one JSON object of valid UTF-8", nil)
 }
 
-// may returns why the credential does not allow an operation on a room, or on
-// all of them if arn is "".
+// may returns why the credential doesn't allow an operation on a room, or nil.
+// arn "" means all rooms.
 func (c Credential) may(operation string, verified bool, arn string) error {
 	switch {
 	case c.Access == pending && verified:
@@ -158,7 +158,7 @@ func (s *Server) mint(c claims.Claims) (token.ChatToken, error) {
 	minted, err := s.sealer.Create(c)
 	if err == nil {
 		s.counters.minted.Add(1)
-		s.log.Debug("minted", "token", minted) // shows its ID and deadlines only
+		s.log.Debug("minted", "token", minted) // shows only its ID and deadlines
 	}
 	return minted, err
 }
@@ -235,8 +235,8 @@ func (s *Server) updateRoom(q roomChanges) (room roomInfo, err error) {
 	return room, err
 }
 
-// deleteRoom has a room end for everybody in it, and its tokens refused. Other
-// hosts end it too, but go on to know the room if their registry has it.
+// deleteRoom deletes a room, ends the sessions in it and revokes its tokens.
+// Other hosts end them, too, but keep the room if their registry has it.
 func deleteRoom(body []byte) (call, error) {
 	arn, err := read(body, readIdentifier)
 	return call{arn, func(ctx context.Context, s *Server) (any, error) { return nil, s.deleteRoom(ctx, arn) }}, err
@@ -256,15 +256,16 @@ func (s *Server) deleteRoom(ctx context.Context, arn string) error {
 	if err != nil {
 		return err
 	}
-	// From here on the room is gone, and an error is no reason to try again: the
-	// gateway goes on to tell the other hosts.
+	// From here on the room is gone. After an error nobody needs to try
+	// again, because the gateway goes on telling the other hosts.
 	if room.registered {
 		if err := s.gateway.Revoke(ctx, token.Target{Room: arn}, roomDeleted); err != nil {
 			s.log.Error("room not revoked on all hosts", "room", arn, "error", err)
 		}
 	}
-	// No other host knows a room that CreateRoom made, and none is made twice. A
-	// revocation of each would take the guard's room until it ends everybody.
+	// No other host knows a room from CreateRoom, and no ARN comes twice.
+	// If each deletion were a revocation, they would fill the guard until
+	// it revokes everybody.
 	for _, c := range s.hub.room(arn).all() {
 		c.p.End(roomDeleted)
 	}

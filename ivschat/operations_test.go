@@ -41,8 +41,8 @@ type failure struct {
 	FieldList                []struct{ Name string }
 }
 
-// call calls an operation by a key of the demo registry, and reads the reply into
-// out, which may be nil.
+// call calls an operation by a key of the demo registry, and reads the reply
+// into out, which may be nil.
 func call(t testing.TB, server http.Handler, key, operation string, in, out any) failure {
 	t.Helper()
 	body, err := json.Marshal(in)
@@ -102,7 +102,8 @@ func TestRoomLife(t *testing.T) {
 			assert.NotNil(t, room.Tags)
 		}
 
-		// Somebody is in it, somebody has a token, and both are out with the room.
+		// Somebody is in it, somebody has a token, and both are out
+		// with the room.
 		ann := c.enter(claims.Claims{RoomIdentifier: room.ARN, UserID: "ann"})
 		elsewhere := c.enter(user("ann", 0))
 		unused := do[struct{ Token string }](t, c, "CreateChatToken", members{"roomIdentifier": room.ARN, "userId": "ann"}).Token
@@ -127,8 +128,8 @@ func TestRoomLife(t *testing.T) {
 	})
 }
 
-// Rooms that come and go take no room from the revocations of others. When there
-// was none left, everybody was revoked.
+// Rooms that come and go take no room from the revocations of others. When
+// there was none left, everybody was revoked.
 func TestManyRoomsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -199,7 +200,8 @@ func TestBackendModeration(t *testing.T) {
 		_, resp, _ := c.try(unused, nil)
 		require.NotNil(t, resp, "a token that was minted before is of no use")
 
-		// Nobody of that name is there: tokens that there may be are revoked.
+		// Nobody of that name is there: tokens that there may be are
+		// revoked.
 		do[members](t, c, "DisconnectUser", members{"roomIdentifier": lobby, "userId": "nobody"})
 		assert.Equal(t, map[string]string{"UserId": "nobody"}, bob.next().Attributes)
 	})
@@ -267,7 +269,8 @@ func TestListRooms(t *testing.T) {
 			}
 			do[roomReply](t, c, "CreateRoom", members{"name": name})
 		}
-		// list returns the ARNs on each page. Between two, between is called.
+		// list returns the ARNs on each page. Between two, between is
+		// called.
 		list := func(in members, between func([]string)) (pages [][]string) {
 			t.Helper()
 			for {
@@ -305,8 +308,8 @@ func TestListRooms(t *testing.T) {
 		f := call(t, c, accessKey, "ListRooms", members{"loggingConfigurationIdentifier": logging}, nil)
 		assert.Equal(t, "ResourceNotFoundException", f.Code)
 
-		// Rooms come and go between the pages, the last of a page among them. Those
-		// that stay are on one page each.
+		// Rooms come and go between the pages, the last of a page among
+		// them. Those that stay are on one page each.
 		var gone []string
 		seen := slices.Concat(list(members{"maxResults": 10}, func(arns []string) {
 			last := arns[len(arns)-1]
@@ -409,7 +412,8 @@ func TestSetRegistry(t *testing.T) {
 		lobbyBefore := do[roomReply](t, c, "UpdateRoom", members{"identifier": lobby, "name": "renamed"})
 		ann, bob := c.enter(user("ann", claims.SendMessage)), c.enter(claims.Claims{RoomIdentifier: other, UserID: "bob", Capabilities: claims.SendMessage})
 
-		// The other room is gone, one is new, and the key is another one.
+		// The other room is gone, one is new, and the key is another
+		// one.
 		const third = "arn:aws:ivschat:us-west-2:123456789012:room/C3c3C3c3C3c3"
 		registry := ivschat.Registry{Region: "us-west-2", Rooms: []string{lobby, third},
 			Credentials: []ivschat.Credential{{AccessKeyID: "AKIDNEW", SecretAccessKey: secretKey}}}

@@ -13,37 +13,37 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// Registry says which rooms there are, and who may call the API. Its JSON form
-// is that of the file that the operator writes.
+// Registry says which rooms there are, and who may call the API. The operator's
+// file has its JSON form.
 type Registry struct {
-	// Region is the one that requests are signed for.
+	// Region is the region that requests are signed for.
 	Region string `json:"region"`
 
-	// Rooms are the ARNs of the rooms that are there from the start. There has
-	// to be one: CreateRoom makes rooms in the account and region of the first.
+	// Rooms are the ARNs of the rooms that exist from the start. There must
+	// be one, because CreateRoom makes rooms in the account and region of
+	// the first.
 	Rooms []string `json:"rooms"`
 
 	Credentials []Credential `json:"credentials"`
 }
 
-// Credential is an access key of the application server. Printed with fmt it
-// shows the ID only.
+// Credential is an access key of the application server. Package fmt prints
+// only its ID.
 type Credential struct {
 	AccessKeyID     string `json:"accessKeyId"`
 	SecretAccessKey string `json:"secretAccessKey"`
 
-	// Access is what the key may do: "allow", which is the default, "deny", or
-	// "pending-verification" for an account that is not in order yet.
+	// Access is what the key may do: "allow", the default; "deny"; or
+	// "pending-verification", for an unverified account.
 	Access string `json:"access,omitempty"`
 
-	// Rooms are the ARNs of the rooms that the key is for. With nil, or left out,
-	// it is for all, and may call CreateRoom and ListRooms, too. An empty list
-	// means none.
+	// Rooms are the ARNs of the rooms that the key is for. Nil means all
+	// rooms, and only then may the key call CreateRoom and ListRooms. An
+	// empty list means none.
 	Rooms []string `json:"rooms,omitzero"`
 }
 
-// accessKeyPattern is what an access key is made of, so that the parts of a
-// signature can be told apart.
+// accessKeyPattern has no character that separates the parts of a signature.
 const accessKeyPattern = `[A-Za-z0-9_-]{1,128}`
 
 var accessKey = regexp.MustCompile("^" + accessKeyPattern + "$")
@@ -58,8 +58,8 @@ const (
 	pending = "pending-verification"
 )
 
-// Demo is a registry for trying things out. Its secret is the example of the
-// service's documentation, and known to everyone.
+// Demo is a registry for trying things out. Its secret is public: the example
+// of the service's documentation.
 func Demo() Registry {
 	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 	return Registry{
@@ -76,13 +76,13 @@ func Demo() Registry {
 	}
 }
 
-// SetRegistry replaces the registry, of which it keeps a copy. After an error
-// the old one stays.
+// SetRegistry replaces the registry by a copy of r. After an error the old one
+// stays.
 //
-// No connection ends. A room that is gone lets nobody in any more; whoever is in
-// it stays to the end of the session. Rooms keep the settings that UpdateRoom
-// gave them, and those that CreateRoom made stay. A room that DeleteRoom deleted
-// is back if the new registry has it.
+// No connection ends. A removed room refuses newcomers, and whoever is in it
+// stays until the session ends. Rooms from CreateRoom stay, and all rooms keep
+// their settings from UpdateRoom. A room deleted by DeleteRoom is back if r has
+// it.
 func (s *Server) SetRegistry(r Registry) error {
 	if err := r.check(); err != nil {
 		return err
@@ -90,9 +90,9 @@ func (s *Server) SetRegistry(r Registry) error {
 	return s.directory.change(func(c *catalog) (*catalog, error) { return c.under(r, s.now()), nil })
 }
 
-// ParseRegistry reads a registry. A member that it does not have is an error, so
-// is one that occurs twice, and null for a list: none of them may allow what was
-// to be denied.
+// ParseRegistry reads a registry. An unknown member, a repeated one, and null
+// for a list are errors, because each could allow what the operator meant to
+// deny.
 func ParseRegistry(data []byte) (Registry, error) {
 	var r Registry
 	if err := json.Unmarshal(data, &r, json.RejectUnknownMembers(true), noNullLists); err != nil {
@@ -131,8 +131,8 @@ func (r Registry) check() error {
 	return nil
 }
 
-// checkRooms wants IDs to be different, also of rooms of different accounts:
-// they name rooms to /join and in what ServeVars shows.
+// checkRooms refuses equal IDs, even in different accounts, because /join and
+// ServeVars name rooms by ID.
 func checkRooms(arns []string) error {
 	seen := map[string]bool{}
 	for _, room := range arns {

@@ -9,10 +9,10 @@ import (
 	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
-// renewAction is no action of the service. It lets a connection outlive its
-// session: the client presents another token of the same user and room, and
-// that token's session takes the place of the old one. The answer is an event
-// for this client alone, which a client that does not ask for it never sees.
+// renewAction is an action that the service lacks. It lets a connection outlive
+// its session: the client presents another token of the same user and room, and
+// that token's session replaces the old one. The answer is an event for this
+// client alone, so other clients never see it.
 const (
 	renewAction  = "chattoken:RENEW"
 	renewedEvent = "chattoken:RENEWED"
@@ -25,8 +25,8 @@ func (q *request) checkRenew() error {
 	return nil
 }
 
-// renew runs in the client's reader, as sendMessage does: what is sent after it
-// has the new token's attributes.
+// renew runs in the client's reader, as sendMessage does, so later messages
+// have the new token's attributes.
 func (c *client) renew(q *request) {
 	ctx, cancel := context.WithTimeout(c.ctx, openTimeout)
 	defer cancel()
@@ -46,9 +46,9 @@ func (c *client) renew(q *request) {
 	c.enqueue(encode(e))
 }
 
-// refusedRenewal returns what an ERROR frame says of it. The code is the HTTP
-// status of a refused upgrade, but never 401: that would say that the session
-// is over, and it goes on.
+// refusedRenewal returns what the ERROR frame says. The code is the HTTP status
+// of a refused upgrade, but never 401, which would mean that the session is
+// over.
 func refusedRenewal(err error) (code int, reason string) {
 	code = http.StatusForbidden
 	if r, ok := errors.AsType[*gateway.Refusal](err); ok && r.Status != http.StatusUnauthorized {

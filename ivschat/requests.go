@@ -14,13 +14,12 @@ import (
 )
 
 // The functions of this file read the bodies of requests, with the limits of
-// the service model. They decide by the body alone, and name every member that
-// is wrong. That of CreateChatToken is claims.ParseJSON.
+// the service model. They see only the body, and name every invalid member. For
+// CreateChatToken there is claims.ParseJSON.
 
-// read reads a body by a function that takes the members out of it. As with
-// claims.ParseJSON, null is an absent member, and a member that the request does
-// not have is an error. The error is claims.ErrJSON or a
-// *claims.ValidationError.
+// read reads a body. members takes the members out of it. As in
+// claims.ParseJSON, null means an absent member, and an unknown member is an
+// error. The error is claims.ErrJSON or a *claims.ValidationError.
 func read[T any](body []byte, members func(*fields) T) (T, error) {
 	var none T
 	var f fields
@@ -38,21 +37,20 @@ func read[T any](body []byte, members func(*fields) T) (T, error) {
 	return in, nil
 }
 
-// fields are the members of an object that have not been read yet, and what is
-// wrong with those that have.
+// fields are the unread members of an object, and the errors of those read.
 type fields struct {
 	members map[string]jsontext.Value
 	wrong   []claims.FieldError
 }
 
-// refuse notes what is wrong with a member. The first reason counts.
+// refuse notes an error of a member. The first one counts.
 func (f *fields) refuse(name, message string) {
 	if !slices.ContainsFunc(f.wrong, func(e claims.FieldError) bool { return e.Name == name }) {
 		f.wrong = append(f.wrong, claims.FieldError{Name: name, Message: message})
 	}
 }
 
-// take reads a member into v, if it is there and of that kind.
+// take reads a member into v, if it's there and of that kind.
 func (f *fields) take(name, kind string, v any) bool {
 	value := f.members[name]
 	delete(f.members, name)
@@ -66,7 +64,7 @@ func (f *fields) take(name, kind string, v any) bool {
 	return true
 }
 
-// rule is what a string has to be: its length in code points, and its form.
+// rule is what a string must be: its length in code points, and its form.
 type rule struct {
 	min, max int
 	form     *regexp.Regexp // nil allows any
@@ -117,7 +115,7 @@ func (f *fields) text(name string, r rule) *string {
 	return &s
 }
 
-// required reads a string that has to be there.
+// required reads a string that must be there.
 func (f *fields) required(name string, r rule) string {
 	s := f.text(name, r)
 	if s == nil {
@@ -155,7 +153,7 @@ func (f *fields) texts(name string) map[string]string {
 	return m
 }
 
-// roomChanges is what CreateRoom and UpdateRoom ask for. Nil leaves a member as
+// roomChanges is the body of CreateRoom or UpdateRoom. Nil leaves a member as
 // it is.
 type roomChanges struct {
 	arn     string // of UpdateRoom
@@ -208,9 +206,9 @@ func readRoomChanges(f *fields) roomChanges {
 	return c
 }
 
-// reviewHandler reads a handler that reviews messages. There are none here: to
-// accept one would let messages pass that nobody reviewed. An empty URI, which
-// takes a handler away, changes nothing.
+// reviewHandler refuses a handler that reviews messages. If it accepted one,
+// messages would pass that nobody reviewed. An empty URI removes a handler, so
+// it's no error.
 func (f *fields) reviewHandler(name string) {
 	var handler fields
 	if !f.take(name, "an object", &handler.members) {
@@ -230,7 +228,7 @@ func (f *fields) reviewHandler(name string) {
 
 func readIdentifier(f *fields) string { return f.required("identifier", roomIdentifier) }
 
-// roomQuery is what ListRooms asks for.
+// roomQuery is the body of ListRooms.
 type roomQuery struct {
 	after   string // the last ARN of the page before
 	name    string // "" is any
@@ -250,8 +248,8 @@ func readListRooms(f *fields) roomQuery {
 	return q
 }
 
-// A nextToken is the last ARN of a page. It is no secret, and whoever makes one
-// up gets what they could have had otherwise.
+// A nextToken is the last ARN of a page. It isn't secret, and an invented one
+// gives nothing that another call wouldn't.
 
 func encodePage(arn string) string { return base64.RawURLEncoding.EncodeToString([]byte(arn)) }
 
@@ -272,7 +270,7 @@ func or[T any](p *T, otherwise T) T {
 	return *p
 }
 
-// moderation is what DisconnectUser and DeleteMessage ask for.
+// moderation is the body of DisconnectUser or DeleteMessage.
 type moderation struct {
 	arn    string
 	id     string // of the user or the message
@@ -287,7 +285,7 @@ func readDeleteMessage(f *fields) moderation {
 	return moderation{f.required("roomIdentifier", roomIdentifier), f.required("id", messageIdentifier), f.text("reason", reason)}
 }
 
-// eventRequest is what SendEvent asks for.
+// eventRequest is the body of SendEvent.
 type eventRequest struct {
 	arn        string
 	name       string

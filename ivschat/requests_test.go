@@ -43,7 +43,8 @@ func tags(n int, value string) map[string]string {
 	return m
 }
 
-// TestOperationRequests puts each member of each operation at its limits and beyond.
+// TestOperationRequests puts each member of each operation at its limits and
+// beyond.
 func TestOperationRequests(t *testing.T) {
 	s := strings.Repeat
 	const wide = "\U0001F600" // one code point

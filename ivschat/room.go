@@ -8,11 +8,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// In a room, disconnectBurst users may be disconnected at once, and then
-// disconnectRate a second. Each is a revocation that is kept for three hours,
-// and all rooms together may have replay.DefaultMaxRevocations of them. With no
-// limit, a moderator of one room could use them up, and so end the sessions in
-// all others.
+// In a room, moderators may disconnect disconnectBurst users at once, and then
+// disconnectRate a second. Each is a revocation that the guard keeps for three
+// hours, and it keeps replay.DefaultMaxRevocations in all. Without a limit, a
+// moderator of one room could use them up, and so end the sessions in all
+// others.
 const (
 	disconnectRate  = 1
 	disconnectBurst = 100
@@ -24,7 +24,7 @@ type hub struct {
 	rooms map[string]*room // by ARN
 }
 
-// room returns a room, and makes it if nobody was in it before.
+// room returns a room. It makes one if nobody was in it before.
 func (h *hub) room(arn string) *room {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -52,7 +52,7 @@ func (h *hub) join(arn string, c *client) *room {
 	return r
 }
 
-// forget forgets a room that is no more, when nobody is left in it.
+// forget forgets a deleted room once nobody is in it.
 func (h *hub) forget(arn string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,7 +67,7 @@ func (h *hub) all() []*room {
 	return slices.Collect(maps.Values(h.rooms))
 }
 
-// each calls do for everybody in any room. It must not wait.
+// each calls do for every client in every room. do must not block.
 func (h *hub) each(do func(*client)) {
 	for _, r := range h.all() {
 		r.each(do)
@@ -76,8 +76,8 @@ func (h *hub) each(do func(*client)) {
 
 // room knows who is connected to it. It is safe for concurrent use.
 //
-// What it sends is sent under its lock, without waiting: everyone sees the same
-// order, and a client that has been ended sends nothing more.
+// It sends under its lock, without blocking. So everyone sees the same order,
+// and an ended client sends nothing more.
 type room struct {
 	arn         string
 	disconnects *rate.Limiter
@@ -98,7 +98,7 @@ func newRoom(arn string) *room {
 	}
 }
 
-// takes reports whether the room takes another message, with so many a second.
+// takes reports whether the room takes another message at that rate.
 func (r *room) takes(perSecond int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,7 +132,7 @@ func (r *room) all() []*client {
 	return slices.Collect(maps.Keys(r.members))
 }
 
-// each calls do for every member. It must not wait.
+// each calls do for every member. do must not block.
 func (r *room) each(do func(*client)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,8 +141,8 @@ func (r *room) each(do func(*client)) {
 	}
 }
 
-// broadcast sends a frame to everyone, unless the member from whom it comes, if
-// any, has been ended.
+// broadcast sends a frame to everyone, unless it comes from a member who has
+// ended. from may be nil.
 func (r *room) broadcast(from *client, frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,10 +158,10 @@ func (r *room) send(from *client, frame []byte) {
 	}
 }
 
-// disconnect calls revoke, which has the gateway end a user's stays, and then
+// disconnect calls revoke, which has the gateway end a user's participants, and
 // sends the frame that revoke returns. The user's connections end right after
-// that frame, so that they get it, and nobody sees a message of theirs after
-// it. They end even if from has been ended meanwhile, so that nobody is told.
+// that frame: they get it, and nobody sees a message of theirs after it. If
+// from has ended meanwhile, they still end, but nobody gets the frame.
 func (r *room) disconnect(user string, from *client, revoke func() []byte) {
 	r.hold(user)
 	var frame []byte
@@ -169,7 +169,7 @@ func (r *room) disconnect(user string, from *client, revoke func() []byte) {
 	frame = revoke()
 }
 
-// hold puts off the ends of a user's connections until release.
+// hold delays the ends of a user's connections until release.
 func (r *room) hold(user string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,8 +192,8 @@ func (r *room) release(user string, from *client, frame []byte) {
 	}
 }
 
-// stayEnded is called when the gateway has ended the stay. The connection ends
-// now, or, if its user is being disconnected, after the room was told.
+// stayEnded is called when the gateway has ended the participant. The
+// connection ends now, or, during disconnect, after the room got the frame.
 func (c *client) stayEnded(cause error) {
 	r := c.room
 	r.mu.Lock()

@@ -13,8 +13,8 @@ import (
 //go:embed page
 var page embed.FS
 
-// routes says what is served. The gateway and the page have the same path: a
-// WebSocket client connects to the root of the address that it is given.
+// routes returns all routes. The gateway and the page share a path, because a
+// WebSocket client connects to the root of its address.
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.serveOperation)
@@ -22,7 +22,7 @@ func (s *Server) routes() *http.ServeMux {
 	if s.config.Vars {
 		mux.HandleFunc("GET /debug/vars", s.ServeVars)
 	}
-	var other http.Handler = http.HandlerFunc(s.connect) // which says what is missing
+	var other http.Handler = http.HandlerFunc(s.connect) // which says what the handshake lacks
 	if s.config.Join {
 		mux.HandleFunc("GET /join", s.listJoin)
 		mux.HandleFunc("POST /join", s.join)
@@ -42,8 +42,8 @@ func (s *Server) routes() *http.ServeMux {
 	return mux
 }
 
-// withPageHeaders has the browser load nothing from elsewhere for the page,
-// whatever a message contains, and show the page in no frame.
+// withPageHeaders keeps the page from loading anything from elsewhere, whatever
+// a message contains, and from being shown in a frame.
 func withPageHeaders(h http.Handler) http.Handler {
 	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 		"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -55,8 +55,8 @@ func withPageHeaders(h http.Handler) http.Handler {
 	})
 }
 
-// ServeHTTP answers a request: a client of the API gets an error that it can
-// read for whatever there is not.
+// ServeHTTP answers a request. If there's nothing at the path, the answer is an
+// error that the API's clients can read.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if path.Clean(r.URL.Path) != r.URL.Path { // the mux would redirect
 		s.serveOperation(w, r)
@@ -65,8 +65,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// healthz says whether a load balancer should send users here. Why not is for
-// the operator, whom ServeVars tells.
+// healthz says whether a load balancer should send users here. ServeVars tells
+// the operator why not.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	switch s.gateway.Ready(s.now()) {
 	case nil:

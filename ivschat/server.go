@@ -1,41 +1,40 @@
-// Package ivschat is a chat server with the interface of Amazon IVS Chat, for
-// development and tests: the SDKs of the service and its messaging client work
-// with it as they are. Start with [New] and [Server.Serve]; a [Config] without
-// fields has the rooms and credentials of a demonstration.
+// Package ivschat is a chat server with the API and the messaging of Amazon IVS
+// Chat, for development and tests. The service's SDKs and its messaging client
+// work with it unchanged. Call [New] and [Server.Serve]. The zero [Config] has
+// the rooms and credentials of a demonstration.
 //
 // # The API
 //
 // The operations are CreateChatToken; DisconnectUser, DeleteMessage and
 // SendEvent; CreateRoom, GetRoom, ListRooms, UpdateRoom and DeleteRoom. They
-// have the limits and errors of the service model of 2020-07-14, and requests
-// have to be signed. Any other operation is unknown: ValidationException with
-// UNKNOWN_OPERATION. This is not as with the service:
+// have the limits and errors of the service model of 2020-07-14. Requests must
+// be signed. Any other operation gets a ValidationException with
+// UNKNOWN_OPERATION. Unlike the service:
 //
-//   - Rooms are in memory: those of the [Registry], and those that CreateRoom
-//     makes, as long as there are fewer than 1000. A host does not know what
-//     was made or changed at another one, so the rooms of a fleet belong in its
-//     registry. Tags are kept and shown, no more.
-//   - Events reach the connections of the host that was asked.
-//   - DisconnectUser and DeleteRoom hold on all hosts, and for tokens that were
-//     minted before but not used yet.
-//   - Nothing reviews messages: a room cannot have a messageReviewHandler.
-//   - There are no logging configurations: one that a request names does not
-//     exist.
-//   - DeleteMessage and SendEvent have quotas, of 100 a second each, and in each
-//     room DisconnectUser has one of 100 at once and then one a second. The
-//     service has more quotas.
-//   - A member that the request does not have is an error, so that a misspelt
-//     one is not ignored.
+//   - Rooms are in memory: those of the [Registry], and those from CreateRoom,
+//     up to 1000 in all. A host doesn't know what another host made or changed,
+//     so a fleet's rooms belong in its registry. Tags are kept and shown, no
+//     more.
+//   - Events reach only the connections of the host that got the request.
+//   - DisconnectUser and DeleteRoom hold on all hosts. They also revoke unused
+//     tokens.
+//   - A room can't have a messageReviewHandler, because nothing would review
+//     messages.
+//   - There are no logging configurations. A request that names one gets an
+//     error.
+//   - Only three operations have quotas: DeleteMessage and SendEvent 100 a
+//     second each; DisconnectUser in each room 100 at once, then one a second.
+//   - An unknown member is an error, so a misspelt one isn't ignored.
 //   - Temporary credentials and presigned requests are refused.
-//   - ConflictException and InternalServerException do not occur.
+//   - No ConflictException, no InternalServerException.
 //   - A client can renew its session on the connection: README.md has the
-//     messages. One that does not ask for it never notices.
+//     messages. Other clients never notice.
 //
 // # How a connection ends
 //
-// The messaging client connects again, with a fresh token, if an ERROR 401
-// comes before the close frame, or if the connection breaks off. Any other
-// close frame is final for it. So for each ending it matters what is sent:
+// The messaging client connects again, with a fresh token, after an ERROR 401
+// before the close frame, or if the connection breaks off. Any other close
+// frame is final for it. So this is what the server sends:
 //
 //	session expired          ERROR 401, close 1008   comes back
 //	server drains or stops   ERROR 401, close 1012   comes back, to another host
@@ -53,14 +52,13 @@
 //
 // # What is where
 //
-// operations.go is what the API can do, with signed requests (sigv4.go), what
-// may be in them (requests.go), rooms and credentials (catalog.go, registry.go)
-// and the service's errors (errors.go). gateway.go lets a client in, client.go
-// serves its connection, flood.go limits what it may send, endings.go says how
-// it may end, and room.go knows who is in a room. Of the messages, messages.go
-// is what a client may send, actions.go what then happens, renew.go an action
-// that the service lacks, and frames.go what clients are sent. join.go is an
-// application's side, and page a web page that uses it.
+// The API: operations.go has the operations, sigv4.go the signatures,
+// requests.go the bodies, catalog.go and registry.go the rooms and credentials,
+// errors.go the errors. A connection: gateway.go lets a client in, client.go
+// serves it, flood.go limits it, endings.go ends it, room.go knows who is in a
+// room. Messages: messages.go reads what clients send, actions.go does it,
+// renew.go is an action that the service lacks, frames.go has what the server
+// sends. join.go is an application's side, and page a web page that uses it.
 package ivschat
 
 import (
@@ -80,8 +78,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// Server is the chat server. It is made by [New] and ended by
-// [Server.Shutdown]. It is an http.Handler, and safe for concurrent use.
+// Server is the chat server. [New] makes it and [Server.Shutdown] ends it. It
+// is an [http.Handler], and safe for concurrent use.
 type Server struct {
 	config Config
 	log    *slog.Logger
@@ -99,11 +97,11 @@ type Server struct {
 	mux         *http.ServeMux
 	http        http.Server
 	stop        context.CancelFunc // ends the gateway's Run
-	stopped     chan struct{}      // is closed when that has returned
+	stopped     chan struct{}      // closed when Run has returned
 }
 
-// New makes a server and starts its regular work, which goes on until
-// [Server.Shutdown].
+// New makes a server and starts its regular work. Call [Server.Shutdown] to end
+// that.
 func New(c Config) (*Server, error) {
 	c = c.withDefaults()
 	if c.MessageRate < 0 || c.MessageRate > maxMessageRate {
@@ -144,7 +142,7 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// run starts the gateway's Run, and waits for its first tick: clients may not
+// run starts the gateway's Run and waits for its first tick. No client may
 // enter before that.
 func (s *Server) run() {
 	var ctx context.Context
@@ -158,7 +156,7 @@ func (s *Server) run() {
 	}
 }
 
-// makeKeys completes what the operator has given of keys and guard.
+// makeKeys makes the keys and the guard that the operator left out.
 func (s *Server) makeKeys() error {
 	keys, guard := s.config.Keys, s.config.Guard
 	if keys == nil {
@@ -173,7 +171,8 @@ func (s *Server) makeKeys() error {
 	if guard == nil {
 		own, err := replay.New(replay.Config{
 			Limits: keys.Ring().Limits(),
-			// Keys that were made a moment ago have sealed nothing before.
+			// New keys have sealed nothing yet, so no older token
+			// needs refusing.
 			AcceptIssuedBeforeStart: s.config.Keys == nil,
 			Now:                     s.now,
 		})
@@ -186,7 +185,7 @@ func (s *Server) makeKeys() error {
 	return nil
 }
 
-// loggedKeys logs what becomes of the keys.
+// loggedKeys logs changes of the keys.
 type loggedKeys struct {
 	gateway.Keys
 	log *slog.Logger
@@ -203,18 +202,17 @@ func (k loggedKeys) Refresh(ctx context.Context, now time.Time) (changed bool, e
 	return changed, err
 }
 
-// Serve accepts connections from l, with timeouts for slow ones, until
-// [Server.Shutdown], and then returns http.ErrServerClosed. It does not
-// encrypt, and tokens should not travel in clear: l should be a TLS listener,
-// or behind a proxy that does TLS, unless all is on one machine.
+// Serve accepts connections from l until [Server.Shutdown], and then returns
+// [http.ErrServerClosed]. It has timeouts for slow clients. It doesn't encrypt:
+// unless all is on one machine, l must be a TLS listener, or behind a proxy
+// that does TLS, or tokens travel in clear.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 
 // Shutdown ends the server so that the messaging clients go to another host. At
-// once it lets nobody in, and /healthz says so. It waits for notice, so that a
-// load balancer sees that, while the operations of the API go on. Then it
-// listens no more, and ends the connections, spread over the duration over. If
-// ctx ends before that is done, the rest is cut off, and the error is that of
-// ctx.
+// once it refuses new clients, and /healthz says so. It waits for notice, so
+// that load balancers see that. The API goes on meanwhile. Then it stops
+// listening, and ends the connections, spread over the duration over. If ctx
+// ends first, Shutdown cuts the rest off and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context, notice, over time.Duration) error {
 	closed := make(chan error, 1)
 	go func() {
@@ -227,7 +225,7 @@ func (s *Server) Shutdown(ctx context.Context, notice, over time.Duration) error
 	err := s.gateway.Drain(ctx, notice, over)
 	s.stop()
 	<-s.stopped
-	s.hub.each(func(c *client) { c.drop() }) // who has not left in time
+	s.hub.each(func(c *client) { c.drop() }) // whoever hasn't left in time
 	if err = errors.Join(err, <-closed); err != nil {
 		s.http.Close()
 	}

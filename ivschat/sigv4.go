@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	// maxBody holds every valid request, even with each character escaped.
+	// Every valid request fits into maxBody, even with each character
+	// escaped.
 	maxBody = 64 << 10
 
-	// maxSkew is how far the time of a signature may be from ours. A signed
-	// request can be sent again for as long.
+	// maxSkew is how far the time of a signature may be from ours. For so
+	// long a signed request can be replayed.
 	maxSkew = 5 * time.Minute
 
 	amzDateFormat = "20060102T150405Z"
@@ -31,16 +32,14 @@ const (
 
 // authenticator verifies the signatures of requests: AWS Signature Version 4,
 // in the Authorization header. It builds the canonical request from the headers
-// that the client says it signed, so that a proxy may add others and an SDK may
-// sign whichever it likes.
+// that the client says it signed. So a proxy may add headers, and an SDK may
+// sign any.
 //
-// Only what decides about a request has to be signed: its time; and its host,
-// so that nobody can send it to another server with the same credentials.
-// Method, path, query and body always are. Nothing else is read, the content
-// type and the SDK's own headers included.
+// A request must sign its time, and its host, so that nobody can send it to
+// another server with the same credentials. Method, path, query and body are
+// always signed. The server reads nothing else, not even the content type.
 //
-// An authenticator does not change. It keeps nothing of the requests that it
-// sees.
+// An authenticator is immutable, and retains nothing of a request.
 //
 // Source: "Create a signed AWS API request" in the IAM User Guide.
 type authenticator struct {
@@ -58,8 +57,8 @@ func newAuthenticator(r Registry) authenticator {
 }
 
 // verify returns who signed the request, and its body of at most maxBody bytes.
-// The error is an *exception. The cheapest checks come first, and the body is
-// read only if the key is known and the time is right.
+// The error is an *exception. It reads the body only if the key is known and
+// the time is right.
 func (a authenticator) verify(r *http.Request, now time.Time) (Credential, []byte, error) {
 	sig, err := readSignature(r)
 	if err != nil {
@@ -93,8 +92,7 @@ func (a authenticator) verify(r *http.Request, now time.Time) (Credential, []byt
 	return credential, body, nil
 }
 
-// find returns the credential that made the signature, if that is for this
-// service.
+// find returns the signature's credential, if it's for this service.
 func (a authenticator) find(s signature) (Credential, error) {
 	credential, ok := a.credentials[s.accessKey]
 	if !ok {
@@ -120,8 +118,7 @@ var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 +` +
 	`SignedHeaders=([a-z0-9_.-]+(?:;[a-z0-9_.-]+)*) *, *` +
 	`Signature=([0-9a-f]{64})$`)
 
-// readSignature reads the signature of a request, and refuses the kinds that
-// there are not here.
+// readSignature reads the signature of a request. It refuses unsupported kinds.
 func readSignature(r *http.Request) (signature, error) {
 	values, dates := r.Header.Values("Authorization"), r.Header.Values("X-Amz-Date")
 	query := r.URL.Query()
@@ -140,7 +137,7 @@ func readSignature(r *http.Request) (signature, error) {
 	if m == nil || len(values) > 1 {
 		return signature{}, incompleteSignature("the Authorization header is not one of Signature Version 4 (AWS4-HMAC-SHA256)")
 	}
-	value, _ := hex.DecodeString(m[6]) // the pattern admits nothing else
+	value, _ := hex.DecodeString(m[6]) // can't fail after the pattern
 	return signature{m[1], m[2], m[3], m[4], m[5], value, dates[0]}, nil
 }
 
@@ -155,8 +152,8 @@ func (s signature) checkTime(now time.Time) error {
 	return nil
 }
 
-// canonicalHeaders returns a line for each signed header. Repeated ones are
-// joined by commas, and spaces are folded.
+// canonicalHeaders returns a line for each signed header. It joins repeated
+// ones by commas, and folds spaces.
 func (s signature) canonicalHeaders(r *http.Request) (string, error) {
 	names := strings.Split(s.headers, ";")
 	if !slices.Equal(names, slices.Compact(slices.Sorted(slices.Values(names)))) {
@@ -190,8 +187,8 @@ func (s signature) canonicalHeaders(r *http.Request) (string, error) {
 
 var spaces = regexp.MustCompile(` +`)
 
-// canonicalPath encodes the path as it was sent, so what was escaped in it is
-// escaped twice, and slashes are left.
+// canonicalPath escapes the path as sent, so escapes in it are escaped twice.
+// It leaves slashes.
 func canonicalPath(u *url.URL) string {
 	return strings.ReplaceAll(escape(u.EscapedPath()), "%2F", "/")
 }
@@ -227,8 +224,8 @@ func canonicalQuery(raw string) (string, error) {
 // escape escapes all but the unreserved characters of RFC 3986.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// of returns the signature of a canonical request with a secret, in the scope
-// and at the time that s says.
+// of returns the signature of a canonical request by a secret, with the scope
+// and time of s.
 func (s signature) of(canonical, secret string) []byte {
 	scope := []string{s.date, s.region, s.service, "aws4_request"}
 	key := []byte("AWS4" + secret)

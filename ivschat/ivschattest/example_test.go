@@ -80,7 +80,7 @@ func Example() {
 	// ERROR session expired
 }
 
-// exampleT stands in for the *testing.T that an example does not have.
+// exampleT stands in for the *testing.T that an example lacks.
 type exampleT struct {
 	testing.TB
 	cleanups []func()

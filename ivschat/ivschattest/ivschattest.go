@@ -1,16 +1,16 @@
-// Package ivschattest gives a test a server with the API and the messaging of
-// Amazon IVS Chat, as net/http/httptest gives it a web server.
+// Package ivschattest starts a server with the API and the messaging of Amazon
+// IVS Chat for a test, as [net/http/httptest] starts a web server.
 //
 //	chat := ivschattest.NewServer(t)
 //	app := newApp(chat.URL) // the program under test
 //	client := connect(chat.MessagingURL, app.admit("ann"))
 //	...
-//	chat.Advance(time.Hour) // and the client has to get a new token
+//	chat.Advance(time.Hour) // and the client must get a new token
 //
-// The example uses the AWS SDK for Go. A program in another language is started
-// with [Server.Environ]; in the directory clients there is one for each of the
-// AWS SDK for JavaScript with the chat SDK, boto3, and the AWS command line.
-// Tests that are not in Go start the command ivschat instead.
+// The example uses the AWS SDK for Go. Start a program in another language with
+// [Server.Environ]. The directory clients has programs for the AWS SDK for
+// JavaScript with the chat SDK, boto3, and the AWS command line. Tests that
+// aren't in Go start the command ivschat instead.
 package ivschattest
 
 import (
@@ -26,29 +26,29 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Server is a chat server on loopback. It is made by [NewServer] and safe for
+// Server is a chat server on loopback. [NewServer] makes it. It is safe for
 // concurrent use.
 //
-// The Env mints tokens that it accepts, without a request to it, and such as it
-// refuses. Env.Advance moves its clock on: sessions that are over by then end
-// within a second. Signatures go by the real time, as their makers do.
+// Its Env mints tokens that it accepts, and tokens that it refuses, without a
+// request. Env.Advance moves its clock on. Sessions that are over by then end
+// within a second. Signatures go by the real time, as the clients' clocks do.
 type Server struct {
 	*tokentest.Env
 
-	// URL is the endpoint of the API, http://127.0.0.1:PORT, and MessagingURL
-	// that of the messaging, the same with ws. The chat SDK takes it in place
-	// of a region.
+	// URL is the endpoint of the API, http://127.0.0.1:PORT. MessagingURL
+	// is that of the messaging, the same with ws. The chat SDK takes it in
+	// place of a region.
 	URL, MessagingURL string
 
 	// Room is the ARN of the room that Env mints for.
 	Room string
 
-	// Region and a key that may do everything are what requests have to be
-	// signed with.
+	// Requests must be signed for Region, with this key, which may do
+	// everything.
 	Region, AccessKeyID, SecretAccessKey string
 }
 
-// NewServer starts a server. When the test ends, it is stopped and drops its
+// NewServer starts a server. When the test ends, the server stops and drops its
 // clients. Its log is in the test's output.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
@@ -92,7 +92,7 @@ func NewServer(t testing.TB) *Server {
 	return s
 }
 
-// Environ returns variables for a program that has its endpoint, region and
+// Environ returns variables for a program that reads its endpoint, region and
 // credentials from the environment, as the AWS SDKs do:
 //
 //	cmd.Env = append(os.Environ(), chat.Environ()...)
@@ -111,8 +111,8 @@ func (s *Server) Environ() []string {
 	}
 }
 
-// output passes on what is written until the test ends, which may not be
-// written to after that.
+// output passes writes on until the test ends. After that nobody may write to
+// it.
 type output struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -86,17 +86,16 @@ const (
 	envGuardPassword = "CHATTOKEN_GUARD_PASSWORD"
 )
 
-// flags are those of the command line, with the environment that stands in for
-// them.
+// flags are the flags, from the command line or the environment.
 type flags struct {
 	listen, debug string
 	config        string
-	keyring       keyring.File // without a name: keys in memory
+	keyring       keyring.File // no name means keys in memory
 	kekFile       string
 	kekCommand    string
 	kek           string // the KEK itself
 	guardURL      string
-	guard         guardURL // what guardURL says
+	guard         guardURL // from -guard
 	passwordFile  string
 	password      string
 	notice, over  time.Duration
@@ -127,7 +126,7 @@ func parseFlags(args []string, getenv func(string) string) (flags, error) {
 	return f, f.check()
 }
 
-// set returns the flags, which set f. What they mean is in usage.
+// set returns the flags, which set f. The usage text explains them.
 func (f *flags) set() *flag.FlagSet {
 	set := flag.NewFlagSet("ivschat", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -168,7 +167,7 @@ func (f *flags) set() *flag.FlagSet {
 	return set
 }
 
-// check finds flags that do not go together.
+// check refuses flags that don't go together.
 func (f flags) check() error {
 	shared := f.guard.engine != memory
 	switch {
@@ -190,8 +189,8 @@ func (f flags) check() error {
 	return nil
 }
 
-// open reads the files that the flags name, and reaches the servers. closeGuard
-// is to be called when the server has stopped.
+// open reads the files that the flags name, and reaches the servers. Call
+// closeGuard when the server has stopped.
 func (f flags) open(ctx context.Context, stderr io.Writer) (c ivschat.Config, closeGuard func(), err error) {
 	c, closeGuard = f.server, func() {}
 	level := slog.LevelInfo
@@ -223,8 +222,8 @@ func (f flags) open(ctx context.Context, stderr io.Writer) (c ivschat.Config, cl
 	return c, guard.Close, nil
 }
 
-// credentials returns what the guard asks for user and password before each new
-// connection, so that a new password needs no restart.
+// credentials returns a function for the guard's user and password. The guard
+// calls it before each new connection, so a new password needs no restart.
 func (f flags) credentials() func() (string, string, error) {
 	switch {
 	case f.passwordFile != "":

@@ -38,8 +38,8 @@ type guardURL struct {
 
 const memory = "memory"
 
-// parseGuard reads the text of -guard. It isn't a URL for package net/url,
-// whose host is a single one.
+// parseGuard reads the text of -guard. It may have several hosts, so package
+// net/url can't parse it.
 func parseGuard(text string) (g guardURL, err error) {
 	if text == memory {
 		return guardURL{engine: memory}, nil
@@ -81,7 +81,7 @@ func (g *guardURL) parseHosts(text string) (err error) {
 	return nil
 }
 
-// options are those that may follow a "?", as flags, which read them.
+// options are the options after a "?". A flag set parses them.
 func (g *guardURL) options() *flag.FlagSet {
 	set := flag.NewFlagSet("-guard", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -121,13 +121,13 @@ func (g *guardURL) parseOptions(query string) error {
 	return nil
 }
 
-// guard is one that is shared with other hosts.
+// guard is a guard that several hosts share.
 type guard interface {
 	gateway.Guard
 	Close()
 }
 
-// open makes the guard. stats returns what it counts.
+// open makes the guard. stats returns its counters.
 func (g guardURL) open(ctx context.Context, limits keyring.Limits, credentials func() (user, password string, err error)) (_ guard, stats func() any, err error) {
 	secure, err := g.tlsConfig()
 	if err != nil {

@@ -4,9 +4,9 @@
 // credentials of a demonstration, and prints what to try. -help lists the
 // flags.
 //
-// SIGTERM drains: health says no, then the clients are sent to other hosts, one
-// after the other. An interrupt, or a second signal, stops at once. SIGHUP
-// reads the rooms and credentials of -config again.
+// SIGTERM drains: /healthz says 503, then the server sends its clients to other
+// hosts, one after the other. An interrupt, or a second signal, stops at once.
+// SIGHUP reads the rooms and credentials of -config again.
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	// A channel each: a signal for which there is no room is lost.
+	// A channel each, because a full channel loses signals.
 	stops, hangups := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(stops, os.Interrupt, syscall.SIGTERM)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -36,8 +36,8 @@ func main() {
 	}
 }
 
-// harmless returns the text of an error unless a KEK may be in it, because it
-// was given for the name of a file.
+// harmless returns the text of an error, unless it may contain a KEK that
+// somebody gave as a file's name.
 func harmless(err error) string {
 	if text := err.Error(); !strings.Contains(text, keyring.KEKPrefix) {
 		return text
@@ -45,8 +45,8 @@ func harmless(err error) string {
 	return "a KEK was given where it does not belong"
 }
 
-// process is what the command uses of the process that it runs in, so that a
-// test can run one without.
+// process is what the command uses of its process, so that a test can replace
+// it.
 type process struct {
 	args           []string
 	getenv         func(string) string

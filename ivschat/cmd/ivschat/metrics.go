@@ -11,8 +11,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
-// metrics are what Prometheus asks for: of the gateway, of Go, and of the
-// process.
+// metrics are the metrics of the gateway, of Go, and of the process.
 type metrics struct {
 	registry *prom.Registry
 	gateway  *prometheus.Metrics

@@ -6,8 +6,8 @@ import (
 	"runtime/pprof"
 )
 
-// startProfile records where CPU time goes, if a file is named, until the
-// function that it returns is called.
+// startProfile writes a CPU profile to the file, until stop is called. With no
+// name it does nothing.
 func startProfile(name string) (stop func() error, err error) {
 	if name == "" {
 		return func() error { return nil }, nil

@@ -12,8 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
-// serve listens where the flags say, tells where that is, and serves until a
-// signal ends it.
+// serve listens, prints the addresses, and serves until a signal ends it.
 func (p process) serve(f flags, server *ivschat.Server, m metrics, log *slog.Logger) error {
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
@@ -33,7 +32,7 @@ func (p process) serve(f flags, server *ivschat.Server, m metrics, log *slog.Log
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	go func() { // a file that can't be read at present does not hold up the stop
+	go func() { // apart, because a file that stalls must not hold up the stop
 		for range p.hangups {
 			f.reload(server, log)
 		}
@@ -47,8 +46,8 @@ func (p process) serve(f flags, server *ivschat.Server, m metrics, log *slog.Log
 	}
 }
 
-// serveDebug serves /debug/vars and /metrics, and nothing else, on a listener
-// of its own: who can reach it is up to the operator.
+// serveDebug serves only /debug/vars and /metrics, on a listener of its own.
+// The operator decides who can reach it.
 func (p process) serveDebug(server *ivschat.Server, m metrics, address string) (*http.Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -63,8 +62,8 @@ func (p process) serveDebug(server *ivschat.Server, m metrics, address string) (
 	return debug, nil
 }
 
-// reload takes rooms and credentials from the file as it is now. If that can't
-// be used, everything stays as it is.
+// reload reads the rooms and credentials again. If the file is invalid, the old
+// ones stay.
 func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
 	if f.config == "" {
 		log.Warn("SIGHUP: there is no -config to read again")
@@ -81,10 +80,10 @@ func (f flags) reload(server *ivschat.Server, log *slog.Logger) {
 	log.Info("rooms and credentials read again", "rooms", len(registry.Rooms), "credentials", len(registry.Credentials))
 }
 
-// linger is how long clients may take to close the connections that were ended.
+// linger is how long clients may take to close ended connections.
 const linger = 10 * time.Second
 
-// stop ends the server. SIGTERM takes the time that the flags say; an
+// stop ends the server. SIGTERM takes the time of the drain flags. An
 // interrupt, or a second signal, takes none.
 func (p process) stop(f flags, server *ivschat.Server, log *slog.Logger, sig os.Signal) error {
 	rest := linger

@@ -12,10 +12,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// latencies are durations of the same thing.
+// latencies are durations of one kind.
 type latencies []time.Duration
 
-// quantile returns the duration that a share q of them do not exceed.
+// quantile returns the duration that a share q of them doesn't exceed.
 func (l latencies) quantile(q float64) time.Duration {
 	if len(l) == 0 {
 		return 0
@@ -75,8 +75,8 @@ func (c *crowd) leave() {
 // wait waits until the server has closed all connections.
 func (c *crowd) wait() { c.reading.Wait() }
 
-// read notes how long each message took. They carry when they were sent, by the
-// clock of this process.
+// read notes how long each message took. Each carries its time of sending, by
+// this process's clock.
 func (c *crowd) read(conn *websocket.Conn) {
 	for {
 		_, data, err := conn.Read(context.Background())
@@ -100,7 +100,7 @@ func (c *crowd) read(conn *websocket.Conn) {
 }
 
 // talk has one client in each room send messages, and returns how long each
-// took to each that received it. It is an error if one is missing.
+// took to each receiver. It fails if one is missing.
 func (c *crowd) talk(ctx context.Context, p plan) (latencies, error) {
 	go c.speak(ctx, p)
 	deadline := time.After(2*time.Minute + time.Duration(p.messages)*p.every)

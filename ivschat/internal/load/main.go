@@ -1,11 +1,11 @@
-// Command load puts a bounded load on a chat server of its own, on loopback, and
-// says what it took: how much of the CPU went into tokens, how connecting and
-// messages fared, and what memory a connection costs.
+// Command load puts a bounded load on a chat server of its own, on loopback. It
+// measures how much of the CPU tokens take, how long connecting and messages
+// take, and how much memory a connection takes.
 //
 //	go run ./internal/load [-write README.md] [-cpuprofile FILE]
 //
-// Clients and server share the machine. What can be compared from run to run
-// are the shares and ratios.
+// Clients and server share the machine. Compare only the shares and ratios from
+// run to run.
 package main
 
 import (
@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// plan is how much load there is.
+// plan is the load.
 type plan struct {
 	connections int // at a time
 	rounds      int // of connecting all of them
 	rooms       int
 	messages    int // in each room
 	every       time.Duration
-	profile     string // file in which the server's CPU profile is kept, if it is not empty
+	profile     string // file for the server's CPU profile, or ""
 }
 
 func main() {
@@ -57,7 +57,7 @@ func run(ctx context.Context, p plan, write string) error {
 	return replaceTable(write, table)
 }
 
-// measurement is what a run found.
+// measurement is the result of a run.
 type measurement struct {
 	plan       plan
 	connecting latencies
@@ -98,8 +98,8 @@ func measure(ctx context.Context, p plan) (m measurement, err error) {
 	return m, err
 }
 
-// connectInRounds connects all clients as often as the plan says, and leaves
-// the last ones connected.
+// connectInRounds connects all clients p.rounds times, and leaves the last ones
+// connected.
 func (m *measurement) connectInRounds(ctx context.Context, s *server) (c *crowd, err error) {
 	var took time.Duration
 	for range m.plan.rounds {

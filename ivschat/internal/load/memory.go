@@ -16,7 +16,7 @@ func (s *server) liveMemory(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	for v := first; ; {
-		// Twice, so that what was freed in the meantime is not counted.
+		// Twice, so that it doesn't count what was freed meanwhile.
 		if v.Memory.Collections >= first.Memory.Collections+2 {
 			return v.Memory.Heap + v.Memory.Stacks, nil
 		}
@@ -29,8 +29,8 @@ func (s *server) liveMemory(ctx context.Context) (int64, error) {
 	}
 }
 
-// makeGarbage has the server read bodies that it then refuses, because it
-// collects garbage when there is some.
+// makeGarbage has the server read bodies and refuse them, because only garbage
+// makes it collect garbage.
 func (s *server) makeGarbage(ctx context.Context) error {
 	return inParallel(parallel, func(int) error {
 		return s.do(ctx, http.MethodPost, "http://"+s.address+"/join", strings.NewReader(strings.Repeat(" ", 60<<10)), nil)

@@ -16,7 +16,7 @@ import (
 // parallel is how many requests or handshakes are under way at a time.
 const parallel = 64
 
-// server is an ivschat in a process of its own, with a profile of its CPU.
+// server is an ivschat in a process of its own, with a CPU profile.
 type server struct {
 	dir     string
 	profile string
@@ -27,8 +27,7 @@ type server struct {
 	client  *ivschat.Client
 }
 
-// startServer builds ivschat and starts it on free ports. The caller ends it with
-// kill.
+// startServer builds ivschat and starts it on free ports. End it with kill.
 func startServer(ctx context.Context, p plan) (*server, error) {
 	dir, err := os.MkdirTemp("", "ivschat-load-*")
 	if err != nil {
@@ -55,7 +54,7 @@ func (s *server) start(ctx context.Context, p plan) error {
 	}
 	s.process = exec.CommandContext(ctx, binary, "-listen", "127.0.0.1:0", "-debug", "127.0.0.1:0",
 		"-config", config, "-cpuprofile", s.profile, "-message-rate", "1000", "-join")
-	// With GOGC=off it would have to be filled with garbage until some is collected.
+	// With GOGC=off it would never collect garbage.
 	s.process.Env = append(os.Environ(), "GOGC=100")
 	s.process.Stderr = os.Stderr
 	stdout, err := s.process.StdoutPipe()
@@ -72,7 +71,7 @@ func (s *server) start(ctx context.Context, p plan) error {
 	return nil
 }
 
-// The one credential of the server, which is on loopback for a few seconds.
+// The server's one credential. The server is on loopback for a few seconds.
 const (
 	region    = "us-west-2"
 	accessKey = "AKIDLOAD"
@@ -104,7 +103,7 @@ func (s *server) stop() error {
 	return s.process.Wait()
 }
 
-// kill removes what is left of the server, however the run went.
+// kill removes the rest of the server, however the run went.
 func (s *server) kill() {
 	if s.process != nil && s.process.Process != nil {
 		s.process.Process.Kill()

@@ -7,20 +7,20 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// shares says where the samples of a CPU profile were taken. Work that runs in
-// the background, the collector of garbage above all, is in all only.
+// shares counts the samples of a CPU profile by place. Background work, above
+// all the garbage collector's, is only in all.
 type shares struct {
 	all, connecting, minting samples
 }
 
-// samples are those of some part of the server. Of them, some were in the token
-// library or in what it called: to read the JSON of a request, or for all else,
-// which is to seal, open and spend tokens.
+// samples are those of a part of the server. Some are in the token library or
+// its callees: in reading a request's JSON, or in the rest, sealing, opening
+// and spending tokens.
 type samples struct{ total, tokens, json int64 }
 
 const module = "github.com/seed17cb2b26/chattoken/"
 
-// library is the packages of chattoken. The server's own are not.
+// library is the packages of chattoken, without the server's own.
 var library = []string{
 	module + "token.", module + "keyring.", module + "claims.", module + "replay.",
 	module + "internal/base64url.",
@@ -64,8 +64,8 @@ func (s *samples) add(sample *profile.Sample) {
 	}
 }
 
-// isIn reports whether a function of which the name begins with one of the
-// prefixes was running.
+// isIn reports whether a function was running whose name begins with one of the
+// prefixes.
 func isIn(sample *profile.Sample, prefixes ...string) bool {
 	for _, location := range sample.Location {
 		for _, line := range location.Line {
