@@ -17,7 +17,7 @@ Try next:
 
    chattoken create-chat-token -h       mint on the command line
    go run -C ivschat ./cmd/ivschat      chat in two browser windows (in a clone)
-   examples/README.md                   a whole gateway to start from
+   examples/README.md                   a gateway in sixty lines
    GUARDS.md                            a guard for a fleet
    KEYS.md                              keys that hosts share
 `
