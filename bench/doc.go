@@ -1,4 +1,4 @@
-// Package bench holds the benchmarks of chattoken, for those who tune it:
+// Package bench has the benchmarks of chattoken, for tuning it:
 //
 //	go test -bench . -short ./bench
 //
@@ -7,10 +7,9 @@
 // bench" runs them all in turn and writes RESULTS.md.
 //
 // Most run with three sizes of claims: small, the example of the service's
-// documentation; medium, 3 attributes and about 300 bytes of payload; and large,
-// 3 capabilities and 8 attributes of about 1,000 bytes together. Tokens of the
-// benchmarks live for four minutes, which takes as many bytes as the usual
-// minute.
+// documentation; medium, 3 attributes and about 300 bytes of payload; and
+// large, 3 capabilities and 8 attributes of about 1,000 bytes together. Tokens
+// live for four minutes, which takes as many bytes as the usual minute.
 //
 // Times on a shared machine mean nothing by themselves: compare within one run.
 package bench

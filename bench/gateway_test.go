@@ -43,7 +43,7 @@ func newGateway(b *testing.B, c gateway.Config, ring *keyring.Ring) *gateway.Gat
 	return g
 }
 
-// door is a request for a WebSocket, again and again, for one goroutine.
+// door repeats a request for a WebSocket, for one goroutine.
 type door struct {
 	g       *gateway.Gateway
 	request *http.Request
@@ -74,7 +74,7 @@ func (d *door) enter(b *testing.B, text string) *gateway.Participant {
 	return p
 }
 
-// A door is the request's ResponseWriter, too. It could be taken over.
+// A door is the request's ResponseWriter, too, and an http.Hijacker.
 func (d *door) Header() http.Header         { return d.header }
 func (d *door) Write(p []byte) (int, error) { return len(p), nil }
 func (d *door) WriteHeader(int)             {}
@@ -82,7 +82,7 @@ func (d *door) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, http.ErrNotSupported
 }
 
-// refilled is a guard that has its memory of spent tokens replaced.
+// refilled is a guard whose memory of spent tokens can be replaced.
 type refilled struct {
 	gateway.Guard // for all but Spend
 	spends        atomic.Pointer[replay.Guard]
@@ -92,8 +92,8 @@ func (g *refilled) Spend(ctx context.Context, now time.Time, s token.Summary) (b
 	return g.spends.Load().Spend(ctx, now, s)
 }
 
-// Enter: OpenSpend into a Session of its own and what a gateway adds, which is
-// the handshake, the Origin and the registry. Leaving is not measured.
+// Enter: OpenSpend into a new Session, and what a gateway adds: the handshake,
+// the Origin and the registry. It doesn't measure leaving.
 func BenchmarkEnter(b *testing.B) {
 	s := newTokenSpender(b, newRig(b, sizes[0].claims))
 	guard := &refilled{Guard: newReplayGuard(b, token.MaxTTL)}
@@ -116,8 +116,7 @@ func BenchmarkEnter(b *testing.B) {
 	}
 }
 
-// lenient spends a token for the second time as if it were fresh, which costs
-// as much.
+// lenient spends a spent token again as if it were fresh, at the same cost.
 type lenient struct{ *replay.Guard }
 
 func (g lenient) Spend(ctx context.Context, now time.Time, s token.Summary) (bool, error) {
@@ -126,7 +125,7 @@ func (g lenient) Spend(ctx context.Context, now time.Time, s token.Summary) (boo
 }
 
 // EnterLeave: in and out again. EnterLeaveParallel is the same on all
-// processors, for another user each.
+// processors, each with another user.
 func BenchmarkEnterLeave(b *testing.B) {
 	g, texts := newTurnstile(b)
 	d := newDoor(b, g)
@@ -149,8 +148,8 @@ func BenchmarkEnterLeaveParallel(b *testing.B) {
 	})
 }
 
-// newTurnstile makes a gateway, and tokens of as many users that may enter any
-// number of times.
+// newTurnstile makes a gateway, and tokens of that many users, who may enter
+// again and again.
 func newTurnstile(b *testing.B) (*gateway.Gateway, []string) {
 	r := newRig(b, sizes[0].claims)
 	texts := make([]string, batch)
@@ -164,12 +163,12 @@ func newTurnstile(b *testing.B) (*gateway.Gateway, []string) {
 }
 
 // Crowd: a gateway with many participants, by its own clock. A hundred enter in
-// each second, so a hundred are over in each second three hours later; each is
+// each second, so three hours later a hundred end in each second. Each is
 // another user, and each room has ten thousand.
 //
 //	enter     entering, on average; B/participant is the memory of a
 //	          participant without its Session
-//	tick      what Run does in a second in which a hundred are over
+//	tick      what Run does in a second in which a hundred end
 //	news      Sync learns that one user was revoked elsewhere
 //	user      revoking one user
 //	room      revoking a room
@@ -202,8 +201,8 @@ type crowdOp struct {
 }
 
 func measureCrowd(b *testing.B, n int) []crowdOp {
-	// Otherwise the collector, which marks the crowd again and again while it
-	// grows, takes most of the time.
+	// Otherwise the collector takes most of the time, because it marks the
+	// growing crowd again and again.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	c, entering, bytes := newCrowd(b, n)
 	const users = 1000
@@ -239,12 +238,12 @@ type crowd struct {
 	start time.Time     // of the benchmark, to whole seconds
 	clock atomic.Int64  // seconds since start
 	read  atomic.Int64  // nanoseconds since start when the clock was last read
-	ended atomic.Int64  // participants who were told
-	due   chan struct{} // gets a value when a hundred have been
+	ended atomic.Int64  // participants whose OnEnd ran
+	due   chan struct{} // gets a value after a hundred of them
 }
 
-// now is the gateway's clock. Once somebody is told of an end, the time of the
-// reading that led to it is kept.
+// now is the gateway's clock. From the first end on, read keeps the time of the
+// reading that led to it.
 func (c *crowd) now() time.Time {
 	if c.ended.Load() == 0 {
 		c.read.Store(int64(time.Since(c.start)))
@@ -258,8 +257,7 @@ func (c *crowd) onEnd(error) {
 	}
 }
 
-// crowdGuard remembers no token, because the crowd is more than it has room
-// for.
+// crowdGuard remembers no token, because the crowd has too many.
 type crowdGuard struct {
 	*replay.Guard
 	learn chan func(news func(token.Target, time.Time))
@@ -278,8 +276,8 @@ func (g *crowdGuard) Sync(_ context.Context, news func(token.Target, time.Time))
 
 const stay = 180 // minutes
 
-// newCrowd also returns how long each participant took to enter, and the bytes
-// of memory that it takes beside its Session.
+// newCrowd also returns how long each participant took to enter, and its bytes
+// of memory without its Session.
 func newCrowd(b *testing.B, n int) (c *crowd, entering time.Duration, bytes float64) {
 	r := newRig(b, sizes[0].claims)
 	c = &crowd{start: time.Now().Truncate(time.Second), due: make(chan struct{}, 1)}
@@ -336,7 +334,7 @@ func heap(f func()) float64 {
 	return float64(after.HeapAlloc) - float64(before.HeapAlloc)
 }
 
-// tick returns how long a tick takes until the last of a hundred is told: the
+// tick returns how long a tick takes until the last of a hundred has ended: the
 // median of three. Run ticks every second.
 func (c *crowd) tick() time.Duration {
 	var took []time.Duration
@@ -351,7 +349,7 @@ func (c *crowd) tick() time.Duration {
 	return took[1]
 }
 
-// news returns how long it takes to end each of n users of whom Sync learns.
+// news returns how long it takes to end each of n users that Sync reports.
 func (c *crowd) news(b *testing.B, n, first int) (each time.Duration) {
 	live := c.g.Stats().Live
 	done := make(chan struct{})
@@ -370,7 +368,7 @@ func (c *crowd) news(b *testing.B, n, first int) (each time.Duration) {
 	return each
 }
 
-// revoke returns how long each of n revocations takes until all are told.
+// revoke returns how long each of n revocations takes until the last OnEnd.
 func (c *crowd) revoke(b *testing.B, n int, target func(i int) token.Target) time.Duration {
 	began := time.Now()
 	for i := range n {

@@ -27,7 +27,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// fullGuard is a guard under a clock by which n tokens are alive at a time.
+// fullGuard is a guard, with a clock by which n tokens are alive at a time.
 type fullGuard struct {
 	*replay.Guard
 	n uint64
@@ -51,8 +51,7 @@ func newFullGuard(b *testing.B, n uint64) fullGuard {
 	return g
 }
 
-// spend spends token number i, which was issued a few seconds ago. The clock
-// runs with i.
+// spend spends token number i, issued a few seconds ago. The clock runs with i.
 func (g fullGuard) spend(i uint64) bool {
 	var id token.ID
 	binary.LittleEndian.PutUint64(id[:8], mix(i+1))
@@ -74,9 +73,9 @@ func (g fullGuard) mustSpend(b *testing.B, i uint64) {
 }
 
 // Guard: spending a fresh token as a gateway does, with a million or eight
-// million alive; as many expire as are spent. With op=parallel it is done on
-// all processors. gc-ns is a full garbage collection with that guard in memory,
-// and pause-ns what of it stopped the program.
+// million alive. As many expire as are spent. op=parallel runs on all
+// processors. gc-ns is a full garbage collection with that guard in memory, and
+// pause-ns its share that stops the program.
 func BenchmarkGuard(b *testing.B) {
 	for _, size := range []struct {
 		name string
@@ -105,7 +104,7 @@ func BenchmarkGuard(b *testing.B) {
 			reportCollection(b)
 		})
 		run("parallel", func(b *testing.B) {
-			const batch = 1024 // so that the counter is not what is measured
+			const batch = 1024 // so that the counter costs nothing
 			b.RunParallel(func(pb *testing.PB) {
 				var i, end uint64
 				for pb.Next() {
@@ -113,8 +112,10 @@ func BenchmarkGuard(b *testing.B) {
 						end = next.Add(batch)
 						i = end - batch
 					}
-					// Not checked: here a token lives for a fraction of a
-					// second, so a goroutine that is held up is refused.
+					// Don't check the error: here a token
+					// lives for a fraction of a second, so
+					// the guard refuses a goroutine that
+					// was held up.
 					g.spend(i)
 					i++
 				}

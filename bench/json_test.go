@@ -8,8 +8,8 @@ import (
 )
 
 // ParseJSON: the request to mint a token, as a backend receives it, into
-// claims. StandardJSON is json.Unmarshal of the same into a plain struct, which
-// checks nothing.
+// claims. StandardJSON: json.Unmarshal of the same into a plain struct, without
+// checks.
 
 func BenchmarkParseJSON(b *testing.B) {
 	eachRequest(b, func(request []byte) error {

@@ -9,12 +9,11 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The parts of Open and Seal that are not the AEAD, each by itself. One after
-// the other in a loop of its own, a part runs as fast as it ever will: what is
-// left when all are subtracted is the looking up of keys, the workspace, and
-// what the processor cannot overlap.
+// The parts of Open and Seal without the AEAD, each in a loop of its own, where
+// it runs as fast as it can. Subtract them all, and what remains is the key
+// lookup, the workspace, and what the processor can't overlap.
 
-const issued, ttl = 1_800_000_000, 600 // seconds, of no importance here
+const issued, ttl = 1_800_000_000, 600 // seconds; any will do
 
 // OpenPart: reading the clock, decoding the text, reading the payload.
 func BenchmarkOpenPart(b *testing.B) {
@@ -41,8 +40,8 @@ func BenchmarkOpenPart(b *testing.B) {
 	})
 }
 
-// SealPart: reading the clock, writing the payload (of which going through the
-// map of attributes is a part), encoding the text.
+// SealPart: reading the clock, writing the payload (which includes going
+// through the map of attributes), encoding the text.
 func BenchmarkSealPart(b *testing.B) {
 	b.Run("part=clock", benchClock)
 	b.Run("part=payload", func(b *testing.B) {

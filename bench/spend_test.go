@@ -18,8 +18,8 @@ import (
 // batch is how many fresh tokens are minted before they are spent.
 const batch = 1 << 12
 
-// tokenSpender opens and spends fresh tokens: a batch of them under one guard,
-// and then the same ones, as long as they are valid, under another.
+// tokenSpender opens and spends fresh tokens: a batch under one guard, and then
+// the same ones under another, as long as they are valid.
 type tokenSpender struct {
 	sealer token.Sealer
 	opener token.Opener
@@ -32,7 +32,7 @@ type tokenSpender struct {
 func newTokenSpender(b *testing.B, r *rig) *tokenSpender {
 	b.Helper()
 	s := &tokenSpender{sealer: r.sealer, opener: r.opener, claims: r.claims, texts: make([]string, batch)}
-	s.sealer.TTL = token.DefaultTTL // as guards are made for
+	s.sealer.TTL = token.DefaultTTL // the usual load of a guard
 	s.refill(b)
 	return s
 }
@@ -69,7 +69,7 @@ func (s *tokenSpender) open(b *testing.B, ctx context.Context, session *token.Se
 	s.next++
 }
 
-// OpenSpend: Open with the in-memory guard, of tokens that are fresh.
+// OpenSpend: Open of fresh tokens, with the guard in memory.
 func BenchmarkOpenSpend(b *testing.B) {
 	each(b, func(b *testing.B, r *rig) {
 		s := newTokenSpender(b, r)
@@ -80,7 +80,7 @@ func BenchmarkOpenSpend(b *testing.B) {
 	})
 }
 
-// Refuse: what a token costs that is not let in, on the claims of small.
+// Refuse: the cost of a refused token, with the claims of small.
 func BenchmarkRefuse(b *testing.B) {
 	flip := func(text string, i int) string {
 		raw := make([]byte, len(text))
@@ -160,8 +160,8 @@ func BenchmarkSealParallel(b *testing.B) {
 	})
 }
 
-// Of the tokens opened in parallel each is fresh until the batch is through;
-// after that they are spent, which costs as much.
+// In parallel, each token is fresh until the batch is through. After that they
+// are spent, at the same cost.
 func BenchmarkOpenSpendParallel(b *testing.B) {
 	each(b, func(b *testing.B, r *rig) {
 		s := newTokenSpender(b, r)

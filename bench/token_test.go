@@ -75,10 +75,10 @@ func newRig(b *testing.B, c claims.Claims) *rig {
 		b.Fatal(err)
 	}
 	// A token outlives the benchmark, and is as long as one of the usual
-	// minute: up to 255 seconds are written in one byte.
+	// minute: up to 255 seconds fit in one byte.
 	r := &rig{claims: c, ring: ring, ctx: context.Background()}
 	r.sealer = token.Sealer{Ring: ring, TTL: 4 * time.Minute}
-	r.opener = token.Opener{Ring: ring} // a guard is measured by itself
+	r.opener = token.Opener{Ring: ring} // the guard has its own benchmark
 	minted, err := r.sealer.Create(c)
 	if err != nil {
 		b.Fatal(err)
@@ -124,7 +124,7 @@ func BenchmarkOpenFresh(b *testing.B) {
 	})
 }
 
-// Seal: claims in, the text appended to a buffer that has room.
+// Seal: claims in, the text appended to a buffer with room.
 func BenchmarkSeal(b *testing.B) {
 	each(b, func(b *testing.B, r *rig) {
 		dst := make([]byte, 0, token.MaxLen)
@@ -137,7 +137,7 @@ func BenchmarkSeal(b *testing.B) {
 	})
 }
 
-// Create: the convenience form, which returns a string and both expirations.
+// Create: the convenient form, which returns a string and both expirations.
 func BenchmarkCreate(b *testing.B) {
 	each(b, func(b *testing.B, r *rig) {
 		for b.Loop() {

@@ -70,7 +70,8 @@ func (o outcome) names() (names []string) {
 	return names
 }
 
-// request is a valid one with some members changed. One that is nil is left out.
+// request is a valid one with some members changed. One that is nil is left
+// out.
 func request(changes ...any) map[string]any {
 	r := map[string]any{"roomIdentifier": room, "userId": "11231234"}
 	for i := 0; i < len(changes); i += 2 {
@@ -79,7 +80,8 @@ func request(changes ...any) map[string]any {
 	return r
 }
 
-// successes are requests that every client sends, and the session that they get.
+// successes are requests that every client sends, and the session that they
+// get.
 var successes = []struct {
 	name    string
 	request map[string]any
@@ -97,7 +99,8 @@ var successes = []struct {
 		"attributes", map[string]string{"displayName": "Zoë \u202e 名前 \U0001F600", "k": strings.Repeat("é", 494)}), 180},
 }
 
-// failures are the four errors of the service model, and those of the signature.
+// failures are the four errors of the service model, and those of the
+// signature.
 var failures = []struct {
 	name   string
 	call   call
@@ -121,7 +124,8 @@ var failures = []struct {
 		outcome{Error: "PendingVerification", Status: 403}, nil},
 	{"noSuchRoom", call{Request: request("roomIdentifier", "arn:aws:ivschat:us-west-2:123456789012:room/NoSuchRoom12")},
 		outcome{Error: "ResourceNotFoundException", Status: 404, ResourceID: "NoSuchRoom12", ResourceType: "ROOM"}, nil},
-	// The documentation of the command line has lost a digit of the account.
+	// The documentation of the command line has lost a digit of the
+	// account.
 	{"documentationsAccount", call{Request: request("roomIdentifier", "arn:aws:ivschat:us-west-2:12345689012:room/g1H2I3j4k5L6")},
 		outcome{Error: "ResourceNotFoundException", Status: 404, ResourceID: "g1H2I3j4k5L6", ResourceType: "ROOM"}, nil},
 
@@ -251,8 +255,8 @@ func (s *script) do(t testing.TB, c call) (o outcome) {
 	return o
 }
 
-// TestCommandLine is CreateChatToken by the aws command. Of an error it shows no
-// more than code and message, so that the latter has to say what is wrong.
+// TestCommandLine is CreateChatToken by the aws command. Of an error it shows
+// no more than code and message, so that the latter has to say what is wrong.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	needAWS(t)

@@ -88,15 +88,16 @@ func readJSON(t testing.TB, name string, v any) {
 	require.NoError(t, json.Unmarshal(data, v))
 }
 
-// script is a client at work. It reads lines of JSON and writes lines of JSON, and
-// ends when its input does.
+// script is a client at work. It reads lines of JSON and writes lines of JSON,
+// and ends when its input does.
 type script struct {
 	requests *json.Encoder
 	lines    chan []byte // closed when it has ended
 }
 
 // startScript runs a command until the test ends. Nothing of the tests' own
-// environment is seen by it: no proxy, no profile, no credentials but the demo's.
+// environment is seen by it: no proxy, no profile, no credentials but the
+// demo's.
 func startScript(t testing.TB, name string, args ...string) *script {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -149,9 +150,9 @@ func environment(t testing.TB, keyID string) []string {
 	}
 }
 
-// newDir makes a directory that is there until all tests have ended. Of a browser,
-// processes may still write into it when a test's own would be removed, which fails
-// the test.
+// newDir makes a directory that is there until all tests have ended. Of a
+// browser, processes may still write into it when a test's own would be
+// removed, which fails the test.
 func newDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(work, "client")

@@ -19,8 +19,8 @@ var documented = []struct {
 }{
 	{"userGuide", `aws ivschat create-chat-token --room-identifier "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6" --user-id "11231234" --capabilities "SEND_MESSAGE"`,
 		0, ""},
-	// Parameters of the operation instead of options, commas between them, quotes
-	// that do not pair: the command line refuses it.
+	// Parameters of the operation instead of options, commas between them,
+	// quotes that do not pair: the command line refuses it.
 	{"reference", `aws ivschat create-chat-token \
     --roomIdentifier "arn:aws:ivschat:us-west-2:12345689012:room/g1H2I3j4k5L6", \
     --userId" "11231234" \

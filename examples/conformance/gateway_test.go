@@ -28,8 +28,8 @@ type frame struct {
 	ErrorCode int
 }
 
-// dial presents a token to the gateway. It returns the connection, or the status
-// with which it was refused.
+// dial presents a token to the gateway. It returns the connection, or the
+// status with which it was refused.
 func dial(t testing.TB, s *server, token string) (*websocket.Conn, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -18,8 +18,8 @@ import (
 // sharedKeys are the files of a keyring that several processes share.
 type sharedKeys struct{ ring, kek string }
 
-// newSharedKeys makes them by the project's command. A server with them is ready
-// when it has run for longer than the skew of the clocks, which is short.
+// newSharedKeys makes them by the project's command. A server with them is
+// ready when it has run for longer than the skew of the clocks, which is short.
 func newSharedKeys(t testing.TB, policy ...string) sharedKeys {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,8 +39,8 @@ func chattoken(t testing.TB, args ...string) {
 	require.NoError(t, err, string(out))
 }
 
-// TestSharedKeys opens, with the library and the same keyring, what a client was
-// given by the server.
+// TestSharedKeys opens, with the library and the same keyring, what a client
+// was given by the server.
 func TestSharedKeys(t *testing.T) {
 	t.Parallel()
 	needBoto3(t)

@@ -33,8 +33,8 @@ const (
 type object = map[string]any
 
 // operations are requests of each operation that are valid for a room, and a
-// member that makes them invalid without the client's noticing. Errors are those
-// of the service model that can occur, besides ValidationException and
+// member that makes them invalid without the client's noticing. Errors are
+// those of the service model that can occur, besides ValidationException and
 // AccessDeniedException, which all have.
 var operations = []struct {
 	name    string

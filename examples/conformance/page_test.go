@@ -106,8 +106,8 @@ func TestPageProblems(t *testing.T) {
 	b.next(t, "done")
 }
 
-// TestPageRestart kills the server under the page, and has the next one drain. The
-// page comes back with a fresh token when there is a server again.
+// TestPageRestart kills the server under the page, and has the next one drain.
+// The page comes back with a fresh token when there is a server again.
 func TestPageRestart(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -166,8 +166,8 @@ func (s *script) see(t testing.TB) (v seen) {
 	return v
 }
 
-// checkScreenshot sees that the page was drawn: it has the size of the window, a
-// ground that covers most of it, and text, which has many shades on it.
+// checkScreenshot sees that the page was drawn: it has the size of the window,
+// a ground that covers most of it, and text, which has many shades on it.
 func checkScreenshot(t testing.TB, name string) {
 	t.Helper()
 	file, err := os.Open(name)

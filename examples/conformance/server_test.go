@@ -59,7 +59,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
-	// Most tests wait, for a program or a clock. m.Run parses -parallel later.
+	// Most tests wait, for a program or a clock. m.Run parses -parallel
+	// later.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -71,8 +72,8 @@ func run(m *testing.M) int {
 	return status
 }
 
-// endShared stops the server that all tests share, and returns 1 if its log shows
-// what it must not.
+// endShared stops the server that all tests share, and returns 1 if its log
+// shows what it must not.
 func endShared() int {
 	s, err := shared()
 	if err != nil {
@@ -142,7 +143,8 @@ type server struct {
 	log  *output
 }
 
-// startServer starts a server that is stopped, at the latest, when the test ends.
+// startServer starts a server that is stopped, at the latest, when the test
+// ends.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	s, err := launch(args...)

@@ -1,5 +1,5 @@
 // Command gateway-coder is a chat gateway on github.com/coder/websocket, for
-// browsers: whoever is refused gets a close code and a word that says why.
+// browsers. A refused user gets a close code and a word that says why.
 //
 // It opens the tokens of the issuer beside it, with the same two files:
 //
@@ -78,7 +78,7 @@ func (c conn) Serve(p *gateway.Participant) {
 	}
 }
 
-// answer does what a message says.
+// answer does what a message asks.
 func answer(p *gateway.Participant, message []byte) []byte {
 	err := p.Authorize(claims.SendMessage)
 	if strings.HasPrefix(string(message), token.Prefix) {

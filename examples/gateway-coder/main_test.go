@@ -33,7 +33,8 @@ func TestStopsWithinAFrame(t *testing.T) {
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
-	// The close begins between two reads of what comes, and finds half a frame.
+	// The close begins between two reads of what comes, and finds half a
+	// frame.
 	_, err = conn.Write([]byte{0x81, 0x80 | 126, 0x70, 0, 0, 0, 0, 0})
 	require.NoError(t, err)
 	go func() {

@@ -1,5 +1,5 @@
 // Command gateway-gorilla is a chat gateway on github.com/gorilla/websocket,
-// for clients that see the status of an upgrade that is refused.
+// for clients that see the status of a refused upgrade.
 //
 // It opens the tokens of the issuer beside it, with the same two files:
 //
@@ -79,7 +79,7 @@ func end(conn *websocket.Conn, cause error) {
 	time.AfterFunc(time.Second, func() { conn.Close() }) // if the client does not
 }
 
-// answer does what a message says.
+// answer does what a message asks.
 func answer(p *gateway.Participant, message []byte) []byte {
 	err := p.Authorize(claims.SendMessage)
 	if strings.HasPrefix(string(message), token.Prefix) {

@@ -1,6 +1,6 @@
-// Command gateway-sse is a gateway that sends events to those who only watch
-// (server-sent events, EventSource in a browser). The token is in the URL,
-// because an EventSource can put it nowhere else: have proxies not log it.
+// Command gateway-sse is a gateway for users who only watch: it sends events to
+// an EventSource in a browser (server-sent events). The token is in the URL,
+// because an EventSource can put it nowhere else. Keep it out of proxies' logs.
 //
 // It opens the tokens of the issuer beside it, with the same two files:
 //
@@ -9,8 +9,8 @@
 //	go run ./issuer & go run ./gateway-sse
 //	new EventSource("/events/lobby?token=ct1_…")
 //
-// Its events are the time of day, and one last event, "end", that says why
-// there are no more. To come back takes another token, and another EventSource.
+// Its events are the time of day. The last one, "end", says why there are no
+// more. To come back, open another EventSource with another token.
 package main
 
 import (

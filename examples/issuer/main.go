@@ -1,5 +1,5 @@
-// Command issuer is an application that mints tokens for its users, for one of
-// the gateways beside it, which have the same two files:
+// Command issuer is an application that mints tokens for its users. The
+// gateways beside it open them, with the same two files:
 //
 //	chattoken keyring make-kek kek
 //	chattoken keyring init --keyring keyring --kek-file kek
@@ -7,7 +7,7 @@
 //	go run ./issuer &
 //	curl -u alice:… --json '{"room": "lobby", "minutes": 30}' localhost:8088/token
 //
-// The JSON is the application's own. What it refuses it explains field by
+// The JSON is the application's own. A refusal explains the errors field by
 // field.
 package main
 
@@ -35,7 +35,7 @@ type user struct {
 	Capabilities claims.Capabilities
 }
 
-// names has what the application calls the fields of claims.Claims.
+// names maps the fields of claims.Claims to the application's names.
 var names = map[string]string{"roomIdentifier": "room", "sessionDurationInMinutes": "minutes", "userId": "user"}
 
 func main() {
@@ -70,7 +70,7 @@ func mint(keys *keyring.Follower, users map[string]user, r *http.Request) (statu
 		return http.StatusBadRequest, map[string]any{"error": "not the JSON of a request"}
 	}
 	if _, err := keys.Refresh(r.Context(), time.Now()); err != nil {
-		log.Print(err) // the keys that are known are good for a while
+		log.Print(err) // the known keys last for a while
 	}
 	sealer := token.Sealer{Ring: keys.Ring(), Room: func(room string) bool { return slices.Contains(u.Rooms, room) }}
 	minted, err := sealer.Create(claims.Claims{RoomIdentifier: want.Room, UserID: name, Capabilities: u.Capabilities, SessionMinutes: want.Minutes})
@@ -85,8 +85,8 @@ func mint(keys *keyring.Follower, users map[string]user, r *http.Request) (statu
 		log.Print(err)
 		return http.StatusServiceUnavailable, map[string]any{"error": "try again later"}
 	}
-	// A chat client that learns minted.TokenExpiration opens a new connection each
-	// time it has passed, so it is left out.
+	// Leave minted.TokenExpiration out: a chat client that knows it
+	// connects anew each time it passes.
 	return http.StatusOK, map[string]any{"token": minted.Token, "sessionExpirationTime": minted.SessionExpiration}
 }
 

@@ -81,7 +81,7 @@ func TestIssuer(t *testing.T) {
 	assert.Equal(t, session.SessionExpiration().Format(time.RFC3339), answer["sessionExpirationTime"])
 	assert.Equal(t, claims.Claims{RoomIdentifier: "lobby", UserID: "alice", Capabilities: claims.SendMessage, SessionMinutes: 5}, session.Claims())
 
-	// A key that another host has revoked seals nothing more.
+	// A key that another host revoked seals nothing more.
 	for key := range ring.Keys(time.Now()) {
 		if key.State == keyring.Primary {
 			require.NoError(t, ring.Revoke(time.Now(), key.ID))

@@ -15,8 +15,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/gateway"
 )
 
-// observer returns what to set gateway.Config.Observe to. If Config.Admit has
-// reasons of its own, they become attributes, so they have to be few.
+// observer returns a function for gateway.Config.Observe. Reasons of
+// Config.Admit become attributes, so keep them few.
 func observer(meter metric.Meter) (func(gateway.Event), error) {
 	events, err := meter.Int64Counter("chattoken.gateway.events",
 		metric.WithDescription("Decisions of the gateway, and stays that ended."))

@@ -29,7 +29,7 @@ import (
 // programs are the small examples.
 var programs = []string{"gateway-coder", "gateway-gorilla", "gateway-sse", "issuer"}
 
-// Each program is read in a minute.
+// Each program can be read in a minute.
 func TestLines(t *testing.T) {
 	for _, name := range programs {
 		source, err := os.ReadFile(filepath.Join("..", name, "main.go"))
@@ -39,7 +39,7 @@ func TestLines(t *testing.T) {
 	assert.Equal(t, 5, lines([]byte("package p // one\n\nimport (\n\t\"fmt\"\n)\n\n/* none */\nfunc f() {\n\tfmt.Println(`\n`)\n}\n")))
 }
 
-// lines counts those that are neither comments nor imports nor empty.
+// lines counts lines of code: no comments, no imports, no empty lines.
 func lines(source []byte) int {
 	files := gotoken.NewFileSet()
 	file := files.AddFile("", -1, len(source))
@@ -71,7 +71,7 @@ func build(t testing.TB, args ...string) string {
 	return dir
 }
 
-// host is a directory with what the programs read.
+// host is a directory with the programs' files.
 func host(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -80,14 +80,15 @@ func host(t testing.TB) string {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kek"), []byte(kek.InsecureText()+"\n"), 0o600))
 	users := `{"alice": {"password": "secret", "rooms": ["lobby"], "capabilities": ["SEND_MESSAGE"]}}`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "users.json"), []byte(users), 0o600))
-	// With little skew between the clocks of one host, a gateway is ready soon.
+	// With little skew between the clocks of one host, a gateway is ready
+	// soon.
 	config := keyring.Config{Policy: keyring.Policy{ClockSkew: time.Second}}
 	_, err = keyring.File{Name: filepath.Join(dir, "keyring"), KEK: kek, Config: config}.Create(t.Context(), time.Now())
 	require.NoError(t, err)
 	return dir
 }
 
-// process is a program at work.
+// process is a running program.
 type process struct {
 	cmd   *exec.Cmd
 	url   string
@@ -131,7 +132,7 @@ func (p *process) wait(t testing.TB) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// freeAddress is one at which nothing listens.
+// freeAddress returns an address where nothing listens.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -19,18 +19,18 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// standIn is what the examples in the root's documentation import, which
-// depends on no WebSocket library.
+// standIn is the import in the root's examples, because the root depends on no
+// WebSocket library.
 const standIn = "github.com/seed17cb2b26/chattoken/internal/websocket"
 
-// libraries have the same names, with connections.
+// libraries have the names of standIn, with real connections.
 var libraries = map[string]string{
 	"coder":   "github.com/coder/websocket",
 	"gorilla": "github.com/seed17cb2b26/chattoken/examples/programs/gorillaconn",
 }
 
-// program makes one of a documented example: its body, on another library, is
-// that of main, and more follows.
+// program makes a program of a documented example: its body becomes main's, on
+// another library, and more follows.
 func program(t testing.TB, file, example, library, more string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", file))
@@ -62,8 +62,8 @@ func used(imports, body string) string {
 	return kept.String()
 }
 
-// The examples of the documentation are right under both libraries: they echo
-// the subprotocol, without which a client closes the connection at once.
+// The documented examples work on both libraries: they echo the subprotocol, or
+// clients would close the connection at once.
 func TestShapes(t *testing.T) {
 	for library := range libraries {
 		t.Run(library, func(t *testing.T) {
@@ -82,7 +82,7 @@ func run(t testing.TB, source, dir, address string) *process {
 	return start(t, filepath.Join(build(t, file), "main"), dir, address)
 }
 
-// enter has somebody come in, by the client of the other library.
+// enter connects by the client of the other library.
 func enter(t testing.TB, library, url, origin, text string) gatewaytest.Conn {
 	t.Helper()
 	dial := gatewaytest.Gorilla
@@ -95,7 +95,7 @@ func enter(t testing.TB, library, url, origin, text string) gatewaytest.Conn {
 	return conn
 }
 
-// status is what the upgrade is answered with.
+// status is the answer to the upgrade.
 func status(t testing.TB, url, origin, text string) int {
 	t.Helper()
 	_, status := gatewaytest.Gorilla(t, url, http.Header{"Origin": {origin}}, text)
@@ -155,7 +155,7 @@ func testOpenExample(t *testing.T, library string) {
 	require.Equal(t, "hello again", conn.Say(t, "hello again"))
 }
 
-// listening waits until somebody listens at an address.
+// listening waits until something listens at an address.
 func listening(t testing.TB, address string) {
 	t.Helper()
 	require.Eventually(t, func() bool {

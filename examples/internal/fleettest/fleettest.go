@@ -1,4 +1,4 @@
-// Package fleettest has two gateways of an example share a server.
+// Package fleettest runs two gateways of an example on one guard server.
 package fleettest
 
 import (
@@ -15,13 +15,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Pair is two gateways, and the server.
+// Pair is two gateways and the server.
 type Pair struct {
 	One, Two *gatewaytest.House
 	Server   *valkeytest.Server
 }
 
-// Start starts a pair. Tokens of the one are good at the other.
+// Start starts a pair. Each opens the other's tokens.
 func Start(t *testing.T, program gatewaytest.Make) Pair {
 	t.Helper()
 	server, env := valkeytest.Start(t), tokentest.New(t)
@@ -37,7 +37,7 @@ func Start(t *testing.T, program gatewaytest.Make) Pair {
 	return Pair{house(), house(), server}
 }
 
-// Test has the server killed and come back.
+// Test kills the server and starts it again.
 func Test(t *testing.T, p gatewaytest.Program) {
 	pair := Start(t, p.Make)
 	one, two := pair.One, pair.Two

@@ -16,7 +16,7 @@ import (
 
 const chromium = "/usr/bin/chromium"
 
-// Report is what a page says of what it has seen.
+// Report is what a page reports of a connection.
 type Report struct {
 	Name   string // which connection
 	Event  string
@@ -30,10 +30,10 @@ type Browser struct {
 	reports chan Report
 }
 
-// Order tells the page what to open, and what to call it.
+// Order tells the page what to open, under which name.
 type Order struct{ Name, URL, Token string }
 
-// page opens what /orders says, and reports what becomes of it.
+// page opens what /orders says, and reports what happens.
 const page = `<!doctype html><title>test</title><script>
 const report = (name, event, code, reason) =>
 	fetch("/reports", {method: "POST", body: JSON.stringify({name, event, code, reason})});
@@ -56,8 +56,8 @@ function open({Name, URL, Token}) {
 })().catch(() => {});
 </script>`
 
-// InBrowser has a program serve a page as well, to which a Browser goes. It
-// skips the test if there is no Chromium.
+// InBrowser has a program also serve a page, and a Browser go there. Without
+// Chromium it skips the test.
 func InBrowser(t testing.TB, program Make) (Make, *Browser) {
 	t.Helper()
 	skipShort(t)
@@ -101,7 +101,7 @@ func (b *Browser) Visit(t testing.TB, h *House) {
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
 		"--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 		"--user-data-dir="+dir, h.URL+"/page")
-	// Killed, it leaves what it has made in the directory for temporary files.
+	// A killed Chromium leaves files in the directory for temporary files.
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	DieWithParent(cmd)
 	require.NoError(t, cmd.Start())
@@ -113,7 +113,7 @@ func (b *Browser) Visit(t testing.TB, h *House) {
 	})
 }
 
-// Open has the page open something.
+// Open has the page open a connection.
 func (b *Browser) Open(t testing.TB, order Order) {
 	t.Helper()
 	select {
@@ -123,7 +123,7 @@ func (b *Browser) Open(t testing.TB, order Order) {
 	}
 }
 
-// Next is what the page reports next.
+// Next returns the page's next report.
 func (b *Browser) Next(t testing.TB) Report {
 	t.Helper()
 	select {

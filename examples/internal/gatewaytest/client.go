@@ -14,21 +14,21 @@ import (
 	gorilla "github.com/gorilla/websocket"
 )
 
-// patience is for what takes a moment on a busy machine. Only a failure waits
-// so long.
+// patience is for a busy machine. Only a failure waits so long.
 const patience = time.Minute
 
 // Conn is a client's WebSocket.
 type Conn interface {
-	// Say sends a message and returns what is read next.
+	// Say sends a message and returns the next one it reads.
 	Say(t testing.TB, text string) string
 
-	// End reads until the connection is over. Without a close frame code is 1006.
+	// End reads until the connection ends. Without a close frame code is
+	// 1006.
 	End(t testing.TB) (code int, reason string)
 }
 
 // Dial connects with the client of a library. The second result is the status
-// if the upgrade was refused, which is 101 if not.
+// of the upgrade, 101 if it succeeds.
 type Dial func(t testing.TB, url string, header http.Header, protocols ...string) (Conn, int)
 
 // Coder dials with github.com/coder/websocket.

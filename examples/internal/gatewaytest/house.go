@@ -1,4 +1,4 @@
-// Package gatewaytest has real clients put the example gateways to the test.
+// Package gatewaytest tests the example gateways with real clients.
 package gatewaytest
 
 import (
@@ -17,13 +17,13 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Room is the one that tokens are for.
+// Room is the room of the tokens.
 const Room = "lobby"
 
-// Make makes the gateway of a program, and what it serves.
+// Make makes the gateway of a program, and its handler.
 type Make func(gateway.Keys, gateway.Guard) (*gateway.Gateway, http.Handler)
 
-// House is a gateway at work on loopback.
+// House is a gateway on loopback.
 type House struct {
 	*tokentest.Env
 	*gateway.Gateway
@@ -38,7 +38,7 @@ func Start(t testing.TB, program Make) *House {
 	return StartOn(t, program, env, env.Guard)
 }
 
-// StartOn starts it on another guard. Tokens are of env.
+// StartOn starts it on another guard. env mints the tokens.
 func StartOn(t testing.TB, program Make, env *tokentest.Env, guard gateway.Guard) *House {
 	t.Helper()
 	h := &House{Env: env}
@@ -63,7 +63,7 @@ func StartOn(t testing.TB, program Make, env *tokentest.Env, guard gateway.Guard
 	return h
 }
 
-// Healthy asks what a load balancer asks, and returns the status.
+// Healthy returns the status of the health check.
 func (h *House) Healthy(t testing.TB) int {
 	t.Helper()
 	resp, err := http.Get(h.URL + "/health")
@@ -72,15 +72,14 @@ func (h *House) Healthy(t testing.TB) int {
 	return resp.StatusCode
 }
 
-// MintFor mints a token of a user, for Room.
+// MintFor mints a user's token for Room.
 func (h *House) MintFor(user string, changes ...func(*claims.Claims)) token.ChatToken {
 	return h.Mint(append([]func(*claims.Claims){func(c *claims.Claims) {
 		c.RoomIdentifier, c.UserID = Room, user
 	}}, changes...)...)
 }
 
-// Almost mints a token whose session of a minute is about to end, in some ten
-// seconds.
+// Almost mints a token whose session ends in some ten seconds.
 func (h *House) Almost(user string) token.ChatToken {
 	sealer := h.Sealer
 	sealer.Now = func() time.Time { return h.Now().Add(-48 * time.Second) }
@@ -91,7 +90,7 @@ func (h *House) Almost(user string) token.ChatToken {
 	return minted
 }
 
-// RequireUnspent requires that a token is still good.
+// RequireUnspent requires that a token isn't spent.
 func (h *House) RequireUnspent(t testing.TB, minted token.ChatToken) {
 	t.Helper()
 	require.NoError(t, h.Opener.Open(t.Context(), new(token.Session), minted.Token), "the token was spent")

@@ -17,16 +17,16 @@ import (
 // Program is an example whose clients open a WebSocket.
 type Program struct {
 	Make Make
-	Dial Dial // of another library than the program's
+	Dial Dial // by another library than the program's
 
-	// Accepts tells that it accepts first and then closes, for browsers.
+	// Accepts says that it upgrades first and then closes, for browsers.
 	Accepts bool
 }
 
-// ChatURL is that of a room.
+// ChatURL returns the URL of a room.
 func (h *House) ChatURL(room string) string { return h.URL + "/chat/" + url.PathEscape(room) }
 
-// Enter has a user come in.
+// Enter lets a user in.
 func (p Program) Enter(t testing.TB, h *House, minted token.ChatToken) Conn {
 	t.Helper()
 	conn, status := p.Dial(t, h.ChatURL(Room), nil, minted.Token)
@@ -37,7 +37,7 @@ func (p Program) Enter(t testing.TB, h *House, minted token.ChatToken) Conn {
 	return conn
 }
 
-// RequireRefused requires that who comes with a token is told why not.
+// RequireRefused requires that a token is refused for a reason.
 func (p Program) RequireRefused(t testing.TB, url, text string, wantStatus, wantCode int, wantReason string) {
 	t.Helper()
 	conn, status := p.Dial(t, url, nil, text)
@@ -51,7 +51,7 @@ func (p Program) RequireRefused(t testing.TB, url, text string, wantStatus, want
 	require.Equal(t, wantReason, reason)
 }
 
-// requireEnd requires that a connection is ended with a code and a reason.
+// requireEnd requires that a connection ends with a code and a reason.
 func requireEnd(t testing.TB, conn Conn, wantCode int, wantReason string) {
 	t.Helper()
 	code, reason := conn.End(t)
@@ -59,13 +59,13 @@ func requireEnd(t testing.TB, conn Conn, wantCode int, wantReason string) {
 	require.Equal(t, wantReason, reason)
 }
 
-// gone waits until the gateway holds nobody.
+// gone waits until the gateway has no participant.
 func (h *House) gone(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool { return h.Stats().Present == 0 }, patience, time.Millisecond)
 }
 
-// Test has clients do what clients do, and what they should not.
+// Test has clients do what they may, and what they may not.
 func (p Program) Test(t *testing.T) {
 	t.Run("refused", p.testRefused)
 	t.Run("ended", p.testEnded)
@@ -155,7 +155,7 @@ func (p Program) testRenewed(t *testing.T) {
 	assert.Equal(t, "hello", conn.Say(t, "hello"), "it goes on, longer than before")
 }
 
-// skipShort keeps what waits long out of short runs, which are of other builds.
+// skipShort keeps slow tests out of short runs, which test other builds.
 func skipShort(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
