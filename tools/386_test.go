@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stubs stand for go, gotestsum and qemu-i386. What go builds ends as the kernel and
-// qemu-i386 have it end.
+// stubs stand in for go, gotestsum and qemu-i386. The programs that go builds
+// end as on the kernel and under qemu-i386.
 var stubs = map[string]string{
 	"go": `#!/bin/sh
 echo "GOARCH=$GOARCH $*" >>"$CALLS"
@@ -36,7 +36,7 @@ exit "$TESTS"
 	"qemu-i386": "#!/bin/sh\n[ \"$QEMU\" = 0 ] && echo \"$GODEBUG $*\" >>\"$CALLS\"\nexit \"$QEMU\"\n",
 }
 
-// machine is what a machine can run: 0 if it can, as in an exit status.
+// machine says what a machine can run, as exit statuses: 0 if it can.
 type machine struct{ kernel, qemu, tests string }
 
 // run runs 386.sh in a directory of the module, and returns what it started.
@@ -69,7 +69,7 @@ func Test386Form(t *testing.T) {
 	}
 }
 
-// In each form the tests and nothing else are for 386, and a failure shows.
+// In each form only the tests are for 386, and a failure shows.
 func Test386(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -103,8 +103,8 @@ func Test386(t *testing.T) {
 	}
 }
 
-// A test program runs under qemu-i386 unless its package is one of those that
-// crash there. These exist, and so do the tests that are left out.
+// A test program runs under qemu-i386 unless its package crashes there. The
+// packages and tests that the script leaves out exist.
 func Test386Lists(t *testing.T) {
 	m := machine{kernel: "126", qemu: "0"}
 	calls, _, err := m.run(t, "claims", "-exec", "claims.test", "-test.v")

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// packages are the test files of packages that test.sh is run on.
+// packages are the test files of the packages that test.sh tests.
 var packages = map[string]string{
 	"pass": "import \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"sub\", func(*testing.T) {}) }\n",
 	"fail": "import \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"sub\", func(t *testing.T) { t.Fatal(\"no\") }) }\n",

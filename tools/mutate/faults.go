@@ -1,6 +1,6 @@
 package main
 
-// suite is the faults of one package, and the tests that have to notice them.
+// suite is the faults of one package, and the tests that must notice them.
 type suite struct {
 	dir    string
 	tests  string // packages, and flags of go test, as in dir
@@ -14,18 +14,17 @@ type fault struct {
 	edits []edit
 }
 
-// edit replaces a snippet that is in the file exactly once.
+// edit replaces a snippet that occurs exactly once in the file.
 type edit struct{ old, new string }
 
 func one(old, new string) []edit { return []edit{{old, new}} }
 
-// The faults are those that would let somebody in, or lose a token, a key or a
-// revocation. Each breaks a check that a stranger meets, a deadline, a bound, or
-// a rule of a guard. They are not for every line: the tests of what merely
-// formats or parses need no such proof.
+// Each fault breaks a check that a stranger meets, a deadline, a bound, or a
+// rule of a guard. It would let somebody in, or lose a token, a key or a
+// revocation. Formatting and parsing need no such proof.
 //
-// A round trip under the same mistake on both sides goes well. Published vectors
-// show it, which is why some tests are those of two packages.
+// If both sides make the same mistake, a round trip still works. Published
+// vectors show the mistake, so some suites have the tests of two packages.
 var suites = []suite{
 	{"internal/base64url", ".", []fault{
 		{"spare bits of the last character", "base64url.go",

@@ -1,18 +1,18 @@
 // Mutate shows that the tests notice faults. It compiles one fault at a time
-// into the code, such as < in place of <= at a deadline or a check that is left
-// out, and runs the tests that are there to notice.
+// into the code, such as < in place of <= at a deadline or a missing check, and
+// runs the tests that must notice.
 //
 // Usage, in the root of the tree:
 //
 //	mutate [part of a file's or a fault's name]
 //
-// For each fault it prints whether it was caught, and ends with the counts. The
-// tests beside the code have to catch it: a fuzzer or another module says that
-// something is wrong, but hardly what. The exit status is 0 if all faults were
-// caught. A fault whose snippet is not in the file exactly once, or that does
-// not compile, is an error: the list has to follow the code.
+// For each fault it prints whether the tests caught it, and ends with the
+// counts. The tests beside the code must catch it: a fuzzer or another module
+// tells that something is wrong, but hardly what. The exit status is 0 if the
+// tests caught all faults. A fault is an error if its snippet isn't in the file
+// exactly once, or if it doesn't compile. So the list follows the code.
 //
-// Faults are overlays of the go command, so no file of the tree is changed.
+// Faults are overlays of the go command, so Mutate changes no file of the tree.
 package main
 
 import (
@@ -39,8 +39,8 @@ func main() {
 	}
 }
 
-// workers is how many faults are tried at once. The tests of most packages keep
-// one processor busy.
+// workers is how many faults run at once. Most packages' tests keep one
+// processor busy.
 const workers = 2
 
 func run(chosen []suite) error {
@@ -84,7 +84,7 @@ func run(chosen []suite) error {
 	return all.report()
 }
 
-// choose returns the suites with those of their faults that have such a name.
+// choose returns the suites with only the faults that match the name.
 func choose(part string) (chosen []suite) {
 	for _, s := range suites {
 		var faults []fault
@@ -101,7 +101,7 @@ func choose(part string) (chosen []suite) {
 }
 
 // baseline checks that the tests pass without a fault. Otherwise they would
-// seem to catch everything.
+// seem to catch every fault.
 func (s suite) baseline() error {
 	caught, out, err := s.test("")
 	if caught {
@@ -115,8 +115,8 @@ func (s suite) baseline() error {
 
 var errMissed = errors.New("missed")
 
-// try runs the tests on a fault. The error is nil if they notice. It writes
-// files whose names begin with overlay.
+// try runs the tests on a fault. It returns nil if they notice. It writes files
+// whose names begin with overlay.
 func (s suite) try(f fault, overlay string) error {
 	file, err := filepath.Abs(filepath.Join(s.dir, f.file))
 	if err != nil {
@@ -159,8 +159,8 @@ func (f fault) apply(source string) (string, error) {
 	return source, nil
 }
 
-// test runs the tests and reports whether one failed. The error is that they do
-// not compile. An overlay holds for what the tests build, too.
+// test runs the tests and reports whether one failed. It returns an error if
+// they don't compile. An overlay also applies to what the tests build.
 func (s suite) test(overlay string) (caught bool, out []byte, err error) {
 	args := []string{"test", "-short", "-failfast", "-vet=off", "-timeout=3m"}
 	cmd := exec.Command("go", append(args, strings.Fields(s.tests)...)...)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFaults checks that the list still fits the code, so that whoever changes
-// the one knows to change the other.
+// TestFaults checks that the list fits the code, so that a change of one
+// reminds of the other.
 func TestFaults(t *testing.T) {
 	require.NotEmpty(t, suites)
 	names := map[string]bool{}

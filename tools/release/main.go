@@ -5,24 +5,24 @@
 //
 //	release [-gorelease program] directory
 //
-// The directory is the top of the tree. The modules are published in the order
-// in which they need each other, each after these checks of a copy of it alone:
+// The directory is the top of the tree. Release publishes each module after
+// those that it requires, and after these checks of a copy of it alone:
 //
 //   - go mod tidy changes nothing, and go mod verify passes.
 //   - gorelease accepts the version.
 //
 // Then, from empty directories and through that proxy:
 //
-//   - go get gets each module, at the version of this release and no other, and
-//     its packages build.
-//   - go install installs each command (a package below the module's cmd), which
-//     answers -h. So does go run.
+//   - go get gets each module at exactly this release's version, and its
+//     packages build.
+//   - go install installs each command (a package below the module's cmd),
+//     which answers -h. go run does, too.
 //   - The Go snippets of README.md compile.
-//   - The modules of the release before, by its tags, build with this root. A
-//     patch and, from v1 on, a minor version must not break them.
+//   - The last release's modules, by its tags, build with this root. A patch
+//     and, from v1 on, a minor version must not break them.
 //
-// The last one needs git; everything else works without, and without a network
-// if the module cache has what the modules require.
+// Only the last one needs git. Nothing needs a network if the module cache has
+// what the modules require.
 package main
 
 import (

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// A rehearsal is a tree and what strangers use in its place.
+// A rehearsal is a tree, and a proxy that strangers use in its place.
 type rehearsal struct {
 	*tree
 	out       io.Writer
@@ -32,7 +32,7 @@ type rehearsal struct {
 }
 
 // rehearse rehearses the release of the tree at top, and prints a line for each
-// thing that went well.
+// success.
 func rehearse(out io.Writer, top, gorelease string) error {
 	t, err := readTree(top)
 	if err != nil {
@@ -50,13 +50,13 @@ func rehearse(out io.Writer, top, gorelease string) error {
 	return r.run()
 }
 
-// environment makes a stranger's: a module cache with nothing in it, our proxy
-// for our modules and the real module cache for those of others. So nothing of
-// ours gets into the real one, and none of ours comes from elsewhere.
+// environment makes a stranger's environment: an empty module cache, our proxy
+// for our modules, and the real module cache for others. So our modules come
+// only from our proxy, and never get into the real cache.
 //
-// What others publish is not looked up in the checksum database, which is on
-// the network: the modules' go.sum files have the sums, and go mod tidy, which
-// comes first, compares them.
+// It doesn't use the checksum database, which is on the network. The modules'
+// go.sum files have the sums of others' modules, and go mod tidy, which runs
+// first, compares them.
 func (r *rehearsal) environment() error {
 	var real struct{ GOMODCACHE, GOPROXY string }
 	data, err := command(".", nil, "go", "env", "-json", "GOMODCACHE", "GOPROXY")
@@ -75,7 +75,7 @@ func (r *rehearsal) environment() error {
 		"GOVCS=*:off",
 		"GOSUMDB=off", "GONOPROXY=", "GOPRIVATE=",
 		"GOWORK=off",
-		// With -trimpath the build cache serves more than one rehearsal.
+		// With -trimpath, later rehearsals can use the build cache.
 		"GOFLAGS=-mod=mod -trimpath -modcacherw -buildvcs=false",
 	}
 	return nil
@@ -106,13 +106,13 @@ func (r *rehearsal) run() error {
 	return r.pair(before)
 }
 
-// say prints what went well.
+// say prints a success.
 func (r *rehearsal) say(format string, args ...any) {
 	fmt.Fprintf(r.out, "release: "+format+"\n", args...)
 }
 
-// release checks a module and publishes it. It was last released as the version
-// before, if that is not "".
+// release checks a module and publishes it. before is the version of its last
+// release, or "".
 func (r *rehearsal) release(m *mod, before string) error {
 	v := module.Version{Path: m.path(), Version: r.version}
 	var archive bytes.Buffer
@@ -139,8 +139,8 @@ func (r *rehearsal) release(m *mod, before string) error {
 	return publish(r.proxy(), v, archive.Bytes())
 }
 
-// judge asks gorelease whether the version fits, if a module has packages that
-// others import.
+// judge asks gorelease whether the version fits, if others can import packages
+// of the module.
 func (r *rehearsal) judge(v module.Version, dir, before string) error {
 	names, err := r.command(dir, "go", "list", `-f={{if and .GoFiles (ne .Name "main")}}{{.ImportPath}}{{end}}`, "./...")
 	if err != nil {
@@ -161,10 +161,10 @@ func (r *rehearsal) judge(v module.Version, dir, before string) error {
 	return nil
 }
 
-// tidy says whether go.mod and go.sum are as go mod tidy makes them. The sums
-// of our modules are left out: nobody knows them before the release, and nobody
-// needs them, because the workspace has the modules and what a stranger depends
-// on has no go.sum.
+// tidy fails if go mod tidy would change go.mod or go.sum. It ignores the sums
+// of our modules. Nobody knows them before the release. Nobody needs them
+// either, because the workspace has the modules, and a dependency's go.sum
+// doesn't count.
 func (r *rehearsal) tidy(m *mod, dir string) error {
 	if _, err := command(dir, r.more(), "go", "mod", "tidy"); err != nil {
 		return err
@@ -186,8 +186,8 @@ func (r *rehearsal) tidy(m *mod, dir string) error {
 	return err
 }
 
-// withoutOurs returns what a go.sum says of the modules of others. No line of a
-// go.mod starts with a path.
+// withoutOurs returns the lines of a go.sum without our modules. It leaves a
+// go.mod as it is, because no line of one starts with a path.
 func (r *rehearsal) withoutOurs(sums string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(sums) {
@@ -198,7 +198,7 @@ func (r *rehearsal) withoutOurs(sums string) string {
 	return kept.String()
 }
 
-// difference returns the lines that tidying takes and adds, "" if none.
+// difference returns the lines that tidying removes and adds, or "".
 func difference(before, after string) string {
 	old, tidied := strings.Split(before, "\n"), strings.Split(after, "\n")
 	var d strings.Builder
@@ -215,7 +215,7 @@ func difference(before, after string) string {
 	return d.String()
 }
 
-// publish puts a module into the proxy whose files are in dir.
+// publish puts a module into the proxy. Its files are in dir.
 func publish(dir string, v module.Version, archive []byte) error {
 	escaped, err := module.EscapePath(v.Path)
 	if err != nil {
@@ -254,8 +254,8 @@ func goModOf(v module.Version, archive []byte) ([]byte, error) {
 	return fs.ReadFile(files, v.Path+"@"+v.Version+"/go.mod")
 }
 
-// more is the environment of what reads more of the modules of others than the
-// module cache may have.
+// more is the environment of commands that may need modules of others that
+// aren't in the module cache.
 func (r *rehearsal) more() []string { return append(slices.Clone(r.env), "GOPROXY="+r.upstream) }
 
 // command runs a program as a stranger does.
@@ -263,8 +263,8 @@ func (r *rehearsal) command(dir, name string, args ...string) ([]byte, error) {
 	return command(dir, r.env, name, args...)
 }
 
-// command runs a program in dir with more in its environment, for ten minutes
-// at most, and returns what it printed.
+// command runs a program in dir, with more in its environment, for at most ten
+// minutes. It returns the output.
 func command(dir string, env []string, name string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()

@@ -113,8 +113,8 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// The nested module of the release before has to build with the root of this
-// one, unless the version says that it may not.
+// The last release's nested module must build with this root, unless the
+// version allows a break.
 func TestPair(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		if os.Getenv("CHATTOKEN_REQUIRE") == "1" {

@@ -35,12 +35,13 @@ func snippets(markdown string) (found []snippet) {
 	return found
 }
 
-// leftToReaders is what our pages use and our modules do not choose.
+// leftToReaders has the packages that our pages use and our modules don't
+// require.
 var leftToReaders = map[string]string{"websocket": "github.com/coder/websocket"}
 
-// program returns the snippet as a program: it imports the packages whose names
-// are used, our own before those of the standard library. A snippet with a
-// package clause is a program already.
+// program returns the snippet as a program. It imports the packages that the
+// snippet uses, ours before the standard library's. A snippet with a package
+// clause is a program already.
 func (s snippet) program(own, standard []string) ([]byte, error) {
 	if strings.HasPrefix(s.code, "package ") {
 		return []byte(s.code), nil
@@ -63,7 +64,7 @@ func (s snippet) program(own, standard []string) ([]byte, error) {
 	return program.Bytes(), nil
 }
 
-// packageNames returns the names before a dot that the file does not declare.
+// packageNames returns the names before a dot that the file doesn't declare.
 func packageNames(file *ast.File) (names []string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if selector, ok := n.(*ast.SelectorExpr); ok {

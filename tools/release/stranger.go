@@ -13,7 +13,7 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// stranger makes a module of somebody who gets the given module versions.
+// stranger makes a stranger's module that gets the given module versions.
 func (r *rehearsal) stranger(versions ...string) (string, error) {
 	dir, err := os.MkdirTemp(r.tmp, "stranger")
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *rehearsal) use(m *mod) error {
 	return nil
 }
 
-// install installs a command and asks it, and go run's, for help.
+// install installs a command and asks it for help, also by go run.
 func (r *rehearsal) install(pkg string) error {
 	empty, err := os.MkdirTemp(r.tmp, "empty")
 	if err != nil {
@@ -79,8 +79,8 @@ func (r *rehearsal) install(pkg string) error {
 	return nil
 }
 
-// readme compiles the Go snippets of README.md, each alone, for somebody who
-// has all modules.
+// readme compiles the Go snippets of README.md, each alone, in a module that
+// has all of ours.
 func (r *rehearsal) readme() error {
 	readme, err := os.ReadFile(filepath.Join(r.top, "README.md"))
 	if err != nil {
@@ -126,8 +126,8 @@ func (r *rehearsal) readme() error {
 	return nil
 }
 
-// publishBefore publishes, from its tags, the last release before this one, and
-// returns the version of each module that was in it.
+// publishBefore publishes the last release before this one, from its tags. It
+// returns the version of each of its modules.
 func (r *rehearsal) publishBefore() (map[*mod]string, error) {
 	tags, err := command(r.top, nil, "git", "tag")
 	if err != nil {
@@ -153,8 +153,7 @@ func (r *rehearsal) publishBefore() (map[*mod]string, error) {
 	return before, nil
 }
 
-// before returns the tag of the module's last release before a version, "" if
-// there is none.
+// before returns the tag of the module's last release before a version, or "".
 func (m *mod) before(tags []string, version string) (last string) {
 	for _, tag := range tags {
 		v := tag
@@ -171,9 +170,9 @@ func (m *mod) before(tags []string, version string) (last string) {
 	return last
 }
 
-// pair builds the nested modules of the release before with this root, as
-// somebody has them who upgrades the root alone. The opposite cannot happen: a
-// nested module requires the root of its own release at least.
+// pair builds the last release's nested modules with this root, as after an
+// upgrade of the root alone. The opposite can't happen, because a nested module
+// requires at least the root of its own release.
 func (r *rehearsal) pair(before map[*mod]string) error {
 	if len(before) == 0 {
 		r.say("no earlier release to pair this root with")
@@ -200,8 +199,8 @@ func (r *rehearsal) pair(before map[*mod]string) error {
 	return nil
 }
 
-// mayBreak reports whether the step from one version to the next lets a
-// release break those who use it: a minor version does before v1.
+// mayBreak reports whether a release may break its users: a major version may,
+// and before v1 a minor one.
 func mayBreak(from, to string) bool {
 	return semver.Major(to) == "v0" && semver.MajorMinor(from) != semver.MajorMinor(to) || semver.Major(from) != semver.Major(to)
 }

@@ -25,7 +25,7 @@ type tree struct {
 	root    string // the root module's path
 }
 
-// ours reports whether a path is that of a module of the tree.
+// ours reports whether path is a module of the tree.
 func (t *tree) ours(p string) bool { return p == t.root || strings.HasPrefix(p, t.root+"/") }
 
 // A mod is a module of the tree.
@@ -36,8 +36,8 @@ type mod struct {
 
 func (m *mod) path() string { return m.file.Module.Mod.Path }
 
-// readTree finds the modules below top. The module in tools is for the checkout
-// alone and is never released.
+// readTree finds the modules below top, without the one in tools, which is
+// never released.
 func readTree(top string) (*tree, error) {
 	t := &tree{top: top}
 	err := walk(top, func(name string) error {
@@ -70,7 +70,7 @@ func readTree(top string) (*tree, error) {
 	return t, t.check(work)
 }
 
-// walk calls f with the slash-separated name of each file below top, but for
+// walk calls f with the slash-separated name of each file below top, except
 // git's and npm's.
 func walk(top string, f func(name string) error) error {
 	return fs.WalkDir(os.DirFS(top), ".", func(name string, d fs.DirEntry, err error) error {
@@ -87,8 +87,8 @@ func walk(top string, f func(name string) error) error {
 	})
 }
 
-// check sorts the modules, sets the version, and says what the release of such
-// a tree would get wrong.
+// check sorts the modules and sets the version. It fails if the tree can't be
+// released.
 func (t *tree) check(work *modfile.WorkFile) error {
 	root := slices.IndexFunc(t.modules, func(m *mod) bool { return m.dir == "." })
 	if root < 0 {
@@ -156,8 +156,8 @@ func (t *tree) sort(requires map[*mod][]string) error {
 	return nil
 }
 
-// zip writes what the go command would make of a module's tag. Like it, zip
-// gives a nested module without a LICENSE that of the root.
+// zip writes the zip that the go command would make of a module's tag. Like the
+// go command, it gives a nested module without a LICENSE that of the root.
 func (t *tree) zip(w io.Writer, m *mod) error {
 	dir := filepath.Join(t.top, m.dir)
 	var files []zip.File
@@ -176,7 +176,7 @@ func (t *tree) zip(w io.Writer, m *mod) error {
 	return zip.Create(w, module.Version{Path: m.path(), Version: t.version}, files)
 }
 
-// A file is one in a zip, and where it comes from.
+// A file is a file in a zip, and its source.
 type file struct{ name, from string }
 
 func (f file) Path() string                 { return f.name }
