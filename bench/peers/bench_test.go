@@ -56,7 +56,7 @@ func BenchmarkVerifyParallel(b *testing.B) {
 	})
 }
 
-// Forged: what a stranger who knows the format can make one spend.
+// Forged: the cost of a token forged by a stranger who knows the format.
 func BenchmarkForged(b *testing.B) {
 	each(b, func(b *testing.B, p peer, g grant) {
 		refuse(b, p, forge(mint(b, p, g)))
@@ -72,7 +72,7 @@ func refuse(b *testing.B, p peer, text string) {
 	}
 }
 
-// Junk: what a stranger who sends a mebibyte of nothing can make one spend.
+// Junk: the cost of a mebibyte of junk from a stranger.
 func BenchmarkJunk(b *testing.B) {
 	for _, bm := range peers {
 		b.Run("lib="+bm.name, func(b *testing.B) {

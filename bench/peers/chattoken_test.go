@@ -12,8 +12,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// chattoken is this library. It does not spend the tokens, which none of its
-// peers can.
+// chattoken is this library. It doesn't spend the tokens, because no peer can.
 type chattoken struct {
 	sealer token.Sealer
 	opener token.Opener
@@ -57,14 +56,14 @@ func (p *chattoken) verify(text string, g *grant) error {
 	return nil
 }
 
-// verifyInto is how chattoken is meant to be used: the claims are read where
-// they are, in a Session.
+// verifyInto is the intended use of chattoken: the caller reads the claims in a
+// Session.
 func (p *chattoken) verifyInto(s *token.Session, text string) error {
 	return p.opener.OpenWithoutSpending(context.Background(), s, text)
 }
 
-// copied hides verifyInto, to measure chattoken with all claims copied out to
-// strings and a map, which is what the other peers return.
+// copied hides verifyInto, to measure chattoken with all claims copied to
+// strings and a map, as the other peers return them.
 type copied struct{ peer }
 
 func newChattokenCopied(t testing.TB) peer { return copied{newChattoken(t)} }

@@ -1,19 +1,19 @@
-// Package peers does with other libraries what chattoken does, to compare them.
-// It is a module of its own, so that nobody who imports chattoken gets any of
-// them, and has nothing but tests and benchmarks:
+// Package peers compares chattoken with other libraries. It has only tests and
+// benchmarks, and is a module of its own, so that chattoken's users don't get
+// those libraries:
 //
 //	go test -bench . -benchtime 100ms -short
 //
-// "make bench" runs them together with those of the root module, several times
-// in turn, and writes bench/RESULTS.md.
+// "make bench" runs them with those of the root module, several times in turn,
+// and writes bench/RESULTS.md.
 //
-// A peer is one file that implements the interface peer and one line in the
-// list of peer_test.go. Each peer carries the same claims, in the fastest form
-// that is still what one would write: schemes without claims of their own get a
-// compact CBOR array, codecs and parsers are made once. Each checks the
-// expiration and the limits of what it returns. A cache that would remember
-// spent tokens is a type with one method, spend, in guards_test.go; what keeps
-// connections is a hub, in gateways_test.go.
+// A peer is one file that implements the interface peer, and one line in the
+// list of peer_test.go. Each carries the same claims, in the fastest form that
+// one would still write: schemes without claims of their own get a compact CBOR
+// array, and codecs and parsers are made once. Each checks the expiration and
+// the limits of what it returns. A cache that remembers spent tokens is a type
+// with the one method spend, in guards_test.go. A registry of connections is a
+// hub, in gateways_test.go.
 //
 //	Mint            claims in, text out
 //	Verify          text in, checked claims out

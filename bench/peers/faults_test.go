@@ -15,8 +15,8 @@ type faults struct {
 	panics      int // beginnings of the text that make verify panic
 }
 
-// findFaults looks at tokens of three lengths in a row, since it depends on the
-// length how many spare bits the last character has, and returns the worst.
+// findFaults looks at tokens of three lengths in a row and returns the worst,
+// because the spare bits of the last character depend on the length.
 func findFaults(t testing.TB, p peer) faults {
 	var worst faults
 	g := sizes[1].grant
@@ -84,8 +84,8 @@ func respellings(text string) map[string]bool {
 	return set
 }
 
-// segmentEnds are where text begins, is half over, and where one of its parts
-// ends, which dots separate and equals signs may pad.
+// segmentEnds are the beginning of text, its middle, and the ends of its parts.
+// Dots separate the parts, and equals signs may pad them.
 func segmentEnds(text string) []int {
 	ends := []int{0, len(text) / 2, len(text), len(strings.TrimRight(text, "="))}
 	for i, c := range text {
@@ -96,8 +96,8 @@ func segmentEnds(text string) []int {
 	return ends
 }
 
-// Ours have one spelling. That others have more shows that respellings are
-// found where there are any.
+// Our tokens have one spelling. Others' have more, so the test does find
+// respellings.
 func TestFaults(t *testing.T) {
 	found := 0
 	for _, tt := range peers {
@@ -111,7 +111,7 @@ func TestFaults(t *testing.T) {
 	assert.NotZero(t, found)
 }
 
-// Faults measures no time: it counts.
+// Faults counts. It measures no time.
 func BenchmarkFaults(b *testing.B) {
 	for _, bm := range peers {
 		b.Run("lib="+bm.name, func(b *testing.B) {

@@ -25,15 +25,15 @@ import (
 
 var fleetLimits = keyring.Limits{MaxTTL: time.Minute, ClockSkew: time.Second}
 
-// fleetGuard is one of this library's guards on a server.
+// fleetGuard is a guard of this library on a server.
 type fleetGuard interface {
 	token.Guard
 	ReadyAt() time.Time
 }
 
 // Fleet spends fresh tokens on one server: with the guard, and with the bare
-// client, which sets a key if it is not there and so refuses the second use.
-// Callers wait for an answer each. Servers do not wait for the disk.
+// client, which sets a key if it doesn't exist and so refuses the second use.
+// Each caller waits for an answer. Servers don't wait for the disk.
 func BenchmarkFleet(b *testing.B) {
 	b.Run("server=redis", func(b *testing.B) {
 		s := valkeytest.Start(b)

@@ -22,15 +22,16 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// A hub keeps connections, which here have no socket.
+// A hub keeps connections. Here they have no socket.
 type hub interface {
-	// prepare makes what a client presents, outside of what is measured.
+	// prepare makes what a client presents. It isn't measured.
 	prepare(user string) (ticket any)
 
-	// enter registers a user's connection. It adds to ended when that ends.
+	// enter registers a user's connection. When that ends, it adds to
+	// ended.
 	enter(ticket any, ended *atomic.Int64) error
 
-	// end ends a user's connections, of which there may be none.
+	// end ends a user's connections, if there are any.
 	end(user string) error
 }
 
@@ -44,7 +45,7 @@ var hubs = []struct {
 
 const connections = 10_000
 
-// Gateway has many users, of one connection each.
+// Gateway has many users, with one connection each.
 //
 //	enter  a connection is registered, with its deadline; chattoken opens and
 //	       spends a token, too. B/connection is memory of the heap and of stacks
@@ -67,7 +68,7 @@ func BenchmarkGateway(b *testing.B) {
 	}
 }
 
-// measureHub has all users enter, as many others looked for, and all ended.
+// measureHub enters all users, looks for as many others, and ends all.
 func measureHub(t testing.TB, h hub) (entering time.Duration, bytes float64, finding, ending time.Duration) {
 	users, tickets := make([]string, connections), make([]any, connections)
 	for i := range users {
@@ -114,7 +115,7 @@ func memory() float64 {
 	return float64(m.HeapAlloc + m.StackInuse)
 }
 
-// Both do what they are compared in.
+// Both hubs do what the benchmark compares.
 func TestGateways(t *testing.T) {
 	for _, tt := range hubs {
 		t.Run(tt.name, func(t *testing.T) { measureHub(t, tt.make(t)) })
@@ -128,8 +129,8 @@ type gatewayHub struct {
 	sealer token.Sealer
 }
 
-// alone is a guard whose revocations do nothing, so that ending is compared
-// with a hub that keeps no record of it.
+// alone is a guard whose revocations do nothing, because centrifuge's hub keeps
+// no record of ends either.
 type alone struct{ *replay.Guard }
 
 func (alone) Revoke(context.Context, token.Target, time.Time) error { return nil }
@@ -177,7 +178,7 @@ func (h *gatewayHub) end(user string) error {
 	return h.Revoke(context.Background(), token.Target{User: user}, "")
 }
 
-// sink is a ResponseWriter that could be taken over.
+// sink is a ResponseWriter and an http.Hijacker.
 type sink struct{}
 
 func (sink) Header() http.Header         { return make(http.Header) }
@@ -187,7 +188,7 @@ func (sink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, http.ErrNotSupported
 }
 
-// centrifugeHub is centrifuge's node. Credentials are taken for granted.
+// centrifugeHub is centrifuge's node. It checks no credentials.
 type centrifugeHub struct{ node *centrifuge.Node }
 
 func newCentrifugeHub(t testing.TB) hub {
@@ -214,8 +215,8 @@ func (h centrifugeHub) enter(ticket any, ended *atomic.Int64) error {
 
 func (h centrifugeHub) end(user string) error { return h.node.Disconnect(user) }
 
-// transport is a connection that goes nowhere. Pings are off, as the gateway has
-// none.
+// transport is a connection that goes nowhere. Pings are off, because the
+// gateway has none.
 type transport struct{ ended *atomic.Int64 }
 
 func (transport) Name() string                                { return "none" }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goPaseto is aidanwoods.dev/go-paseto: PASETO v4.local. All claims but the
-// library's own are one claim, since each is encoded by itself.
+// goPaseto is aidanwoods.dev/go-paseto: PASETO v4.local. It encodes each claim
+// by itself, so all claims that aren't the library's own are one claim.
 type goPaseto struct {
 	key    paseto.V4SymmetricKey
 	parser paseto.Parser
@@ -41,9 +41,9 @@ func (p goPaseto) verify(text string, g *grant) error {
 	return g.check(time.Now())
 }
 
-// One of the library's parsers reads the clock when it is made, and not again:
-// kept, as one keeps a parser, it takes expired tokens for ever. The peer
-// therefore uses the other.
+// One of the library's parsers reads the clock only when it's made. If kept, as
+// parsers usually are, it accepts expired tokens forever. So the peer uses the
+// other.
 func TestGoPasetoParserForValidNowIsFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := paseto.NewV4SymmetricKey()

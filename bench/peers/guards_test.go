@@ -23,20 +23,19 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// A spender uses tokens up: of all calls with one ID, at most one may return
-// true.
+// A spender uses tokens up: at most one call with an ID may return true.
 type spender interface {
 	spend(id token.ID) (fresh bool)
 }
 
-// A guardPeer makes what one might remember spent tokens in. It has room for n
-// tokens and does not have to let go of any in the time spentFor.
+// A guardPeer makes a store for spent tokens. It has room for n tokens, and
+// needn't forget any in the time spentFor.
 type guardPeer struct {
 	name string
 	make func(t testing.TB, n int) spender
 }
 
-// boundedGuards take any number of tokens, whatever then becomes of them.
+// boundedGuards take any number of tokens, but may forget some.
 var boundedGuards = []guardPeer{
 	{"chattoken", newReplay},
 	{"freecache", newFreecache},
@@ -46,14 +45,14 @@ var boundedGuards = []guardPeer{
 	{"ttlcache", newTTLCache},
 }
 
-// guards are all. What is added here forgets nothing and is never full.
+// guards are all. Those added here forget nothing and are never full.
 var guards = append(slices.Clip(boundedGuards),
 	guardPeer{"flat-table", newFlatTable},
 	guardPeer{"mutex-map", func(testing.TB, int) spender { return new(mutexMap) }},
 	guardPeer{"sync-map", func(testing.TB, int) spender { return new(syncMap) }},
 )
 
-// spentFor is how long a token is to be remembered, longer than any benchmark.
+// spentFor is how long to remember a token, longer than any benchmark.
 const spentFor = 10 * time.Minute
 
 // replayGuard is this library's guard.
@@ -74,7 +73,7 @@ func newReplay(t testing.TB, n int) spender {
 	return replayGuard{guard, now}
 }
 
-// spend is called at one moment only. The tokens expire all over a minute.
+// All calls of spend have the same time. The tokens expire all over a minute.
 func (g replayGuard) spend(id token.ID) bool {
 	left := 1 + time.Duration(binary.LittleEndian.Uint16(id[14:]))%60
 	fresh, _ := g.guard.Spend(context.Background(), g.now, token.Summary{
@@ -97,7 +96,7 @@ func (g freecacheGuard) spend(id token.ID) bool {
 	return err == nil && before == nil
 }
 
-// golangLRU has a lock of its own: it cannot add only what is not there.
+// golangLRU needs a lock, because it can't add only what is absent.
 type golangLRU struct {
 	mu  sync.Mutex
 	lru *expirable.LRU[token.ID, struct{}]
@@ -135,7 +134,7 @@ func (g otterGuard) spend(id token.ID) bool {
 	return fresh
 }
 
-// ristrettoGuard has a lock of its own: it cannot add only what is not there.
+// ristrettoGuard needs a lock, because it can't add only what is absent.
 type ristrettoGuard struct {
 	mu    sync.Mutex
 	cache *ristretto.Cache[uint64, struct{}]
@@ -229,8 +228,8 @@ func (s *syncMap) spend(id token.ID) bool {
 	return !spent
 }
 
-// tokenID is that of token number i. It looks random: mix is the finalizer of
-// splitmix64, a bijection.
+// tokenID returns the ID of token number i. It looks random: mix is the
+// finalizer of splitmix64, a bijection.
 func tokenID(i int) (id token.ID) {
 	binary.LittleEndian.PutUint64(id[:8], mix(uint64(i)+1))
 	binary.LittleEndian.PutUint64(id[8:], mix(^uint64(i)))
@@ -243,8 +242,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// fill spends n tokens for the first time. It returns how long the slowest
-// took.
+// fill spends n tokens once. It returns how long the slowest took.
 func fill(t testing.TB, s spender, n int) (longest time.Duration) {
 	last := time.Now()
 	for i := range n {
@@ -258,7 +256,7 @@ func fill(t testing.TB, s spender, n int) (longest time.Duration) {
 	return longest
 }
 
-// acceptedReplays spends the first n tokens for the second time.
+// acceptedReplays spends the first n tokens a second time.
 func acceptedReplays(s spender, n int) int {
 	accepted := 0
 	for i := range n {
@@ -269,8 +267,8 @@ func acceptedReplays(s spender, n int) int {
 	return accepted
 }
 
-// acceptedAfterFlood is the share of tokens that are accepted twice where twice
-// as many are spent as s has room for.
+// acceptedAfterFlood is the share of tokens that s accepts twice after twice as
+// many as it has room for.
 func acceptedAfterFlood(s spender, room int) float64 {
 	first := make([]bool, 2*room)
 	spent, again := 0, 0
@@ -308,7 +306,7 @@ func TestGuardPeers(t *testing.T) {
 	}
 }
 
-// GuardFlood measures no time: it counts.
+// GuardFlood counts. It measures no time.
 func BenchmarkGuardFlood(b *testing.B) {
 	const room = 100_000
 	for _, bm := range boundedGuards {
@@ -322,8 +320,8 @@ func BenchmarkGuardFlood(b *testing.B) {
 	}
 }
 
-// Guard spends tokens where n are spent already, and there is room for a quarter
-// more: first some of those n again, then fresh ones.
+// Guard spends tokens when n are spent already and a quarter more fit: first
+// some of those n again, then fresh ones.
 func BenchmarkGuard(b *testing.B) {
 	for _, bm := range guards {
 		for _, size := range []struct {

@@ -7,8 +7,8 @@ import (
 	"github.com/o1egl/paseto"
 )
 
-// o1egl is o1egl/paseto: PASETO v2.local, with a payload of the caller's type. Its
-// footer is empty text, since nil would be four letters of it.
+// o1egl is o1egl/paseto: PASETO v2.local, with a payload of the caller's type.
+// Its footer is empty text, since nil would be four letters of it.
 type o1egl struct {
 	v2  *paseto.V2
 	key []byte

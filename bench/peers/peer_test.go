@@ -15,16 +15,15 @@ import (
 // A peer mints and verifies tokens under keys of its own. It is safe for
 // concurrent use.
 type peer interface {
-	// mint returns a token for g, valid from now on for the time lifetime; the
-	// times of g are not set.
+	// mint returns a token for g, valid from now for lifetime. g has no
+	// times.
 	mint(g grant) (string, error)
 
-	// verify fills in g, which is zero, with what an authentic and timely token
-	// says.
+	// verify fills in g, which is zero, from an authentic and timely token.
 	verify(text string, g *grant) error
 }
 
-// peers are all that are compared.
+// peers are all peers.
 var peers = []struct {
 	name string // part of a benchmark's name: neither slash nor space
 	make func(testing.TB) peer
@@ -47,11 +46,11 @@ var peers = []struct {
 	{"go-cose-eddsa", newGoCOSE},
 }
 
-// lifetime is how long the tokens are valid: long enough for a benchmark, and as few
-// bytes as a minute where it is seconds that are written.
+// lifetime is how long the tokens are valid: long enough for a benchmark, and,
+// in seconds, as few bytes as a minute.
 const lifetime = 4 * time.Minute
 
-// grant is what a token says, in CBOR an array and in JSON an object.
+// grant is what a token says: in CBOR an array, in JSON an object.
 type grant struct {
 	_              struct{}          `cbor:",toarray" json:"-"`
 	Room           string            `json:"room"`
@@ -72,7 +71,7 @@ func (g grant) stamped(now time.Time) grant {
 	return g
 }
 
-// check is what is left to do behind a library that checks no claims.
+// check does what a library leaves undone that checks no claims.
 func (g *grant) check(now time.Time) error {
 	t := now.Unix()
 	if g.Room == "" || len(g.Room) > 128 || g.User == "" || g.Capabilities > 7 ||
@@ -83,7 +82,7 @@ func (g *grant) check(now time.Time) error {
 	return nil
 }
 
-// Modes are made once, which is how they are fast.
+// Modes are fast if made once.
 var (
 	cborEncoder = must(cbor.EncOptions{}.EncMode())
 	cborDecoder = must(cbor.DecOptions{}.DecMode())
@@ -96,8 +95,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// toCBOR is what a scheme mints that has no claims of its own, and fromCBOR
-// what it does with what it has verified.
+// toCBOR is for schemes without claims of their own: it returns what they mint.
+// fromCBOR reads what they verified.
 func toCBOR(g grant) ([]byte, error) { return cborEncoder.Marshal(g.stamped(time.Now())) }
 
 func fromCBOR(payload []byte, g *grant) error {
@@ -137,7 +136,8 @@ func mint(t testing.TB, p peer, g grant) string {
 	return text
 }
 
-// forge changes one character near the end, where all have their authenticator.
+// forge changes one character near the end, where every token has its
+// authenticator.
 func forge(text string) string {
 	b := []byte(text)
 	at := len(b) - 8

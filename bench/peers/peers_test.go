@@ -36,7 +36,7 @@ func TestForged(t *testing.T) {
 	})
 }
 
-// A peer whose clock stood still since it was made would let the token in.
+// A peer that reads the clock only when it's made would accept the token.
 func TestExpired(t *testing.T) {
 	eachPeer(t, func(t *testing.T, p peer) {
 		text := mint(t, p, sizes[0].grant)

@@ -43,7 +43,7 @@ func writeCharts(dir string, m *measurements) error {
 	return nil
 }
 
-// save leaves a margin around the chart, into which text may reach.
+// save leaves a margin around the chart for text.
 func save(p *plot.Plot, name string) error {
 	const margin = 10
 	svg := vgsvg.New(18*vg.Centimeter, 11*vg.Centimeter)
@@ -120,8 +120,8 @@ func gatewayChart(m *measurements) (*plot.Plot, error) {
 	return barChart("Time for each participant, of "+live+" (letting one in = 1)", bars)
 }
 
-// barChart has the longest bar at the bottom. The numbers stand beside, because
-// a few bars may be a hundred times as long as the others.
+// barChart has the longest bar at the bottom. The numbers are beside the bars,
+// because some bars may be a hundred times as long as others.
 func barChart(title string, bars []bar) (*plot.Plot, error) {
 	p := newChart(title)
 	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(b.ratio, a.ratio) })

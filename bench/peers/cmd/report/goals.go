@@ -17,7 +17,7 @@ var goalsText string
 
 // A goal is a bound on a measurement, or on the ratio of two.
 type goal struct {
-	of, to  series // to is zero where the measurement itself is bounded
+	of, to  series // zero to bounds the measurement itself
 	atLeast bool   // else at most
 	bound   float64
 	checked bool    // by -check, against
@@ -76,7 +76,7 @@ func (g goal) parseBound(s string) (float64, error) {
 	return v, nil
 }
 
-// value is NaN if something was not measured.
+// value is NaN if something wasn't measured.
 func (g goal) value(m *measurements) benchmath.Summary {
 	if g.to == (series{}) {
 		return m.summary(g.of)
@@ -118,8 +118,8 @@ func (g goal) String() string {
 	return fmt.Sprintf("%s %s", sign, number(g.bound))
 }
 
-// checkGoals prints the checked goals. The error is about those that are
-// certainly past what is held, or were not measured.
+// checkGoals prints the checked goals. It fails for those that are certainly
+// past the second bound, or not measured.
 func checkGoals(w io.Writer, m *measurements, goals []goal) error {
 	failed := 0
 	for _, g := range goals {

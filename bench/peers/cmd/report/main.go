@@ -1,4 +1,4 @@
-// Report runs the benchmarks of this repository and says what came of them.
+// Report runs the benchmarks of this repository and writes their results.
 //
 // Usage, in bench/peers:
 //
@@ -9,9 +9,9 @@
 //	go run ./cmd/report -check         measure what goals.txt holds, and fail if
 //	                                   something is certainly past it
 //
-// All that is compared runs in turn, in rounds. A ratio is taken within each
-// round; what counts is the median of the rounds, and the interval of 95 %
-// confidence in it. bench.txt is what the benchmarks print, for benchstat.
+// All benchmarks take turns, in rounds. Each round gives a ratio. What counts
+// is the median of the rounds and its 95 % confidence interval. bench.txt is
+// the benchmarks' output, for benchstat.
 package main
 
 import (

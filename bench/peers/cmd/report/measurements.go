@@ -14,8 +14,8 @@ import (
 )
 
 // A series is one quantity: what a benchmark reports in a unit. The name is
-// without "Benchmark" and the number of processors. Units are as benchstat has
-// them: ns/op is sec/op.
+// without "Benchmark" and the number of processors. Units are benchstat's:
+// ns/op is sec/op.
 type series struct{ benchmark, unit string }
 
 // measurements are the values of each series, by round.
@@ -26,12 +26,12 @@ type measurements struct {
 	machine map[string]string // what the binaries say of where they ran
 }
 
-// roundMark is a line before each round of bench.txt. It is no line of the
-// format of Go benchmarks, so benchstat passes over it.
+// roundMark is a line before each round of bench.txt. It isn't in the Go
+// benchmark format, so benchstat skips it.
 const roundMark = "ROUND\n"
 
 // readMeasurements reads the output of go test -bench, with marks between the
-// rounds. What cannot be read is logged and left out.
+// rounds. It logs and leaves out what it can't read.
 func readMeasurements(text string) (*measurements, error) {
 	m := &measurements{values: make(map[series]map[int]float64), machine: make(map[string]string)}
 	for round := range strings.SplitSeq(text, roundMark) {
@@ -75,15 +75,15 @@ func (m *measurements) add(r *benchfmt.Result) {
 // has reports whether a benchmark was run.
 func (m *measurements) has(benchmark string) bool { return slices.Contains(m.names, benchmark) }
 
-// summary returns the median of a series and the interval of 95 % confidence in
-// it. All are NaN if nothing was measured, and the interval is infinite if
-// there were fewer than six rounds.
+// summary returns the median of a series and its 95 % confidence interval. All
+// are NaN without measurements. The interval is infinite with fewer than six
+// rounds.
 func (m *measurements) summary(s series) benchmath.Summary {
 	return summarize(slices.Collect(maps.Values(m.values[s])))
 }
 
-// ratio is the summary of the ratios within the rounds that have both: a machine
-// that is slower for a while is so for both sides.
+// ratio is the summary of the ratios within the rounds that have both, because
+// a slow spell of the machine slows both sides.
 func (m *measurements) ratio(of, to series) benchmath.Summary {
 	var ratios []float64
 	for round, v := range m.values[of] {

@@ -53,7 +53,7 @@ PASS
 	assert.True(t, math.IsNaN(m.summary(series{"Open/size=large", "sec/op"}).Center))
 }
 
-// The machine is ten times as slow from the second round on, and busy in the
+// The machine is ten times slower from the second round on, and busy in the
 // middle of the third.
 func TestRatio(t *testing.T) {
 	m := inRounds(t, []string{"A", "B"}, []float64{20, 200, 200, 202, 204, 198}, []float64{10, 100, 150, 100, 100, 100})
@@ -65,7 +65,7 @@ func TestRatio(t *testing.T) {
 	assert.Equal(t, "–", withInterval(m.time("A", "C")))
 }
 
-// What is measured in some rounds only is compared within those.
+// Series of only some rounds are compared within those.
 func TestRatioOfSomeRounds(t *testing.T) {
 	m := read(t, "BenchmarkA 1 10 ns/op\nBenchmarkB 1 30 ns/op\nROUND\nBenchmarkA 1 7 ns/op\nROUND\nBenchmarkA 1 20 ns/op\nBenchmarkB 1 60 ns/op\n")
 	assert.InDelta(t, 3, m.time("B", "A").Center, 1e-9)
@@ -172,7 +172,7 @@ func TestCheckGoals(t *testing.T) {
 	}
 }
 
-// Whatever was measured, and whatever not, the report and its charts are made.
+// The report and its charts work whatever was measured.
 func TestWrite(t *testing.T) {
 	goals, err := parseGoals("sec/op Open/size=small FloorOpen/size=small <=1.5 <=2\nsec/op Seal/size=small - <=1 -")
 	require.NoError(t, err)
@@ -219,8 +219,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Every goal is of a benchmark that the plan has, and is checked only with one
-// that is not left out for taking long.
+// Every goal is of a benchmark in the plan. A checked goal's benchmark is never
+// left out as slow.
 func TestOurGoals(t *testing.T) {
 	goals, err := parseGoals(goalsText)
 	require.NoError(t, err)

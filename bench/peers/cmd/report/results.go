@@ -70,7 +70,7 @@ func writeResults(dir string, m *measurements, goals []goal) error {
 // sizes are the claims that most benchmarks are run with.
 var sizes = []string{"small", "medium", "large"}
 
-// sized names a benchmark of a size, or the one that does without.
+// sized names a benchmark of a size, or one without sizes.
 func (m *measurements) sized(benchmark, size string) string {
 	if of := benchmark + "/size=" + size; m.has(of) {
 		return of
@@ -117,7 +117,7 @@ func requirements() ([]string, error) {
 	return list, nil
 }
 
-// labels explain the names of peers. A peer that is not here goes by its name.
+// labels explain the names of peers. A peer without one goes by its name.
 var labels = map[string]string{
 	"chattoken-copied": "chattoken, copied out",
 	"tink-aes-gcm":     "Tink AES-GCM + CBOR",

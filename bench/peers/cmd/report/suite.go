@@ -18,14 +18,14 @@ const (
 	peers   = "."
 )
 
-// A plan is what is measured. All of it takes turns, so a machine that is slower
-// for some minutes is so for everything.
+// A plan is what to measure. Its selections take turns, so a slow spell of the
+// machine slows all of them.
 type plan struct {
 	rounds int
 	runs   []selection
 }
 
-// A selection is some benchmarks of a package: patterns as of go test -bench and
+// A selection is some benchmarks of a package: patterns for go test -bench and
 // -skip. An empty skip skips nothing.
 type selection struct {
 	pkg, bench, skip string
@@ -54,8 +54,8 @@ const (
 	benchtime = 25 * time.Millisecond // long enough for caches to be warm and for some of the garbage
 )
 
-// checkPlan has every benchmark that a checked goal names. Those that differ in
-// their op alone share what they do before it.
+// checkPlan has every benchmark that a checked goal names. Those that differ
+// only in op share their set-up.
 func checkPlan(goals []goal) plan {
 	p := plan{rounds: rounds}
 	seen := map[string]bool{"": true}
@@ -77,8 +77,7 @@ func checkPlan(goals []goal) plan {
 	return p
 }
 
-// measure returns what the benchmarks print. The error is about those that
-// failed.
+// measure returns the benchmarks' output. The error names those that failed.
 func measure(p plan) (string, error) {
 	dir, err := os.MkdirTemp("", "chattoken-bench-")
 	if err != nil {
