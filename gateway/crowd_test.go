@@ -24,14 +24,14 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// stayer is a participant as a slow and obviously right list knows it.
+// stayer is a participant in a slow and obviously right list.
 type stayer struct {
 	*gateway.Participant
 	user, room string
-	ended      bool // it was told so
+	ended      bool // OnEnd ran
 }
 
-// TestModel does what may be done in any order, and compares with a list.
+// TestModel does everything in random order, and compares with a list.
 func TestModel(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -42,7 +42,7 @@ func TestModel(t *testing.T) {
 		who := func(u, r string) func(*claims.Claims) {
 			return func(c *claims.Claims) { c.UserID, c.RoomIdentifier, c.SessionMinutes = u, r, 1+rng.IntN(3) }
 		}
-		ends := func(meant func(*stayer) bool) { // and requires that those ended, and no others
+		ends := func(meant func(*stayer) bool) { // requires that exactly those ended
 			for i := 0; i < len(in); i++ {
 				p := in[i]
 				require.Equal(t, meant(p), p.ended, "seed %d", seed)
@@ -97,7 +97,7 @@ func TestModel(t *testing.T) {
 				}
 				now := h.Now()
 				h.Due(now)
-				// Run ticks beside, and may have been there
+				// Run ticks meanwhile, and may have ended them
 				// first.
 				for i := 0; i < len(in); i++ {
 					over := in[i].Session().Expired(now)
@@ -121,7 +121,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestStorm has everything at once, for the race detector and for what is left.
+// TestStorm does everything at once, for the race detector, and checks what is
+// left.
 func TestStorm(t *testing.T) {
 	const limit = 5
 	h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.Observe = limit, nil })
@@ -166,7 +167,7 @@ func TestStorm(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// crowdOf mints the tokens of a crowd of n, outside of what is measured.
+// crowdOf mints the tokens of a crowd of n. The test doesn't measure it.
 func crowdOf(t testing.TB, h *house, n int, minutes int) []string {
 	t.Helper()
 	texts := make([]string, n)
@@ -178,8 +179,8 @@ func crowdOf(t testing.TB, h *house, n int, minutes int) []string {
 	return texts
 }
 
-// TestMillion has as many participants as may be, under a clock that is set
-// back and forward. The short form has fewer.
+// TestMillion has a million participants, and a clock that is set back and
+// forward. The short form has fewer.
 func TestMillion(t *testing.T) {
 	n := 50_000
 	if os.Getenv("CHATTOKEN_SOAK") == "1" {
@@ -219,14 +220,14 @@ func TestMillion(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// TestClockFarOff sets the clock further than the registry can tell apart.
+// TestClockFarOff sets the clock beyond the registry's range.
 func TestClockFarOff(t *testing.T) {
 	const century = 100 * 365 * 24 * time.Hour
 	for by, live := range map[time.Duration]int{century: 0, -century: 1} {
 		h := newHouse(t)
 		p := h.enter(t)
 		h.Advance(by)
-		h.Due(h.Now()) // unless Run's tick was there first
+		h.Due(h.Now()) // unless Run's tick came first
 		require.Equal(t, live, h.Stats().Live)
 		require.Equal(t, live == 1, p.Authorize(claims.SendMessage) == nil)
 		h.Advance(-by)
@@ -239,21 +240,21 @@ func TestClockFarOff(t *testing.T) {
 	}
 }
 
-// TestParticipantSize guards the memory of a million participants. What is
-// above 128 bytes takes 144.
+// TestParticipantSize guards the memory of a million participants. Above 128
+// bytes, each takes 144.
 func TestParticipantSize(t *testing.T) {
 	if strconv.IntSize == 64 {
 		assert.LessOrEqual(t, reflect.TypeFor[gateway.Participant]().Size(), uintptr(128))
 	}
 }
 
-// everybody lets in whoever comes, of whom there are more than the guard has
-// room for.
+// everybody spends every token, because there are more than a guard has room
+// for.
 type everybody struct{ gateway.Guard }
 
 func (everybody) Spend(context.Context, time.Time, token.Summary) (bool, error) { return true, nil }
 
-// TestMemoryIsFlat has many more come and go than are there at a time.
+// TestMemoryIsFlat has many more users come and go than are in at a time.
 func TestMemoryIsFlat(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")

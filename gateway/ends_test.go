@@ -25,7 +25,7 @@ import (
 
 func named(user string) func(*claims.Claims) { return func(c *claims.Claims) { c.UserID = user } }
 
-// An embedder who clears a session harms nobody else.
+// If the embedder clears a session, nobody else is harmed.
 func TestSessionReset(t *testing.T) {
 	h := newHouse(t)
 	first, second := h.enter(t), h.enter(t) // one user, two connections
@@ -42,8 +42,7 @@ func TestSessionReset(t *testing.T) {
 	require.ErrorIs(t, first.Authorize(claims.SendMessage), token.ErrRevoked)
 }
 
-// What a guard knows holds for every gateway on it, to whichever it told the
-// news.
+// A guard's revocations hold for every gateway on it, whichever got the news.
 func TestAuthorizeAsksTheGuard(t *testing.T) {
 	h := newHouse(t)
 	p := h.enter(t)
@@ -53,7 +52,7 @@ func TestAuthorizeAsksTheGuard(t *testing.T) {
 	require.ErrorIs(t, p.Authorize(claims.SendMessage), token.ErrRevoked)
 }
 
-// An OnEnd that blocks keeps nobody else in, nor the guard from being told.
+// An OnEnd that blocks keeps nobody else in, and doesn't delay the guard.
 func TestOnEndBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -90,7 +89,7 @@ func TestOnEndBlocks(t *testing.T) {
 	})
 }
 
-// An embedder's function that ends its goroutine ends none of the gateway's.
+// If an embedder's function ends its goroutine, the gateway's go on.
 func TestGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exits atomic.Bool
@@ -141,7 +140,7 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
-// A guard whose method ends its goroutine ends Run in good order.
+// If a guard's method ends its goroutine, Run ends in good order.
 func TestGuardGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -153,8 +152,7 @@ func TestGuardGoexit(t *testing.T) {
 	})
 }
 
-// asked calls a hook before the guard is asked for the nth time whether a token
-// is revoked.
+// asked calls a hook before the guard's nth Revoked.
 type asked struct {
 	gateway.Guard
 	n    map[token.ID]int
@@ -167,7 +165,7 @@ func (g *asked) Revoked(s token.Summary) error {
 	return g.Guard.Revoked(s)
 }
 
-// newAskedHouse makes a house whose guard has the hook, for one goroutine.
+// newAskedHouse makes a house whose guard has the hook. It's for one goroutine.
 func newAskedHouse(t *testing.T, hook func(h *house, s token.Summary, n int)) *house {
 	h := newStillHouse(t)
 	h.guard.Guard = &asked{h.guard.Guard, map[token.ID]int{}, func(s token.Summary, n int) { hook(h, s, n) }}
@@ -175,7 +173,7 @@ func newAskedHouse(t *testing.T, hook func(h *house, s token.Summary, n int)) *h
 	return h
 }
 
-// A guard that panics when somebody is half in keeps no place.
+// If a guard panics during Enter, the place is free again.
 func TestGuardPanics(t *testing.T) {
 	h := newAskedHouse(t, func(h *house, _ token.Summary, n int) {
 		if n == 2 {
@@ -187,7 +185,7 @@ func TestGuardPanics(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// Whoever is ended half in is refused, and no stay is said to have ended.
+// A participant that ends during Enter is refused, and counts as no end.
 func TestEndedHalfIn(t *testing.T) {
 	h := newAskedHouse(t, func(h *house, s token.Summary, n int) {
 		if n == 2 { // and the guard's clock was set back, so that it does not know
@@ -205,7 +203,7 @@ func TestEndedHalfIn(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// Nor is whoever's session is over before a slow guard has answered.
+// The same if the session expires before a slow guard answers.
 func TestOverHalfIn(t *testing.T) {
 	h := newHouse(t)
 	h.guard.spent = func() { h.Advance(time.Minute) }
@@ -214,7 +212,8 @@ func TestOverHalfIn(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// An end that comes while the observer is told of the entry is told after it.
+// If the end comes while Observe hears of the entry, it hears of the end after
+// that.
 func TestEventOrder(t *testing.T) {
 	var h *house
 	h = newHouse(t, func(c *gateway.Config) {
@@ -235,7 +234,7 @@ func TestEventOrder(t *testing.T) {
 	require.EqualValues(t, 1, h.Stats().Ended)
 }
 
-// A token that the guard has no room to revoke is not let in either.
+// The gateway refuses a token that the guard has no room to revoke.
 func TestTokenRevokedHalfIn(t *testing.T) {
 	h := newStillHouse(t)
 	g, err := replay.New(replay.Config{Limits: h.Ring.Limits(), AcceptIssuedBeforeStart: true, MaxRevocations: 2, Now: h.Now})
@@ -260,7 +259,7 @@ func TestRefusedID(t *testing.T) {
 	require.Equal(t, minted.ID, h.events.take()[0].TokenID)
 }
 
-// A renewal that was overtaken by another does not end what goes on by that.
+// A renewal overtaken by another doesn't end the other's session.
 func TestRenewOvertaken(t *testing.T) {
 	var p *gateway.Participant
 	var a, b token.ChatToken
@@ -276,8 +275,8 @@ func TestRenewOvertaken(t *testing.T) {
 	require.NoError(t, p.Authorize(claims.SendMessage))
 }
 
-// A session that is over is not renewed, although nobody has ended it yet, nor
-// one in a gateway that stands still.
+// An expired session can't be renewed, even before a tick ends it. Neither can
+// one in a stalled gateway.
 func TestRenewTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -301,7 +300,7 @@ func TestRenewTooLate(t *testing.T) {
 	})
 }
 
-// Whoever leaves while OnEnd blocks sees the cause of the end, not of leaving.
+// After Leave during OnEnd, the cause is the end's, not ErrLeft.
 func TestContextCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -324,7 +323,7 @@ func TestContextCause(t *testing.T) {
 	})
 }
 
-// End ends one connection, and no other of the user's.
+// End ends one connection, not the user's others.
 func TestEnd(t *testing.T) {
 	h := newHouse(t)
 	p, q := h.enter(t), h.enter(t)
@@ -338,7 +337,7 @@ func TestEnd(t *testing.T) {
 	h.enter(t)
 }
 
-// A context that has ended is heeded first.
+// Drain checks for an ended context first.
 func TestDrainCanceled(t *testing.T) {
 	for range 50 {
 		h := newStillHouse(t)
@@ -348,7 +347,7 @@ func TestDrainCanceled(t *testing.T) {
 	}
 }
 
-// Many participants and many steps are more than 31 bits have room for.
+// Participants times steps don't fit in 31 bits.
 func TestDrainShares(t *testing.T) {
 	for i := range int64(100) {
 		require.EqualValues(t, i*10_000, gateway.Share(1_000_000, i, 100))
@@ -357,7 +356,7 @@ func TestDrainShares(t *testing.T) {
 	require.Equal(t, 1_000_000, gateway.Share(1_000_000, hour, hour))
 }
 
-// A guard whose clock is not set back with ours may be without a server.
+// If only our clock is set back, Ready still notices an unsynced guard.
 func TestReadyAfterTheClockWasSetBack(t *testing.T) {
 	h := newHouse(t)
 	at := h.Now()
@@ -366,7 +365,7 @@ func TestReadyAfterTheClockWasSetBack(t *testing.T) {
 	require.ErrorContains(t, h.Ready(h.Now()), "revoked")
 }
 
-// late lets somebody enter while it is being told of a revocation.
+// late lets a user enter during its Revoke.
 type late struct {
 	gateway.Guard
 	enter func()
@@ -377,8 +376,8 @@ func (g *late) Revoke(ctx context.Context, t token.Target, before time.Time) err
 	return g.Guard.Revoke(ctx, t, before)
 }
 
-// Whoever entered after the first ends, and before the guard knew, is ended
-// before Revoke returns.
+// Revoke also ends whoever entered after its first ends and before the guard
+// knew.
 func TestRevokeEndsLateEntries(t *testing.T) {
 	h := newStillHouse(t)
 	h.guard.Guard = &late{h.Guard, func() { h.enter(t) }}
@@ -395,8 +394,8 @@ type piped struct {
 
 func (p piped) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.conn, nil, nil }
 
-// A connection that a stubborn client or library keeps is cut off ten seconds
-// after the end, however it ended, and not after Leave.
+// Ten seconds after the end, the gateway cuts off a connection that a stubborn
+// client or library keeps, however it ended. After Leave it doesn't.
 func TestCutOff(t *testing.T) {
 	hijack := func(w http.ResponseWriter) net.Conn {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -451,7 +450,7 @@ func TestCutOff(t *testing.T) {
 					gone <- time.Now()
 				}()
 				serve := func(*gateway.Participant) {
-					for { // as a library that waits for the rest of a frame
+					for { // like a library that waits for the rest of a frame
 						if _, err := ours.Read(make([]byte, 1)); err != nil {
 							return
 						}

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Due ends, as a tick does, whoever's time is over at now, and reports how
-// many.
+// Due ends, as a tick does, the sessions expired at now. It returns how many.
 func (g *Gateway) Due(now time.Time) (n int) { return g.endDue(now) }
 
 // Share is share.
@@ -31,7 +30,7 @@ func (g *Gateway) Size() (entries [4]int, credits int) {
 	return entries, credits
 }
 
-// Decide refuses a request as Enter does, but does not answer it.
+// Decide refuses a request as Enter does, without answering it.
 func (g *Gateway) Decide(w http.ResponseWriter, r *http.Request) *Refusal {
 	v := g.visit()
 	defer v.end()

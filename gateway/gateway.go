@@ -1,7 +1,7 @@
 // Package gateway is the front door of a chat gateway. It takes a token from an
 // HTTP request, lets its user in, and ends the connection when the session
-// expires or is revoked. A token opens one WebSocket, once. Call [New], keep
-// [Gateway.Run] running, and mount one of these:
+// expires or is revoked. A token works once. Call [New], keep [Gateway.Run]
+// running, and mount one of these:
 //
 //	Handler      for programs, which see the HTTP status of a refusal
 //	Accept       for browsers, which see a close code only

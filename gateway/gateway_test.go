@@ -26,7 +26,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// keys are a ring that nobody rotates.
+// keys are a ring that never rotates.
 type keys struct {
 	ring    *keyring.Ring
 	refresh func() error
@@ -44,7 +44,7 @@ func (k *keys) Refresh(context.Context, time.Time) (bool, error) {
 
 func (k *keys) Health(time.Time) error { return k.health }
 
-// house is a gateway with all that it needs.
+// house is a gateway with all it needs.
 type house struct {
 	*tokentest.Env
 	*gateway.Gateway
@@ -60,7 +60,7 @@ type guard struct {
 	gateway.Guard
 	spending  func()                                   // called before a token is spent
 	spent     func()                                   // called after
-	revokeErr atomic.Pointer[error]                    // what Revoke returns instead
+	revokeErr atomic.Pointer[error]                    // returned by Revoke instead
 	news      chan func(func(token.Target, time.Time)) // more to hand over
 	synced    atomic.Pointer[time.Time]
 	ready     time.Time
@@ -102,7 +102,7 @@ func (g *guard) Synced() time.Time {
 
 func (g *guard) ReadyAt() time.Time { return g.ready }
 
-// causes are those of the ends of a participant.
+// causes are the causes of a participant's ends.
 type causes struct {
 	mu   sync.Mutex
 	list []error
@@ -149,7 +149,7 @@ func newHouse(t testing.TB, changes ...func(*gateway.Config)) *house {
 	return h
 }
 
-// newStillHouse makes one that does not run.
+// newStillHouse makes a house whose gateway doesn't run.
 func newStillHouse(t testing.TB, changes ...func(*gateway.Config)) *house {
 	t.Helper()
 	h := &house{Env: tokentest.New(t)}
@@ -176,7 +176,7 @@ func (h *house) run(t testing.TB) {
 	}
 }
 
-// writer can be taken over, as that of a real connection.
+// writer is an http.Hijacker, like a real connection's.
 type writer struct{ *httptest.ResponseRecorder }
 
 func (writer) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("a test") }
@@ -248,7 +248,7 @@ func set(name, value string) func(*http.Request) {
 
 func del(name string) func(*http.Request) { return func(r *http.Request) { r.Header.Del(name) } }
 
-// What can be refused without the token is refused before it is spent.
+// A bad request doesn't spend its token.
 func TestRefusedUnspent(t *testing.T) {
 	h := newHouse(t)
 	for name, test := range map[string]struct {
@@ -318,7 +318,7 @@ func TestRefusedUnspent(t *testing.T) {
 	assert.Zero(t, h.Stats().Present)
 }
 
-// What package token refuses keeps its status, with when to come back.
+// Refusals by package token keep their status, with Retry-After.
 func TestRefusedTokens(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) {
 		c.Admit = func(_ context.Context, _ time.Time, s token.Summary) error {
@@ -559,7 +559,7 @@ func TestFull(t *testing.T) {
 	require.Equal(t, 2, h.Stats().Present)
 }
 
-// However many come at once, a token is not spent for which there is no place.
+// However many come at once, a token without a place isn't spent.
 func TestFullSpendsNothing(t *testing.T) {
 	for _, perUser := range []int{0, 5} {
 		synctest.Test(t, func(t *testing.T) {
@@ -592,7 +592,7 @@ func TestFullSpendsNothing(t *testing.T) {
 	}
 }
 
-// A place that was held for a token that is then not spent is given back.
+// If a token isn't spent in the end, its place is free again.
 func TestPlacesGivenBack(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) { c.MaxLive, c.MaxLivePerUser = 1, 1 })
 	spent := h.Spent()
@@ -610,8 +610,8 @@ func TestPlacesGivenBack(t *testing.T) {
 	require.Zero(t, credits)
 }
 
-// A million may not be a processor's bottleneck: early by one in fifty at most,
-// and never more.
+// The gateway is full at 98 percent of MaxLive at the earliest, and never
+// exceeds it.
 func TestMaxLive(t *testing.T) {
 	for _, limit := range []int{1, 7, 100, 6400, 10_000} {
 		h := newHouse(t, func(c *gateway.Config) { c.MaxLive = limit; c.Observe = nil })
@@ -636,7 +636,7 @@ func TestMaxLive(t *testing.T) {
 	}
 }
 
-// A revocation at any point between Open and the return of Enter is not missed.
+// No revocation between Open and the return of Enter is missed.
 func TestRevokedMeanwhile(t *testing.T) {
 	for _, who := range []func(token.ChatToken) token.Target{
 		func(m token.ChatToken) token.Target { return token.Target{Token: m.ID} },
@@ -666,8 +666,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// Every kind of target ends those whom it names, with the reason, and no
-// others.
+// Every kind of target ends exactly those it names, with the reason.
 func TestRevoke(t *testing.T) {
 	user := func(user, room string) func(*claims.Claims) {
 		return func(c *claims.Claims) { c.UserID, c.RoomIdentifier = user, tokentest.Room+room }
@@ -719,7 +718,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// The clock was set back since: whoever is in is ended all the same.
+// If the clock was set back since, Revoke still ends everyone who is in.
 func TestRevokeAfterTheClockWasSetBack(t *testing.T) {
 	h := newHouse(t)
 	p := h.enter(t)
@@ -728,7 +727,7 @@ func TestRevokeAfterTheClockWasSetBack(t *testing.T) {
 	require.ErrorIs(t, p.Authorize(claims.SendMessage), token.ErrRevoked)
 }
 
-// What the fleet could not be told is repeated until it is.
+// Run repeats a failed revocation until the fleet knows.
 func TestRevokeRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -750,7 +749,7 @@ func TestRevokeRepeated(t *testing.T) {
 	})
 }
 
-// pass lets time pass in a bubble, until nothing is left to do.
+// pass lets time pass in a bubble, until all goroutines wait.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -764,8 +763,7 @@ func summary(t *testing.T, h *house, minted token.ChatToken) token.Summary {
 	return s.Summary()
 }
 
-// What others revoked ends those who were issued before, within a second or
-// two.
+// What others revoked ends the sessions issued before, within two seconds.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -789,7 +787,7 @@ func TestNews(t *testing.T) {
 	})
 }
 
-// A stay ends by its deadline on the clock, whatever is done to that.
+// A participant ends at its deadline by the clock, even if that is set.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -825,7 +823,7 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
-// Nobody enters unless Run runs, and when it returns all are ended.
+// Nobody enters unless Run runs. When it returns, everyone ends.
 func TestFailsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newStillHouse(t)
@@ -851,7 +849,7 @@ func TestFailsClosed(t *testing.T) {
 	})
 }
 
-// A Run that stands still lets nobody in until it goes on.
+// While Run stalls, nobody enters.
 func TestStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -872,7 +870,7 @@ func TestStandstill(t *testing.T) {
 	})
 }
 
-// A key file or a server that stands still holds up nobody else.
+// A key file or a server that stalls holds up nothing else.
 func TestSlowKeysAndGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		blocked := make(chan bool)
@@ -980,7 +978,7 @@ func TestRenewDeadline(t *testing.T) {
 	})
 }
 
-// A revocation while a renewal is under way ends the stay.
+// A revocation during a renewal ends the participant.
 func TestRenewRevokedMeanwhile(t *testing.T) {
 	h := newHouse(t)
 	p := h.enter(t)
@@ -1036,7 +1034,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// Somebody does not leave: Drain returns when its context ends.
+// If somebody doesn't leave, Drain returns when its context ends.
 func TestDrainInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -1051,7 +1049,7 @@ func TestDrainInTime(t *testing.T) {
 	})
 }
 
-// Drain does not wait for nobody.
+// Drain doesn't wait if nobody is in.
 func TestDrainEndsEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -1064,7 +1062,7 @@ func TestDrainEndsEarly(t *testing.T) {
 	})
 }
 
-// Panics give the place back, and stop nobody else.
+// A panic frees the place, and stops nothing else.
 func TestPanics(t *testing.T) {
 	panics := true
 	h := newHouse(t, func(c *gateway.Config) {
@@ -1093,7 +1091,7 @@ func TestPanics(t *testing.T) {
 	require.Zero(t, h.Stats().Present)
 }
 
-// OnEnd is called once, at once if the end was before, and never by Leave.
+// OnEnd is called once, at once if the end came before, and never by Leave.
 func TestOnEnd(t *testing.T) {
 	h := newHouse(t)
 	calls := 0
@@ -1161,7 +1159,7 @@ func TestEvents(t *testing.T) {
 	require.EqualValues(t, []uint64{1, 1, 1}, []uint64{st.Entered, st.Refused, st.Ended})
 }
 
-// A browser does not see a refused upgrade: it is let through, and told by a
+// A browser can't see a refused upgrade, so it gets an upgrade and then a close
 // code.
 func TestArrive(t *testing.T) {
 	h := newHouse(t)
@@ -1215,8 +1213,7 @@ func TestKind(t *testing.T) {
 	}
 }
 
-// A moderator's reason fits into the frame, and strangers learn nothing that
-// they should not.
+// A moderator's reason fits into the frame, and strangers learn nothing secret.
 func TestCloseFrame(t *testing.T) {
 	h := newHouse(t)
 	enter := func(text string) error {
@@ -1258,7 +1255,7 @@ func TestCloseFrame(t *testing.T) {
 	assert.EqualError(t, enter(h.Forged()), enter(h.UnknownKey()).Error())
 }
 
-// conn is a WebSocket that does not need one.
+// conn is a Conn without a WebSocket.
 type conn struct {
 	ends   chan error
 	served func(p *gateway.Participant)
@@ -1307,7 +1304,7 @@ func TestAccept(t *testing.T) {
 	h.requireUnspent(t, minted)
 }
 
-// A cookie counts for Arrive where it does for Enter.
+// A cookie counts for Arrive if it does for Enter.
 func TestArriveWithCookie(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) { c.Sources = []gateway.Source{gateway.Cookie("token")} })
 	for site, want := range map[string]int{"": 4403, "cross-site": 4403, "same-origin": 1000} {
@@ -1327,7 +1324,8 @@ type wrapped struct{ http.ResponseWriter }
 
 func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// gorilla/websocket does not unwrap: a token would be spent for nothing.
+// gorilla/websocket doesn't unwrap. Without our Hijack, a token would be spent
+// for nothing.
 func TestHandlerUnwraps(t *testing.T) {
 	h := newHouse(t)
 	called := false
@@ -1392,7 +1390,7 @@ func TestEnterStream(t *testing.T) {
 	p.Leave()
 }
 
-// CONNECT of HTTP/2 is accepted where it is asked for.
+// CONNECT of HTTP/2 needs Config.ExtendedConnect.
 func TestExtendedConnect(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) { c.ExtendedConnect = true })
 	connect := func(r *http.Request) {

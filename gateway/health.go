@@ -18,7 +18,7 @@ const maxUnsynced = time.Minute
 //   - the gateway is draining, or Run does not run;
 //   - the guard's ReadyAt is still to come, as after a start or a failover;
 //   - the guard's limits are below the ring's;
-//   - it has not learned what others revoked for more than a minute;
+//   - the gateway has not learned what others revoked for over a minute;
 //   - the keys are not healthy: see [Keys].
 //
 // It doesn't ask whether a server answers now. If the guard's server is down

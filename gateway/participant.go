@@ -14,9 +14,9 @@ import (
 // Participant is a connected user: one connection. A [Gateway] makes it. It is
 // safe for concurrent use.
 //
-// It ends once: at the session's deadline, by a revocation, in a drain, or when
-// Run returns. Then Authorize fails, and OnEnd and Context tell. The caller
-// still calls Leave when the connection is gone.
+// It ends once: at the session's deadline, by a revocation or End, in a drain,
+// or when Run returns. Then Authorize fails, and OnEnd and Context tell. The
+// caller still calls Leave when the connection is gone.
 type Participant struct {
 	g       *Gateway
 	session atomic.Pointer[token.Session] // replaced with the shard's lock held

@@ -73,7 +73,7 @@ var (
 	// ErrLeft says that the participant has left.
 	ErrLeft = errors.New("gateway: left")
 
-	// ErrNotRepeated matches an error of [Gateway.Revoke] if Run won't
+	// ErrNotRepeated says, in an error of [Gateway.Revoke], that Run won't
 	// repeat the call to the guard: 4096 revocations wait already, or the
 	// error is permanent.
 	ErrNotRepeated = errors.New("gateway: the revocation will not be repeated")

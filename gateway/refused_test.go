@@ -22,8 +22,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// Lists on which the libraries do not agree are refused, before the token is
-// spent.
+// The gateway refuses lists on which libraries disagree, before it spends the
+// token.
 func TestHandshakeLists(t *testing.T) {
 	h := newHouse(t)
 	for _, bad := range [][2]string{
@@ -89,7 +89,7 @@ func TestOriginsThatCannotBe(t *testing.T) {
 	}
 }
 
-// Some proxies name the WebSocket's scheme.
+// Some proxies say ws or wss.
 func TestForwardedProto(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) { c.ForwardedProto = "X-Forwarded-Proto" })
 	for proto, in := range map[string]bool{"https": true, "HTTPS": true, "wss": true, "ws": false, "http": false, "https, http": false} {
@@ -99,7 +99,8 @@ func TestForwardedProto(t *testing.T) {
 	}
 }
 
-// The log says which Origin came and which was expected, strangers nothing.
+// The log says which Origin came and which was expected. Strangers learn
+// neither.
 func TestOriginError(t *testing.T) {
 	for want, origins := range map[string][]string{"http://chat.example.com": nil, "https://listed.example": {"https://listed.example"}} {
 		h := newHouse(t, func(c *gateway.Config) { c.Origins = origins })
@@ -159,7 +160,7 @@ func TestSourcesThatCannotBe(t *testing.T) {
 	}
 }
 
-// What New was given may be changed afterwards.
+// The caller may change the Config after New.
 func TestConfigIsCopied(t *testing.T) {
 	sources := []gateway.Source{gateway.Bearer()}
 	h := newHouse(t, func(c *gateway.Config) { c.Sources = sources })
@@ -182,7 +183,7 @@ func TestRefusalIsNotShared(t *testing.T) {
 	}
 }
 
-// Admit may say how somebody is refused, and what it leaves open is filled in.
+// Admit may return a Refusal. The gateway fills in zero fields.
 func TestAdmitRefuses(t *testing.T) {
 	cause := errors.New("a secret")
 	for _, test := range []struct {
@@ -208,7 +209,7 @@ func TestAdmitRefuses(t *testing.T) {
 	require.Equal(t, 4403, code)
 }
 
-// Whatever an Admit returns is among the words that counters can declare.
+// Whatever Admit returns, Reasons has its word.
 func TestReasonsAreComplete(t *testing.T) {
 	for _, admit := range []error{
 		token.ErrNotPermitted, token.ErrInvalid, token.ErrSessionExpired, gateway.ErrLeft, errors.New("own"), context.Canceled,
@@ -224,7 +225,7 @@ func TestReasonsAreComplete(t *testing.T) {
 	}
 }
 
-// What wraps an error of ours is judged as that.
+// An error that wraps ours counts as ours.
 func TestWrappedCauses(t *testing.T) {
 	for want, cause := range map[int]error{1012: gateway.ErrDraining, 1000: gateway.ErrLeft, 4401: token.ErrSessionExpired} {
 		code, _ := gateway.CloseFrame(fmt.Errorf("chat: %w", cause))
@@ -232,7 +233,7 @@ func TestWrappedCauses(t *testing.T) {
 	}
 }
 
-// A stream that could not be flushed costs no token.
+// A stream that can't be flushed costs no token.
 func TestStreamNeedsAFlusher(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) { c.Sources = []gateway.Source{gateway.Query("token")} })
 	minted := h.Mint()
@@ -245,7 +246,7 @@ func TestStreamNeedsAFlusher(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A connection that was upgraded is closed when a guard panics.
+// If a guard panics, Accept closes the upgraded connection.
 func TestAcceptPanics(t *testing.T) {
 	h := newHouse(t)
 	h.guard.spending = func() { panic("a guard") }
@@ -264,7 +265,7 @@ type limited struct {
 
 func (g limited) Limits() keyring.Limits { return g.limits() }
 
-// A policy that was raised above what the guard was made for is found.
+// Ready notices a policy raised above the guard's limits.
 func TestReadyLimits(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config) {
 		c.Guard = limited{c.Guard, func() keyring.Limits { return keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second} }}
@@ -274,7 +275,7 @@ func TestReadyLimits(t *testing.T) {
 	require.ErrorContains(t, h.Ready(h.Now()), "limits")
 }
 
-// A body would be taken for frames. net/http has to announce both kinds.
+// A library would take a body for frames. net/http must announce both kinds.
 func TestBodiesOfRealRequests(t *testing.T) {
 	h := newHouse(t)
 	server := httptest.NewServer(h.Handler(func(http.ResponseWriter, *http.Request, *gateway.Participant) {}))

@@ -33,18 +33,17 @@ func keyOf(t testing.TB, text string) (id keyring.ID) {
 	return id
 }
 
-// hosts are one that rotates a keyring, one that mints, and a gateway, which
-// learn of each other through a file.
+// hosts are a rotator, an issuer and a gateway. They share a file.
 type hosts struct {
 	*gateway.Gateway
 	file    keyring.File
 	ring    *keyring.Ring // of the host that rotates
 	issuer  *keyring.Follower
-	long    atomic.Bool  // whether tokens are minted that the first policy did not allow
+	long    atomic.Bool  // whether the issuer mints longer tokens than the first policy allowed
 	revoked atomic.Value // the keyring.ID that is revoked
 }
 
-// newHosts starts them. What is refused without excuse fails the test.
+// newHosts starts them. An unexpected refusal fails the test.
 func newHosts(t *testing.T, limits keyring.Limits) *hosts {
 	t.Helper()
 	kek, err := keyring.GenerateKEK()
@@ -66,7 +65,7 @@ func newHosts(t *testing.T, limits keyring.Limits) *hosts {
 	return h
 }
 
-// run has the hosts do what they do, until ctx ends.
+// run runs the hosts until ctx ends.
 func (h *hosts) run(ctx context.Context, t *testing.T) {
 	go h.Run(ctx)
 	go func() {
@@ -126,13 +125,13 @@ func (h *hosts) client(t *testing.T, name string, seed uint64, until time.Time) 
 	return entered, excused
 }
 
-// pause is up to so many seconds.
+// pause waits for up to so many seconds.
 func pause(rng *rand.Rand, seconds int) time.Duration {
 	return time.Duration(rng.Int64N(int64(max(seconds, 1)) * int64(time.Second)))
 }
 
-// Keys that rotate, a key that is revoked and a policy that is raised refuse no
-// honest client, but for the tokens of the key that was revoked.
+// Rotation, a revoked key and a raised policy refuse no honest client, except
+// the tokens of the revoked key.
 func TestKeysChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHosts(t, keyring.Limits{MaxTTL: 5 * time.Minute, ClockSkew: 5 * time.Second}) // made before the policy is raised
@@ -183,8 +182,8 @@ func TestKeysChange(t *testing.T) {
 	})
 }
 
-// A guard that was made with the lower limits is found by Ready when the policy
-// is raised, and goes on for tokens within its own.
+// After a raised policy, Ready notices a guard with lower limits. The guard
+// goes on for tokens within its own.
 func TestPolicyRaisedTooSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHosts(t, keyring.Limits{MaxTTL: time.Minute, ClockSkew: 5 * time.Second})

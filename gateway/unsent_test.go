@@ -15,7 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// poisoned has no room for tokens, ever, and is down for all others.
+// poisoned never has room for single tokens. For other targets it may be down.
 type poisoned struct {
 	gateway.Guard
 	down atomic.Bool
@@ -28,8 +28,8 @@ func (g *poisoned) Revoke(ctx context.Context, t token.Target, before time.Time)
 	return g.Guard.Revoke(ctx, t, before)
 }
 
-// Revocations that always fail do not keep others from their turn, and are
-// given up when they cannot matter any more.
+// Revocations that always fail don't block others. Run gives them up once they
+// can't matter.
 func TestUnsentTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newStillHouse(t)
@@ -51,7 +51,7 @@ func TestUnsentTakesTurns(t *testing.T) {
 	})
 }
 
-// Whoever revokes is told what will not be repeated.
+// Revoke's error says if Run won't repeat the call.
 func TestNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -87,7 +87,7 @@ func TestNotRepeated(t *testing.T) {
 	})
 }
 
-// stuck answers no Revoke until it is let go.
+// stuck answers no Revoke until released.
 type stuck struct {
 	gateway.Guard
 	free chan bool
@@ -101,7 +101,7 @@ func (g *stuck) Revoke(ctx context.Context, t token.Target, before time.Time) er
 	return token.Unavailable("down")
 }
 
-// A server that does not answer what is repeated does not hold up the news.
+// A server that doesn't answer repeated calls doesn't hold up the news.
 func TestUnsentHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newStillHouse(t)

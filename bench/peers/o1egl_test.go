@@ -8,7 +8,7 @@ import (
 )
 
 // o1egl is o1egl/paseto: PASETO v2.local, with a payload of the caller's type.
-// Its footer is empty text, since nil would be four letters of it.
+// Its footer is empty text, because nil would become four letters.
 type o1egl struct {
 	v2  *paseto.V2
 	key []byte

@@ -24,7 +24,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// promtool does not know which metrics there are.
+// promtool doesn't know which metrics exist.
 func TestAlertsNameMetrics(t *testing.T) {
 	series := newHouse(t).scrape(t)
 	for _, file := range []string{"alerts.yml", "testdata/alerts_test.yml", "prometheus.go"} {

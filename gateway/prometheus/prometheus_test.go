@@ -22,7 +22,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// keys are a ring that nobody rotates.
+// keys are a ring that never rotates.
 type keys struct {
 	ring *keyring.Ring
 	err  error
@@ -126,7 +126,7 @@ func (h *house) scrape(t *testing.T) map[string]float64 {
 	return series
 }
 
-// A run in which everything happens that can, each once.
+// A run in which everything happens once.
 func TestEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *gateway.Config) { c.MaxLive = 3 })
@@ -158,8 +158,8 @@ func TestEverything(t *testing.T) {
 		refused("spent", h.Spent())
 		refused("revoked", h.Revoked())
 
-		// What takes another key, another guard or a broken issuer,
-		// from Admit.
+		// Admit stands in for another key, another guard or a broken
+		// issuer.
 		for _, err := range []error{
 			token.ErrRevokedKey, token.ErrPayload, token.ErrAllRevoked, token.ErrUnavailable, context.Canceled,
 			token.ErrSessionExpired, token.ErrNotPermitted, token.ErrInvalid, errors.New("no"),
@@ -214,7 +214,7 @@ func TestEverything(t *testing.T) {
 		<-h.stopped
 		require.EqualValues(t, 0, h.scrape(t)["ready"])
 
-		// Renewing after the end is refused with its cause.
+		// A Renew after the end is refused with its cause.
 		h = newHouse(t)
 		h.run()
 		p = h.let(t, "a")
@@ -236,8 +236,8 @@ func TestEverything(t *testing.T) {
 	})
 }
 
-// flag is a guard that says that everybody is revoked from the moment on at
-// which it has spent a token, if it is ready to.
+// flag is a guard that, if ready, calls everybody revoked from its next Spend
+// on.
 type flag struct {
 	gateway.Guard
 	ready, up bool
