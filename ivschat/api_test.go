@@ -26,7 +26,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// sdk is the service's Go client, as an application uses it.
+// sdk is the service's Go client, used as in an application.
 func sdk(server *httptest.Server, key, secret string) *sdkivschat.Client {
 	return sdkivschat.New(sdkivschat.Options{
 		BaseEndpoint:     aws.String(server.URL),
@@ -117,15 +117,14 @@ func TestSDKErrors(t *testing.T) {
 	}
 	assert.Equal(t, []string{"roomIdentifier", "userId", "capabilities", "attributes", "sessionDurationInMinutes"}, names)
 
-	// And one that every service has.
+	// And one of every service.
 	_, err := sdk(s, accessKey, "wrong").CreateChatToken(t.Context(), &valid)
 	var apiError smithy.APIError
 	require.ErrorAs(t, err, &apiError)
 	assert.Equal(t, "InvalidSignatureException", apiError.ErrorCode())
 }
 
-// Whatever there is not, by whichever method, is an error that the SDK can
-// read.
+// Any unknown path or method gets an error that the SDK can read.
 func TestUnknownOperation(t *testing.T) {
 	_, s := serve(t, ivschat.Config{})
 	client := sdk(s, accessKey, secretKey)
@@ -174,8 +173,8 @@ func TestUnknownOperation(t *testing.T) {
 	}
 }
 
-// The limits of each field, over HTTP: at the limit a token, one past it an
-// error that names the field.
+// The limits of each field, over HTTP: a token at the limit, an error that
+// names the field one past it.
 func TestFieldLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{AllowUnsigned: true})
@@ -263,7 +262,7 @@ func TestUnsigned(t *testing.T) {
 		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 		assert.Equal(t, "MissingAuthenticationTokenException", resp.Header.Get("x-amzn-ErrorType"))
 	})
-	// With a signature, it is checked all the same.
+	// A signature is checked all the same.
 	server, err := ivschat.New(ivschat.Config{AllowUnsigned: true})
 	require.NoError(t, err)
 	defer server.Shutdown(context.Background(), 0, 0)
@@ -276,7 +275,7 @@ func TestUnsigned(t *testing.T) {
 		server.ServeHTTP(w, test.signing.sign(t, validBody))
 		assert.Equal(t, test.status, w.Code)
 	}
-	// A page that somebody visits could delete their rooms.
+	// Otherwise a visited page could delete rooms.
 	r := httptest.NewRequest(http.MethodPost, "/CreateChatToken", strings.NewReader(validBody))
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	w := httptest.NewRecorder()
@@ -298,7 +297,7 @@ func TestCredentialOfARoom(t *testing.T) {
 	assert.ErrorAs(t, err, &denied)
 }
 
-// A list without rooms is not one of all rooms.
+// An empty list doesn't mean all rooms.
 func TestCredentialOfNoRoom(t *testing.T) {
 	registry, err := ivschat.ParseRegistry(fmt.Appendf(nil, `{"region":"us-west-2","rooms":[%q],
 		"credentials":[{"accessKeyId":%q,"secretAccessKey":%q,"rooms":[]}]}`, lobby, accessKey, secretKey))
@@ -399,8 +398,8 @@ func TestPage(t *testing.T) {
 	})
 }
 
-// A foreign Origin is usually a mistake in the settings: the log has what came
-// and what would do.
+// A foreign Origin is usually a mistake in the settings, so the log has what
+// came and what it expected.
 func TestForeignOriginIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder

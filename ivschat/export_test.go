@@ -22,7 +22,7 @@ const (
 	DisconnectBurst = disconnectBurst
 )
 
-// Verify verifies the signature of a request, of whatever operation.
+// Verify verifies the signature of a request of any operation.
 func (s *Server) Verify(r *http.Request) error {
 	_, _, err := s.directory.load().verify(r, s.now())
 	return err
@@ -42,8 +42,7 @@ func Message(err error) string { return err.(*exception).Message }
 // Sealer mints with the keys of s.
 func (s *Server) Sealer() token.Sealer { return s.sealer }
 
-// SetRate has a room take so many messages a second, whatever the service's
-// limit.
+// SetRate sets a room's rate, even above the service's limit.
 func (s *Server) SetRate(arn string, perSecond int) {
 	s.directory.change(func(c *catalog) (*catalog, error) {
 		room := c.rooms[arn]
@@ -64,8 +63,8 @@ func ParseRequest(data []byte) (Request, error) {
 	return q, err
 }
 
-// SendAfterEnd has a client send to its room before and after it is ended, and
-// returns how many frames another one got.
+// SendAfterEnd has a client send to its room before and after its end, and
+// returns how many frames another client got.
 func SendAfterEnd() (before, after int) {
 	s, r := new(Server), newRoom("")
 	newClient := func() *client {
@@ -89,8 +88,8 @@ func NewFrameScanner() func([]byte) int { return new(frames).scan }
 // Operations are the names of the operations.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
 
-// Refused are the members that an operation refuses in a body, or the reason if
-// it refuses all of it.
+// Refused returns the members that an operation refuses in a body, or the
+// reason if it refuses all of it.
 func Refused(operation, body string) (names []string) {
 	_, err := operations[operation].read([]byte(body))
 	if err == nil {
@@ -109,7 +108,7 @@ func Refused(operation, body string) (names []string) {
 // IsVerified reports whether an operation is for verified accounts only.
 func IsVerified(operation string) bool { return operations[operation].verified }
 
-// Rule is what a string has to be.
+// Rule is what a string must be.
 type Rule struct {
 	Min, Max int
 	Form     string

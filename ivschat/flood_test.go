@@ -21,19 +21,18 @@ import (
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
-// What a frame begins with: whether it is the last one of the message, and
-// what it is.
+// A frame's first byte: whether the frame is its message's last, and its type.
 const (
 	first   = 0x01 // of a text in several frames
 	middle  = 0x00
 	last    = 0x80
 	whole   = 0x81
-	blob    = 0x82 // no text
+	blob    = 0x82 // not text
 	ping    = 0x89
 	closing = 0x88
 )
 
-// frameOf is a frame of a client, whose mask is zero.
+// frameOf returns a client's frame, with a mask of zero.
 func frameOf(begin byte, payload string) []byte {
 	f := []byte{begin}
 	switch n := len(payload); {
@@ -48,7 +47,7 @@ func frameOf(begin byte, payload string) []byte {
 	return append(f, payload...)
 }
 
-// FuzzFrames looks for a way to cut a stream in which other frames are found
+// FuzzFrames looks for a way to cut a stream so that scan finds other frames
 // than were written.
 func FuzzFrames(f *testing.F) {
 	f.Add(uint32(0), uint32(125), uint32(126), uint16(1))
@@ -89,8 +88,8 @@ func (c *chat) raw(may claims.Capabilities) (net.Conn, *bufio.Reader) {
 	return conn, r
 }
 
-// closeStatus reads the frames that a server writes until the close frame, and
-// returns its status, or -1 if the connection breaks off before it.
+// closeStatus reads the server's frames to the close frame and returns its
+// status, or -1 if the connection breaks off before.
 func closeStatus(r *bufio.Reader) int {
 	for {
 		var head [2]byte
@@ -110,8 +109,8 @@ func closeStatus(r *bufio.Reader) int {
 	}
 }
 
-// Frames that never make a message, or a very slow one, end the connection
-// after a few thousand of them. More than that are not even read.
+// A few thousand frames that never make a message, or a very slow one, end the
+// connection. The server doesn't read more.
 func TestFloodOfFrames(t *testing.T) {
 	for name, frame := range map[string][]byte{
 		"empty":    frameOf(middle, ""),
@@ -149,7 +148,7 @@ func TestFloodOfFrames(t *testing.T) {
 	}
 }
 
-// What a client may send is within the budget, at the greatest length and rate.
+// Messages of the greatest length and rate are within the budget.
 func TestNoFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 5})
@@ -165,7 +164,7 @@ func TestNoFlood(t *testing.T) {
 	})
 }
 
-// A message that does not come to an end holds a buffer.
+// A message that never ends holds a buffer, so it ends the connection.
 func TestStalledMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -191,7 +190,7 @@ func TestStalledMessage(t *testing.T) {
 	})
 }
 
-// What comes along with the handshake is a message as any other.
+// A message that comes with the handshake is like any other.
 func TestMessageWithTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -209,8 +208,7 @@ func TestMessageWithTheHandshake(t *testing.T) {
 	})
 }
 
-// A client that was told of the end, and stops in the middle of a frame, is
-// gone soon nevertheless.
+// A client that stops within a frame after the end is soon gone.
 func TestStopsWithinAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -231,7 +229,7 @@ func TestStopsWithinAFrame(t *testing.T) {
 	})
 }
 
-// Broken frames end the connection for good, whatever is broken.
+// Broken frames end the connection for good, in whatever way they are broken.
 func TestBrokenFrames(t *testing.T) {
 	for name, frame := range map[string][]byte{
 		"no mask":                 {whole, 0},

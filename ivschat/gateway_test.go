@@ -64,11 +64,11 @@ func TestConnect(t *testing.T) {
 	})
 }
 
-// handshake is the request of a client in full.
+// handshake is a client's whole request.
 const handshake = "GET / HTTP/1.1\r\nHost: chat\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: "
 
-// upgrade writes the request of a client that reads nothing yet.
+// upgrade writes a client's request, without reading the reply.
 func (c *chat) upgrade(handshake, token string) net.Conn {
 	c.Helper()
 	conn, err := c.pipes.dial(context.Background(), "", "")
@@ -79,17 +79,17 @@ func (c *chat) upgrade(handshake, token string) net.Conn {
 	return conn
 }
 
-// Before a client learns that it is in, it is in the room.
+// A client is in the room before it learns that it is in.
 func TestInTheRoomFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
 		c.upgrade(handshake, c.mint(user("ann", 0)))
-		synctest.Wait() // the server waits for its reply to be read
+		synctest.Wait() // the server waits until its reply is read
 		assert.Equal(t, 1, c.vars().Rooms["g1H2I3j4k5L6"])
 	})
 }
 
-// A handshake that cannot succeed is refused before it costs the token.
+// The server refuses a bad handshake before it spends the token.
 func TestBadHandshake(t *testing.T) {
 	for name, change := range map[string][2]string{
 		"method":      {"GET", "HEAD"},
@@ -118,7 +118,7 @@ func TestBadHandshake(t *testing.T) {
 	}
 }
 
-// A connection that cannot be taken over leaves nothing behind.
+// A connection that can't be taken over leaves nothing behind.
 func TestNoConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -148,11 +148,11 @@ func TestRoomsAreApart(t *testing.T) {
 	})
 }
 
-// guard is one that a test decides about.
+// guard answers as a test says.
 type guard struct {
 	*replay.Guard
 	err     atomic.Pointer[error]
-	entered chan struct{} // if it is there, Spend announces that it is done and waits
+	entered chan struct{} // if not nil, Spend announces that it is done, and waits
 	proceed chan struct{}
 }
 
@@ -228,8 +228,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A guard that cannot tell refuses, with a status that says to wait. Sessions
-// that are open go on.
+// If the guard is unavailable, the status says to wait. Open sessions go on.
 func TestGuardIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t)
@@ -249,7 +248,7 @@ func TestGuardIsDown(t *testing.T) {
 	})
 }
 
-// panics is a guard with a mistake.
+// panics is a guard that panics.
 type panics struct{ *guard }
 
 func (p panics) Spend(ctx context.Context, now time.Time, t token.Summary) (bool, error) {
@@ -266,7 +265,7 @@ func (p panics) Revoke(ctx context.Context, t token.Target, before time.Time) er
 	return p.guard.Revoke(ctx, t, before)
 }
 
-// A panic ends one connection, and its place is free again.
+// A panic ends one connection, and frees its place.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{Guard: panics{newGuard(t)}, MaxConnections: 3})
@@ -299,7 +298,7 @@ func TestGuardIsSlow(t *testing.T) {
 	})
 }
 
-// waits is a guard that answers no sooner than it is told to give up.
+// waits is a guard that waits for its context to end.
 type waits struct{ *guard }
 
 func (waits) Spend(ctx context.Context, _ time.Time, _ token.Summary) (bool, error) {
@@ -381,9 +380,9 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
-// The deadline is a time of day. Where the clock is set forward, nothing more
-// may be sent at once, and the connection ends with the next look at it; where
-// it is set back, the session lasts as long as it says.
+// The deadline is a wall-clock time. If the clock is set forward past it,
+// nothing may be sent from then on, and the next tick ends the connection. If
+// it's set back, the session lasts to its deadline.
 func TestClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := tokentest.New(t)
@@ -410,7 +409,7 @@ func TestClockIsSet(t *testing.T) {
 	})
 }
 
-// The same, shortly before the end, when no ping comes in between.
+// The same shortly before the end, without a ping in between.
 func TestClockIsSetShortlyBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := tokentest.New(t)
@@ -428,7 +427,7 @@ func TestClockIsSetShortlyBefore(t *testing.T) {
 	})
 }
 
-// A client that does not read is dropped, and nobody else waits for it.
+// A client that doesn't read is dropped, and nobody else waits for it.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 1000})
@@ -448,7 +447,7 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// A client that does not read is not waited for, even if little is sent.
+// Nobody waits for a client that doesn't read, even if little is sent.
 func TestReaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -465,7 +464,7 @@ func TestReaderStops(t *testing.T) {
 	})
 }
 
-// A peer that is gone without a word is noticed by its missing pong.
+// The missing pong shows that a peer is gone without a word.
 func TestPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -497,8 +496,7 @@ func TestNothingButTextOfSomeLength(t *testing.T) {
 		assert.Equal(t, 413, bob.next().ErrorCode)
 		bob.say("still here")
 		assert.Equal(t, "still here", bob.next().Content)
-		// What is written after the server has closed fails, which is
-		// no matter.
+		// A write after the server has closed may fail.
 		bob.conn.Write(t.Context(), 1, []byte(strings.Repeat(" ", ivschat.MaxDiscard+1)))
 		assert.EqualValues(t, 1009, bob.closed())
 		synctest.Wait()
@@ -529,7 +527,7 @@ func TestMessageRate(t *testing.T) {
 	})
 }
 
-// Pings are answered, and not faster than messages.
+// The server answers pings, but no faster than messages.
 func TestPingRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 5})
@@ -545,7 +543,7 @@ func TestPingRate(t *testing.T) {
 	})
 }
 
-// Pongs that nobody asked for are not taken faster either.
+// It takes unasked pongs no faster either.
 func TestPongRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 5})
@@ -599,8 +597,8 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// The ends are spread, so that the clients do not all come to the other hosts
-// at once. /healthz says so before, and whoever comes meanwhile is told why.
+// The ends are spread, so that not all clients come to other hosts at once.
+// /healthz says 503 before that, and newcomers learn why.
 func TestShutdownIsSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -640,8 +638,8 @@ func TestShutdownIsSpread(t *testing.T) {
 	})
 }
 
-// While a server shuts down it refuses connections and says that it is not
-// ready. A client that does not answer the close frame is dropped in the end.
+// During shutdown a server refuses connections and isn't ready. In the end it
+// drops a client that doesn't answer the close frame.
 func TestShutdownIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -664,7 +662,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	})
 }
 
-// Whoever is on the way in when a shutdown begins is sent to another host.
+// A client that enters when a shutdown begins is sent to another host.
 func TestShutdownWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t)
@@ -682,8 +680,7 @@ func TestShutdownWhileOpening(t *testing.T) {
 	})
 }
 
-// The longest token there is fits into the request, and its echo into the
-// reply.
+// The longest token fits into the request, and its echo into the reply.
 func TestLongestToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attributes := map[string]string{}
@@ -708,8 +705,7 @@ func TestLongestToken(t *testing.T) {
 	})
 }
 
-// A request that does not come to an end, or is too long, takes its connection
-// with it.
+// A request that never ends, or is too long, ends its connection.
 func TestSlowAndLongRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})

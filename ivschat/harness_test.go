@@ -29,9 +29,8 @@ const (
 	everything = claims.SendMessage | claims.DeleteMessage | claims.DisconnectUser
 )
 
-// pipes is a listener whose connections are in memory, so that they work in a
-// synctest bubble. What is written to one waits until it is read: a reader that
-// is slow is felt at once.
+// pipes is a listener with connections in memory, which work in a synctest
+// bubble. A write waits until it is read, so a slow reader is felt at once.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -76,8 +75,8 @@ type chat struct {
 	http  *http.Client
 }
 
-// start starts a server, which the test's end shuts down. If connections may
-// send more messages than is usual, so may the lobby.
+// start starts a server. The end of the test shuts it down. If connections may
+// send more messages than usual, so may the lobby.
 func start(t testing.TB, config ivschat.Config) *chat {
 	t.Helper()
 	server, err := ivschat.New(config)
@@ -126,7 +125,7 @@ type frame struct {
 	ErrorMessage string
 }
 
-// peer is a client that reads all that it is sent.
+// peer is a client that reads everything.
 type peer struct {
 	chat   *chat
 	conn   *websocket.Conn
@@ -134,8 +133,8 @@ type peer struct {
 	err    error      // after that
 }
 
-// try presents a token. A refused upgrade returns the reply, whose body is the
-// text.
+// try presents a token. If the upgrade is refused, it returns the reply and its
+// body.
 func (c *chat) try(token string, header http.Header) (*peer, *http.Response, string) {
 	c.Helper()
 	conn, resp, err := c.dial(token, header)
@@ -167,8 +166,8 @@ func (c *chat) enter(claim claims.Claims) *peer {
 	return p
 }
 
-// entering is enter for a guard that does not answer yet: the peer, or nil if
-// it was refused, comes when it has.
+// entering is enter for a guard that doesn't answer yet. When it does, the
+// channel gets the peer, or nil after a refusal.
 func (c *chat) entering(claim claims.Claims) <-chan *peer {
 	c.Helper()
 	text, opened := c.mint(claim), make(chan *peer)
@@ -216,8 +215,8 @@ func (p *peer) say(text string) {
 	p.send(map[string]any{"Action": "SEND_MESSAGE", "RequestId": "say " + text, "Content": text})
 }
 
-// next returns the next frame. In a bubble, the time-out comes when nothing
-// else can happen.
+// next returns the next frame. In a bubble, the time-out comes only when
+// nothing else can happen.
 func (p *peer) next() frame {
 	p.chat.Helper()
 	select {
@@ -233,7 +232,7 @@ func (p *peer) next() frame {
 }
 
 // closed waits for the end of the connection and returns its status, or -1
-// where there was no close frame. Frames before it are an error.
+// without a close frame. A frame before it is an error.
 func (p *peer) closed() websocket.StatusCode {
 	p.chat.Helper()
 	select {

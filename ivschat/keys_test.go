@@ -20,7 +20,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring"
 )
 
-// Keys change every two minutes, while users come and go with tokens of every
+// Keys rotate every two minutes, while users come and go with tokens of every
 // age. Nobody is refused.
 func TestSoakRotation(t *testing.T) {
 	span := 8 * time.Minute
@@ -70,7 +70,7 @@ func newShared(t *testing.T) *shared {
 	return s
 }
 
-// upkeep is how long it takes until a ring that was saved is in force.
+// upkeep is how long a saved ring takes to be in force.
 const upkeep = 11 * time.Second
 
 func (s *shared) save(t *testing.T) {
@@ -86,8 +86,8 @@ func (s *shared) start(t *testing.T, config ivschat.Config) *chat {
 	return start(t, config)
 }
 
-// A server that starts anew does not know what was spent before: it refuses
-// what was minted before, says so in its health, and is ready within seconds.
+// A new server doesn't know which tokens were spent. So it refuses older
+// tokens, its health says so, and it's ready within seconds.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := newShared(t)
@@ -132,9 +132,8 @@ func TestRestartWithKeysInMemory(t *testing.T) {
 	})
 }
 
-// A key that is revoked in the file opens nothing from the next look on, and
-// what is minted then goes under another one. A file that is broken changes
-// nothing, and is told of.
+// From the next refresh on, a key revoked in the file opens nothing, and
+// another key seals. A broken file changes nothing, and is logged.
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := newShared(t)
@@ -170,8 +169,8 @@ func primary(ring *keyring.Ring) keyring.ID {
 	return keyring.ID{}
 }
 
-// Two hosts with one ring: what one mints the other opens. With a guard each,
-// it lets in once each, which is what a shared guard is for.
+// Two hosts with one ring open each other's tokens. With a guard each, a token
+// works once on each host: that's why they need a shared guard.
 func TestTwoHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := newShared(t)
@@ -187,7 +186,7 @@ func TestTwoHosts(t *testing.T) {
 	})
 }
 
-// Nothing that is logged has a token, a user or an attribute in it.
+// The log has no token, user or attribute.
 func TestLogHasNoSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

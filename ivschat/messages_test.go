@@ -114,7 +114,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// A room's settings hold for messages, from the moment they are changed.
+// A room's settings hold for messages from the moment of the change.
 func TestRoomSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{AllowUnsigned: true})
@@ -156,7 +156,7 @@ func TestRoomSettings(t *testing.T) {
 	})
 }
 
-// What a sender says of itself in a message is not believed.
+// A message can't say who sent it.
 func TestSenderIsTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -171,8 +171,8 @@ func TestSenderIsTheToken(t *testing.T) {
 	})
 }
 
-// FuzzRequest looks for a message that makes the parser panic, or that it takes
-// although it is outside the limits.
+// FuzzRequest looks for a message outside the limits that the parser takes, or
+// one that makes it panic.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		``, `null`, `{}`, `{"Action":1}`,

@@ -14,7 +14,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/ivschat"
 )
 
-// serviceModel is what Debian's python3-botocore has of the service.
+// serviceModel is the service model of Debian's python3-botocore.
 const serviceModel = "/usr/lib/python3/dist-packages/botocore/data/ivschat/2020-07-14/service-2.json"
 
 type model struct {

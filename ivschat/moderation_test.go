@@ -59,8 +59,7 @@ func TestDisconnectUser(t *testing.T) {
 		annElsewhere.say("still here")
 		assert.Equal(t, "still here", annElsewhere.next().Content)
 
-		// Who may come back has to wait for the skew that clocks may
-		// have.
+		// A user who may come back must wait for the clock skew.
 		_, resp, _ = c.try(c.mint(user("ann", 0)), nil)
 		assert.Equal(t, 401, resp.StatusCode)
 		time.Sleep(2 * time.Second)
@@ -77,8 +76,8 @@ func TestDisconnectOneself(t *testing.T) {
 	})
 }
 
-// A user is disconnected while a token of theirs is on its way: admitted, and
-// not in the room yet. It must open nothing.
+// A moderator disconnects a user whose token is admitted, but not in the room
+// yet. The token must open nothing.
 func TestDisconnectWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t)
@@ -88,7 +87,7 @@ func TestDisconnectWhileOpening(t *testing.T) {
 		opened := c.entering(user("ann", everything))
 		<-g.entered
 		mod.disconnect("ann")
-		time.Sleep(2 * time.Second) // the news finds nobody either
+		time.Sleep(2 * time.Second) // Sync finds nobody either
 		close(g.proceed)
 		assert.Nil(t, <-opened)
 		synctest.Wait()
@@ -96,8 +95,8 @@ func TestDisconnectWhileOpening(t *testing.T) {
 	})
 }
 
-// The same race, at any moment of it and many times: after the disconnection no
-// connection of the user is left that was opened with an earlier token.
+// The same race many times, at any moment. Afterwards no connection with an
+// earlier token is left.
 func TestDisconnectRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 1000})
@@ -127,8 +126,7 @@ func TestDisconnectRace(t *testing.T) {
 	})
 }
 
-// Nobody sees a message of a user after the event that says that the user was
-// disconnected.
+// Nobody sees a user's message after the event of the user's disconnection.
 func TestNothingAfterDisconnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 1000})
@@ -165,15 +163,15 @@ func TestNothingAfterDisconnection(t *testing.T) {
 	})
 }
 
-// The same where the message is already being dealt with.
+// The same for a message that is under way.
 func TestSendAfterEnd(t *testing.T) {
 	before, after := ivschat.SendAfterEnd()
 	assert.Equal(t, 1, before)
 	assert.Zero(t, after)
 }
 
-// A client that is slow to notice that it is being closed, in a room that goes
-// on, gets what was before the end, and then the close frame.
+// A slow client gets everything from before its end, and then the close frame,
+// though the room goes on.
 func TestCloseInABusyRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{MessageRate: 1000})
@@ -193,8 +191,8 @@ func TestCloseInABusyRoom(t *testing.T) {
 	})
 }
 
-// However many moderators a room has, they cannot have so many users
-// disconnected that the others' rooms are affected.
+// However many moderators a room has, their disconnections can't affect other
+// rooms.
 func TestDisconnectRate(t *testing.T) {
 	const kept = 3 * time.Hour
 	assert.Less(t, ivschat.DisconnectBurst+ivschat.DisconnectRate*int(kept/time.Second), replay.DefaultMaxRevocations/4)

@@ -67,7 +67,7 @@ func call(t testing.TB, server http.Handler, key, operation string, in, out any)
 	return failure{Status: w.Code}
 }
 
-// do is call by the key that may do everything, and has to succeed.
+// do is a call with the key that may do everything. It must succeed.
 func do[Out any](t testing.TB, server http.Handler, operation string, in any) (out Out) {
 	t.Helper()
 	f := call(t, server, accessKey, operation, in, &out)
@@ -96,14 +96,13 @@ func TestRoomLife(t *testing.T) {
 		assert.Equal(t, []int{500, 1}, []int{updated.MaximumMessageLength, updated.MessageRate})
 		assert.Equal(t, updated, do[roomReply](t, c, "GetRoom", members{"identifier": room.ARN}))
 
-		// Of the defaults, and of a room of the registry.
+		// The defaults, and a room of the registry.
 		for _, room := range []roomReply{do[roomReply](t, c, "CreateRoom", members{}), do[roomReply](t, c, "GetRoom", members{"identifier": lobby})} {
 			assert.Equal(t, []int{500, 10}, []int{room.MaximumMessageLength, room.MessageRate})
 			assert.NotNil(t, room.Tags)
 		}
 
-		// Somebody is in it, somebody has a token, and both are out
-		// with the room.
+		// One user is in, another has a token. The deletion ends both.
 		ann := c.enter(claims.Claims{RoomIdentifier: room.ARN, UserID: "ann"})
 		elsewhere := c.enter(user("ann", 0))
 		unused := do[struct{ Token string }](t, c, "CreateChatToken", members{"roomIdentifier": room.ARN, "userId": "ann"}).Token
@@ -128,8 +127,8 @@ func TestRoomLife(t *testing.T) {
 	})
 }
 
-// Rooms that come and go take no room from the revocations of others. When
-// there was none left, everybody was revoked.
+// Rooms that come and go don't use up the guard's revocations. If they did,
+// everybody would be revoked.
 func TestManyRoomsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -148,7 +147,7 @@ func TestManyRoomsDeleted(t *testing.T) {
 	})
 }
 
-// Whoever was admitted to a room while it was there is not left in it.
+// A user admitted before a room's deletion doesn't stay in it.
 func TestRoomDeletedWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t)
@@ -169,8 +168,7 @@ func TestRoomDeletedWhileOpening(t *testing.T) {
 
 type sentReply struct{ ID string }
 
-// What a backend does is what a moderator does, and the RequestId is the only
-// difference.
+// A backend does what a moderator does. Only the RequestId differs.
 func TestBackendModeration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -200,14 +198,13 @@ func TestBackendModeration(t *testing.T) {
 		_, resp, _ := c.try(unused, nil)
 		require.NotNil(t, resp, "a token that was minted before is of no use")
 
-		// Nobody of that name is there: tokens that there may be are
-		// revoked.
+		// Nobody of that name is in, but there may be tokens to revoke.
 		do[members](t, c, "DisconnectUser", members{"roomIdentifier": lobby, "userId": "nobody"})
 		assert.Equal(t, map[string]string{"UserId": "nobody"}, bob.next().Attributes)
 	})
 }
 
-// DeleteRoom and DisconnectUser end connections at other hosts, too.
+// DeleteRoom and DisconnectUser end connections on other hosts, too.
 func TestBackendOnAnotherHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{}
@@ -223,7 +220,7 @@ func TestBackendOnAnotherHost(t *testing.T) {
 	})
 }
 
-// Others hear of it, although the backend goes away before it is done.
+// Other hosts hear of it even if the backend goes away first.
 func TestBackendGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}
@@ -308,8 +305,8 @@ func TestListRooms(t *testing.T) {
 		f := call(t, c, accessKey, "ListRooms", members{"loggingConfigurationIdentifier": logging}, nil)
 		assert.Equal(t, "ResourceNotFoundException", f.Code)
 
-		// Rooms come and go between the pages, the last of a page among
-		// them. Those that stay are on one page each.
+		// Rooms come and go between the pages, even the last of a page.
+		// Each that stays is on one page.
 		var gone []string
 		seen := slices.Concat(list(members{"maxResults": 10}, func(arns []string) {
 			last := arns[len(arns)-1]
@@ -331,7 +328,7 @@ func TestListRooms(t *testing.T) {
 	})
 }
 
-// TestAccess is who may do what.
+// TestAccess tests who may do what.
 func TestAccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := ivschat.Demo()
@@ -432,7 +429,7 @@ func TestSetRegistry(t *testing.T) {
 		call(t, c, "AKIDNEW", "GetRoom", members{"identifier": lobby}, &room)
 		assert.Equal(t, lobbyBefore, room)
 
-		// Nobody is dropped, and nobody comes into a room that is gone.
+		// Nobody is dropped, and nobody enters a room that is gone.
 		for _, p := range []*peer{ann, bob} {
 			p.say("still here")
 			assert.Equal(t, "still here", p.next().Content)
@@ -441,12 +438,12 @@ func TestSetRegistry(t *testing.T) {
 		require.NotNil(t, resp)
 		assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 
-		// One that is wrong changes nothing.
+		// An invalid registry changes nothing.
 		require.Error(t, c.SetRegistry(ivschat.Registry{Region: "us-west-2"}))
 		require.Error(t, c.SetRegistry(ivschat.Registry{Region: "us-west-2", Rooms: []string{"x"}}))
 		assert.Equal(t, 200, call(t, c, "AKIDNEW", "ListRooms", members{}, nil).Status)
 
-		// A room that was deleted is there again.
+		// A deleted room is back.
 		call(t, c, "AKIDNEW", "DeleteRoom", members{"identifier": lobby}, nil)
 		assert.Equal(t, websocket.StatusPolicyViolation, ann.closed())
 		require.NoError(t, c.SetRegistry(ivschat.Demo()))

@@ -21,8 +21,8 @@ func (p *peer) renew(token string) frame {
 	return p.next()
 }
 
-// The connection goes on under the new token: its deadline, its capabilities
-// and its attributes.
+// The connection goes on with the new token's deadline, capabilities and
+// attributes.
 func TestRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, ivschat.Config{})
@@ -56,8 +56,8 @@ func TestRenew(t *testing.T) {
 	})
 }
 
-// After a refusal the session goes on as it was, and the client is not told to
-// connect again, which 401 would do.
+// After a refusal the session goes on as it was. The code isn't 401, which
+// would make the client connect again.
 func TestRenewRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		token func(c *chat, own string) string

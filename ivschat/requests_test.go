@@ -19,7 +19,7 @@ const (
 	lambda  = "arn:aws:lambda:us-west-2:123456789012:function:review"
 )
 
-// members are those of a request.
+// members are the members of a request.
 type members map[string]any
 
 // leasts are the smallest valid requests, by operation.
@@ -128,7 +128,7 @@ func TestOperationRequests(t *testing.T) {
 	}
 }
 
-// TestRequestForms is what goes for all operations.
+// TestRequestForms tests what holds for all operations.
 func TestRequestForms(t *testing.T) {
 	require.Len(t, leasts, len(ivschat.Operations()))
 	for name, least := range leasts {
@@ -150,10 +150,10 @@ func TestRequestForms(t *testing.T) {
 			assert.Equal(t, []string{"OTHER"}, ivschat.Refused(name, malformed), "%s: %q", name, malformed)
 		}
 	}
-	// Of several, every one is named.
+	// The error names every one of several.
 	assert.Equal(t, []string{"roomIdentifier", "userId", "reason"},
 		ivschat.Refused("DisconnectUser", `{"roomIdentifier":"x","userId":"","reason":""}`))
-	// A lone surrogate would become U+FFFD, and the user another one.
+	// A lone surrogate would become U+FFFD, and so another user.
 	assert.NotEmpty(t, ivschat.Refused("DisconnectUser", `{"roomIdentifier":"`+lobby+`","userId":"\ud800"}`))
 	assert.NotEmpty(t, ivschat.Refused("DisconnectUser", `{"roomIdentifier":"`+lobby+`","userId":"ann","userId":"bob"}`))
 }

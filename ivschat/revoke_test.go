@@ -63,7 +63,7 @@ func (m *member) Sync(ctx context.Context, news func(token.Target, time.Time)) e
 	return m.Guard.Sync(ctx, news)
 }
 
-// What another host revokes ends the sessions of those, and of nobody else.
+// What another host revokes ends exactly the sessions it concerns.
 func TestRevokedOnAnotherHost(t *testing.T) {
 	everywhere := []string{"ann", "again", "bob", "elsewhere"}
 	for name, test := range map[string]struct {
@@ -111,7 +111,7 @@ func TestRevokedOnAnotherHost(t *testing.T) {
 	}
 }
 
-// Who is disconnected on one host is so on the others, within seconds.
+// A user disconnected on one host is disconnected on the others within seconds.
 func TestDisconnectOnAnotherHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{}
@@ -130,7 +130,7 @@ func TestDisconnectOnAnotherHost(t *testing.T) {
 	})
 }
 
-// Others hear of it, although the moderator goes away before it is done.
+// Other hosts hear of it even if the moderator goes away first.
 func TestDisconnectAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}
@@ -148,7 +148,8 @@ func TestDisconnectAndLeave(t *testing.T) {
 	})
 }
 
-// Where others cannot be told, the moderator is; on this host it is done.
+// If other hosts can't be told, the moderator gets an error. On this host it's
+// done.
 func TestDisconnectWithoutTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{}
@@ -169,8 +170,8 @@ func TestDisconnectWithoutTheOthers(t *testing.T) {
 	})
 }
 
-// A moderator's session ends before others could be told. The user's tokens are
-// revoked by then, and so the connections end too.
+// A moderator's session ends before other hosts know. The user's tokens are
+// revoked by then, so the connections end, too.
 func TestDisconnectAsTheSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &network{delay: time.Second}

@@ -46,7 +46,7 @@ type signing struct {
 	payloadHash                  string
 }
 
-// sign returns a request as it arrives at a server.
+// sign returns a signed request as it arrives at a server.
 func (s signing) sign(t testing.TB, body string) *http.Request {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/"+cmp.Or(s.operation, "CreateChatToken"), strings.NewReader(body))
@@ -234,7 +234,7 @@ func TestSignedQuery(t *testing.T) {
 	}
 }
 
-// What is wrong is said in words that lead on.
+// The errors say what to do.
 func TestSignatureWords(t *testing.T) {
 	for want, s := range map[string]signing{
 		"AWS_SESSION_TOKEN":       {headers: map[string]string{"X-Amz-Security-Token": "x"}},
@@ -273,8 +273,8 @@ func TestSignatureBits(t *testing.T) {
 	assert.NoError(t, server.Verify(signed))
 }
 
-// A signed request is good for as long as its time is: what is used once is the
-// token, not the request for it.
+// A signed request is good as long as its time is. The token works once, not
+// the request for it.
 func TestSignedRequestAgain(t *testing.T) {
 	server := fixedServer(t, time.Now())
 	var tokens []string
@@ -301,7 +301,7 @@ func TestLongBody(t *testing.T) {
 	}
 }
 
-// What is not signed is not read.
+// The server doesn't read unsigned headers.
 func TestBodyOfAStranger(t *testing.T) {
 	server := fixedServer(t, signingTime)
 	for _, r := range []*http.Request{
@@ -324,8 +324,8 @@ type counting struct {
 func (c *counting) Read(p []byte) (int, error) { c.reads++; return c.Reader.Read(p) }
 func (*counting) Close() error                 { return nil }
 
-// TestBotocore verifies what botocore signed, which is a second implementation.
-// testdata/sigv4.py wrote the requests, and does so again if botocore is there.
+// TestBotocore verifies requests signed by botocore, a second implementation.
+// testdata/sigv4.py wrote them, and writes them again if botocore is installed.
 func TestBotocore(t *testing.T) {
 	recorded, err := os.ReadFile("testdata/sigv4.jsonl")
 	require.NoError(t, err)
@@ -372,8 +372,8 @@ func arrive(t testing.TB, text []byte) *http.Request {
 	return r
 }
 
-// FuzzSignature has the SDK sign a request, which has to be verified, and must
-// not be once any part of it has changed.
+// FuzzSignature has the SDK sign a request, which must verify, and must not
+// once any part of it has changed.
 func FuzzSignature(f *testing.F) {
 	server := fixedServer(f, signingTime)
 	f.Add("/CreateChatToken", "", "application/json", "", validBody)
@@ -413,8 +413,8 @@ func FuzzSignature(f *testing.F) {
 	})
 }
 
-// FuzzAuthorization looks for a header that is accepted although it is not the
-// one that belongs to the request, or that panics.
+// FuzzAuthorization looks for a header other than the request's own that is
+// accepted, or that panics.
 func FuzzAuthorization(f *testing.F) {
 	server := fixedServer(f, signingTime)
 	good := signing{}.sign(f, validBody).Header.Get("Authorization")

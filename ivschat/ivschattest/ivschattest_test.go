@@ -19,7 +19,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/ivschat/ivschattest"
 )
 
-// hang is when a test has waited too long. It is no measure of speed.
+// hang is how long a test waits before it fails. It is no measure of speed.
 const hang = time.Minute
 
 // Where the packages of Node are, if they are installed.
@@ -41,8 +41,8 @@ func skip(t *testing.T, reason string) {
 	t.Skipf("SKIPPED: %s", reason)
 }
 
-// run runs a client of the directory clients in the environment that the server
-// gives it, and returns what it writes.
+// run runs a client of the directory clients in the server's environment, and
+// returns its output.
 func run(t *testing.T, chat *ivschattest.Server, dir string, stdin []byte, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
@@ -69,7 +69,7 @@ func TestJavaScript(t *testing.T) {
 	source, err := os.ReadFile("clients/chat.mjs")
 	require.NoError(t, err)
 	chat := ivschattest.NewServer(t)
-	// A program on standard input has the packages of its directory.
+	// A program on standard input finds the packages of its directory.
 	assert.Equal(t, "ann hello", run(t, chat, modules, source, "node", "--input-type=module", "-"))
 }
 
@@ -112,7 +112,7 @@ func dial(t *testing.T, chat *ivschattest.Server, text string) (*websocket.Conn,
 	return conn, resp.StatusCode
 }
 
-// The tokens of Env are those of the server, and so is its clock.
+// The server accepts Env's tokens, and has its clock.
 func TestEnv(t *testing.T) {
 	chat := ivschattest.NewServer(t)
 	minted := chat.Mint(func(c *claims.Claims) { c.UserID = "ann" })

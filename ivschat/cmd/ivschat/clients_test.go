@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hang is when a test has waited too long. It is no measure of speed.
+// hang is how long a test waits before it fails. It is no measure of speed.
 const hang = time.Minute
 
 func healthy(url string) bool {
@@ -71,8 +71,8 @@ func hear(t *testing.T, conn *websocket.Conn) string {
 	return string(data)
 }
 
-// certificate returns the names of a certificate for loopback, which is its own
-// authority, and of its key.
+// certificate returns the files of a self-signed certificate for loopback, and
+// of its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -68,7 +68,7 @@ func TestParseFlags(t *testing.T) {
 	}
 }
 
-// The help has every flag, and no others.
+// The help has exactly the flags.
 func TestUsage(t *testing.T) {
 	documented := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^  -([a-z0-9-]+)`).FindAllStringSubmatch(usage, -1) {

@@ -23,8 +23,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
-// Two hosts share keys and what was spent. While nobody can tell what was,
-// users have to wait, and those who are in go on.
+// Two hosts share keys and a guard. While the guard is down, newcomers must
+// wait, and those who are in go on.
 func TestValkey(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t)
@@ -71,8 +71,8 @@ func testFleet(t *testing.T, kill func(), args ...string) {
 	assert.Contains(t, hear(t, mod), `"ErrorCode":500`)
 }
 
-// User, password, database, prefix and TLS get there. Connections that are made
-// later have the password that is in the file then.
+// User, password, database, prefix and TLS reach the guard. Later connections
+// use the file's password of that time.
 func TestValkeyOptions(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
@@ -101,7 +101,7 @@ func TestValkeyOptions(t *testing.T) {
 	go io.Copy(io.Discard, c.lines)
 }
 
-// order gives the server commands, and returns what it answers.
+// order sends the server commands, and returns the answers.
 func order(t *testing.T, address string, commands ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)

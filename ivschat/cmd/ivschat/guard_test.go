@@ -41,7 +41,7 @@ func TestParseGuard(t *testing.T) {
 	assert.NotContains(t, err.Error(), "hunter2")
 }
 
-// A server that can't be asked is noticed at the start.
+// The start notices a server that doesn't answer.
 func TestGuardIsNotThere(t *testing.T) {
 	t.Parallel()
 	ring, kek := sealedRing(t, soon)

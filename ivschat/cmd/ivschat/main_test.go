@@ -22,8 +22,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/keyring/kekhelper"
 )
 
-// envHelper has the name of a KEK's file. With it this program is a helper that
-// has that KEK.
+// envHelper has the name of a KEK's file. With it this program is a helper for
+// that KEK.
 const envHelper = "IVSCHAT_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command is the command at work, in this process.
+// command is the running command, in this process.
 type command struct {
 	url     string        // http://127.0.0.1:port
 	lines   *bufio.Reader // what it writes after that line
@@ -50,7 +50,7 @@ type command struct {
 	log     *log
 }
 
-// log is written and read at the same time.
+// log may be written and read at the same time.
 type log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -117,7 +117,7 @@ func quiet(t *testing.T, args ...string) *command {
 	return c
 }
 
-// await waits until the command has ended by itself, and returns how.
+// await waits until the command ends by itself, and returns its error.
 func (c *command) await(t *testing.T) error {
 	t.Helper()
 	select {
@@ -130,7 +130,7 @@ func (c *command) await(t *testing.T) error {
 	}
 }
 
-// fails runs a command that does not start, and returns why.
+// fails runs a command that doesn't start, and returns why.
 func fails(args ...string) error {
 	p := process{args: args, getenv: func(string) string { return "" }, stdout: io.Discard, stderr: io.Discard}
 	return p.run()
@@ -144,7 +144,7 @@ func status(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// sealedRing returns the names of a keyring and of what it is sealed under.
+// sealedRing returns the files of a keyring and of its KEK.
 func sealedRing(t *testing.T, config keyring.Config) (name, kekName string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -204,7 +204,7 @@ func TestProfile(t *testing.T) {
 	assert.Positive(t, profile.Size())
 }
 
-// The keys are those of the file, however the KEK is given, and no others.
+// The keys are exactly the file's, however the KEK is given.
 func TestKeys(t *testing.T) {
 	config := soon
 	config.Context = "production"
@@ -246,7 +246,7 @@ func TestHighWater(t *testing.T) {
 	assert.ErrorIs(t, fails("-keyring", ring, "-kek-file", kek, "-high-water", mark), keyring.ErrRollback)
 }
 
-// What the operator watches is on a listener of its own, and, but for the
+// What the operator watches is on a listener of its own and, except in the
 // demonstration, nowhere else.
 func TestDebug(t *testing.T) {
 	t.Run("demonstration", func(t *testing.T) { testDebug(t, http.StatusOK) })
@@ -316,8 +316,8 @@ func TestDoesNotStart(t *testing.T) {
 	}
 }
 
-// SIGHUP takes the file as it is now. Whoever is in stays, and a file that
-// can't be used changes nothing.
+// SIGHUP reads the file again. Whoever is in stays, and an invalid file changes
+// nothing.
 func TestReload(t *testing.T) {
 	config := writeFile(t, oneRoom)
 	c := quiet(t, "-config", config, "-join")
@@ -344,8 +344,7 @@ func TestReload(t *testing.T) {
 	assert.Contains(t, hear(t, ann), "still here")
 }
 
-// The demonstration has no file. The signal, of which a process would die, is
-// survived.
+// The demonstration has no file, but survives the signal.
 func TestReloadOfNothing(t *testing.T) {
 	c := quiet(t)
 	c.hangups <- syscall.SIGHUP
@@ -353,7 +352,7 @@ func TestReloadOfNothing(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status(t, c.url+"/healthz"))
 }
 
-// SIGTERM: health says no first, and nobody is let in. Whoever is in talks on
+// After SIGTERM /healthz says 503, and nobody enters. Whoever is in talks on
 // until the notice is over, and the operations go on. A second signal stops at
 // once.
 func TestDrain(t *testing.T) {

@@ -33,8 +33,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// The configurations of PROXIES.md, as they stand and with what each line is
-// for taken away.
+// The configurations of PROXIES.md, as they are, and without each line that the
+// page explains.
 func TestNginx(t *testing.T) {
 	outer, inner := nginxConfigs(t)
 	const member, header = "server 127.0.0.1:8080;", "proxy_set_header X-Forwarded-Proto $scheme;"
@@ -66,7 +66,7 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// Clients whom a host refuses because it drains get in at the next one.
+// Clients refused by a draining host get in at the next one.
 func TestNginxWhileDraining(t *testing.T) {
 	t.Parallel()
 	outer, _ := nginxConfigs(t)
@@ -118,11 +118,10 @@ func TestHAProxy(t *testing.T) {
 	assert.Equal(t, good, h.find(t))
 }
 
-// findings are what clients meet at a proxy: nothing or the code of an error of
-// a signed request, and the status of an upgrade with the longest token from a
-// page, from a page elsewhere, and from a client that is no browser. The last
-// one's token is presented again, to the server itself, which tells whether it
-// was spent.
+// findings are what clients meet at a proxy: the error code of a signed
+// request, or none, and the status of upgrades with the longest token: from a
+// page, from a page elsewhere, and from a client that is no browser. Presenting
+// the last one's token again, to the server itself, shows whether it was spent.
 type findings struct {
 	create                         string
 	page, elsewhere, client, again int
@@ -164,7 +163,7 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-// serve runs a proxy with a configuration, in which the addresses have names.
+// serve runs a proxy with a configuration that names the addresses.
 func (h *house) serve(t *testing.T, config, path string, args ...string) {
 	t.Helper()
 	config = strings.NewReplacer("SERVER", strings.TrimPrefix(h.server, "http://"),
@@ -192,7 +191,7 @@ func (h *house) serve(t *testing.T, config, path string, args ...string) {
 	}, hang, 10*time.Millisecond, "the proxy doesn't listen")
 }
 
-// nginx runs nginx with what the page says.
+// nginx runs nginx with the page's configuration.
 func (h *house) nginx(t *testing.T, config string) {
 	t.Helper()
 	h.serve(t, "error_log stderr;pid nginx.pid;daemon off;master_process off;events{}http{access_log off;\n"+
@@ -289,7 +288,7 @@ func snippets(t *testing.T, language string) (all []string) {
 }
 
 // replaced returns text with each old replaced by the new that follows it. Each
-// has to be there, or the test would test something else.
+// old must be there, or the test would test something else.
 func replaced(t *testing.T, text string, oldnew ...string) string {
 	t.Helper()
 	for i := 0; i < len(oldnew); i += 2 {

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A file that can't be read at present, as one on a server that is away, holds
-// up the new rooms and not the stop. Signals that come meanwhile are not lost.
+// A file that stalls, such as one on a server that is down, delays the new
+// rooms but not the stop. It loses no signals.
 func TestStopWhileReloading(t *testing.T) {
 	config := writeFile(t, oneRoom)
 	c := quiet(t, "-config", config)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A small load, from beginning to end: what was asked for came, and the table
-// is where it belongs.
+// A small load, from beginning to end: every request succeeds, and the table is
+// in its place.
 func TestLoad(t *testing.T) {
 	p := plan{connections: 40, rounds: 2, rooms: 4, messages: 3, every: 20 * time.Millisecond}
 	m, err := measure(t.Context(), p)
