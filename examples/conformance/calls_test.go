@@ -21,17 +21,17 @@ type call struct {
 	Secret       string         `json:"secret"`
 	SessionToken string         `json:"sessionToken"`
 	Unsigned     bool           `json:"unsigned"`
-	ClockOffset  int            `json:"clockOffset"` // milliseconds that the client is wrong by
+	ClockOffset  int            `json:"clockOffset"` // milliseconds by which the client's clock is wrong
 	Request      map[string]any `json:"request"`
 }
 
-// outcome is what came of it, as a client shows it to a program.
+// outcome is the result of a call, as a client shows it to a program.
 type outcome struct {
 	RequestID string          `json:"requestID"`
 	Reply     json.RawMessage `json:"reply"`
 
 	Error        string  `json:"error"`
-	Typed        bool    `json:"typed"` // a class of its own, which the service model has
+	Typed        bool    `json:"typed"` // as a class of its own, from the service model
 	Status       int     `json:"status"`
 	Message      string  `json:"message"`
 	Reason       string  `json:"reason"`
@@ -61,7 +61,7 @@ func replyOf[T any](t testing.TB, o outcome) (reply T) {
 	return reply
 }
 
-// names are those of the fields that were refused.
+// names are the names of the refused fields.
 func (o outcome) names() (names []string) {
 	for _, f := range o.Fields {
 		names = append(names, f.Name)
@@ -70,8 +70,8 @@ func (o outcome) names() (names []string) {
 	return names
 }
 
-// request is a valid one with some members changed. One that is nil is left
-// out.
+// request returns a valid request with some members changed. It leaves out
+// those that are nil.
 func request(changes ...any) map[string]any {
 	r := map[string]any{"roomIdentifier": room, "userId": "11231234"}
 	for i := 0; i < len(changes); i += 2 {
@@ -80,8 +80,7 @@ func request(changes ...any) map[string]any {
 	return r
 }
 
-// successes are requests that every client sends, and the session that they
-// get.
+// successes are requests that every client sends, and the sessions they get.
 var successes = []struct {
 	name    string
 	request map[string]any
@@ -99,8 +98,7 @@ var successes = []struct {
 		"attributes", map[string]string{"displayName": "Zoë \u202e 名前 \U0001F600", "k": strings.Repeat("é", 494)}), 180},
 }
 
-// failures are the four errors of the service model, and those of the
-// signature.
+// failures are the four errors of the service model, and the signature's.
 var failures = []struct {
 	name   string
 	call   call
@@ -124,12 +122,11 @@ var failures = []struct {
 		outcome{Error: "PendingVerification", Status: 403}, nil},
 	{"noSuchRoom", call{Request: request("roomIdentifier", "arn:aws:ivschat:us-west-2:123456789012:room/NoSuchRoom12")},
 		outcome{Error: "ResourceNotFoundException", Status: 404, ResourceID: "NoSuchRoom12", ResourceType: "ROOM"}, nil},
-	// The documentation of the command line has lost a digit of the
-	// account.
+	// The command line's documentation has an account with a digit missing.
 	{"documentationsAccount", call{Request: request("roomIdentifier", "arn:aws:ivschat:us-west-2:12345689012:room/g1H2I3j4k5L6")},
 		outcome{Error: "ResourceNotFoundException", Status: 404, ResourceID: "g1H2I3j4k5L6", ResourceType: "ROOM"}, nil},
 
-	// No service model has the following.
+	// The following are in no service model.
 	{"unsigned", call{Unsigned: true, Request: request()},
 		outcome{Error: "MissingAuthenticationTokenException", Status: 403}, nil},
 	{"unknownKey", call{KeyID: "AKIDUNKNOWN", Request: request()},
@@ -142,7 +139,7 @@ var failures = []struct {
 
 var modelled = []string{"ValidationException", "AccessDeniedException", "PendingVerification", "ResourceNotFoundException"}
 
-// do is how a client makes a call.
+// do makes a call with a client.
 type do func(t testing.TB, c call) outcome
 
 func (c call) withDefaults() call {
@@ -158,7 +155,7 @@ func (c call) withDefaults() call {
 	return c
 }
 
-// testCalls makes all calls by one client. A token is used, and used again.
+// testCalls makes all calls with one client. It uses a token twice.
 func testCalls(t *testing.T, s *server, do do) {
 	for _, test := range successes {
 		t.Run(test.name, func(t *testing.T) {
@@ -206,7 +203,7 @@ func TestJavaScriptSDK(t *testing.T) {
 		assert.NotEmpty(t, replyOf[minted](t, got).Token)
 	})
 
-	// This client checks nothing: what is wrong goes to the server.
+	// This client checks nothing, so the server gets the errors.
 	for name, test := range map[string]struct {
 		change []any
 		fields []string
@@ -226,7 +223,7 @@ func TestJavaScriptSDK(t *testing.T) {
 	}
 }
 
-// startClient starts a script that says who it is, and then answers each call
+// startClient starts a script that names itself, and then answers each call
 // with its outcome.
 func startClient(t testing.TB, name string, args ...string) *script {
 	t.Helper()
@@ -255,8 +252,8 @@ func (s *script) do(t testing.TB, c call) (o outcome) {
 	return o
 }
 
-// TestCommandLine is CreateChatToken by the aws command. Of an error it shows
-// no more than code and message, so that the latter has to say what is wrong.
+// TestCommandLine is CreateChatToken by the aws command. It shows only an
+// error's code and message, so the message must say what is wrong.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	needAWS(t)
@@ -302,7 +299,7 @@ func (s *server) commandLine(t testing.TB, c call) outcome {
 	cmd.Stderr = &complaints
 	stdout, err := cmd.Output()
 	if err == nil {
-		return outcome{Reply: json.RawMessage(cmp.Or(string(stdout), "{}"))} // of an empty object it says nothing
+		return outcome{Reply: json.RawMessage(cmp.Or(string(stdout), "{}"))} // it prints nothing for an empty object
 	}
 	require.NotNil(t, cmd.ProcessState, "%v", err)
 	assert.Equal(t, 254, cmd.ProcessState.ExitCode(), "the status for an error of the service")
@@ -313,7 +310,7 @@ func (s *server) commandLine(t testing.TB, c call) outcome {
 
 var words = regexp.MustCompile(`[a-z][A-Z]`)
 
-// kebab is the name of an operation as the aws command has it.
+// kebab is the aws command's name of an operation.
 func kebab(operation string) string {
 	return strings.ToLower(words.ReplaceAllStringFunc(operation, func(s string) string { return s[:1] + "-" + s[1:] }))
 }

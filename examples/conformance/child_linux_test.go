@@ -6,14 +6,14 @@ import (
 	"syscall"
 )
 
-// dieWithParent has a command that is yet to be started end with the tests,
-// even if a panic or a time-out ends these. Only Linux has it.
+// dieWithParent makes a command end with the tests, even if a panic or a
+// time-out ends these. Call it before Start. Only Linux has it.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// useSmallBuffers is for a socket that is yet to be connected. The peer's
-// buffer is a multiple of the segment, which is 64 KiB on loopback.
+// useSmallBuffers is for a socket before it connects. The peer's buffer is a
+// multiple of the segment, 64 KiB on loopback.
 func useSmallBuffers(fd uintptr) error {
 	return errors.Join(
 		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536),

@@ -13,16 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The programs are Debian's own. Others that are earlier on PATH are of another
-// version, or do not see the modules that Debian's packages install.
+// The programs are Debian's own. Others on PATH may have another version, or
+// not see the modules of Debian's packages.
 const (
 	awsCommand = "/usr/bin/aws"
 	python3    = "/usr/bin/python3"
 	chromium   = "/usr/bin/chromium"
 )
 
-// skipShort keeps the clients that take long to start out of short runs, which
-// are of other builds of the server: it is the same to them.
+// skipShort keeps clients that start slowly out of short runs. Those test other
+// builds of the server, which look the same to clients.
 func skipShort(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -60,8 +60,8 @@ func needBoto3(t testing.TB) {
 	}
 }
 
-// needNode skips the test unless there is node, and all of package.json in
-// exactly the version that it names.
+// needNode skips the test without node, or without exactly the versions of
+// package.json.
 func needNode(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
@@ -88,16 +88,15 @@ func readJSON(t testing.TB, name string, v any) {
 	require.NoError(t, json.Unmarshal(data, v))
 }
 
-// script is a client at work. It reads lines of JSON and writes lines of JSON,
-// and ends when its input does.
+// script is a running client. It reads and writes lines of JSON, and ends when
+// its input does.
 type script struct {
 	requests *json.Encoder
 	lines    chan []byte // closed when it has ended
 }
 
-// startScript runs a command until the test ends. Nothing of the tests' own
-// environment is seen by it: no proxy, no profile, no credentials but the
-// demo's.
+// startScript runs a command until the test ends. The command sees nothing of
+// the tests' environment: no proxy, no profile, only the demo's credentials.
 func startScript(t testing.TB, name string, args ...string) *script {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -135,7 +134,8 @@ func (s *script) read(ctx context.Context, stdout io.Reader) {
 	}
 }
 
-// environment is that of the clients, with the credentials of an access key.
+// environment is the clients' environment, with the credentials of an access
+// key.
 func environment(t testing.TB, keyID string) []string {
 	return []string{
 		"PATH=/usr/bin:/bin",
@@ -150,9 +150,9 @@ func environment(t testing.TB, keyID string) []string {
 	}
 }
 
-// newDir makes a directory that is there until all tests have ended. Of a
-// browser, processes may still write into it when a test's own would be
-// removed, which fails the test.
+// newDir makes a directory for as long as all tests. A browser's processes may
+// outlive their test and write into its t.TempDir, whose removal would then
+// fail the test.
 func newDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(work, "client")

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The documentation's own commands, as they are printed, and corrected where
-// they cannot run.
+// The documentation's own commands, as printed, and corrected if they can't
+// run.
 var documented = []struct {
 	name, command string
 	status        int
@@ -19,15 +19,15 @@ var documented = []struct {
 }{
 	{"userGuide", `aws ivschat create-chat-token --room-identifier "arn:aws:ivschat:us-west-2:123456789012:room/g1H2I3j4k5L6" --user-id "11231234" --capabilities "SEND_MESSAGE"`,
 		0, ""},
-	// Parameters of the operation instead of options, commas between them,
-	// quotes that do not pair: the command line refuses it.
+	// It has parameters of the operation instead of options, commas between
+	// them, and unpaired quotes. The command line refuses it.
 	{"reference", `aws ivschat create-chat-token \
     --roomIdentifier "arn:aws:ivschat:us-west-2:12345689012:room/g1H2I3j4k5L6", \
     --userId" "11231234" \
     --capabilities "SEND_MESSAGE", \
     --sessionDurationInMinutes" 30`,
 		252, "the following arguments are required: --room-identifier, --user-id"},
-	// Its account is a digit short, and so is another one's.
+	// Its account lacks a digit, and so does another's.
 	{"referenceCorrected", `aws ivschat create-chat-token \
     --room-identifier "arn:aws:ivschat:us-west-2:12345689012:room/g1H2I3j4k5L6" \
     --user-id "11231234" \
@@ -47,8 +47,7 @@ var documented = []struct {
 		0, ""},
 }
 
-// printedCommand is assignments and the command that they are for, over several
-// lines.
+// printedCommand matches assignments and their command, over several lines.
 var printedCommand = regexp.MustCompile(`(?m)^AWS_ACCESS_KEY_ID=(?:.*\\\n)*.*\n`)
 
 var tokenInJSON = regexp.MustCompile(`"token": "([^"]+)"`)
@@ -71,8 +70,8 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-// TestPrintedCommand runs the command that the server prints when it starts, as
-// one who pastes it does: with nothing set up for it.
+// TestPrintedCommand runs the command that the server prints at its start, as
+// if pasted: with nothing set up for it.
 func TestPrintedCommand(t *testing.T) {
 	t.Parallel()
 	needAWS(t)

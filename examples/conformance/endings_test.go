@@ -15,7 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
-// scene is a client of the chat SDK that is connected by a line of its own.
+// scene is a client of the chat SDK on a line of its own.
 type scene struct {
 	*clients
 	server *server
@@ -24,10 +24,10 @@ type scene struct {
 }
 
 // endings are the rows of the table in ivschat's documentation that end one
-// connection: how it is made to end, and whether the SDK connects again then.
+// connection: how to provoke it, and whether the SDK connects again.
 var endings = []struct {
 	name string
-	word string // by which the server counts the ending, if it can tell
+	word string // the server's counter of the ending, if it has one
 	back bool
 	end  func(*testing.T, scene)
 }{
@@ -73,7 +73,7 @@ var endings = []struct {
 	{"breaks off", "", true, func(_ *testing.T, s scene) { s.line.cut() }},
 }
 
-// during does something again and again until the server counts an ending.
+// during repeats something until the server counts an ending.
 func (s scene) during(t *testing.T, word string, every time.Duration, do func()) {
 	require.Eventually(t, func() bool {
 		do()
@@ -81,8 +81,8 @@ func (s scene) during(t *testing.T, word string, every time.Duration, do func())
 	}, patience, every, word)
 }
 
-// TestEndings has the server end connections of the chat SDK in each way that
-// there is. The SDK returns where it should, and stays away where it should.
+// TestEndings has the server end connections of the chat SDK in every way. The
+// SDK comes back, or stays away, as the table says.
 func TestEndings(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
@@ -110,7 +110,7 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// fate is what becomes of the client, but for what it hears in the room.
+// fate is what happens to the client, without the room's messages.
 func (s scene) fate(t *testing.T, want string) happening {
 	t.Helper()
 	for {
@@ -124,7 +124,7 @@ func (s scene) fate(t *testing.T, want string) happening {
 	}
 }
 
-// fleet is two hosts with a guard in common, behind a balancer.
+// fleet is two hosts with one guard, behind a balancer.
 type fleet struct {
 	*clients
 	b     *balancer
@@ -132,7 +132,7 @@ type fleet struct {
 	keys  sharedKeys
 }
 
-// members are the clients of a fleet, who are all in one room.
+// members are the clients of a fleet, all in one room.
 var members = []string{"one", "two", "three", "four", "five"}
 
 func newFleet(t *testing.T) *fleet {
@@ -141,14 +141,14 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// host starts one more.
+// host starts one more host.
 func (f *fleet) host(t *testing.T) *server {
 	s := startServer(t, f.flags...)
 	s.waitReady(t)
 	return s
 }
 
-// moved sees that all are on one host, and can talk.
+// moved checks that all are on one host, and can talk.
 func (f *fleet) moved(t *testing.T, to *server) {
 	t.Helper()
 	for _, m := range members {
@@ -166,9 +166,9 @@ func (f *fleet) moved(t *testing.T, to *server) {
 	}
 }
 
-// TestHostsComeAndGo stops two hosts one after the other and starts them again,
-// as a deployment does, and kills one, while the keys rotate. Each time all
-// clients go to the other host.
+// TestHostsComeAndGo stops and restarts two hosts in turn, as a deployment
+// does, and kills one, while the keys rotate. Each time all clients go to the
+// other host.
 func TestHostsComeAndGo(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
@@ -205,8 +205,9 @@ func TestHostsComeAndGo(t *testing.T) {
 	assert.NotZero(t, rotated())
 }
 
-// rotate rotates the keys of a fleet every second, until the test ends or the
-// function is called that it returns, which says how often it did.
+// rotate rotates the keys of a fleet every second, until the test ends or
+// somebody calls the function that it returns. That returns how often it
+// rotated.
 func (f *fleet) rotate(t *testing.T) (stop func() int) {
 	done, times := make(chan struct{}), 0
 	var rotating sync.WaitGroup
@@ -231,7 +232,7 @@ func (f *fleet) rotate(t *testing.T) (stop func() int) {
 }
 
 // TestDisconnectedElsewhere has a moderator on one host disconnect a user on
-// another: the SDK stays away.
+// another. The SDK stays away.
 func TestDisconnectedElsewhere(t *testing.T) {
 	t.Parallel()
 	needNode(t)
@@ -245,8 +246,8 @@ func TestDisconnectedElsewhere(t *testing.T) {
 	assert.Equal(t, map[string]int{"disconnected": 1}, a.numbers(t).Ended)
 }
 
-// TestValkeyDownOfMessagingSDK takes the guard's server away: who is in goes
-// on, who comes is refused, and comes in when it is back.
+// TestValkeyDownOfMessagingSDK takes the guard's server away. Clients that are
+// in go on. Newcomers are refused, and get in when it is back.
 func TestValkeyDownOfMessagingSDK(t *testing.T) {
 	t.Parallel()
 	needNode(t)

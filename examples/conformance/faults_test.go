@@ -15,8 +15,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
-// TestTermination stops the server while its clients talk. Each of them sees a
-// clean close.
+// TestTermination stops the server while its clients talk. Each sees a clean
+// close.
 func TestTermination(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -37,9 +37,8 @@ func TestTermination(t *testing.T) {
 	}
 }
 
-// talk sends messages, and reads what comes, until the connection ends. It
-// returns the status of the close frame. begun is called when the first message
-// has come.
+// talk sends and reads messages until the connection ends. It returns the
+// status of the close frame. It calls begun at the first message it reads.
 func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.StatusCode {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -52,15 +51,15 @@ func talk(ctx context.Context, conn *websocket.Conn, begun func()) websocket.Sta
 	begun = sync.OnceFunc(begun)
 	for {
 		_, _, err := conn.Read(ctx)
-		begun() // at an error, too, lest the test waits for it
+		begun() // also at an error, or the test would wait for it
 		if err != nil {
 			return websocket.CloseStatus(err)
 		}
 	}
 }
 
-// TestRestart sees that what was spent before a restart stays spent, and what
-// was not is refused as well: the new guard cannot tell them apart.
+// TestRestart checks that spent tokens stay spent after a restart. Unspent ones
+// are refused, too, because the new guard can't tell them apart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

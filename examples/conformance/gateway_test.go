@@ -17,7 +17,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/claims"
 )
 
-// frame is what the gateway sends, as far as these tests look at it.
+// frame has what these tests need of the gateway's frames.
 type frame struct {
 	Type   string
 	Sender struct {
@@ -29,7 +29,7 @@ type frame struct {
 }
 
 // dial presents a token to the gateway. It returns the connection, or the
-// status with which it was refused.
+// status of the refusal.
 func dial(t testing.TB, s *server, token string) (*websocket.Conn, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -44,7 +44,7 @@ func dial(t testing.TB, s *server, token string) (*websocket.Conn, int) {
 	return conn, http.StatusSwitchingProtocols
 }
 
-// connect presents a token that is to be accepted.
+// connect presents a token that must be accepted.
 func connect(t testing.TB, s *server, token string) *websocket.Conn {
 	t.Helper()
 	conn, status := dial(t, s, token)
@@ -52,7 +52,7 @@ func connect(t testing.TB, s *server, token string) *websocket.Conn {
 	return conn
 }
 
-// say sends a message and returns the first frame that comes back.
+// say sends a message and returns the first frame it gets.
 func say(t testing.TB, conn *websocket.Conn, content string) (f frame) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -70,8 +70,8 @@ func say(t testing.TB, conn *websocket.Conn, content string) (f frame) {
 	return f
 }
 
-// checkToken connects with a token, sees that it gives what was asked for, and
-// that it does not connect again.
+// checkToken connects with a token, and checks that it grants what was asked
+// for and that it doesn't work again.
 func checkToken(t testing.TB, s *server, token string, request map[string]any) {
 	t.Helper()
 	conn := connect(t, s, token)
@@ -90,12 +90,12 @@ func checkToken(t testing.TB, s *server, token string, request map[string]any) {
 	conn.Close(websocket.StatusNormalClosure, "")
 }
 
-// visitor keeps no connections: the server waits for one that was never used,
-// when it shuts down.
+// visitor keeps no connections, because a server that shuts down waits for
+// unused ones.
 var visitor = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
-// mint asks for a token as the page does: quickly, and without a client. The
-// user "moderator" is one.
+// mint asks for a token as the page does, quickly and without a client. The
+// user "moderator" is a moderator.
 func mint(t testing.TB, s *server, userID string) string {
 	t.Helper()
 	resp, err := visitor.Post(s.url+"/join", "application/json",

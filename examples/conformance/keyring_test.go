@@ -18,8 +18,8 @@ import (
 // sharedKeys are the files of a keyring that several processes share.
 type sharedKeys struct{ ring, kek string }
 
-// newSharedKeys makes them by the project's command. A server with them is
-// ready when it has run for longer than the skew of the clocks, which is short.
+// newSharedKeys makes them with the project's command. The clock skew is short,
+// so a server with them is soon ready.
 func newSharedKeys(t testing.TB, policy ...string) sharedKeys {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,8 +39,8 @@ func chattoken(t testing.TB, args ...string) {
 	require.NoError(t, err, string(out))
 }
 
-// TestSharedKeys opens, with the library and the same keyring, what a client
-// was given by the server.
+// TestSharedKeys opens a client's token with the library and the server's
+// keyring.
 func TestSharedKeys(t *testing.T) {
 	t.Parallel()
 	needBoto3(t)
@@ -62,7 +62,7 @@ func TestSharedKeys(t *testing.T) {
 	}
 }
 
-// wantClaims is a request as claims.
+// wantClaims returns a request's claims.
 func wantClaims(t testing.TB, request map[string]any, minutes int) (c claims.Claims) {
 	t.Helper()
 	data, err := json.Marshal(request)

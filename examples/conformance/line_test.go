@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// balancer leads each connection to the first of its hosts that takes it. It
-// does not ask whether they are healthy.
+// balancer leads each connection to its first host that accepts it. It doesn't
+// ask whether they are healthy.
 type balancer struct {
 	url string
 
@@ -27,7 +27,7 @@ type balancer struct {
 // line is a connection through a balancer.
 type line struct {
 	client, host net.Conn
-	frozen       sync.RWMutex // is held by who has frozen it
+	frozen       sync.RWMutex // held while the line is frozen
 	writing      sync.Mutex   // to the host
 }
 
@@ -72,7 +72,8 @@ func (b *balancer) all() []*line {
 func (b *balancer) dial() (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// Small buffers, so that a client that does not read is soon felt.
+	// Small buffers, so that the server soon notices a client that doesn't
+	// read.
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		c.Control(func(fd uintptr) { err = useSmallBuffers(fd) })
 		return err
@@ -121,7 +122,7 @@ func (l *line) pump(to, from net.Conn, writing *sync.Mutex) {
 	}
 }
 
-// inject has the host receive what the client has not sent.
+// inject sends the host bytes that the client didn't send.
 func (l *line) inject(data []byte) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -142,7 +143,7 @@ func (s *server) isReady() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// numbers are those of /debug/vars that tests look at.
+// numbers are what the tests need of /debug/vars.
 type numbers struct {
 	Ended   map[string]int
 	Refused map[string]int

@@ -34,7 +34,7 @@ type happening struct {
 	}
 }
 
-// clients are those of messaging.mjs.
+// clients are the clients of messaging.mjs.
 type clients struct {
 	script *script
 	queued map[string][]happening // by client
@@ -53,7 +53,7 @@ func (c *clients) do(t testing.TB, client, op string, members map[string]any) {
 	require.NoError(t, c.script.requests.Encode(command))
 }
 
-// next is the next thing that happens to a client.
+// next returns the next thing that happens to a client.
 func (c *clients) next(t testing.TB, client string) happening {
 	t.Helper()
 	for len(c.queued[client]) == 0 {
@@ -72,7 +72,7 @@ func (c *clients) next(t testing.TB, client string) happening {
 	return h
 }
 
-// expect sees that these are the next things that happen to a client, and
+// expect checks that these are the next things that happen to a client, and
 // returns the last.
 func (c *clients) expect(t testing.TB, client string, events ...string) (h happening) {
 	t.Helper()
@@ -93,7 +93,7 @@ func (c *clients) join(t testing.TB, client string, request map[string]any) (tok
 	return token
 }
 
-// conversation is one of three clients in a room that nobody else uses.
+// conversation is three clients in a room of their own.
 type conversation struct{ *clients }
 
 var everyone = []string{"alice", "bob", "mod"}
@@ -121,8 +121,8 @@ func TestMessagingSDK(t *testing.T) {
 	}
 }
 
-// message sends one and returns its ID. It arrives with what the sender's token
-// says.
+// message sends a message and returns its ID. It arrives with the sender's name
+// and attributes from the token.
 func (c conversation) message(t *testing.T) (id string) {
 	const content = "Hello, <b>world</b> \U0001F30D"
 	attributes := map[string]string{"of": "the message"}
@@ -141,7 +141,7 @@ func (c conversation) message(t *testing.T) (id string) {
 	return id
 }
 
-// refusals asks for what a token does not permit. The connections live on.
+// refusals asks for what a token doesn't permit. The connections go on.
 func (c conversation) refusals(t *testing.T, id string) {
 	for _, test := range []struct {
 		client, op string
@@ -171,7 +171,7 @@ func (c conversation) deletion(t *testing.T, id string) {
 	c.expect(t, "mod", "resolved")
 }
 
-// disconnection is final to the client: no other token is wanted.
+// disconnection is final for the client: it asks for no other token.
 func (c conversation) disconnection(t *testing.T) {
 	c.do(t, "mod", "disconnectUser", map[string]any{"userId": "alice", "reason": "still cheerful"})
 	for _, client := range everyone {
@@ -183,8 +183,8 @@ func (c conversation) disconnection(t *testing.T) {
 	assert.Equal(t, "serverDisconnect", c.expect(t, "alice", "disconnect").Reason)
 }
 
-// TestMessagingSDKRefused presents tokens that open nothing. The client asks
-// its provider three times more, and gives up.
+// TestMessagingSDKRefused presents bad tokens. The client asks its provider
+// three more times, and gives up.
 func TestMessagingSDKRefused(t *testing.T) {
 	t.Parallel()
 	needNode(t)
@@ -206,7 +206,7 @@ func TestMessagingSDKRefused(t *testing.T) {
 		c.expect(t, client, "connecting", "tokenWanted", "tokenWanted", "tokenWanted", "tokenWanted")
 		assert.Equal(t, "socketError", c.expect(t, client, "disconnect").Reason)
 	}
-	// The connection that the token did open is not harmed.
+	// The connection that the token opened goes on.
 	c.do(t, "first", "leave", nil)
 	assert.Equal(t, "clientDisconnect", c.expect(t, "first", "disconnect").Reason)
 }

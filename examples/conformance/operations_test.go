@@ -29,13 +29,13 @@ const (
 	logging = "arn:aws:ivschat:us-west-2:123456789012:logging-configuration/NoSuchConf12"
 )
 
-// object is one of JSON.
+// object is a JSON object.
 type object = map[string]any
 
-// operations are requests of each operation that are valid for a room, and a
-// member that makes them invalid without the client's noticing. Errors are
-// those of the service model that can occur, besides ValidationException and
-// AccessDeniedException, which all have.
+// operations has a valid request of each operation, and a member that makes it
+// invalid without the client's noticing. Its errors are the possible ones of
+// the service model, without ValidationException and AccessDeniedException,
+// which all have.
 var operations = []struct {
 	name    string
 	valid   object
@@ -63,7 +63,7 @@ var operations = []struct {
 		[]string{"PendingVerification", "ResourceNotFoundException"}},
 }
 
-// with is a request with some members changed.
+// with returns a request with some members changed.
 func with(request object, changes ...object) object {
 	r := maps.Clone(request)
 	for _, c := range changes {
@@ -81,7 +81,7 @@ type roomReply struct {
 	Tags                   map[string]string
 }
 
-// testRooms is the life of a room, and what a backend does in it.
+// testRooms tests the life of a room, and what a backend does in it.
 func testRooms(t *testing.T, s *server, do do) {
 	ask := func(operation string, request object) outcome {
 		t.Helper()
@@ -152,7 +152,7 @@ func nextEvent(t testing.TB, conn *websocket.Conn) string {
 	return f.ID
 }
 
-// testErrors has each operation return each error that the model has for it.
+// testErrors provokes each of the model's errors of each operation.
 func testErrors(t *testing.T, s *server, do do) {
 	for _, o := range operations {
 		for _, code := range append([]string{"ValidationException", "AccessDeniedException"}, o.errors...) {
@@ -209,8 +209,8 @@ func testErrors(t *testing.T, s *server, do do) {
 	}
 }
 
-// flood makes a call as fast as can be, until the function that it returns is
-// called. It returns once a call has been too much.
+// flood repeats a call as fast as it can, until somebody calls the function
+// that it returns. It returns once a call was too much.
 func flood(t testing.TB, s *server, c call) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -250,7 +250,7 @@ func fill(t testing.TB, s *server, c call) {
 	require.Fail(t, "there is no end")
 }
 
-// goClient is the Go SDK's.
+// goClient is the Go SDK's client.
 func goClient(s *server, c call) *ivschat.Client {
 	o := ivschat.Options{
 		BaseEndpoint: aws.String(s.url), Region: "us-west-2", RetryMaxAttempts: 1,
@@ -305,7 +305,7 @@ func callGo(s *server) do {
 	}
 }
 
-// failure is an error of the Go SDK as an outcome.
+// failure turns an error of the Go SDK into an outcome.
 func failure(t testing.TB, err error) (o outcome) {
 	t.Helper()
 	api, ok := errors.AsType[smithy.APIError](err)

@@ -15,7 +15,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
-// seen is what page.mjs reports of the page.
+// seen is what page.mjs reports.
 type seen struct {
 	Step string
 
@@ -49,7 +49,7 @@ func needPage(t testing.TB) {
 	needNode(t)
 }
 
-// next is what is seen next, which has to be this step.
+// next returns what page.mjs reports next, which must be this step.
 func (b browser) next(t testing.TB, step string) seen {
 	t.Helper()
 	v := b.see(t)
@@ -58,7 +58,7 @@ func (b browser) next(t testing.TB, step string) seen {
 	return v
 }
 
-// TestPage is a conversation of two people who use the page, in Chromium.
+// TestPage is a conversation of two users of the page, in Chromium.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -91,7 +91,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageProblems enters what can't be, and loses its room.
+// TestPageProblems enters invalid fields, and loses its room.
 func TestPageProblems(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -106,8 +106,8 @@ func TestPageProblems(t *testing.T) {
 	b.next(t, "done")
 }
 
-// TestPageRestart kills the server under the page, and has the next one drain.
-// The page comes back with a fresh token when there is a server again.
+// TestPageRestart kills the page's server, and drains the next one. When there
+// is a server again, the page comes back with a fresh token.
 func TestPageRestart(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -127,8 +127,8 @@ func TestPageRestart(t *testing.T) {
 	b.next(t, "done")
 }
 
-// TestPageRenewal has a session of a minute renewed on its connection. It shows
-// the attributes that /join does not give, too.
+// TestPageRenewal renews a session of a minute on its connection. The page also
+// shows attributes that /join doesn't give.
 func TestPageRenewal(t *testing.T) {
 	t.Parallel()
 	needPage(t)
@@ -153,7 +153,7 @@ func TestPageRenewal(t *testing.T) {
 	b.next(t, "done")
 }
 
-// see is the next thing that a script of the page reports.
+// see returns the next report of a script of the page.
 func (s *script) see(t testing.TB) (v seen) {
 	t.Helper()
 	select {
@@ -166,8 +166,8 @@ func (s *script) see(t testing.TB) (v seen) {
 	return v
 }
 
-// checkScreenshot sees that the page was drawn: it has the size of the window,
-// a ground that covers most of it, and text, which has many shades on it.
+// checkScreenshot checks that the page was drawn: it has the window's size, a
+// background over most of it, and text, which shows as many shades.
 func checkScreenshot(t testing.TB, name string) {
 	t.Helper()
 	file, err := os.Open(name)

@@ -1,9 +1,9 @@
-// Package conformance_test runs the clients that people have, unmodified,
-// against the chat server: the AWS command line, boto3, the AWS SDKs for
-// JavaScript and Go, the chat SDK in Node, and the page in a browser.
+// Package conformance_test runs real, unmodified clients against the chat
+// server: the AWS command line, boto3, the AWS SDKs for JavaScript and Go, the
+// chat SDK in Node, and the page in a browser.
 //
-// The server is the real binary. Clients that are not installed are skipped. On
-// Debian 12 they are installed by
+// The server is the real binary. Tests skip clients that aren't installed. On
+// Debian 12, install them with
 //
 //	apt-get install awscli python3-boto3 chromium fonts-dejavu-core nodejs npm redis-server
 //	npm ci --ignore-scripts --prefix examples/conformance
@@ -39,11 +39,10 @@ const (
 	keyPending = "AKIDPENDING"
 )
 
-// patience is for what takes a moment, on a machine that is very busy. Only a
-// failure waits for so long.
+// patience is for a very busy machine. Only a failure waits so long.
 const patience = 2 * time.Minute
 
-// tick is how often something is looked at that is waited for.
+// tick is how often a test that waits looks again.
 const tick = 50 * time.Millisecond
 
 var work string // a directory for all tests
@@ -59,7 +58,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
-	// Most tests wait, for a program or a clock. m.Run parses -parallel
+	// Most tests wait for a program or a clock. m.Run parses -parallel
 	// later.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,12 +71,11 @@ func run(m *testing.M) int {
 	return status
 }
 
-// endShared stops the server that all tests share, and returns 1 if its log
-// shows what it must not.
+// endShared stops the shared server. It returns 1 if the log has secrets.
 func endShared() int {
 	s, err := shared()
 	if err != nil {
-		return 0 // the tests have said so
+		return 0 // the tests have reported it
 	}
 	s.kill()
 	if leaks := s.leaks(); leaks != nil {
@@ -87,8 +85,8 @@ func endShared() int {
 	return 0
 }
 
-// leaks is what the server's log shows although nobody may see it: a token, an
-// attribute, a message, the secret of a credential.
+// leaks returns the secrets in the server's log: a token, an attribute, a
+// message, the secret of a credential.
 func (s *server) leaks() (found []string) {
 	log := s.log.String()
 	for _, text := range []string{"ct1_", "displayName", "DemoUser", "Alice", "world", secret} {
@@ -100,7 +98,7 @@ func (s *server) leaks() (found []string) {
 }
 
 // binaries builds the server and the project's command, as the tests are built,
-// and returns the directory in which they are.
+// and returns their directory.
 var binaries = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(work, "bin")
 	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
@@ -121,7 +119,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 // started is set when shared has been called.
 var started bool
 
-// shared is the server of all tests that do not need their own.
+// shared is the server of all tests that don't need their own.
 var shared = sync.OnceValues(func() (*server, error) {
 	started = true
 	return launch()
@@ -134,7 +132,7 @@ func sharedServer(t testing.TB) *server {
 	return s
 }
 
-// server is the binary at work.
+// server is the running binary.
 type server struct {
 	url  string // http://127.0.0.1:port
 	cmd  *exec.Cmd
@@ -143,8 +141,7 @@ type server struct {
 	log  *output
 }
 
-// startServer starts a server that is stopped, at the latest, when the test
-// ends.
+// startServer starts a server. The test's end stops it, if nothing else did.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	s, err := launch(args...)
@@ -184,8 +181,8 @@ func launch(args ...string) (*server, error) {
 	return s, nil
 }
 
-// readURL reads the first line of the server's output, which says where it
-// listens, and leaves the rest to a goroutine that sees the server's end.
+// readURL reads the address from the first line of the server's output. A
+// goroutine reads the rest, and notices the server's end.
 func (s *server) readURL(stdout io.Reader) error {
 	lines := bufio.NewReader(stdout)
 	first, err := lines.ReadString('\n')
@@ -222,10 +219,10 @@ func (s *server) kill() {
 	<-s.done
 }
 
-// address is host and port.
+// address returns host and port.
 func (s *server) address() string { return strings.TrimPrefix(s.url, "http://") }
 
-// waitReady waits until the server says that it lets in fresh tokens.
+// waitReady waits until the server accepts fresh tokens.
 func (s *server) waitReady(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, s.isReady, patience, tick, "the server does not become ready")

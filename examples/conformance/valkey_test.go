@@ -10,9 +10,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/replay/valkey/valkeytest"
 )
 
-// TestValkeyDown takes away the server on which two gateways spend their
-// tokens. Nobody new is let in, those who are in go on talking, and when it is
-// back so is everything.
+// TestValkeyDown takes away the guard's server of two gateways. Nobody enters,
+// and those who are in go on talking. When it is back, all is well.
 func TestValkeyDown(t *testing.T) {
 	t.Parallel()
 	v := valkeytest.Start(t)

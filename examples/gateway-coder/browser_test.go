@@ -13,7 +13,7 @@ import (
 	"github.com/seed17cb2b26/chattoken/token/tokentest"
 )
 
-// unlucky is a guard that cannot tell for one user.
+// unlucky is a guard that is unavailable for one user.
 type unlucky struct{ gateway.Guard }
 
 func (u unlucky) Spend(ctx context.Context, now time.Time, s token.Summary) (bool, error) {
@@ -23,7 +23,7 @@ func (u unlucky) Spend(ctx context.Context, now time.Time, s token.Summary) (boo
 	return u.Guard.Spend(ctx, now, s)
 }
 
-// A browser sees why it was refused, and why it was ended.
+// A browser sees why it was refused, and why it ended.
 func TestBrowser(t *testing.T) {
 	program, browser := gatewaytest.InBrowser(t, newGateway)
 	env := tokentest.New(t)

@@ -18,7 +18,7 @@ var program = gatewaytest.Program{Make: newGateway, Dial: gatewaytest.Gorilla, A
 
 func TestGateway(t *testing.T) { program.Test(t) }
 
-// A client that stops in the middle of a frame holds up no drain.
+// A client that stops within a frame doesn't hold up a drain.
 func TestStopsWithinAFrame(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes ten seconds")

@@ -9,8 +9,8 @@ import (
 	"github.com/seed17cb2b26/chattoken/token"
 )
 
-// An EventSource learns why there are no more events. It asks again with the
-// token that it has, and stops.
+// An EventSource learns why there are no more events. It asks again with its
+// old token, and stops.
 func TestBrowser(t *testing.T) {
 	program, browser := gatewaytest.InBrowser(t, newGateway)
 	h := gatewaytest.Start(t, program)

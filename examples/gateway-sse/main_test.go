@@ -29,7 +29,7 @@ func listen(t testing.TB, h *gatewaytest.House, room, text string, header http.H
 	return resp
 }
 
-// enter has somebody listen, who sees the first event.
+// enter starts a listener and reads the first event.
 func enter(t testing.TB, h *gatewaytest.House, minted token.ChatToken) *bufio.Scanner {
 	t.Helper()
 	resp := listen(t, h, gatewaytest.Room, minted.Token, http.Header{"Sec-Fetch-Site": {"cross-site"}})
@@ -83,7 +83,7 @@ func TestEnded(t *testing.T) {
 	requireEnd(t, bob, `{"code":4401,"reason":"spam\n\nevent: time"}`)
 	requireEnd(t, enter(t, h, h.Almost("carol")), `{"code":4401,"reason":"session-expired"}`)
 
-	// To renew takes another stream.
+	// To renew, open another stream.
 	enter(t, h, h.MintFor("carol"))
 }
 
@@ -103,7 +103,7 @@ func TestDrained(t *testing.T) {
 	h.RequireUnspent(t, minted)
 }
 
-// A client that is gone does not stay in the gateway.
+// A client that is gone leaves the gateway.
 func TestGone(t *testing.T) {
 	h := gatewaytest.Start(t, newGateway)
 	resp := listen(t, h, gatewaytest.Room, h.MintFor("alice").Token, nil)
