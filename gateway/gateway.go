@@ -142,8 +142,8 @@ type Config struct {
 	Admit func(ctx context.Context, now time.Time, s token.Summary) error
 
 	// MaxLive is how many participants there may be at a time. Zero means a
-	// million. If it is above a few thousand, the gateway may be full at 98
-	// percent of it, so that processors don't wait for one another.
+	// million. Above a few thousand, the gateway may be full at 98 percent
+	// of it, so that processors don't wait for one another.
 	MaxLive int
 
 	// MaxLivePerUser is how many of them one user may have. Zero means no

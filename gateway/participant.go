@@ -308,8 +308,8 @@ func (e ending) tell() {
 	}
 }
 
-// contain calls an embedder's function. Its panic must not keep others from
-// ending.
+// contain calls an embedder's function and recovers from its panic, so that
+// others still end.
 func contain(f func()) {
 	defer func() { _ = recover() }()
 	f()

@@ -164,7 +164,7 @@ func (reg *registry) add(p *Participant) {
 }
 
 // grow makes four times as many heads and links all participants anew.
-// Meanwhile the shard is locked: one of 64.
+// Meanwhile the shard, one of 64, is locked.
 func (s *shard) grow() {
 	old := s.heads
 	s.heads = make([][indexes]*Participant, 4*len(old))
@@ -224,7 +224,8 @@ func (reg *registry) remove(s *shard, p *Participant) {
 	reg.giveBack(s)
 }
 
-// giveBack returns a credit to the shard, which keeps a few.
+// giveBack returns a credit to the shard. It keeps a few and returns the
+// others.
 func (reg *registry) giveBack(s *shard) {
 	s.spare++
 	if extra := s.spare - reg.credits.keep; extra > 0 {
@@ -311,8 +312,9 @@ func (s *shard) all(found []*Participant) []*Participant {
 	return slices.AppendSeq(found, s.everybody)
 }
 
-// find appends those of a shard, which is locked, that a revocation ends: the
-// target's, if their token was issued before the moment, or the one token's.
+// find appends the participants that a revocation ends: those of the target
+// whose token was issued before the moment, or the one token's. The shard is
+// locked.
 func (reg *registry) find(found []*Participant, s *shard, t token.Target, before time.Time) []*Participant {
 	room := maphash.String(reg.seed, t.Room)
 	take := func(those iter.Seq[*Participant]) []*Participant {
@@ -334,7 +336,7 @@ func (reg *registry) find(found []*Participant, s *shard, t token.Target, before
 	return slices.AppendSeq(found, s.with(byToken, maphash.Bytes(reg.seed, t.Token[:])))
 }
 
-// due appends those of a shard, which is locked, whose deadline has come.
+// due appends the participants whose deadline has come. The shard is locked.
 func (s *shard) due(found []*Participant, now int32) []*Participant {
 	if int64(now)-int64(s.earliest) > int64(len(s.heads)) { // after a jump of the clock
 		for p := range s.everybody {

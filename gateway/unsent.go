@@ -18,7 +18,7 @@ const (
 	maxUnsent = 1 << 12
 
 	// keepUnsent is how long a revocation can matter: the longest session,
-	// which may have begun by a clock that is ahead.
+	// and the skew of a clock by which it begins later.
 	keepUnsent = claims.MaxSessionMinutes*time.Minute + limits.MaxClockSkew
 
 	// After maxFailures in a row the server seems to be down.
@@ -40,7 +40,7 @@ type debt struct {
 }
 
 // add keeps a revocation that failed with err, to repeat it. It returns err,
-// joined with ErrNotRepeated if it can't.
+// joined with ErrNotRepeated if it can't keep it.
 func (u *unsent) add(t token.Target, before time.Time, err error) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

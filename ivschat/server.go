@@ -26,15 +26,15 @@
 //     second each; DisconnectUser in each room 100 at once, then one a second.
 //   - An unknown member is an error, so a misspelt one isn't ignored.
 //   - Temporary credentials and presigned requests are refused.
-//   - No ConflictException, no InternalServerException.
+//   - There is no ConflictException and no InternalServerException.
 //   - A client can renew its session on the connection: README.md has the
 //     messages. Other clients never notice.
 //
 // # How a connection ends
 //
 // The messaging client connects again, with a fresh token, after an ERROR 401
-// before the close frame, or if the connection breaks off. Any other close
-// frame is final for it. So this is what the server sends:
+// before the close frame, or if the connection breaks off. After any other
+// close frame it stays away. The server sends:
 //
 //	session expired          ERROR 401, close 1008   comes back
 //	server drains or stops   ERROR 401, close 1012   comes back, to another host
