@@ -269,7 +269,7 @@ func TestReplies(t *testing.T) {
 			g := newGuard(t, config(f.address))
 			f.say(tt.command, tt.reply)
 			fresh, err := g.Spend(ctx, time.Now(), unique())
-			// On a busy machine the time may end in a reply's stead.
+			// A busy machine may time out before the reply.
 			for try := 0; err != nil && err.Error() == timedOut && try < 10; try++ {
 				fresh, err = g.Spend(ctx, time.Now(), unique())
 			}

@@ -123,9 +123,9 @@ type Guard struct {
 
 // New makes a guard. It asks the server, or those of the Cluster, whether they
 // are fit. If they are not, or don't answer, it fails with one of the errors
-// above, which then prints what the Dialer or TLS said. Another error says which
-// field of c is outside its limits. New takes Config.Timeout at most, and not
-// longer than ctx.
+// above, which then prints what the Dialer or TLS said. Another error says
+// which field of c is outside its limits. New takes Config.Timeout at most, and
+// not longer than ctx.
 //
 // The guard refuses what was issued before now: see [Guard.ReadyAt].
 func New(ctx context.Context, c Config) (*Guard, error) {
